@@ -1,0 +1,43 @@
+//! The commands, over the same functions that everything else uses.
+
+mod apply;
+mod args;
+mod logs;
+mod output;
+mod plan;
+mod schema;
+mod setup;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+
+/// Nothing is wrong, and with `--detailed-exitcode` nothing would change.
+const EXIT_OK: u8 = 0;
+/// Something is wrong.
+const EXIT_ERROR: u8 = 1;
+/// With `--detailed-exitcode`: something would change.
+const EXIT_CHANGES: u8 = 2;
+
+/// Runs the command line's command. Errors go to standard error, with every cause in one line.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let global = &args.global;
+    let result = match &args.command {
+        Command::Validate(command) => validate::run(command),
+        Command::Plan(command) => plan::run(command, global),
+        Command::Apply(command) => apply::run(command, global),
+        Command::Logs(command) => logs::run(command, global),
+        Command::Schema(command) => schema::run(command),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            output::error(&error);
+            ExitCode::from(EXIT_ERROR)
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What people read.
+
+use std::{
+    error::Error,
+    fmt::Write as _,
+    io::{self, IsTerminal, Write as _},
+};
+
+use crate::{
+    model::{Finding, Severity, tree::Tree},
+    plan::render::Style,
+};
+
+/// Writes to standard output. A reader that has gone away, as `head` does, is no error.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Colour on a terminal, unless NO_COLOR is set.
+pub fn style() -> Style {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if wanted && io::stdout().is_terminal() { Style::Colour } else { Style::Plain }
+}
+
+/// Writes an error and its causes, each said once.
+pub fn error(error: &anyhow::Error) {
+    let cause: &dyn Error = error.as_ref();
+    eprintln!("error: {}", chain(cause));
+}
+
+/// An error and its causes in one line. A cause that its parent already quotes is left out.
+pub fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}
+
+/// Writes findings to standard error, each with the line that it is about.
+pub fn findings(findings: &[Finding], tree: &Tree) {
+    let mut text = String::new();
+    for finding in findings {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let Finding { file, line, column, code, message, .. } = finding;
+        let _ = writeln!(text, "{file}:{line}:{column}: {severity}[{code}]: {message}");
+        if let Some(source) = source_line(finding, tree) {
+            let indent = " ".repeat(column.saturating_sub(1) as usize);
+            let mark = "^".repeat(finding.length.max(1) as usize);
+            let _ = writeln!(text, "{line:>5} | {source}\n      | {indent}{mark}");
+        }
+        if let Some(help) = &finding.help {
+            let _ = writeln!(text, "      = help: {help}");
+        }
+    }
+    // A closed standard error leaves nobody to tell.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// The longest line that is shown, in characters.
+const MAX_LINE: usize = 160;
+
+/// The line that a finding is about, where it can be shown as it stands.
+fn source_line(finding: &Finding, tree: &Tree) -> Option<String> {
+    if finding.length == 0 {
+        return None;
+    }
+    let text = std::str::from_utf8(&tree.file(&finding.file)?.bytes).ok()?;
+    let line = text.lines().nth(finding.line.checked_sub(1)? as usize)?;
+    let short = line.chars().count() <= MAX_LINE;
+    (short && !line.chars().any(char::is_control)).then(|| line.to_owned())
+}

@@ -1,0 +1,103 @@
+//! What several commands begin with: settings, declarations, an engine that answers, a plan.
+
+use std::{fs, io, path::Path};
+
+use anyhow::{Context, bail};
+
+use super::{
+    args::{Global, Source},
+    output,
+};
+use crate::{
+    engine::Engine,
+    model::{Desired, Host, Observed, Plan, TenantName, tree::Tree},
+    plan, reconcile,
+    source::{read_commit, read_directory},
+    spec,
+};
+
+/// Where the host's settings are looked for.
+const HOST_FILE: &str = "/etc/tenantd/host.yaml";
+
+/// The largest settings file that is read, in bytes.
+const MAX_HOST_FILE: u64 = 1 << 20;
+
+/// Reads the host's settings. The command line's engine goes before the file's.
+pub fn host(global: &Global) -> anyhow::Result<Host> {
+    let (path, required) = match &global.host {
+        Some(path) => (path.as_path(), true),
+        None => (Path::new(HOST_FILE), false),
+    };
+    let mut host = match read_bounded(path) {
+        Ok(bytes) => spec::host(&path.display().to_string(), &bytes).map_err(|findings| {
+            output::findings(&findings, &Tree::default());
+            anyhow::anyhow!("{} is not valid, and no setting of it is used", path.display())
+        })?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !required => Host::default(),
+        Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+    };
+    if let Some(url) = &global.engine {
+        host.engine = spec::socket(url).context("cannot use the engine of --engine or DOCKER_HOST")?;
+    }
+    Ok(host)
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let size = fs::metadata(path)?.len();
+    if size > MAX_HOST_FILE {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is {size} bytes long")));
+    }
+    fs::read(path)
+}
+
+/// Reads and compiles the declarations.
+///
+/// # Errors
+/// They cannot be read at all, or the policy for all tenants has errors, which are printed.
+pub fn desired(source: &Source) -> anyhow::Result<(Tree, Desired)> {
+    let tree = if source.worktree { read_directory(&source.repo)? } else { read_commit(&source.repo, &source.rev)? };
+    let desired = spec::compile(&tree);
+    output::findings(&desired.findings, &tree);
+    if !desired.policy_usable {
+        bail!("fleet.yaml or tiers.yaml has errors; without them nobody's settings are known, so nothing is planned");
+    }
+    Ok((tree, desired))
+}
+
+/// The engine that the host's settings name.
+pub async fn engine(host: &Host) -> anyhow::Result<Engine> {
+    let engine = Engine::connect(&host.engine, host.deadlines.call.get()).await;
+    engine.with_context(|| format!("cannot use the engine on {}", host.engine.display()))
+}
+
+/// Looks and plans, for one tenant or for all.
+pub async fn plan(
+    engine: &Engine,
+    host: &Host,
+    desired: &Desired,
+    only: Option<&str>,
+) -> anyhow::Result<(Plan, Observed)> {
+    let observed = reconcile::observe(engine, host, desired).await.context("cannot observe the engine")?;
+    let mut plan = plan::plan(desired, host, &observed);
+    if let Some(name) = only {
+        plan.tenants.retain(|tenant| tenant.tenant == name);
+        if plan.tenants.is_empty() {
+            bail!("there is no tenant {name:?}, declared or running{}", meant(name, desired));
+        }
+    }
+    Ok((plan, observed))
+}
+
+fn meant(name: &str, desired: &Desired) -> String {
+    let names = desired.tenants.keys().map(TenantName::as_str);
+    crate::model::finding::suggest(name, names).map_or_else(String::new, |meant| format!("; did you mean {meant}?"))
+}
+
+/// Runs a command that waits for an engine, on this thread.
+pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?
+        .block_on(work)
+}

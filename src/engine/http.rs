@@ -1,0 +1,194 @@
+//! HTTP/1.1 on a unix socket, with connections kept for the next call.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    Method, Request, Response,
+    body::{Bytes, Incoming},
+    client::conn::http1::{self, SendRequest},
+    header,
+};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+/// The largest answer that is read: a list of some hundred thousand containers.
+const MAX_ANSWER: usize = 512 << 20;
+
+/// Why a call to the engine has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// Nothing listens on the socket.
+    #[error("no Docker Engine answers on {socket}")]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The connection ended within the call. Whether the call took effect is unknown.
+    #[error("the connection to the engine broke during {call}")]
+    Broken {
+        /// Method and path.
+        call: String,
+        /// What was seen.
+        source: hyper::Error,
+    },
+    /// The deadline passed. The call may still take effect.
+    #[error("the engine did not answer {call} within {} s", deadline.as_secs_f32())]
+    TimedOut {
+        /// Method and path.
+        call: String,
+        /// The deadline.
+        deadline: Duration,
+    },
+    /// The engine answered that it will not.
+    #[error("{message}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The engine's own words.
+        message: String,
+    },
+    /// The engine's answer is not one that it documents.
+    #[error("the engine's answer to {call} is not understood: {detail}")]
+    Malformed {
+        /// Method and path.
+        call: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+pub(super) struct Http {
+    socket: PathBuf,
+    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+}
+
+impl Http {
+    pub(super) fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned(), idle: Mutex::default() }
+    }
+
+    /// Makes one call and reads its whole answer within the deadline.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        deadline: Duration,
+    ) -> Result<Bytes, CallError> {
+        let call = format!("{method} {path}");
+        let exchange = async {
+            let (mut connection, answer) = self.send(method, path, body, &call).await?;
+            let status = answer.status();
+            let body = read(answer, &call).await?;
+            if connection.ready().await.is_ok() {
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            }
+            match status.as_u16() {
+                200..=299 | 304 => Ok(body),
+                status => Err(CallError::Refused { status, message: message(status, &body) }),
+            }
+        };
+        match tokio::time::timeout(deadline, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(CallError::TimedOut { call, deadline }),
+        }
+    }
+
+    /// Makes one call and hands over its answer as it comes. Only the answer's beginning has a deadline.
+    pub(super) async fn stream(&self, path: &str, deadline: Duration) -> Result<Incoming, CallError> {
+        let call = format!("GET {path}");
+        let exchange = async {
+            let (_, answer) = self.send(Method::GET, path, None, &call).await?;
+            match answer.status().as_u16() {
+                200 => Ok(answer.into_body()),
+                status => {
+                    let body = read(answer, &call).await?;
+                    Err(CallError::Refused { status, message: message(status, &body) })
+                }
+            }
+        };
+        match tokio::time::timeout(deadline, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(CallError::TimedOut { call, deadline }),
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        call: &str,
+    ) -> Result<(SendRequest<Full<Bytes>>, Response<Incoming>), CallError> {
+        let broken = |source| CallError::Broken { call: call.to_owned(), source };
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "docker");
+        let body = body.map(Value::to_string);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .map_err(|e| CallError::Malformed { call: call.to_owned(), detail: e.to_string() })?;
+        let mut connection = match self.idle_connection() {
+            Some(connection) => connection,
+            None => self.connect(call).await?,
+        };
+        let answer = connection.send_request(request).await.map_err(broken)?;
+        Ok((connection, answer))
+    }
+
+    fn idle_connection(&self) -> Option<SendRequest<Full<Bytes>>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| idle.pop()).find(|connection| connection.is_ready())
+    }
+
+    async fn connect(&self, call: &str) -> Result<SendRequest<Full<Bytes>>, CallError> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| CallError::Unreachable { socket: self.socket.clone(), source })?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| CallError::Broken { call: call.to_owned(), source })?;
+        // Its end shows on the next use of the sender.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
+/// Reads JSON, and says which call answered otherwise.
+pub(super) fn parse<T: DeserializeOwned>(call: &str, body: &[u8]) -> Result<T, CallError> {
+    serde_json::from_slice(body).map_err(|e| CallError::Malformed { call: call.to_owned(), detail: e.to_string() })
+}
+
+async fn read(answer: Response<Incoming>, call: &str) -> Result<Bytes, CallError> {
+    match Limited::new(answer.into_body(), MAX_ANSWER).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(e) => Err(match e.downcast::<hyper::Error>() {
+            Ok(source) => CallError::Broken { call: call.to_owned(), source: *source },
+            Err(e) => {
+                let too_long = e.is::<LengthLimitError>();
+                let detail = if too_long { format!("longer than {MAX_ANSWER} bytes") } else { e.to_string() };
+                CallError::Malformed { call: call.to_owned(), detail }
+            }
+        }),
+    }
+}
+
+/// The engine's own words, or the status where it has none.
+fn message(status: u16, body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        message: String,
+    }
+    serde_json::from_slice::<Answer>(body)
+        .map_or_else(|_| format!("the engine answered {status}"), |answer| answer.message.trim().to_owned())
+}

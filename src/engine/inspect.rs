@@ -1,0 +1,497 @@
+//! The engine's documents, brought to the canonical form.
+//!
+//! Only what is owned is read. A field that is absent or null is the same as an empty one, a word
+//! that this version does not know is kept as text: no answer of a newer engine fails a whole list.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::model::{
+    Container, Mount, Network,
+    container::{MASKED_PATHS, PathSet, READONLY_PATHS},
+    network::Range,
+    observed::{ImageFacts, RunState},
+};
+
+/// Takes null for the type's default.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+type Strings = BTreeMap<String, String>;
+
+/// A row of `GET /containers/json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListedContainer {
+    pub(super) id: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) names: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) labels: Strings,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) state: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) network_settings: NetworkSettings,
+}
+
+impl ListedContainer {
+    /// The name without the slash; links add names with a second one.
+    pub(super) fn name(&self) -> String {
+        let own = self.names.iter().filter_map(|name| name.strip_prefix('/')).find(|name| !name.contains('/'));
+        own.unwrap_or_default().to_owned()
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct NetworkSettings {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) networks: BTreeMap<String, Endpoint>,
+}
+
+impl NetworkSettings {
+    pub(super) fn ids(self) -> Strings {
+        self.networks.into_iter().map(|(name, endpoint)| (name, endpoint.network_id)).collect()
+    }
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct Endpoint {
+    #[serde(rename = "NetworkID", default, deserialize_with = "or_default")]
+    pub(super) network_id: String,
+}
+
+/// `GET /containers/{id}/json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Inspected {
+    pub(super) id: String,
+    name: String,
+    image: String,
+    pub(super) state: State,
+    config: Config,
+    host_config: HostConfig,
+    #[serde(default, deserialize_with = "or_default")]
+    mounts: Vec<MountPoint>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) network_settings: NetworkSettings,
+    #[serde(default, deserialize_with = "or_default")]
+    app_armor_profile: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct State {
+    status: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) exit_code: i64,
+}
+
+/// The state's word. One that is not known is taken for `dead`, which is never left alone.
+pub(super) fn run_state(word: &str) -> RunState {
+    match word {
+        "created" => RunState::Created,
+        "running" => RunState::Running,
+        "paused" => RunState::Paused,
+        "restarting" => RunState::Restarting,
+        "exited" => RunState::Stopped,
+        _ => RunState::Dead,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Config {
+    #[serde(default, deserialize_with = "or_default")]
+    image: String,
+    #[serde(default, deserialize_with = "or_default")]
+    hostname: String,
+    #[serde(default, deserialize_with = "or_default")]
+    domainname: String,
+    #[serde(default, deserialize_with = "or_default")]
+    user: String,
+    #[serde(default, deserialize_with = "or_default")]
+    env: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    cmd: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    entrypoint: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    working_dir: String,
+    #[serde(default, deserialize_with = "or_default")]
+    labels: Strings,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct MountPoint {
+    #[serde(rename = "Type", default, deserialize_with = "or_default")]
+    kind: String,
+    #[serde(default, deserialize_with = "or_default")]
+    name: String,
+    #[serde(default, deserialize_with = "or_default")]
+    source: String,
+    #[serde(default, deserialize_with = "or_default")]
+    destination: String,
+    #[serde(rename = "RW", default)]
+    rw: bool,
+    #[serde(default, deserialize_with = "or_default")]
+    propagation: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct HostConfig {
+    runtime: Option<String>,
+    memory: Option<i64>,
+    memory_swap: Option<i64>,
+    memory_reservation: Option<i64>,
+    nano_cpus: Option<i64>,
+    cpu_quota: Option<i64>,
+    cpu_period: Option<i64>,
+    cpu_shares: Option<i64>,
+    cpuset_cpus: Option<String>,
+    cpuset_mems: Option<String>,
+    pids_limit: Option<i64>,
+    oom_kill_disable: Option<bool>,
+    oom_score_adj: Option<i64>,
+    blkio_weight: Option<i64>,
+    shm_size: Option<i64>,
+    ulimits: Option<Vec<Ulimit>>,
+    privileged: bool,
+    cap_add: Option<Vec<String>>,
+    cap_drop: Option<Vec<String>>,
+    security_opt: Option<Vec<String>>,
+    readonly_rootfs: bool,
+    masked_paths: Option<Vec<String>>,
+    readonly_paths: Option<Vec<String>>,
+    devices: Option<Vec<Value>>,
+    device_requests: Option<Vec<Value>>,
+    device_cgroup_rules: Option<Vec<String>>,
+    group_add: Option<Vec<String>>,
+    ipc_mode: Option<String>,
+    pid_mode: Option<String>,
+    #[serde(rename = "UTSMode")]
+    uts_mode: Option<String>,
+    userns_mode: Option<String>,
+    cgroupns_mode: Option<String>,
+    cgroup_parent: Option<String>,
+    tmpfs: Option<Strings>,
+    volumes_from: Option<Vec<String>>,
+    storage_opt: Option<Strings>,
+    network_mode: Option<String>,
+    port_bindings: Option<BTreeMap<String, Option<Vec<PortBinding>>>>,
+    publish_all_ports: bool,
+    dns: Option<Vec<String>>,
+    dns_search: Option<Vec<String>>,
+    dns_options: Option<Vec<String>>,
+    extra_hosts: Option<Vec<String>>,
+    links: Option<Vec<String>>,
+    sysctls: Option<Strings>,
+    restart_policy: Option<RestartPolicy>,
+    auto_remove: bool,
+    init: Option<bool>,
+    log_config: Option<LogConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Ulimit {
+    name: String,
+    soft: i64,
+    hard: i64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct PortBinding {
+    host_ip: String,
+    host_port: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct RestartPolicy {
+    name: String,
+    maximum_retry_count: i64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct LogConfig {
+    #[serde(rename = "Type")]
+    driver: String,
+    #[serde(deserialize_with = "or_default")]
+    config: Strings,
+}
+
+impl Inspected {
+    pub(super) fn run_state(&self) -> RunState {
+        run_state(&self.state.status)
+    }
+
+    /// The canonical form.
+    pub(super) fn container(self) -> (Container, NetworkSettings) {
+        let Self {
+            name, image: image_id, config, host_config: host, mounts, network_settings, app_armor_profile, ..
+        } = self;
+        let mut mounts: Vec<Mount> = mounts.into_iter().map(MountPoint::canonical).collect();
+        mounts.sort();
+        let log = host.log_config.unwrap_or_default();
+        let container = Container {
+            name: name.trim_start_matches('/').to_owned(),
+            image: config.image,
+            image_id,
+            runtime: host.runtime.unwrap_or_default(),
+            entrypoint: config.entrypoint,
+            command: config.cmd,
+            environment: sorted(config.env),
+            user: config.user,
+            working_dir: config.working_dir,
+            hostname: config.hostname,
+            domainname: config.domainname,
+            labels: config.labels,
+            memory: host.memory.unwrap_or_default(),
+            memory_swap: host.memory_swap.unwrap_or_default(),
+            memory_reservation: host.memory_reservation.unwrap_or_default(),
+            nano_cpus: host.nano_cpus.unwrap_or_default(),
+            cpu_quota: host.cpu_quota.unwrap_or_default(),
+            cpu_period: host.cpu_period.unwrap_or_default(),
+            cpu_shares: host.cpu_shares.unwrap_or_default(),
+            cpuset_cpus: host.cpuset_cpus.unwrap_or_default(),
+            cpuset_mems: host.cpuset_mems.unwrap_or_default(),
+            pids_limit: host.pids_limit.unwrap_or_default().max(0),
+            oom_kill_disable: host.oom_kill_disable.unwrap_or_default(),
+            oom_score_adj: host.oom_score_adj.unwrap_or_default(),
+            blkio_weight: host.blkio_weight.unwrap_or_default(),
+            shm_size: host.shm_size.unwrap_or_default(),
+            ulimits: sorted(
+                host.ulimits.into_iter().flatten().map(|limit| format!("{}={}:{}", limit.name, limit.soft, limit.hard)),
+            ),
+            privileged: host.privileged,
+            cap_add: sorted(host.cap_add.into_iter().flatten()),
+            cap_drop: sorted(host.cap_drop.into_iter().flatten()),
+            security_opt: sorted(host.security_opt.into_iter().flatten().map(security_option)),
+            // The engine's own profile has this name, and none where the kernel has no AppArmor.
+            apparmor: if app_armor_profile == "docker-default" { String::new() } else { app_armor_profile },
+            read_only: host.readonly_rootfs,
+            masked_paths: path_set(host.masked_paths, &MASKED_PATHS),
+            readonly_paths: path_set(host.readonly_paths, &READONLY_PATHS),
+            devices: sorted(host.devices.into_iter().flatten().map(|device| device.to_string())),
+            device_requests: sorted(host.device_requests.into_iter().flatten().map(|request| request.to_string())),
+            device_cgroup_rules: sorted(host.device_cgroup_rules.into_iter().flatten()),
+            group_add: sorted(host.group_add.into_iter().flatten()),
+            ipc_mode: host.ipc_mode.unwrap_or_default(),
+            pid_mode: host.pid_mode.unwrap_or_default(),
+            uts_mode: host.uts_mode.unwrap_or_default(),
+            userns_mode: host.userns_mode.unwrap_or_default(),
+            cgroupns_mode: host.cgroupns_mode.unwrap_or_default(),
+            cgroup_parent: host.cgroup_parent.unwrap_or_default(),
+            mounts,
+            tmpfs: host
+                .tmpfs
+                .into_iter()
+                .flatten()
+                .map(|(target, options)| (target, sorted(options.split(',').map(str::to_owned)).join(",")))
+                .collect(),
+            volumes_from: host.volumes_from.unwrap_or_default(),
+            storage_opt: host.storage_opt.unwrap_or_default(),
+            network_mode: host.network_mode.unwrap_or_default(),
+            ports: sorted(host.port_bindings.into_iter().flatten().flat_map(|(port, bindings)| {
+                bindings.into_iter().flatten().map(move |to| format!("{port} -> {}:{}", to.host_ip, to.host_port))
+            })),
+            publish_all_ports: host.publish_all_ports,
+            dns: host.dns.unwrap_or_default(),
+            dns_search: host.dns_search.unwrap_or_default(),
+            dns_options: host.dns_options.unwrap_or_default(),
+            extra_hosts: host.extra_hosts.unwrap_or_default(),
+            links: host.links.unwrap_or_default(),
+            sysctls: host.sysctls.unwrap_or_default(),
+            restart_policy: restart_policy(host.restart_policy.unwrap_or_default()),
+            auto_remove: host.auto_remove,
+            init: host.init.unwrap_or_default(),
+            log_driver: log.driver,
+            log_options: log.config,
+        };
+        (container, network_settings)
+    }
+}
+
+impl MountPoint {
+    fn canonical(self) -> Mount {
+        let named = self.kind == "volume" && !self.name.is_empty();
+        Mount {
+            target: self.destination,
+            kind: self.kind,
+            source: if named { self.name } else { self.source },
+            writable: self.rw,
+            propagation: self.propagation,
+        }
+    }
+}
+
+fn sorted(items: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut items: Vec<String> = items.into_iter().collect();
+    items.sort();
+    items
+}
+
+/// The option's forms that mean the same, in one.
+fn security_option(option: String) -> String {
+    match option.as_str() {
+        "no-new-privileges:true" | "no-new-privileges=true" => "no-new-privileges".to_owned(),
+        _ => option,
+    }
+}
+
+fn path_set(paths: Option<Vec<String>>, standard: &[&str]) -> PathSet {
+    let paths = sorted(paths.into_iter().flatten());
+    if paths == standard { PathSet::Standard } else { PathSet::Other(paths) }
+}
+
+fn restart_policy(policy: RestartPolicy) -> String {
+    match (policy.name.as_str(), policy.maximum_retry_count) {
+        ("", _) => "no".to_owned(),
+        (name, count) if count > 0 => format!("{name}:{count}"),
+        (name, _) => name.to_owned(),
+    }
+}
+
+/// A row of `GET /networks`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListedNetwork {
+    pub(super) id: String,
+    name: String,
+    #[serde(default, deserialize_with = "or_default")]
+    driver: String,
+    #[serde(default)]
+    internal: bool,
+    #[serde(default)]
+    attachable: bool,
+    #[serde(default)]
+    ingress: bool,
+    #[serde(default)]
+    config_only: bool,
+    #[serde(rename = "EnableIPv6", default)]
+    ipv6: bool,
+    #[serde(rename = "IPAM", default, deserialize_with = "or_default")]
+    ipam: Ipam,
+    #[serde(default, deserialize_with = "or_default")]
+    options: Strings,
+    #[serde(default, deserialize_with = "or_default")]
+    labels: Strings,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Ipam {
+    #[serde(default, deserialize_with = "or_default")]
+    driver: String,
+    #[serde(default, deserialize_with = "or_default")]
+    options: Strings,
+    #[serde(default, deserialize_with = "or_default")]
+    config: Vec<IpamRange>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct IpamRange {
+    #[serde(default, deserialize_with = "or_default")]
+    subnet: String,
+    #[serde(default, deserialize_with = "or_default")]
+    gateway: String,
+    #[serde(rename = "IPRange", default, deserialize_with = "or_default")]
+    range: String,
+}
+
+impl ListedNetwork {
+    /// The canonical form.
+    pub(super) fn network(self) -> Network {
+        let mut ranges: Vec<Range> = self
+            .ipam
+            .config
+            .into_iter()
+            .map(|IpamRange { subnet, gateway, range }| Range { subnet, gateway, range })
+            .collect();
+        ranges.sort();
+        Network {
+            name: self.name,
+            driver: self.driver,
+            internal: self.internal,
+            attachable: self.attachable,
+            ingress: self.ingress,
+            config_only: self.config_only,
+            ipv6: self.ipv6,
+            ranges,
+            ipam_driver: self.ipam.driver,
+            ipam_options: self.ipam.options,
+            options: self.options,
+            labels: self.labels,
+        }
+    }
+}
+
+/// `GET /images/{name}/json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct InspectedImage {
+    id: String,
+    #[serde(default, deserialize_with = "or_default")]
+    config: ImageConfig,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ImageConfig {
+    #[serde(default, deserialize_with = "or_default")]
+    env: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    entrypoint: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    cmd: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    working_dir: String,
+    #[serde(default, deserialize_with = "or_default")]
+    labels: Strings,
+    #[serde(default, deserialize_with = "or_default")]
+    volumes: BTreeMap<String, Value>,
+}
+
+impl InspectedImage {
+    /// What it brings into a container.
+    pub(super) fn facts(self) -> ImageFacts {
+        ImageFacts {
+            id: self.id,
+            environment: self.config.env,
+            entrypoint: self.config.entrypoint,
+            command: self.config.cmd,
+            working_dir: self.config.working_dir,
+            labels: self.config.labels,
+            volumes: self.config.volumes.into_keys().collect(),
+        }
+    }
+}
+
+/// `GET /info`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Info {
+    #[serde(default)]
+    pub(super) runtimes: BTreeMap<String, Value>,
+    #[serde(default)]
+    pub(super) memory_limit: bool,
+    #[serde(default)]
+    pub(super) swap_limit: bool,
+    #[serde(default)]
+    pub(super) cpu_cfs_quota: bool,
+    #[serde(default)]
+    pub(super) cpu_cfs_period: bool,
+    #[serde(default)]
+    pub(super) pids_limit: bool,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) security_options: Vec<String>,
+}

@@ -1,0 +1,234 @@
+//! What is needed of a Docker Engine, over its own API on a unix socket.
+//!
+//! Every call has a deadline that covers the body too, and every body a bound. A call that timed
+//! out may still take effect: its outcome is unknown until the engine is looked at again.
+
+mod encode;
+mod http;
+mod inspect;
+mod logs;
+mod observe;
+mod version;
+
+use std::{path::Path, time::Duration};
+
+use hyper::Method;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+pub use http::CallError;
+pub use logs::LogRequest;
+pub use version::{ApiVersion, VersionError};
+
+use crate::model::{Container, Network, plan::LiveLimits};
+use http::Http;
+
+/// A Docker Engine that answers.
+pub struct Engine {
+    http: Http,
+    api: ApiVersion,
+    version: String,
+    call: Duration,
+}
+
+/// Why an engine cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// It cannot be reached, or does not answer as an engine does.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// It speaks another version.
+    #[error(transparent)]
+    Version(#[from] VersionError),
+}
+
+/// What the engine said of a container that it made.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Created {
+    /// The new object's full id.
+    pub id: String,
+    /// What it left out of what was asked for.
+    #[serde(default)]
+    pub warnings: Option<Vec<String>>,
+}
+
+impl Engine {
+    /// Connects and agrees on a version.
+    ///
+    /// `call` is the deadline of each call that is not given another.
+    ///
+    /// # Errors
+    /// The engine cannot be reached or is too old or too new.
+    pub async fn connect(socket: &Path, call: Duration) -> Result<Self, ConnectError> {
+        let http = Http::new(socket);
+        let answer = http.call(Method::GET, "/version", None, call).await?;
+        let said: version::Said = http::parse("GET /version", &answer)?;
+        let api = version::negotiate(&said)?;
+        Ok(Self { http, api, version: said.version, call })
+    }
+
+    /// The version of the API that is spoken.
+    pub fn api(&self) -> ApiVersion {
+        self.api
+    }
+
+    /// Makes a container under a name.
+    ///
+    /// # Errors
+    /// The engine refuses it or does not answer in time.
+    pub async fn create_container(&self, name: &str, spec: &Container) -> Result<Created, CallError> {
+        let path = format!("/containers/create?name={}", query(name));
+        self.post_json(&path, &encode::container(spec)).await
+    }
+
+    /// Starts a container within a deadline of its own. One that runs is left alone.
+    ///
+    /// # Errors
+    /// It does not start, or not in time.
+    pub async fn start_container(&self, id: &str, deadline: Duration) -> Result<(), CallError> {
+        self.act(Method::POST, &format!("/containers/{id}/start"), None, deadline).await
+    }
+
+    /// Stops a container: TERM, and KILL after `grace`. One that is stopped is left alone.
+    ///
+    /// # Errors
+    /// The engine refuses or does not answer in time.
+    pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CallError> {
+        let path = format!("/containers/{id}/stop?t={}", grace.as_secs());
+        self.act(Method::POST, &path, None, self.call + grace).await
+    }
+
+    /// Freezes a container. One that is frozen is left alone.
+    ///
+    /// # Errors
+    /// The engine refuses or does not answer in time.
+    pub async fn pause_container(&self, id: &str) -> Result<(), CallError> {
+        match self.act(Method::POST, &format!("/containers/{id}/pause"), None, self.call).await {
+            Err(CallError::Refused { message, .. }) if message.contains("already paused") => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Thaws a container. One that is not frozen is left alone.
+    ///
+    /// # Errors
+    /// The engine refuses or does not answer in time.
+    pub async fn unpause_container(&self, id: &str) -> Result<(), CallError> {
+        match self.act(Method::POST, &format!("/containers/{id}/unpause"), None, self.call).await {
+            Err(CallError::Refused { message, .. }) if message.contains("is not paused") => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes a container, killed if it runs. One that is gone is no error.
+    ///
+    /// # Errors
+    /// The engine refuses or does not answer in time.
+    pub async fn remove_container(&self, id: &str) -> Result<(), CallError> {
+        let path = format!("/containers/{id}?force=1&v=1");
+        absent_is_fine(self.act(Method::DELETE, &path, None, self.call).await)
+    }
+
+    /// Changes limits and takes the engine's restart policy away, in place.
+    ///
+    /// # Errors
+    /// The engine refuses, as it does below current use; nothing has changed then.
+    pub async fn update_container(&self, id: &str, limits: &LiveLimits) -> Result<(), CallError> {
+        let body = json!({
+            "Memory": limits.memory,
+            "MemorySwap": limits.memory,
+            "NanoCpus": limits.nano_cpus,
+            "PidsLimit": limits.pids_limit,
+            "RestartPolicy": {"Name": "no"},
+        });
+        self.act(Method::POST, &format!("/containers/{id}/update"), Some(&body), self.call).await
+    }
+
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// The name is taken, or the engine does not answer in time.
+    pub async fn rename_container(&self, id: &str, name: &str) -> Result<(), CallError> {
+        self.act(Method::POST, &format!("/containers/{id}/rename?name={}", query(name)), None, self.call).await
+    }
+
+    /// Makes a network.
+    ///
+    /// # Errors
+    /// The engine refuses it, as it does when its addresses are in use, or does not answer in time.
+    pub async fn create_network(&self, spec: &Network) -> Result<(), CallError> {
+        self.act(Method::POST, "/networks/create", Some(&encode::network(spec)), self.call).await
+    }
+
+    /// Removes a network. One that is gone is no error.
+    ///
+    /// # Errors
+    /// Containers are on it, or the engine does not answer in time.
+    pub async fn remove_network(&self, id: &str) -> Result<(), CallError> {
+        absent_is_fine(self.act(Method::DELETE, &format!("/networks/{id}"), None, self.call).await)
+    }
+
+    /// Puts a container on a network.
+    ///
+    /// # Errors
+    /// The engine refuses or does not answer in time.
+    pub async fn connect_container(&self, network: &str, container: &str) -> Result<(), CallError> {
+        let body = json!({"Container": container});
+        match self.act(Method::POST, &format!("/networks/{network}/connect"), Some(&body), self.call).await {
+            Err(CallError::Refused { message, .. }) if message.contains("already exists in network") => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Takes a container off a network. One that is not on it is no error.
+    ///
+    /// # Errors
+    /// The engine refuses or does not answer in time.
+    pub async fn disconnect_container(&self, network: &str, container: &str) -> Result<(), CallError> {
+        let body = json!({"Container": container, "Force": true});
+        match self.act(Method::POST, &format!("/networks/{network}/disconnect"), Some(&body), self.call).await {
+            Err(CallError::Refused { message, .. }) if message.contains("is not connected to") => Ok(()),
+            other => absent_is_fine(other),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
+        let path = self.versioned(path);
+        let answer = self.http.call(Method::GET, &path, None, self.call).await?;
+        http::parse(&path, &answer)
+    }
+
+    async fn post_json<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, CallError> {
+        let path = self.versioned(path);
+        let answer = self.http.call(Method::POST, &path, Some(body), self.call).await?;
+        http::parse(&path, &answer)
+    }
+
+    async fn act(&self, method: Method, path: &str, body: Option<&Value>, deadline: Duration) -> Result<(), CallError> {
+        self.http.call(method, &self.versioned(path), body, deadline).await.map(drop)
+    }
+
+    fn versioned(&self, path: &str) -> String {
+        format!("/v{}{path}", self.api)
+    }
+}
+
+fn absent_is_fine(result: Result<(), CallError>) -> Result<(), CallError> {
+    match result {
+        Err(CallError::Refused { status: 404, .. }) => Ok(()),
+        other => other,
+    }
+}
+
+/// Escapes a name for a path or a query. Image references hold `/`, `:` and `@`, which may stand.
+fn query(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' | b'@' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}

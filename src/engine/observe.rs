@@ -1,0 +1,198 @@
+//! One look at an engine: two lists, and an inspection of each container that carries our label.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt, stream};
+
+use super::{CallError, Engine, inspect, query};
+use crate::model::{
+    NAME_PREFIX, Observed, TENANT_LABEL,
+    observed::{EngineFacts, ImageState, Member, ObservedContainer, ObservedNetwork, RunState, Unobserved},
+};
+
+/// How many inspections are asked for at once. More than 8 gain nothing on one engine.
+const AT_ONCE: usize = 8;
+
+impl Engine {
+    /// Looks at everything that a plan needs, except for the host's folders.
+    ///
+    /// A container that cannot be inspected in time is reported as unobserved; the others are not
+    /// held up by it.
+    ///
+    /// # Errors
+    /// The engine cannot be reached, or refuses a list.
+    pub async fn observe(&self, images: &BTreeSet<String>) -> Result<Observed, CallError> {
+        let engine = self.facts().await?;
+        let networks: Vec<inspect::ListedNetwork> = self.get("/networks").await?;
+        let listed: Vec<inspect::ListedContainer> = self.get("/containers/json?all=1").await?;
+        let images = self.images(images).await;
+        let mut observed = Observed { engine, images, ..Observed::default() };
+        observed.networks = networks
+            .into_iter()
+            .map(|network| {
+                let id = network.id.clone();
+                let spec = network.network();
+                ObservedNetwork { id, tenant: spec.labels.get(TENANT_LABEL).cloned(), spec, members: Vec::new() }
+            })
+            .collect();
+        add_members(&mut observed.networks, &listed);
+
+        let mut inspections = stream::iter(listed.into_iter().filter_map(Seen::of))
+            .map(|seen| async move {
+                let Some(tenant) = seen.tenant else { return Ok(seen.stranger()) };
+                match self.inspect_container(&seen.id).await {
+                    Ok(Some(mut container)) => {
+                        container.tenant = Some(tenant);
+                        Ok(container)
+                    }
+                    Ok(None) => Err(None),
+                    Err(e) => Err(Some(Unobserved {
+                        tenant,
+                        object: format!("container {}", seen.name),
+                        reason: e.to_string(),
+                    })),
+                }
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some(result) = inspections.next().await {
+            match result {
+                Ok(container) => observed.containers.push(container),
+                Err(Some(unobserved)) => observed.unobserved.push(unobserved),
+                // It went away between the list and the inspection.
+                Err(None) => {}
+            }
+        }
+        drop(inspections);
+        observed.containers.sort_by(|a, b| a.id.cmp(&b.id));
+        observed.networks.sort_by(|a, b| a.id.cmp(&b.id));
+        observed.unobserved.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+        Ok(observed)
+    }
+
+    /// Looks at one container; `None` where it is gone.
+    ///
+    /// # Errors
+    /// The engine does not answer in time.
+    pub async fn inspect_container(&self, id: &str) -> Result<Option<ObservedContainer>, CallError> {
+        match self.get::<inspect::Inspected>(&format!("/containers/{id}/json")).await {
+            Ok(inspected) => {
+                let (id, state, exit_code) = (inspected.id.clone(), inspected.run_state(), inspected.state.exit_code);
+                let (spec, networks) = inspected.container();
+                Ok(Some(ObservedContainer {
+                    id,
+                    tenant: spec.labels.get(TENANT_LABEL).cloned(),
+                    state,
+                    exit_code,
+                    networks: networks.ids(),
+                    name: spec.name.clone(),
+                    spec: Some(Box::new(spec)),
+                }))
+            }
+            Err(CallError::Refused { status: 404, .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The states of the containers that carry our label, by id.
+    ///
+    /// # Errors
+    /// The engine does not answer in time.
+    pub async fn container_states(&self) -> Result<BTreeMap<String, RunState>, CallError> {
+        let filter = query(&format!("{{\"label\":[\"{TENANT_LABEL}\"]}}"));
+        let listed: Vec<inspect::ListedContainer> =
+            self.get(&format!("/containers/json?all=1&filters={filter}")).await?;
+        Ok(listed.into_iter().map(|c| (c.id, inspect::run_state(&c.state))).collect())
+    }
+
+    /// The id of the container that carries a tenant's label, preferring the one of the declared name.
+    ///
+    /// # Errors
+    /// The engine does not answer in time.
+    pub async fn find_tenant(&self, tenant: &str, name: &str) -> Result<Option<String>, CallError> {
+        let filter = query(&format!("{{\"label\":[\"{TENANT_LABEL}={tenant}\"]}}"));
+        let mut listed: Vec<inspect::ListedContainer> =
+            self.get(&format!("/containers/json?all=1&filters={filter}")).await?;
+        listed.sort_by_key(|c| c.name() != name);
+        Ok(listed.into_iter().next().map(|c| c.id))
+    }
+
+    async fn facts(&self) -> Result<EngineFacts, CallError> {
+        let info: inspect::Info = self.get("/info").await?;
+        let limits = [
+            ("memory", info.memory_limit),
+            ("swap", info.swap_limit),
+            ("cpus", info.cpu_cfs_quota && info.cpu_cfs_period),
+            ("pids", info.pids_limit),
+        ];
+        let seccomp = info
+            .security_options
+            .iter()
+            .any(|option| option.starts_with("name=seccomp") && !option.contains("profile=unconfined"));
+        Ok(EngineFacts {
+            version: self.version.clone(),
+            api_version: self.api.to_string(),
+            runtimes: info.runtimes.into_keys().collect(),
+            missing_limits: limits.into_iter().filter(|(_, present)| !present).map(|(name, _)| name).collect(),
+            seccomp,
+        })
+    }
+
+    async fn images(&self, references: &BTreeSet<String>) -> BTreeMap<String, ImageState> {
+        stream::iter(references)
+            .map(|reference| async move {
+                let path = format!("/images/{}/json", query(reference));
+                let state = match self.get::<inspect::InspectedImage>(&path).await {
+                    Ok(image) => ImageState::Present(image.facts()),
+                    Err(CallError::Refused { status: 404, .. }) => ImageState::Missing,
+                    Err(e) => ImageState::Unknown(e.to_string()),
+                };
+                (reference.clone(), state)
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await
+    }
+}
+
+/// A listed container that concerns us: by its label, or by a name that we would use.
+struct Seen {
+    id: String,
+    name: String,
+    tenant: Option<String>,
+    state: RunState,
+}
+
+impl Seen {
+    fn of(listed: inspect::ListedContainer) -> Option<Self> {
+        let name = listed.name();
+        let tenant = listed.labels.get(TENANT_LABEL).cloned();
+        (tenant.is_some() || name.starts_with(NAME_PREFIX)).then(|| Self {
+            name,
+            tenant,
+            state: inspect::run_state(&listed.state),
+            id: listed.id,
+        })
+    }
+
+    fn stranger(self) -> ObservedContainer {
+        ObservedContainer { id: self.id, name: self.name, state: self.state, ..ObservedContainer::default() }
+    }
+}
+
+/// Notes on each network which containers are on it.
+fn add_members(networks: &mut [ObservedNetwork], listed: &[inspect::ListedContainer]) {
+    let mut members: BTreeMap<&str, Vec<Member>> = BTreeMap::new();
+    for container in listed {
+        for endpoint in container.network_settings.networks.values() {
+            members.entry(&endpoint.network_id).or_default().push(Member {
+                id: container.id.clone(),
+                name: container.name(),
+                tenant: container.labels.get(TENANT_LABEL).cloned(),
+            });
+        }
+    }
+    for network in networks.iter_mut().filter(|network| network.tenant.is_some()) {
+        network.members = members.remove(network.id.as_str()).unwrap_or_default();
+        network.members.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+}

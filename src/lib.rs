@@ -1,0 +1,14 @@
+//! Keeps a Docker Engine's tenants as a git repository declares them.
+//!
+//! A pure core, `model`, `spec` and `plan`, decides; thin shells around it read the repository
+//! (`source`), speak with the engine (`engine`) and the kernel (`host`), carry a plan out
+//! (`reconcile`) and talk with people (`cli`). `docs/architecture.md` says more.
+
+pub mod cli;
+pub mod engine;
+pub mod host;
+pub mod model;
+pub mod plan;
+pub mod reconcile;
+pub mod source;
+pub mod spec;

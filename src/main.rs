@@ -1,0 +1,7 @@
+//! The `tenantd` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tenantd::cli::main()
+}

@@ -1,0 +1,88 @@
+//! What the repo at one commit asks for, every default resolved.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{Bytes, Cpus, Destination, Finding, ImageRef, Pids, RuntimeClass, TenantName, TierName};
+
+/// All tenants of a fleet as declared.
+#[derive(Clone, Debug, Default)]
+pub struct Desired {
+    /// The tenants whose declaration holds.
+    pub tenants: BTreeMap<TenantName, Tenant>,
+    /// Names whose file is wrong: what runs under them is left as it is.
+    pub held: BTreeSet<String>,
+    /// What was found in the files, errors and warnings.
+    pub findings: Vec<Finding>,
+    /// Whether the policy for all tenants could be read. Without it every tenant is held.
+    pub policy_usable: bool,
+}
+
+/// One tenant as declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tenant {
+    /// Its name.
+    pub name: TenantName,
+    /// Its tier.
+    pub tier: TierName,
+    /// How strong a boundary it runs behind.
+    pub class: RuntimeClass,
+    /// What runs in it.
+    pub image: ImageRef,
+    /// The command in place of the image's, if one is declared.
+    pub command: Option<Vec<String>>,
+    /// Variables beside the image's own.
+    pub environment: BTreeMap<String, String>,
+    /// How much it may use.
+    pub limits: Limits,
+    /// How many sessions it may have at once.
+    pub sessions: u32,
+    /// What it may reach.
+    pub allowlist: BTreeSet<Destination>,
+    /// Fleet-wide settings of the sandbox.
+    pub sandbox: Sandbox,
+}
+
+/// How much a tenant may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Processors.
+    pub cpus: Cpus,
+    /// Memory, without swap.
+    pub memory: Bytes,
+    /// Processes and threads.
+    pub pids: Pids,
+    /// Workspace.
+    pub disk: Bytes,
+}
+
+/// What the fleet sets for every sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Sandbox {
+    /// Size of `/tmp`, which counts as memory.
+    pub tmp_size: Bytes,
+    /// Size of `/dev/shm`, which counts as memory.
+    pub shm_size: Bytes,
+    /// Open files for each process.
+    pub open_files: u32,
+    /// Whether a small init reaps processes and forwards signals.
+    pub init: bool,
+    /// The size at which a log file is rotated.
+    pub log_size: Bytes,
+    /// How many log files are kept.
+    pub log_files: u32,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self {
+            tmp_size: Bytes::mib(64),
+            shm_size: Bytes::mib(64),
+            open_files: 16_384,
+            init: true,
+            log_size: Bytes::mib(10),
+            log_files: 3,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The vocabulary: validated values, what is desired, what is observed, and the plan between them.
+//!
+//! Everything here is data. Nothing reads a file, asks an engine or looks at a clock.
+
+pub mod container;
+pub mod desired;
+pub mod egress;
+pub mod finding;
+pub mod host;
+pub mod image;
+pub mod invalid;
+pub mod name;
+pub mod network;
+pub mod observed;
+pub mod plan;
+pub mod quantity;
+pub mod runtime;
+pub mod tree;
+
+pub use container::{Container, Mount};
+pub use desired::{Desired, Tenant};
+pub use egress::Destination;
+pub use finding::{Finding, Severity, Span};
+pub use host::Host;
+pub use image::ImageRef;
+pub use invalid::Invalid;
+pub use name::{TenantName, TierName};
+pub use network::Network;
+pub use observed::Observed;
+pub use plan::{Plan, Step, TenantPlan};
+pub use quantity::{Bytes, Cpus, Pids};
+pub use runtime::RuntimeClass;
+
+/// The label that names the tenant on each container and network that tenantd made.
+pub const TENANT_LABEL: &str = "io.tenantd.tenant";
+
+/// The label with the hash of what was declared when the object was made.
+pub const SPEC_LABEL: &str = "io.tenantd.spec";
+
+/// The label with the limits that a container was created with, `memory=…;nano_cpus=…;pids=…`.
+///
+/// Labels cannot change on a container that lives, limits can: the pair tells a limit that someone
+/// changed by hand from one that a commit changed. It explains; it never decides.
+pub const LIMITS_LABEL: &str = "io.tenantd.limits";
+
+/// What each name of a container or network of ours starts with.
+///
+/// It holds characters that are not hexadecimal, so that no engine takes a name for the short form
+/// of an id.
+pub const NAME_PREFIX: &str = "tenantd-";

@@ -1,0 +1,171 @@
+//! Names of tenants and tiers.
+
+use std::{borrow::Borrow, fmt, str::FromStr};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{Invalid, NAME_PREFIX};
+
+/// The longest tenant name, in characters.
+///
+/// `tenantd-` and 40 more stay within the 63 of a host name, so that no name is ever cut short and
+/// no two tenants can meet in a cut one. A UUID fits.
+pub const MAX_NAME: usize = 40;
+
+/// A tenant's name: 1 to 40 of `a-z`, `0-9` and `-`, neither starting nor ending with `-`.
+///
+/// It is safe as a path component, a host name, a label's value and part of an engine object's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct TenantName(String);
+
+impl TenantName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name of the tenant's container and of its network.
+    pub fn object_name(&self) -> String {
+        format!("{NAME_PREFIX}{}", self.0)
+    }
+
+    /// The name that a container has between its creation and the removal of the one it replaces.
+    ///
+    /// The dot cannot stand in a tenant's name, so it is no other tenant's.
+    pub fn replacement_name(&self) -> String {
+        format!("{NAME_PREFIX}{}.new", self.0)
+    }
+
+    /// The name of the tenant's bridge on the host: `td-` and 12 characters of a hash.
+    ///
+    /// The kernel allows 15 characters. 12 of base 32 are 60 bits; `spec` still refuses two tenants
+    /// that would meet.
+    pub fn interface_name(&self) -> String {
+        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let digest = Sha256::digest(self.0.as_bytes());
+        let short: String = digest.iter().take(12).map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect();
+        format!("td-{short}")
+    }
+}
+
+impl FromStr for TenantName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        check_name("tenant", text)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Borrow<str> for TenantName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TenantName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+crate::text_value!(TenantName, "TenantName", {
+    "type": "string",
+    "pattern": "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
+    "description": "1 to 40 of a-z, 0-9 and -, neither starting nor ending with -"
+});
+
+/// A tier's name, of the same form as a tenant's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct TierName(String);
+
+impl TierName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TierName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        check_name("tier", text)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for TierName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+crate::text_value!(TierName, "TierName", {
+    "type": "string",
+    "pattern": "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
+    "examples": ["free", "pro", "team", "enterprise"]
+});
+
+fn check_name(what: &str, text: &str) -> Result<(), Invalid> {
+    let form = format!("write 1 to {MAX_NAME} of a-z, 0-9 and -, neither starting nor ending with -");
+    let bad = |message: String| Err(Invalid::new("bad-name", message, form.clone()));
+    if text.is_empty() {
+        return bad(format!("the {what} name is empty"));
+    }
+    if let Some(character) = text.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-')) {
+        return bad(format!("the {what} name {text:?} holds {character:?}"));
+    }
+    if text.len() > MAX_NAME {
+        return bad(format!(
+            "the {what} name is {} characters long; the engine's and the kernel's names made of it would have to be cut short, and two could collide",
+            text.len()
+        ));
+    }
+    if text.starts_with('-') || text.ends_with('-') {
+        return bad(format!("the {what} name {text:?} starts or ends with a hyphen"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_escape_collide_or_mislead_are_refused() {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "../etc",
+            "a/b",
+            "a\\b",
+            "Acme",
+            "acme_dental",
+            "-acme",
+            "acme-",
+            "acme.new",
+            "é",
+            "a b",
+            "acme\0",
+            "a\n",
+            &"a".repeat(41),
+        ] {
+            assert!(bad.parse::<TenantName>().is_err(), "{bad:?}");
+        }
+        for good in ["a", "7", "acme-dental", "123e4567-e89b-12d3-a456-426614174000", &"a".repeat(40)] {
+            assert!(good.parse::<TenantName>().is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn names_made_of_a_name_fit_the_kernel_and_never_change() -> Result<(), Invalid> {
+        let name: TenantName = "acme-dental".parse()?;
+        assert_eq!(name.object_name(), "tenantd-acme-dental");
+        assert_eq!(name.interface_name().len(), 15);
+        assert_eq!(name.interface_name(), "td-wa2t46n6mqsl");
+        Ok(())
+    }
+}

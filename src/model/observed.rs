@@ -1,0 +1,153 @@
+//! What an engine and its host really have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{Container, Network};
+
+/// One look at the engine and the host.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The engine itself.
+    pub engine: EngineFacts,
+    /// Containers that carry our label or one of our names.
+    pub containers: Vec<ObservedContainer>,
+    /// All networks of the engine: ours by label, the others for the addresses they hold.
+    pub networks: Vec<ObservedNetwork>,
+    /// The images that were asked for, by the reference used.
+    pub images: BTreeMap<String, ImageState>,
+    /// Workspaces under the data root, by folder name.
+    pub workspaces: BTreeMap<String, Workspace>,
+    /// Containers of ours that exist and could not be inspected.
+    pub unobserved: Vec<Unobserved>,
+}
+
+/// What an engine says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EngineFacts {
+    /// Its version, such as `20.10.24`.
+    pub version: String,
+    /// The version of the API that is spoken with it.
+    pub api_version: String,
+    /// The runtimes that it has registered.
+    pub runtimes: BTreeSet<String>,
+    /// Limits that it says it cannot enforce: `memory`, `swap`, `cpus`, `pids`.
+    pub missing_limits: BTreeSet<&'static str>,
+    /// Whether containers are confined by its default seccomp profile.
+    pub seccomp: bool,
+}
+
+/// What a container is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Made and never started.
+    #[default]
+    Created,
+    /// Running.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Between two runs by the engine's own policy.
+    Restarting,
+    /// Ended.
+    Stopped,
+    /// Half removed, or in a state that this version does not know.
+    Dead,
+}
+
+/// A container as observed.
+#[derive(Clone, Debug, Default)]
+pub struct ObservedContainer {
+    /// Its full id.
+    pub id: String,
+    /// The tenant that its label names, if it has one.
+    pub tenant: Option<String>,
+    /// What it is doing.
+    pub state: RunState,
+    /// The code that it ended with, where it ended.
+    pub exit_code: i64,
+    /// Names and ids of the networks that it is on; the id is empty where the engine keeps none.
+    pub networks: BTreeMap<String, String>,
+    /// What it is made of; `None` for one that is not ours by label and so was not inspected.
+    pub spec: Option<Box<Container>>,
+    /// Its name, without the engine's slash.
+    pub name: String,
+}
+
+/// A network as observed.
+#[derive(Clone, Debug, Default)]
+pub struct ObservedNetwork {
+    /// Its full id.
+    pub id: String,
+    /// The tenant that its label names, if it has one.
+    pub tenant: Option<String>,
+    /// What it is made of.
+    pub spec: Network,
+    /// Containers on it, by id: their names and the tenant that they are labelled with.
+    pub members: Vec<Member>,
+}
+
+/// A container on a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The container's full id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The tenant that its label names, if it has one.
+    pub tenant: Option<String>,
+}
+
+/// An image that a tenant asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageState {
+    /// The engine has it.
+    Present(ImageFacts),
+    /// The engine does not have it.
+    Missing,
+    /// The engine did not say.
+    Unknown(String),
+}
+
+/// What an image brings into a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// Its id, `sha256:…`.
+    pub id: String,
+    /// `KEY=value` in the image's order.
+    pub environment: Vec<String>,
+    /// Entry point.
+    pub entrypoint: Vec<String>,
+    /// Command.
+    pub command: Vec<String>,
+    /// Working directory.
+    pub working_dir: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Paths that it declares as volumes.
+    pub volumes: Vec<String>,
+}
+
+/// A workspace folder as found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Workspace {
+    /// Whether it is a folder, and no link or file.
+    pub is_folder: bool,
+    /// Who owns it.
+    pub uid: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// Something of ours that exists and could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unobserved {
+    /// The tenant that its label names.
+    pub tenant: String,
+    /// The object, such as a container's name.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}

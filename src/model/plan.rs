@@ -1,0 +1,316 @@
+//! What would be done, and why: complete data, so that carrying it out has no choice left.
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use super::{Container, Network, observed::Workspace};
+
+/// Everything that one plan would do, tenant by tenant in the order of their names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// One entry for each tenant that is declared, held or found.
+    pub tenants: Vec<TenantPlan>,
+}
+
+/// What would be done for one tenant. No step of it touches another tenant's objects.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TenantPlan {
+    /// The tenant's name, as declared or as found on a label.
+    pub tenant: String,
+    /// What differs, resource by resource.
+    pub changes: Vec<Change>,
+    /// Steps that stop what weakens isolation. They run first, for all tenants, also for blocked ones.
+    pub contain: Vec<Step>,
+    /// Steps that make the tenant as declared, in order. Empty for a blocked tenant.
+    pub steps: Vec<Step>,
+    /// Why nothing can be done, if so.
+    pub blocked: Option<Blocked>,
+    /// What a person should know beside.
+    pub notes: Vec<Note>,
+}
+
+/// A remark on a tenant that changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Note {
+    /// `limits.disk` is not yet enforced by the host.
+    DiskUnenforced,
+    /// The allowlist is not yet opened: the tenant has no way out at all.
+    AllowlistClosed,
+    /// The tenant's file has errors: what runs is left as it is.
+    Held,
+}
+
+/// Why a tenant cannot be made as declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Blocked {
+    /// The rule's name in kebab case.
+    pub code: &'static str,
+    /// What is in the way.
+    pub reason: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+/// The kinds of resource that a tenant is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resource {
+    /// Its sandbox.
+    Container,
+    /// Its network.
+    Network,
+    /// Its files.
+    Workspace,
+}
+
+impl Resource {
+    /// The word in plans.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Network => "network",
+            Self::Workspace => "workspace",
+        }
+    }
+}
+
+/// What would happen to a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is made.
+    Create,
+    /// It is changed and keeps its id.
+    Update,
+    /// It is removed and made anew.
+    Replace,
+    /// It is removed.
+    Delete,
+}
+
+/// One resource that differs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Its kind.
+    pub resource: Resource,
+    /// Its name within the plan: the tenant's, or the engine's name for an object beyond the one declared.
+    pub name: String,
+    /// What would happen to it.
+    pub action: Action,
+    /// The attributes that differ; empty for one that is made or removed.
+    pub attributes: Vec<AttributeChange>,
+    /// As it is; `None` for one that is made.
+    pub before: Option<Object>,
+    /// As it would be; `None` for one that is removed.
+    pub after: Option<Object>,
+}
+
+/// A resource's whole state, in the form that plans show.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Object {
+    /// A container.
+    Container(Box<Container>),
+    /// A network.
+    Network(Box<Network>),
+    /// A workspace.
+    Workspace {
+        /// Where it lies on the host.
+        path: String,
+        /// Whose it is and who may enter.
+        #[serde(flatten)]
+        state: Workspace,
+    },
+}
+
+/// Why an attribute differs. It explains and decides nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// The declaration changed.
+    Intent,
+    /// Something changed behind tenantd's back.
+    Drift,
+}
+
+/// One attribute that differs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttributeChange {
+    /// The attribute's name.
+    pub name: &'static str,
+    /// The actual value.
+    pub before: Value,
+    /// The declared value.
+    pub after: Value,
+    /// Whether it can only change with a new object.
+    pub forces_replacement: bool,
+    /// Whether the actual value isolates less than the declared one.
+    pub weakens: bool,
+    /// Why it differs.
+    pub cause: Cause,
+    /// A remark, such as that a tag has moved.
+    pub remark: Option<&'static str>,
+}
+
+/// A container that a step acts on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One that exists, by its full id.
+    Existing(String),
+    /// The one that an earlier step of the same tenant made.
+    Created,
+}
+
+impl Serialize for Target {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Existing(id) => serializer.serialize_str(id),
+            Self::Created => serializer.serialize_str("(created)"),
+        }
+    }
+}
+
+/// One call that changes something. Each is idempotent, or harmless when it is repeated after a new look.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Step {
+    /// Takes a container off a network.
+    Disconnect {
+        /// The network's id.
+        network: String,
+        /// The container's id.
+        container: String,
+    },
+    /// Freezes a container.
+    Pause {
+        /// Its id.
+        container: String,
+    },
+    /// Makes the workspace folder, or corrects its owner and mode.
+    PrepareWorkspace {
+        /// The tenant's folder name.
+        tenant: String,
+    },
+    /// Makes a network.
+    CreateNetwork {
+        /// What it is made of.
+        spec: Box<Network>,
+    },
+    /// Removes a network.
+    RemoveNetwork {
+        /// Its id.
+        network: String,
+    },
+    /// Makes a container, and refuses it unless the engine holds exactly what was asked for.
+    CreateContainer {
+        /// What it is made of.
+        spec: Box<Container>,
+        /// The name at first; it differs from the declared one until the container that it replaces is gone.
+        temporary_name: Option<String>,
+    },
+    /// Starts a container.
+    Start {
+        /// Which.
+        container: Target,
+    },
+    /// Stops a container, with time to finish.
+    Stop {
+        /// Its id.
+        container: String,
+    },
+    /// Removes a container, killed if it runs.
+    Remove {
+        /// Its id.
+        container: String,
+    },
+    /// Changes limits and the restart policy of a container in place.
+    Update {
+        /// Its id.
+        container: String,
+        /// The limits.
+        limits: LiveLimits,
+    },
+    /// Puts a container on a network.
+    Connect {
+        /// The network's id.
+        network: String,
+        /// The container's id.
+        container: String,
+    },
+    /// Gives a container its declared name.
+    Rename {
+        /// Which.
+        container: Target,
+        /// The name.
+        to: String,
+    },
+    /// Thaws a container.
+    Unpause {
+        /// Its id.
+        container: String,
+    },
+    /// Moves a workspace aside, with everything in it.
+    SetAside {
+        /// The tenant's folder name.
+        tenant: String,
+    },
+}
+
+/// The settings that an engine can change on a container that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LiveLimits {
+    /// Memory in bytes, with no swap beside.
+    pub memory: i64,
+    /// Billionths of a processor.
+    pub nano_cpus: i64,
+    /// Processes and threads.
+    pub pids_limit: i64,
+}
+
+impl Plan {
+    /// How many resources would be added, changed and destroyed; a replacement is one of each end.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for change in self.tenants.iter().filter(|t| t.will_change()).flat_map(|t| &t.changes) {
+            match change.action {
+                Action::Create => totals.add += 1,
+                Action::Update => totals.change += 1,
+                Action::Delete => totals.destroy += 1,
+                Action::Replace => {
+                    totals.add += 1;
+                    totals.destroy += 1;
+                }
+            }
+        }
+        totals
+    }
+
+    /// Whether carrying it out would change anything.
+    pub fn is_empty(&self) -> bool {
+        self.tenants.iter().all(|t| !t.will_change())
+    }
+
+    /// The tenants that cannot be made as declared.
+    pub fn blocked(&self) -> impl Iterator<Item = (&str, &Blocked)> {
+        self.tenants.iter().filter_map(|t| t.blocked.as_ref().map(|blocked| (t.tenant.as_str(), blocked)))
+    }
+}
+
+impl TenantPlan {
+    /// Whether carrying it out would change anything.
+    pub fn will_change(&self) -> bool {
+        !(self.steps.is_empty() && self.contain.is_empty())
+    }
+}
+
+/// The counts of a plan's last line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Made.
+    pub add: usize,
+    /// Changed in place.
+    pub change: usize,
+    /// Removed.
+    pub destroy: usize,
+}

@@ -1,0 +1,108 @@
+//! Desired against observed: what differs, and the steps that make it equal. Pure.
+
+mod diff;
+mod realize;
+mod subnets;
+mod tenant;
+
+pub mod render;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use diff::compare_containers;
+
+use crate::model::{
+    Desired, Host, NAME_PREFIX, Observed, Plan, TenantName, TenantPlan,
+    observed::{ObservedContainer, ObservedNetwork, Workspace},
+    plan::Note,
+};
+
+/// Plans what would make the engine as declared.
+///
+/// The result depends on the arguments alone, and after it was carried out the next plan is empty.
+/// A tenant whose file has errors keeps what it has. An object that carries a tenant's name and not
+/// its label is never touched.
+pub fn plan(desired: &Desired, host: &Host, observed: &Observed) -> Plan {
+    let found = index(observed);
+    let subnets = subnets::allocate(desired, host, observed, &found);
+    let names: BTreeSet<&str> = desired
+        .tenants
+        .keys()
+        .map(TenantName::as_str)
+        .chain(desired.held.iter().map(String::as_str))
+        .chain(found.iter().filter(|(_, found)| found.is_ours()).map(|(name, _)| *name))
+        .collect();
+    let nothing = Found::default();
+    let tenants = names
+        .into_iter()
+        .map(|name| {
+            let found = found.get(name).unwrap_or(&nothing);
+            if desired.held.contains(name) {
+                return TenantPlan { tenant: name.to_owned(), notes: vec![Note::Held], ..TenantPlan::default() };
+            }
+            match desired.tenants.get(name) {
+                Some(tenant) => tenant::converge(tenant, host, observed, found, subnets.get(name).copied()),
+                None => tenant::remove(name, host, found),
+            }
+        })
+        .collect();
+    Plan { tenants }
+}
+
+/// What was found that concerns one tenant.
+#[derive(Default)]
+struct Found<'a> {
+    /// Containers with its label.
+    containers: Vec<&'a ObservedContainer>,
+    /// Networks with its label.
+    networks: Vec<&'a ObservedNetwork>,
+    /// Its workspace.
+    workspace: Option<Workspace>,
+    /// Why an object of it could not be looked at: object and reason.
+    unobserved: Option<(&'a str, &'a str)>,
+    /// An object that has its name and not its label: kind and id.
+    squatter: Option<(&'static str, &'a str)>,
+}
+
+impl Found<'_> {
+    /// Whether anything of it is ours, so that it counts as a tenant although no file declares it.
+    fn is_ours(&self) -> bool {
+        !self.containers.is_empty()
+            || !self.networks.is_empty()
+            || self.workspace.is_some()
+            || self.unobserved.is_some()
+    }
+}
+
+fn index(observed: &Observed) -> BTreeMap<&str, Found<'_>> {
+    let mut all: BTreeMap<&str, Found<'_>> = BTreeMap::new();
+    for container in &observed.containers {
+        if let Some(tenant) = &container.tenant {
+            all.entry(tenant).or_default().containers.push(container);
+        }
+        if let Some(name) = container.name.strip_prefix(NAME_PREFIX)
+            && container.tenant.as_deref() != Some(name)
+        {
+            all.entry(name).or_default().squatter = Some(("container", &container.id));
+        }
+    }
+    for network in &observed.networks {
+        if let Some(tenant) = &network.tenant {
+            all.entry(tenant).or_default().networks.push(network);
+        }
+        if let Some(name) = network.spec.name.strip_prefix(NAME_PREFIX)
+            && network.tenant.as_deref() != Some(name)
+        {
+            all.entry(name).or_default().squatter = Some(("network", &network.id));
+        }
+    }
+    for (name, workspace) in &observed.workspaces {
+        if name.parse::<TenantName>().is_ok() {
+            all.entry(name).or_default().workspace = Some(*workspace);
+        }
+    }
+    for unobserved in &observed.unobserved {
+        all.entry(&unobserved.tenant).or_default().unobserved = Some((&unobserved.object, &unobserved.reason));
+    }
+    all
+}

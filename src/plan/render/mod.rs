@@ -1,0 +1,7 @@
+//! A plan as a person and as a program read it.
+
+mod json;
+mod text;
+
+pub use json::json;
+pub use text::{Style, blocked_line, summary, text};

@@ -1,0 +1,289 @@
+//! A plan in the words and symbols that Terraform's users know.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use crate::model::{
+    Bytes, Container, Cpus, Network, Plan, TenantPlan,
+    plan::{Action, AttributeChange, Blocked, Cause, Change, Note, Object, Resource, Step},
+};
+
+/// Whether symbols are coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Plain text.
+    Plain,
+    /// With ANSI colours.
+    Colour,
+}
+
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const RED: &str = "31";
+const BOLD: &str = "1";
+
+/// The whole plan, ending with a newline.
+pub fn text(plan: &Plan, style: Style) -> String {
+    let mut out = Writer { text: String::new(), style };
+    for tenant in &plan.tenants {
+        out.tenant(tenant);
+    }
+    out.blocked(plan);
+    out.notes(plan);
+    let summary = out.paint(BOLD, &summary(plan));
+    out.line(&summary);
+    out.text
+}
+
+/// The last line of a plan.
+pub fn summary(plan: &Plan) -> String {
+    let blocked = plan.blocked().count();
+    let held = plan.tenants.iter().filter(|tenant| tenant.notes.contains(&Note::Held)).count();
+    let mut line = if plan.is_empty() {
+        match blocked + held {
+            0 => "No changes. The engine matches the configuration.".to_owned(),
+            _ => "No changes.".to_owned(),
+        }
+    } else {
+        let totals = plan.totals();
+        format!("Plan: {} to add, {} to change, {} to destroy.", totals.add, totals.change, totals.destroy)
+    };
+    if blocked > 0 {
+        let _ = write!(line, " {blocked} tenant{} blocked.", plural(blocked));
+    }
+    if held > 0 {
+        let _ = write!(line, " {held} tenant{} held, because of errors in the files.", plural(held));
+    }
+    line
+}
+
+/// Why a tenant cannot be made as declared, in one line.
+pub fn blocked_line(tenant: &str, blocked: &Blocked) -> String {
+    format!("tenant {tenant} is blocked ({}): {}; {}", blocked.code, blocked.reason, blocked.help)
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+struct Writer {
+    text: String,
+    style: Style,
+}
+
+impl Writer {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        match self.style {
+            Style::Plain => text.to_owned(),
+            Style::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+
+    fn tenant(&mut self, tenant: &TenantPlan) {
+        for change in &tenant.changes {
+            self.change(tenant, change);
+        }
+    }
+
+    fn change(&mut self, tenant: &TenantPlan, change: &Change) {
+        let stopped = tenant.blocked.is_some();
+        let address = format!("{}.{}", change.resource.as_str(), change.name);
+        let what = match (stopped, change.action, change.resource) {
+            (true, ..) => "differs, and stays as it is: the tenant is blocked",
+            (_, Action::Create, _) => "will be created",
+            (_, Action::Update, _) => "will be updated in-place",
+            (_, Action::Replace, _) => "must be replaced",
+            (_, Action::Delete, Resource::Workspace) => "will be kept aside",
+            (_, Action::Delete, _) => "will be destroyed",
+        };
+        let comment = self.paint(BOLD, &format!("# {address} {what}"));
+        self.line(&format!("  {comment}"));
+        let (symbol, colour) = match change.action {
+            Action::Create => ("  +", GREEN),
+            Action::Update => ("  ~", YELLOW),
+            Action::Replace => ("-/+", YELLOW),
+            Action::Delete => ("  -", RED),
+        };
+        let symbol = self.paint(colour, symbol);
+        self.line(&format!("{symbol} {} {:?} {{", change.resource.as_str(), change.name));
+        match change.action {
+            Action::Create => self.object("+", GREEN, change.after.as_ref()),
+            Action::Delete => self.object("-", RED, change.before.as_ref()),
+            Action::Update | Action::Replace => {
+                let width = change.attributes.iter().map(|a| a.name.len()).max().unwrap_or(0);
+                for attribute in &change.attributes {
+                    self.attribute(attribute, width);
+                }
+            }
+        }
+        if !stopped {
+            self.containment(tenant, change);
+        }
+        self.line("    }\n");
+    }
+
+    fn attribute(&mut self, change: &AttributeChange, width: usize) {
+        let symbol = self.paint(YELLOW, "~");
+        let mut comments = Vec::new();
+        if change.cause == Cause::Drift {
+            comments.push("drift".to_owned());
+        }
+        if change.weakens {
+            comments.push("weakens isolation".to_owned());
+        }
+        comments.extend(change.remark.map(str::to_owned));
+        if change.forces_replacement {
+            comments.push("forces replacement".to_owned());
+        }
+        let comment = match comments.is_empty() {
+            true => String::new(),
+            false => format!(" # {}", comments.join(", ")),
+        };
+        let (before, after) = values(change);
+        self.line(&format!("      {symbol} {:width$} = {before} -> {after}{comment}", change.name));
+    }
+
+    /// Says which containment comes first, for the resource that it concerns.
+    fn containment(&mut self, tenant: &TenantPlan, change: &Change) {
+        let concerns = |step: &&Step| match step {
+            Step::Pause { .. } => change.resource == Resource::Container,
+            Step::Disconnect { .. } => change.attributes.iter().any(|a| a.name == "networks" || a.name == "members"),
+            _ => false,
+        };
+        let mut words: Vec<&str> = tenant
+            .contain
+            .iter()
+            .filter(concerns)
+            .map(|step| if matches!(step, Step::Pause { .. }) { "paused" } else { "disconnected" })
+            .collect();
+        words.dedup();
+        if !words.is_empty() && change.action != Action::Create {
+            self.line(&format!("        # contained first: {}", words.join(" and ")));
+        }
+    }
+
+    /// The attributes that tell one object from another; the rest is the same for all tenants.
+    fn object(&mut self, symbol: &str, colour: &str, object: Option<&Object>) {
+        let rows = match object {
+            Some(Object::Container(container)) => container_rows(container),
+            Some(Object::Network(network)) => network_rows(network),
+            Some(Object::Workspace { path, state }) => {
+                vec![
+                    ("path", format!("{path:?}")),
+                    ("uid", state.uid.to_string()),
+                    ("mode", format!("\"{:04o}\"", state.mode)),
+                ]
+            }
+            None => Vec::new(),
+        };
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let symbol = self.paint(colour, symbol);
+        for (name, value) in rows {
+            self.line(&format!("      {symbol} {name:width$} = {value}"));
+        }
+    }
+
+    fn blocked(&mut self, plan: &Plan) {
+        for (tenant, blocked) in plan.blocked() {
+            let heading = self.paint(RED, &format!("Blocked: {tenant}"));
+            self.line(&format!("{heading} ({})\n  {}\n  help: {}\n", blocked.code, blocked.reason, blocked.help));
+        }
+    }
+
+    fn notes(&mut self, plan: &Plan) {
+        for tenant in &plan.tenants {
+            for note in &tenant.notes {
+                let text = match note {
+                    Note::DiskUnenforced => "limits.disk is not enforced yet: /workspace is a plain folder on the host",
+                    Note::AllowlistClosed => "the allowlist is not opened yet: the tenant has no way out at all",
+                    Note::Held => "held as it is: its file has errors",
+                };
+                self.line(&format!("Note: {}: {text}", tenant.tenant));
+            }
+        }
+        if plan.tenants.iter().any(|tenant| !tenant.notes.is_empty()) {
+            self.line("");
+        }
+    }
+}
+
+fn container_rows(container: &Container) -> Vec<(&'static str, String)> {
+    vec![
+        ("name", format!("{:?}", container.name)),
+        ("image", format!("{:?}", container.image)),
+        ("runtime", format!("{:?}", container.runtime)),
+        ("nano_cpus", amount("nano_cpus", container.nano_cpus)),
+        ("memory", amount("memory", container.memory)),
+        ("memory_swap", amount("memory_swap", container.memory_swap)),
+        ("pids_limit", container.pids_limit.to_string()),
+        ("user", format!("{:?}", container.user)),
+        ("read_only", container.read_only.to_string()),
+        ("cap_drop", list(&container.cap_drop)),
+        ("security_opt", list(&container.security_opt)),
+        ("network", format!("{:?}", container.network_mode)),
+    ]
+}
+
+fn network_rows(network: &Network) -> Vec<(&'static str, String)> {
+    let subnets: Vec<String> = network.ranges.iter().map(|range| range.subnet.clone()).collect();
+    vec![
+        ("name", format!("{:?}", network.name)),
+        ("subnet", list(&subnets)),
+        ("internal", network.internal.to_string()),
+    ]
+}
+
+fn list(items: &[String]) -> String {
+    format!("{items:?}")
+}
+
+/// Actual and declared value. Of two long lists only what differs is shown.
+fn values(change: &AttributeChange) -> (String, String) {
+    match (&change.before, &change.after) {
+        (Value::Array(before), Value::Array(after)) if before.len() + after.len() > 4 => {
+            let only = |these: &[Value], those: &[Value]| {
+                let rest: Vec<&Value> = these.iter().filter(|item| !those.contains(item)).collect();
+                let hidden = these.len() - rest.len();
+                let mut shown: Vec<String> = rest.iter().map(|item| item.to_string()).collect();
+                if hidden > 0 {
+                    shown.push(format!("… {hidden} more"));
+                }
+                format!("[{}]", shown.join(", "))
+            };
+            (only(before, after), only(after, before))
+        }
+        (Value::Object(before), Value::Object(after)) => {
+            let only = |these: &serde_json::Map<String, Value>, those: &serde_json::Map<String, Value>| {
+                let rest: Vec<String> = these
+                    .iter()
+                    .filter(|(key, value)| those.get(*key) != Some(value))
+                    .map(|(key, value)| format!("{key:?}: {value}"))
+                    .collect();
+                format!("{{{}}}", rest.join(", "))
+            };
+            (only(before, after), only(after, before))
+        }
+        (before, after) => (value(change.name, before), value(change.name, after)),
+    }
+}
+
+fn value(name: &str, value: &Value) -> String {
+    value.as_i64().map_or_else(|| value.to_string(), |number| amount(name, number))
+}
+
+/// A number with the unit of its attribute.
+fn amount(name: &str, number: i64) -> String {
+    let Ok(positive) = u64::try_from(number) else { return "unlimited".to_owned() };
+    match name {
+        "memory" | "memory_swap" | "nano_cpus" | "pids_limit" if number == 0 => "unlimited".to_owned(),
+        "memory" | "memory_swap" | "memory_reservation" | "shm_size" => format!("\"{}\"", Bytes::new(positive)),
+        "nano_cpus" => format!("{} ({} cpus)", positive, Cpus::from_nanos(positive)),
+        _ => number.to_string(),
+    }
+}

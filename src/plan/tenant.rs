@@ -1,0 +1,631 @@
+//! One tenant: from what was found to the steps that make it as declared.
+
+use ipnet::Ipv4Net;
+use serde_json::{Value, json};
+
+use super::{Found, diff, realize};
+use crate::model::{
+    Container, Host, Network, Observed, RuntimeClass, Step, Tenant, TenantPlan,
+    observed::{ImageFacts, ImageState, Member, ObservedContainer, ObservedNetwork, RunState, Workspace},
+    plan::{Action, AttributeChange, Blocked, Cause, Change, LiveLimits, Note, Object, Resource, Target},
+};
+
+/// A workspace as it must be: a folder of the tenant's user, closed to others.
+const WORKSPACE: Workspace = Workspace { is_folder: true, uid: 1000, mode: 0o700 };
+
+/// Plans one declared tenant.
+pub(super) fn converge(
+    tenant: &Tenant,
+    host: &Host,
+    observed: &Observed,
+    found: &Found<'_>,
+    subnet: Option<Ipv4Net>,
+) -> TenantPlan {
+    let mut plan =
+        TenantPlan { tenant: tenant.name.to_string(), notes: vec![Note::DiskUnenforced], ..TenantPlan::default() };
+    if !tenant.allowlist.is_empty() {
+        plan.notes.push(Note::AllowlistClosed);
+    }
+    if let Some((object, reason)) = found.unobserved {
+        plan.blocked = Some(unobserved(object, reason));
+        return plan;
+    }
+    plan.blocked = obstacle(tenant, host, observed, found, subnet);
+
+    let image = match observed.images.get(tenant.image.as_str()) {
+        Some(ImageState::Present(facts)) => Ok(facts),
+        Some(ImageState::Unknown(reason)) => Err(image_unknown(tenant, reason)),
+        Some(ImageState::Missing) | None => Err(image_missing(tenant)),
+    };
+    let runtime = host.runtimes.get(&tenant.class).map_or("", String::as_str);
+    let world = World::sort(tenant, found, observed);
+    // Without a free subnet nothing is made, only compared: any one of the pool will do for that.
+    let subnet = subnet.unwrap_or(host.pool);
+    let facts = match &image {
+        Ok(facts) => (*facts).clone(),
+        Err(_) => facts_of(world.container.and_then(|c| c.spec.as_deref())),
+    };
+    let declared = Declared {
+        network: realize::network(tenant, subnet),
+        container: realize::container(tenant, host, runtime, &facts, subnet),
+        workspace_path: host.workspace(tenant.name.as_str()).to_string_lossy().into_owned(),
+    };
+    world.converge(tenant.class, declared, found.workspace, &mut plan);
+
+    let creates = plan.steps.iter().any(|step| matches!(step, Step::CreateContainer { .. }));
+    if plan.blocked.is_none() && creates {
+        plan.blocked = image.err().or_else(|| image_volumes(tenant, &facts));
+    }
+    if plan.blocked.is_some() {
+        plan.steps.clear();
+    }
+    plan
+}
+
+/// Plans the end of a tenant that no file declares any more. Its workspace is kept aside.
+pub(super) fn remove(name: &str, host: &Host, found: &Found<'_>) -> TenantPlan {
+    let mut plan = TenantPlan { tenant: name.to_owned(), ..TenantPlan::default() };
+    if let Some((object, reason)) = found.unobserved {
+        plan.blocked = Some(unobserved(object, reason));
+        return plan;
+    }
+    for container in &found.containers {
+        plan.changes.push(deleted_container(container));
+        if container.state == RunState::Running {
+            plan.steps.push(Step::Stop { container: container.id.clone() });
+        }
+        plan.steps.push(Step::Remove { container: container.id.clone() });
+    }
+    for network in &found.networks {
+        remove_network(name, network, &mut plan);
+    }
+    if let Some(state) = found.workspace {
+        plan.changes.push(Change {
+            resource: Resource::Workspace,
+            name: name.to_owned(),
+            action: Action::Delete,
+            attributes: Vec::new(),
+            before: Some(Object::Workspace { path: host.workspace(name).to_string_lossy().into_owned(), state }),
+            after: None,
+        });
+        plan.steps.push(Step::SetAside { tenant: name.to_owned() });
+    }
+    plan
+}
+
+/// What is declared, in the engine's terms.
+struct Declared {
+    network: Network,
+    container: Container,
+    workspace_path: String,
+}
+
+/// What exists of one tenant, sorted into what it should have and what is beyond that.
+struct World<'a> {
+    name: String,
+    tenant: &'a str,
+    container: Option<&'a ObservedContainer>,
+    network: Option<&'a ObservedNetwork>,
+    extra_containers: Vec<&'a ObservedContainer>,
+    extra_networks: Vec<&'a ObservedNetwork>,
+    known_networks: &'a [ObservedNetwork],
+}
+
+impl<'a> World<'a> {
+    fn sort(tenant: &'a Tenant, found: &Found<'a>, observed: &'a Observed) -> Self {
+        let name = tenant.name.object_name();
+        let mut containers = found.containers.clone();
+        containers.sort_by_key(|c| (c.name != name, c.state != RunState::Running, c.id.as_str()));
+        let mut networks = found.networks.clone();
+        networks.sort_by_key(|n| (n.spec.name != name, n.id.as_str()));
+        let mut containers = containers.into_iter();
+        let mut networks = networks.into_iter();
+        Self {
+            tenant: tenant.name.as_str(),
+            container: containers.next(),
+            network: networks.next(),
+            extra_containers: containers.collect(),
+            extra_networks: networks.collect(),
+            known_networks: &observed.networks,
+            name,
+        }
+    }
+
+    fn converge(&self, class: RuntimeClass, declared: Declared, workspace: Option<Workspace>, plan: &mut TenantPlan) {
+        self.workspace(&declared, workspace, plan);
+        for extra in &self.extra_containers {
+            plan.changes.push(deleted_container(extra));
+            if extra.state == RunState::Running {
+                plan.contain.push(Step::Pause { container: extra.id.clone() });
+            }
+            plan.steps.push(Step::Remove { container: extra.id.clone() });
+        }
+        for extra in &self.extra_networks {
+            remove_network(self.tenant, extra, plan);
+        }
+        let network = self.network(&declared.network, plan);
+        self.container(class, declared.container, network, workspace.is_some(), plan);
+    }
+
+    fn workspace(&self, declared: &Declared, workspace: Option<Workspace>, plan: &mut TenantPlan) {
+        let object = |state| Object::Workspace { path: declared.workspace_path.clone(), state };
+        let (action, attributes) = match workspace {
+            Some(state) if state == WORKSPACE => return,
+            Some(state) if !state.is_folder => {
+                plan.blocked.get_or_insert(Blocked {
+                    code: "workspace-not-a-folder",
+                    reason: format!("{} is not a folder", declared.workspace_path),
+                    help: "move it away; a link or file in its place could lead the tenant elsewhere on the host"
+                        .to_owned(),
+                });
+                return;
+            }
+            Some(state) => (Action::Update, workspace_changes(state)),
+            None => (Action::Create, Vec::new()),
+        };
+        plan.changes.push(Change {
+            resource: Resource::Workspace,
+            name: self.tenant.to_owned(),
+            action,
+            attributes,
+            before: workspace.map(object),
+            after: Some(object(WORKSPACE)),
+        });
+        plan.steps.push(Step::PrepareWorkspace { tenant: self.tenant.to_owned() });
+    }
+
+    /// Plans the network, and says what becomes of it.
+    fn network(&self, declared: &Network, plan: &mut TenantPlan) -> NetworkFate<'a> {
+        let Some(network) = self.network else {
+            plan.changes.push(change(self.tenant, Action::Create, Vec::new(), None, declared.clone()));
+            return NetworkFate::Made { create: declared.clone(), remove: None, weakened: false };
+        };
+        let strangers: Vec<&Member> =
+            network.members.iter().filter(|member| member.tenant.as_deref() != Some(self.tenant)).collect();
+        for stranger in &strangers {
+            plan.contain.push(Step::Disconnect { network: network.id.clone(), container: stranger.id.clone() });
+        }
+        let mut attributes = diff::compare_networks(declared, &network.spec);
+        let replaced = !attributes.is_empty();
+        let weakened = attributes.iter().any(|a| a.weakens);
+        if !strangers.is_empty() {
+            attributes.push(AttributeChange {
+                name: "members",
+                before: json!(network.members.iter().map(|m| m.name.as_str()).collect::<Vec<_>>()),
+                after: json!([self.name]),
+                forces_replacement: false,
+                weakens: true,
+                cause: Cause::Drift,
+                remark: Some("a container of nobody's or of another tenant's is on it"),
+            });
+        }
+        if !attributes.is_empty() {
+            let action = if replaced { Action::Replace } else { Action::Update };
+            plan.changes.push(change(self.tenant, action, attributes, Some(network.spec.clone()), declared.clone()));
+        }
+        if replaced {
+            NetworkFate::Made { create: declared.clone(), remove: Some(network.id.clone()), weakened }
+        } else {
+            NetworkFate::Kept(network)
+        }
+    }
+
+    fn container(
+        &self,
+        class: RuntimeClass,
+        declared: Container,
+        network: NetworkFate<'_>,
+        has_workspace: bool,
+        plan: &mut TenantPlan,
+    ) {
+        let Some(actual) = self.container else {
+            plan.changes.push(container_change(self.tenant, Action::Create, Vec::new(), None, &declared));
+            plan.steps.extend(network.steps());
+            plan.steps.push(create(declared, None));
+            plan.steps.push(Step::Start { container: Target::Created });
+            return;
+        };
+        let empty = Container::default();
+        let spec = actual.spec.as_deref().unwrap_or(&empty);
+        let mut attributes = diff::compare_containers(&declared, spec, class);
+        let connections = self.connections(actual, &network, class);
+        attributes.extend(connections.attribute);
+        attributes.extend(state_change(actual.state));
+        if !has_workspace {
+            attributes.push(AttributeChange {
+                name: "workspace",
+                before: json!("missing"),
+                after: json!("present"),
+                forces_replacement: true,
+                weakens: false,
+                cause: Cause::Drift,
+                remark: Some("what runs still writes into the folder that is gone"),
+            });
+        }
+        let (replaced, weakened) = (
+            attributes.iter().any(|a| a.forces_replacement),
+            attributes.iter().any(|a| a.weakens && a.forces_replacement) || network.weakened(),
+        );
+        plan.contain.extend(connections.contain);
+        let frozen = weakened && actual.state == RunState::Running;
+        if frozen {
+            plan.contain.push(Step::Pause { container: actual.id.clone() });
+        }
+        if attributes.is_empty() {
+            return;
+        }
+        let action = if replaced { Action::Replace } else { Action::Update };
+        let limits = live_limits(&declared);
+        let needs_update = attributes.iter().any(|a| realize::LIVE.contains(&a.name) || a.name == "restart_policy");
+        let needs_rename = attributes.iter().any(|a| a.name == "name");
+        plan.changes.push(container_change(self.tenant, action, attributes, Some(spec), &declared));
+
+        let id = || actual.id.clone();
+        let stop_and_remove = [
+            (actual.state == RunState::Running && !frozen).then(|| Step::Stop { container: id() }),
+            Some(Step::Remove { container: id() }),
+        ];
+        if replaced {
+            let temporary = format!("{}.new", self.name);
+            // A replacement is made before the old one goes, so that a refusal leaves the old one in
+            // place. That needs the network that both are on, and the second name, to be free.
+            if matches!(network, NetworkFate::Kept(_)) && actual.name != temporary {
+                plan.steps.push(create(declared, Some(temporary)));
+                plan.steps.extend(stop_and_remove.into_iter().flatten());
+                plan.steps.push(Step::Rename { container: Target::Created, to: self.name.clone() });
+            } else {
+                plan.steps.extend(stop_and_remove.into_iter().flatten());
+                plan.steps.extend(network.steps());
+                plan.steps.push(create(declared, None));
+            }
+            plan.steps.push(Step::Start { container: Target::Created });
+            return;
+        }
+        if needs_rename {
+            plan.steps.push(Step::Rename { container: Target::Existing(id()), to: self.name.clone() });
+        }
+        if needs_update {
+            plan.steps.push(Step::Update { container: id(), limits });
+        }
+        plan.steps.extend(connections.connect);
+        match actual.state {
+            RunState::Created | RunState::Stopped => {
+                plan.steps.push(Step::Start { container: Target::Existing(id()) });
+            }
+            RunState::Paused => plan.steps.push(Step::Unpause { container: id() }),
+            RunState::Running | RunState::Restarting | RunState::Dead => {}
+        }
+    }
+
+    /// Compares the networks that a container is on with the one that it should be on.
+    fn connections(&self, actual: &ObservedContainer, own: &NetworkFate<'_>, class: RuntimeClass) -> Connections {
+        let mut result = Connections::default();
+        let names = || actual.networks.keys().map(String::as_str).collect::<Vec<_>>();
+        let mut attribute = |forces_replacement, weakens, remark| {
+            result.attribute = Some(AttributeChange {
+                name: "networks",
+                before: json!(names()),
+                after: json!([self.name]),
+                forces_replacement,
+                weakens,
+                cause: Cause::Drift,
+                remark,
+            });
+        };
+        let NetworkFate::Kept(own) = own else {
+            attribute(true, false, Some("its network is made anew"));
+            return result;
+        };
+        let mut on_own = false;
+        let mut gone = false;
+        let mut strange = Vec::new();
+        for (name, id) in &actual.networks {
+            let known = match id.is_empty() {
+                // A container that never ran knows its network by name alone.
+                true => self.known_networks.iter().find(|n| n.spec.name == *name),
+                false => self.known_networks.iter().find(|n| n.id == *id),
+            };
+            match known {
+                Some(network) if network.id == own.id => on_own = true,
+                Some(network) => strange.push(network.id.clone()),
+                None => gone = true,
+            }
+        }
+        if gone {
+            attribute(true, !strange.is_empty(), Some("a network that it was on is gone"));
+        } else if !on_own && !class.changes_live() {
+            attribute(true, !strange.is_empty(), None);
+        } else if !on_own || !strange.is_empty() {
+            attribute(false, !strange.is_empty(), None);
+        }
+        let disconnect = |network| Step::Disconnect { network, container: actual.id.clone() };
+        result.contain = strange.into_iter().map(disconnect).collect();
+        if !on_own {
+            result.connect = Some(Step::Connect { network: own.id.clone(), container: actual.id.clone() });
+        }
+        result
+    }
+}
+
+/// What becomes of a tenant's network.
+enum NetworkFate<'a> {
+    /// It stays as it is.
+    Kept(&'a ObservedNetwork),
+    /// It is made, after another of its name was removed.
+    Made { create: Network, remove: Option<String>, weakened: bool },
+}
+
+impl NetworkFate<'_> {
+    fn steps(self) -> Vec<Step> {
+        match self {
+            Self::Kept(_) => Vec::new(),
+            Self::Made { create, remove, .. } => {
+                let remove = remove.map(|network| Step::RemoveNetwork { network });
+                remove.into_iter().chain([Step::CreateNetwork { spec: Box::new(create) }]).collect()
+            }
+        }
+    }
+
+    fn weakened(&self) -> bool {
+        matches!(self, Self::Made { weakened: true, .. })
+    }
+}
+
+#[derive(Default)]
+struct Connections {
+    attribute: Option<AttributeChange>,
+    contain: Vec<Step>,
+    connect: Option<Step>,
+}
+
+/// The first thing that keeps a tenant from being made as declared, apart from its image.
+fn obstacle(
+    tenant: &Tenant,
+    host: &Host,
+    observed: &Observed,
+    found: &Found<'_>,
+    subnet: Option<Ipv4Net>,
+) -> Option<Blocked> {
+    let name = tenant.name.object_name();
+    let blocked = |code, reason: String, help: String| Some(Blocked { code, reason, help });
+    if let Some((kind, id)) = found.squatter {
+        let short = id.get(..12).unwrap_or(id);
+        return blocked(
+            "name-taken",
+            format!("the {kind} {name} ({short}) exists and does not carry this tenant's label"),
+            match kind {
+                "container" => {
+                    format!("if it is not needed, remove it; otherwise rename it: docker rename {short} other-name")
+                }
+                _ => format!("remove it if it is not needed: docker network rm {short}"),
+            },
+        );
+    }
+    let Some(runtime) = host.runtimes.get(&tenant.class) else {
+        return blocked(
+            "runtime-not-offered",
+            format!("this host offers no runtime of the class {}", tenant.class),
+            format!(
+                "map it in host.yaml under runtimes, or place the tenant elsewhere; no weaker class is used instead of {}",
+                tenant.class
+            ),
+        );
+    };
+    if !observed.engine.runtimes.contains(runtime) {
+        let known: Vec<&str> = observed.engine.runtimes.iter().map(String::as_str).collect();
+        return blocked(
+            "runtime-not-registered",
+            format!(
+                "the engine has not registered the runtime {runtime}, which host.yaml names for the class {}",
+                tenant.class
+            ),
+            format!(
+                "register it in the engine's daemon.json (it has: {}); no weaker runtime is used instead",
+                known.join(", ")
+            ),
+        );
+    }
+    if !observed.engine.missing_limits.is_empty() {
+        let missing: Vec<&str> = observed.engine.missing_limits.iter().copied().collect();
+        return blocked(
+            "limit-unsupported",
+            format!("the engine cannot enforce a limit on {}", missing.join(", ")),
+            "enable the kernel's control groups for it and restart the engine".to_owned(),
+        );
+    }
+    if !observed.engine.seccomp {
+        return blocked(
+            "seccomp-unsupported",
+            "the engine does not filter system calls (no default seccomp profile)".to_owned(),
+            "enable seccomp in the kernel and the engine's default profile".to_owned(),
+        );
+    }
+    if let Some((what, ceiling)) = above_ceiling(tenant, host) {
+        return blocked(
+            "above-ceiling",
+            format!("{what} is above this host's ceiling of {ceiling}"),
+            "ask for less in the tenant's file, or raise ceilings in host.yaml".to_owned(),
+        );
+    }
+    if subnet.is_none() {
+        return blocked(
+            "pool-exhausted",
+            format!("no free subnet of /{} is left in {}", host.prefix, host.pool),
+            "widen network.pool in host.yaml, or lengthen network.prefix".to_owned(),
+        );
+    }
+    None
+}
+
+/// The first limit that exceeds what the host allows, with that ceiling.
+fn above_ceiling(tenant: &Tenant, host: &Host) -> Option<(String, String)> {
+    let (limits, most) = (&tenant.limits, &host.ceilings);
+    fn above<T: Ord + std::fmt::Display>(name: &str, asked: T, most: Option<T>) -> Option<(String, String)> {
+        most.filter(|most| asked > *most).map(|most| (format!("{name} {asked}"), most.to_string()))
+    }
+    above("cpus", limits.cpus, most.cpus)
+        .or_else(|| above("memory", limits.memory, most.memory))
+        .or_else(|| above("pids", limits.pids, most.pids))
+        .or_else(|| above("disk", limits.disk, most.disk))
+}
+
+fn unobserved(object: &str, reason: &str) -> Blocked {
+    Blocked {
+        code: "unobserved",
+        reason: format!("{object} could not be observed: {reason}"),
+        help: "nothing of this tenant is changed until it can be; look at the engine's log".to_owned(),
+    }
+}
+
+fn image_missing(tenant: &Tenant) -> Blocked {
+    Blocked {
+        code: "image-missing",
+        reason: format!("the engine does not have the image {}", tenant.image),
+        help: "load or pull it on the host".to_owned(),
+    }
+}
+
+fn image_unknown(tenant: &Tenant, reason: &str) -> Blocked {
+    Blocked {
+        code: "unobserved",
+        reason: format!("the image {} could not be observed: {reason}", tenant.image),
+        help: "look at the engine's log".to_owned(),
+    }
+}
+
+/// An image's volumes would be writable folders on the host's disk that no limit bounds.
+fn image_volumes(tenant: &Tenant, facts: &ImageFacts) -> Option<Blocked> {
+    (!facts.volumes.is_empty()).then(|| Blocked {
+        code: "image-volumes",
+        reason: format!(
+            "the image {} declares volumes ({}), which would be writable without a limit",
+            tenant.image,
+            facts.volumes.join(", ")
+        ),
+        help: "build it without VOLUME; what must last belongs in /workspace".to_owned(),
+    })
+}
+
+/// What the image brought into a container, where the image itself cannot be asked.
+fn facts_of(actual: Option<&Container>) -> ImageFacts {
+    actual.map_or_else(ImageFacts::default, |actual| ImageFacts {
+        id: actual.image_id.clone(),
+        environment: actual.environment.clone(),
+        entrypoint: actual.entrypoint.clone(),
+        command: actual.command.clone(),
+        working_dir: actual.working_dir.clone(),
+        labels: actual.labels.clone(),
+        volumes: Vec::new(),
+    })
+}
+
+fn live_limits(declared: &Container) -> LiveLimits {
+    LiveLimits { memory: declared.memory, nano_cpus: declared.nano_cpus, pids_limit: declared.pids_limit }
+}
+
+fn create(spec: Container, temporary_name: Option<String>) -> Step {
+    Step::CreateContainer { spec: Box::new(spec), temporary_name }
+}
+
+fn state_change(state: RunState) -> Option<AttributeChange> {
+    let (before, forces_replacement) = match state {
+        RunState::Running | RunState::Restarting => return None,
+        RunState::Created => ("created", false),
+        RunState::Paused => ("paused", false),
+        RunState::Stopped => ("stopped", false),
+        RunState::Dead => ("dead", true),
+    };
+    Some(AttributeChange {
+        name: "state",
+        before: json!(before),
+        after: json!("running"),
+        forces_replacement,
+        weakens: false,
+        cause: Cause::Drift,
+        remark: None,
+    })
+}
+
+fn workspace_changes(actual: Workspace) -> Vec<AttributeChange> {
+    let attribute = |name, before: Value, after: Value, weakens| AttributeChange {
+        name,
+        before,
+        after,
+        forces_replacement: false,
+        weakens,
+        cause: Cause::Drift,
+        remark: None,
+    };
+    let owner = attribute("uid", json!(actual.uid), json!(WORKSPACE.uid), false);
+    let mode = |mode: u32| json!(format!("{mode:04o}"));
+    let mode = attribute("mode", mode(actual.mode), mode(WORKSPACE.mode), actual.mode & 0o077 != 0);
+    [owner, mode].into_iter().filter(|a| a.before != a.after).collect()
+}
+
+fn change(
+    tenant: &str,
+    action: Action,
+    attributes: Vec<AttributeChange>,
+    before: Option<Network>,
+    after: Network,
+) -> Change {
+    let object = |network| Object::Network(Box::new(network));
+    Change {
+        resource: Resource::Network,
+        name: tenant.to_owned(),
+        action,
+        attributes,
+        before: before.map(object),
+        after: Some(object(after)),
+    }
+}
+
+fn container_change(
+    tenant: &str,
+    action: Action,
+    attributes: Vec<AttributeChange>,
+    before: Option<&Container>,
+    after: &Container,
+) -> Change {
+    Change {
+        resource: Resource::Container,
+        name: tenant.to_owned(),
+        action,
+        attributes,
+        before: before.map(|actual| {
+            let environment = diff::hide_undeclared(&actual.environment, &after.environment);
+            Object::Container(Box::new(Container { environment, ..actual.clone() }))
+        }),
+        after: Some(Object::Container(Box::new(after.clone()))),
+    }
+}
+
+fn deleted_container(actual: &ObservedContainer) -> Change {
+    Change {
+        resource: Resource::Container,
+        name: actual.name.clone(),
+        action: Action::Delete,
+        attributes: Vec::new(),
+        before: actual.spec.as_deref().map(|spec| {
+            let environment = diff::hide_undeclared(&spec.environment, &[]);
+            Object::Container(Box::new(Container { environment, ..spec.clone() }))
+        }),
+        after: None,
+    }
+}
+
+/// Plans the removal of a network of ours, with everybody else taken off it first.
+fn remove_network(tenant: &str, network: &ObservedNetwork, plan: &mut TenantPlan) {
+    plan.changes.push(Change {
+        resource: Resource::Network,
+        name: network.spec.name.clone(),
+        action: Action::Delete,
+        attributes: Vec::new(),
+        before: Some(Object::Network(Box::new(network.spec.clone()))),
+        after: None,
+    });
+    let strangers = network.members.iter().filter(|member| member.tenant.as_deref() != Some(tenant));
+    plan.steps
+        .extend(strangers.map(|member| Step::Disconnect { network: network.id.clone(), container: member.id.clone() }));
+    plan.steps.push(Step::RemoveNetwork { network: network.id.clone() });
+}

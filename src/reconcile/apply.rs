@@ -1,0 +1,326 @@
+//! Carrying a plan out: containment first and for all, then each tenant by itself.
+
+use std::{
+    fmt,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::{
+    engine::{CallError, Engine},
+    host::{WorkspaceError, Workspaces, reap},
+    model::{Container, Host, Plan, RuntimeClass, Step, TenantName, TenantPlan, observed::RunState, plan::Target},
+    plan::compare_containers,
+};
+
+/// How long a step keeps others waiting for its turn. One that takes longer goes on beside them.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is told while a plan is carried out.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A step of a tenant begins.
+    Step {
+        /// The tenant.
+        tenant: &'a str,
+        /// The step.
+        step: &'a Step,
+    },
+    /// A tenant is done.
+    Done(&'a Outcome),
+}
+
+/// What became of one tenant.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The tenant.
+    pub tenant: String,
+    /// Why it was not made as declared, if so.
+    pub failure: Option<Failure>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What became of all tenants that the plan changed.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// One entry for each, in the order in which they ended.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The engine did not do it.
+    #[error("{step}")]
+    Engine {
+        /// The step, as a person names it.
+        step: StepName,
+        /// What the engine said.
+        source: CallError,
+    },
+    /// The host did not do it.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// The engine made something else than what was asked for, and it was removed again.
+    #[error("the engine did not keep to what was declared, so the container was removed again: {0}")]
+    NotAsDeclared(String),
+    /// The workspace is not there to be mounted.
+    #[error("the workspace is missing")]
+    WorkspaceMissing,
+    /// The container started and ended at once.
+    #[error("the container ended right after its start, with exit code {0}; `tenantd logs` shows what it printed")]
+    Ended(i64),
+    /// The plan names a tenant that is none, or a container that no step made.
+    #[error("the plan cannot be carried out as it is: {0}")]
+    Plan(&'static str),
+}
+
+/// A step, as a person names it.
+#[derive(Clone, Copy, Debug)]
+pub struct StepName(&'static str);
+
+impl fmt::Display for StepName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not {}", self.0)
+    }
+}
+
+/// A step in the words of a log line.
+pub fn describe(step: &Step) -> &'static str {
+    match step {
+        Step::Disconnect { .. } => "disconnect a container from a network",
+        Step::Pause { .. } => "pause the container",
+        Step::PrepareWorkspace { .. } => "prepare the workspace",
+        Step::CreateNetwork { .. } => "create the network",
+        Step::RemoveNetwork { .. } => "remove the network",
+        Step::CreateContainer { .. } => "create the container",
+        Step::Start { .. } => "start the container",
+        Step::Stop { .. } => "stop the container",
+        Step::Remove { .. } => "remove the container",
+        Step::Update { .. } => "update the limits",
+        Step::Connect { .. } => "connect the container to its network",
+        Step::Rename { .. } => "rename the container",
+        Step::Unpause { .. } => "unpause the container",
+        Step::SetAside { .. } => "set the workspace aside",
+    }
+}
+
+/// Carries a plan out.
+///
+/// What weakens isolation is contained first, for all tenants. Then each tenant's steps run in their
+/// order; tenants run side by side, at most `host.parallelism` at once, and one that hangs gives its
+/// place away. A failed step ends its tenant alone. To be cut off at any point is safe: another look
+/// and another plan end where this one would have.
+pub async fn apply(engine: &Engine, host: &Host, plan: &Plan, tell: &dyn Fn(Event<'_>)) -> Applied {
+    let turns = Semaphore::new(host.parallelism.max(1));
+    let worker = Worker { engine, host, turns: &turns, tell, workspaces: Workspaces::new(&host.data_root) };
+    let changed = || plan.tenants.iter().filter(|tenant| tenant.will_change());
+
+    let contained: Vec<Option<Failure>> = {
+        let runs = changed().map(|tenant| worker.contain(tenant));
+        futures_util::future::join_all(runs).await
+    };
+    let mut runs: FuturesUnordered<_> =
+        changed().zip(contained).map(|(tenant, failure)| worker.converge(tenant, failure)).collect();
+    let mut finished = Vec::new();
+    while let Some(done) = runs.next().await {
+        finished.push(done);
+    }
+    drop(runs);
+    Applied { outcomes: worker.confirm(finished).await }
+}
+
+struct Worker<'a> {
+    engine: &'a Engine,
+    host: &'a Host,
+    turns: &'a Semaphore,
+    tell: &'a dyn Fn(Event<'_>),
+    workspaces: Workspaces,
+}
+
+/// A tenant whose steps have ended, and the container that was started for it.
+struct Finished {
+    outcome: Outcome,
+    started: Option<String>,
+}
+
+impl<'a> Worker<'a> {
+    async fn contain(&self, tenant: &TenantPlan) -> Option<Failure> {
+        if tenant.contain.is_empty() {
+            return None;
+        }
+        let mut turn = self.turns.acquire().await.ok();
+        let mut made = None;
+        for step in &tenant.contain {
+            if let Err(failure) = self.step(tenant, step, &mut made, &mut turn).await {
+                return Some(failure);
+            }
+        }
+        None
+    }
+
+    async fn converge(&self, tenant: &TenantPlan, failure: Option<Failure>) -> Finished {
+        let mut turn = self.turns.acquire().await.ok();
+        let begun = Instant::now();
+        let mut failure = failure;
+        let mut made = None;
+        let mut started = None;
+        for step in &tenant.steps {
+            match self.step(tenant, step, &mut made, &mut turn).await {
+                Ok(()) => {}
+                Err(e) => {
+                    failure = Some(e);
+                    break;
+                }
+            }
+            if let Step::Start { container } = step {
+                started = target(container, &made).map(str::to_owned);
+            }
+        }
+        let outcome = Outcome { tenant: tenant.tenant.clone(), failure, took: begun.elapsed() };
+        // One that started is told of once it was seen to run.
+        if started.is_none() || outcome.failure.is_some() {
+            (self.tell)(Event::Done(&outcome));
+        }
+        Finished { outcome, started }
+    }
+
+    /// Runs one step. One that takes long gives its turn away, and takes a new one before the next.
+    async fn step(
+        &self,
+        tenant: &TenantPlan,
+        step: &Step,
+        made: &mut Option<String>,
+        turn: &mut Option<SemaphorePermit<'a>>,
+    ) -> Result<(), Failure> {
+        (self.tell)(Event::Step { tenant: &tenant.tenant, step });
+        if turn.is_none() {
+            *turn = self.turns.acquire().await.ok();
+        }
+        let mut work = pin!(self.carry_out(&tenant.tenant, step, made));
+        match tokio::time::timeout(PATIENCE, &mut work).await {
+            Ok(result) => result,
+            Err(_) => {
+                *turn = None;
+                work.await
+            }
+        }
+    }
+
+    async fn carry_out(&self, tenant: &str, step: &Step, made: &mut Option<String>) -> Result<(), Failure> {
+        let engine = self.engine;
+        let name = || tenant.parse::<TenantName>().map_err(|_| Failure::Plan("a step names no tenant"));
+        let container = |of: &Target| {
+            target(of, made).map(str::to_owned).ok_or(Failure::Plan("a step needs a container that none made"))
+        };
+        let result = match step {
+            Step::PrepareWorkspace { .. } => return Ok(self.workspaces.prepare(&name()?)?),
+            Step::SetAside { .. } => {
+                return Ok(self.workspaces.set_aside(&name()?, jiff::Timestamp::now()).map(drop)?);
+            }
+            Step::CreateContainer { spec, temporary_name } => {
+                let id = self.create(spec, temporary_name.as_deref()).await?;
+                *made = Some(id);
+                return Ok(());
+            }
+            Step::Start { container: which } => {
+                let id = container(which)?;
+                if !self.workspaces.is_ready(&name()?) {
+                    return Err(Failure::WorkspaceMissing);
+                }
+                return self.start(&id, *which == Target::Created).await;
+            }
+            Step::Disconnect { network, container } => engine.disconnect_container(network, container).await,
+            Step::Pause { container } => engine.pause_container(container).await,
+            Step::CreateNetwork { spec } => engine.create_network(spec).await,
+            Step::RemoveNetwork { network } => engine.remove_network(network).await,
+            Step::Stop { container } => engine.stop_container(container, self.host.deadlines.stop.get()).await,
+            Step::Remove { container } => engine.remove_container(container).await,
+            Step::Update { container, limits } => engine.update_container(container, limits).await,
+            Step::Connect { network, container } => engine.connect_container(network, container).await,
+            Step::Rename { container: which, to } => engine.rename_container(&container(which)?, to).await,
+            Step::Unpause { container } => engine.unpause_container(container).await,
+        };
+        result.map_err(|source| Failure::Engine { step: StepName(describe(step)), source })
+    }
+
+    /// Makes a container and looks at it before it ever runs: an engine that leaves out a limit says
+    /// so in a warning at best.
+    async fn create(&self, spec: &Container, temporary_name: Option<&str>) -> Result<String, Failure> {
+        let failed = |source| Failure::Engine { step: StepName("create the container"), source };
+        let name = temporary_name.unwrap_or(&spec.name);
+        let created = self.engine.create_container(name, spec).await.map_err(failed)?;
+        let declared = Container { name: name.to_owned(), ..spec.clone() };
+        let problem = match self.engine.inspect_container(&created.id).await {
+            Ok(Some(actual)) => deviation(&declared, actual.spec.as_deref()),
+            Ok(None) => Some("it was gone before it could be looked at".to_owned()),
+            Err(e) => Some(format!("it could not be looked at: {e}")),
+        };
+        let dropped = created.warnings.into_iter().flatten().find(|warning| drops_something(warning));
+        match problem.or(dropped) {
+            None => Ok(created.id),
+            Some(problem) => {
+                self.engine.remove_container(&created.id).await.map_err(failed)?;
+                Err(Failure::NotAsDeclared(problem))
+            }
+        }
+    }
+
+    /// Starts a container. After a failure nothing of it is left behind: a runtime that hangs or dies
+    /// half-way leaves processes that the engine has lost.
+    async fn start(&self, id: &str, made_here: bool) -> Result<(), Failure> {
+        let result = self.engine.start_container(id, self.host.deadlines.start.get()).await;
+        let Err(source) = result else { return Ok(()) };
+        reap(id).await;
+        if made_here {
+            // The failure that is told is that of the start; a rest is found by the next look.
+            let _ = self.engine.remove_container(id).await;
+        }
+        Err(Failure::Engine { step: StepName("start the container"), source })
+    }
+
+    /// Looks once more at what was started, after the last start.
+    async fn confirm(&self, finished: Vec<Finished>) -> Vec<Outcome> {
+        let any_started = finished.iter().any(|f| f.started.is_some() && f.outcome.failure.is_none());
+        let states = if any_started { self.engine.container_states().await.ok() } else { None };
+        let mut outcomes = Vec::with_capacity(finished.len());
+        for Finished { mut outcome, started } in finished {
+            if let (None, Some(id)) = (&outcome.failure, &started) {
+                let state = states.as_ref().and_then(|states| states.get(id));
+                if matches!(state, Some(RunState::Stopped | RunState::Dead)) {
+                    let code = self.engine.inspect_container(id).await.ok().flatten().map_or(-1, |c| c.exit_code);
+                    outcome.failure = Some(Failure::Ended(code));
+                }
+                (self.tell)(Event::Done(&outcome));
+            }
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+}
+
+fn target<'a>(of: &'a Target, made: &'a Option<String>) -> Option<&'a str> {
+    match of {
+        Target::Existing(id) => Some(id),
+        Target::Created => made.as_deref(),
+    }
+}
+
+/// The first attribute in which a new container differs from its declaration.
+fn deviation(declared: &Container, actual: Option<&Container>) -> Option<String> {
+    let Some(actual) = actual else { return Some("it could not be looked at".to_owned()) };
+    let changes = compare_containers(declared, actual, RuntimeClass::Container);
+    let first = changes.first()?;
+    Some(format!("{} is {} where {} was declared", first.name, first.before, first.after))
+}
+
+/// Whether a warning says that something asked for was left out.
+fn drops_something(warning: &str) -> bool {
+    ["discarded", "does not support", "not supported", "not enabled", "unable to"]
+        .iter()
+        .any(|word| warning.to_lowercase().contains(word))
+}

@@ -1,0 +1,36 @@
+//! Looking at the engine and the host, and carrying a plan out.
+
+mod apply;
+
+use std::collections::BTreeSet;
+
+pub use apply::{Applied, Event, Failure, Outcome, apply, describe};
+
+use crate::{
+    engine::{CallError, Engine},
+    host::{WorkspaceError, Workspaces},
+    model::{Desired, Host, Observed},
+};
+
+/// Why the world could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The engine did not answer.
+    #[error(transparent)]
+    Engine(#[from] CallError),
+    /// The data root cannot be read.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+}
+
+/// Looks at everything that a plan for `desired` needs: the engine and the host's folders.
+///
+/// # Errors
+/// The engine does not answer, or the data root cannot be read. One container that cannot be
+/// inspected is no error; it is in the result.
+pub async fn observe(engine: &Engine, host: &Host, desired: &Desired) -> Result<Observed, ObserveError> {
+    let images: BTreeSet<String> = desired.tenants.values().map(|tenant| tenant.image.to_string()).collect();
+    let mut observed = engine.observe(&images).await?;
+    observed.workspaces = Workspaces::new(&host.data_root).list()?;
+    Ok(observed)
+}

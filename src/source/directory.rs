@@ -1,0 +1,88 @@
+//! A config repo as it lies in a folder.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use super::{Kind, MAX_FILE, MAX_FILES, SourceError, TENANTS, Verdict, judge, too_large};
+use crate::model::{
+    Finding,
+    tree::{SourceFile, Tree},
+};
+
+/// Reads a folder that need not be committed, nor be a repository.
+///
+/// # Errors
+/// The folder cannot be read, or holds more files than the bound. A single file that cannot be read
+/// is a finding.
+pub fn read_directory(root: &Path) -> Result<Tree, SourceError> {
+    let mut tree = Tree { revision: format!("{} (not committed)", root.display()), ..Tree::default() };
+    read_folder(root, "", &mut tree)?;
+    let tenants = root.join(TENANTS);
+    if fs::symlink_metadata(&tenants).is_ok_and(|metadata| metadata.is_dir()) {
+        read_folder(&tenants, "tenants/", &mut tree)?;
+    }
+    tree.files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(tree)
+}
+
+fn read_folder(folder: &Path, prefix: &str, tree: &mut Tree) -> Result<(), SourceError> {
+    let failed = |source| SourceError::Folder { path: folder.display().to_string(), source };
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let path = match entry.file_name().into_string() {
+            Ok(name) => format!("{prefix}{name}"),
+            Err(name) if !prefix.is_empty() => {
+                let shown = format!("{prefix}{}", name.to_string_lossy());
+                tree.findings.push(not_utf8_name(&shown));
+                continue;
+            }
+            Err(_) => continue,
+        };
+        let kind = entry.file_type().map_err(failed)?;
+        let kind = match kind {
+            kind if kind.is_symlink() => Kind::Link,
+            kind if kind.is_dir() => Kind::Folder,
+            kind if kind.is_file() => Kind::File,
+            _ => Kind::Other,
+        };
+        match judge(&path, kind) {
+            Verdict::Pass => {}
+            Verdict::Wrong(finding) => tree.findings.push(finding),
+            Verdict::Read => match read_file(&entry.path()) {
+                Ok(bytes) if bytes.len() as u64 > MAX_FILE => {
+                    let size = entry.metadata().map_or(bytes.len() as u64, |metadata| metadata.len());
+                    tree.findings.push(too_large(&path, size));
+                }
+                Ok(bytes) => tree.files.push(SourceFile { path, bytes }),
+                Err(e) => tree.findings.push(Finding::on_file(
+                    path,
+                    "unreadable",
+                    format!("the file cannot be read: {e}"),
+                    "check its permissions",
+                )),
+            },
+        }
+        if tree.files.len() > MAX_FILES {
+            return Err(SourceError::TooManyFiles);
+        }
+    }
+    Ok(())
+}
+
+/// Reads one byte more than the bound at most, and never through a link that took the file's place.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+pub(super) fn not_utf8_name(shown: &str) -> Finding {
+    Finding::on_file(shown, "not-utf8", "the file's name is not UTF-8", "give it the tenant's name and .yaml")
+}

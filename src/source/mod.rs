@@ -1,0 +1,138 @@
+//! Where the declarations come from: a commit's tree, or a folder that is not committed yet.
+
+mod directory;
+mod git;
+
+pub use directory::read_directory;
+pub use git::read_commit;
+
+use crate::model::Finding;
+
+/// Why a config repo could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// There is no repository, or it is damaged.
+    #[error("cannot read the git repository {path}")]
+    Repository {
+        /// Where.
+        path: String,
+        /// What git said.
+        source: git2::Error,
+    },
+    /// The folder is not a repository.
+    #[error("{0} is not a git repository; `--worktree` reads a folder that is not committed")]
+    NotARepository(String),
+    /// The revision names no commit.
+    #[error("the revision {rev:?} names no commit in {path}")]
+    Revision {
+        /// What was asked for.
+        rev: String,
+        /// Where.
+        path: String,
+        /// What git said.
+        source: git2::Error,
+    },
+    /// The folder cannot be read.
+    #[error("cannot read {path}")]
+    Folder {
+        /// Where.
+        path: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// There are more files than the bound.
+    #[error("there are more than {MAX_FILES} files under tenants/")]
+    TooManyFiles,
+}
+
+/// The largest file that is read, in bytes. A tenant file is a few hundred.
+pub const MAX_FILE: u64 = 256 << 10;
+
+/// The most files that are read: ten times the fleet that was measured.
+pub const MAX_FILES: usize = 100_000;
+
+/// The files at the top of a config repo, and the folder of tenant files.
+const TOP: [&str; 2] = ["fleet.yaml", "tiers.yaml"];
+const TENANTS: &str = "tenants";
+
+/// What an entry of a tree is, as far as it matters here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Folder,
+    Link,
+    Other,
+}
+
+/// Whether an entry is read, passed over, or wrong where it stands.
+enum Verdict {
+    Read,
+    Pass,
+    Wrong(Finding),
+}
+
+/// Judges an entry by its path alone.
+///
+/// A slip in a name must not be taken for a missing tenant, so that everything under `tenants/` that
+/// is not a tenant file is an error, apart from what repositories keep beside.
+fn judge(path: &str, kind: Kind) -> Verdict {
+    let wrong = |code, message: String, help: String| Verdict::Wrong(Finding::on_file(path, code, message, help));
+    let link = || wrong("symlink", "symbolic links are not followed".to_owned(), "commit the file itself".to_owned());
+    let Some(name) = path.strip_prefix("tenants/") else {
+        return match (TOP.contains(&path) || path == TENANTS, kind) {
+            (true, Kind::Link) => link(),
+            (true, Kind::File) if path == TENANTS => {
+                wrong("bad-entry", "tenants is a file".to_owned(), "make it a folder of tenant files".to_owned())
+            }
+            (true, Kind::File) => Verdict::Read,
+            (true, Kind::Folder) if path == TENANTS => Verdict::Pass,
+            (true, _) => wrong("bad-entry", format!("{path} is not a file"), "commit a plain file".to_owned()),
+            (false, _) => match near_miss(path) {
+                Some(meant) => wrong("bad-entry", format!("{path} is not read"), format!("name it {meant}")),
+                None => Verdict::Pass,
+            },
+        };
+    };
+    if name.starts_with('.') || name == "README.md" {
+        return Verdict::Pass;
+    }
+    match kind {
+        Kind::Link => link(),
+        Kind::File if name.ends_with(".yaml") => Verdict::Read,
+        Kind::File => {
+            let stem = name.strip_suffix(".yml").or_else(|| name.strip_suffix(".json")).unwrap_or("NAME");
+            wrong(
+                "bad-entry",
+                format!("{path} is not a tenant file"),
+                format!("name it tenants/{stem}.yaml, or move it elsewhere"),
+            )
+        }
+        Kind::Folder => {
+            wrong("bad-entry", format!("{path} is a folder"), "put tenant files straight under tenants/".to_owned())
+        }
+        Kind::Other => wrong(
+            "bad-entry",
+            format!("{path} is neither a file nor a folder"),
+            "remove it; submodules and devices are not read".to_owned(),
+        ),
+    }
+}
+
+/// The name that a file at the top was probably meant to have.
+fn near_miss(path: &str) -> Option<&'static str> {
+    match path {
+        "fleet.yml" | "Fleet.yaml" | "fleets.yaml" => Some("fleet.yaml"),
+        "tiers.yml" | "Tiers.yaml" | "tier.yaml" => Some("tiers.yaml"),
+        "tenant" | "Tenants" => Some(TENANTS),
+        _ => None,
+    }
+}
+
+fn too_large(path: &str, size: u64) -> Finding {
+    Finding::on_file(
+        path,
+        "file-too-large",
+        format!("the file is {size} bytes long"),
+        format!("keep it under {MAX_FILE} bytes"),
+    )
+}
