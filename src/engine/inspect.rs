@@ -482,6 +482,8 @@ impl InspectedImage {
 pub(super) struct Info {
     #[serde(default)]
     pub(super) runtimes: BTreeMap<String, Value>,
+    #[serde(rename = "NCPU", default)]
+    pub(super) cpus: u64,
     #[serde(default)]
     pub(super) memory_limit: bool,
     #[serde(default)]

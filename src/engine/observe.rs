@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{CallError, Engine, inspect, query};
 use crate::model::{
-    NAME_PREFIX, Observed, TENANT_LABEL,
+    Cpus, NAME_PREFIX, Observed, TENANT_LABEL,
     observed::{EngineFacts, ImageState, Member, ObservedContainer, ObservedNetwork, RunState, Unobserved},
 };
 
@@ -131,6 +131,7 @@ impl Engine {
         Ok(EngineFacts {
             version: self.version.clone(),
             api_version: self.api.to_string(),
+            cpus: Cpus::whole(info.cpus.max(1)),
             runtimes: info.runtimes.into_keys().collect(),
             missing_limits: limits.into_iter().filter(|(_, present)| !present).map(|(name, _)| name).collect(),
             seccomp,

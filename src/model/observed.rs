@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Container, Network};
+use super::{Container, Cpus, Network};
 
 /// One look at the engine and the host.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,8 @@ pub struct EngineFacts {
     pub version: String,
     /// The version of the API that is spoken with it.
     pub api_version: String,
+    /// The processors that it has: no container can be given more.
+    pub cpus: Cpus,
     /// The runtimes that it has registered.
     pub runtimes: BTreeSet<String>,
     /// Limits that it says it cannot enforce: `memory`, `swap`, `cpus`, `pids`.

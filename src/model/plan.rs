@@ -37,6 +37,8 @@ pub enum Note {
     DiskUnenforced,
     /// The allowlist is not yet opened: the tenant has no way out at all.
     AllowlistClosed,
+    /// The tenant may have more processors than the engine has: it is given all of them.
+    CpusCapped,
     /// The tenant's file has errors: what runs is left as it is.
     Held,
 }

@@ -82,7 +82,10 @@ pub fn compare_containers(declared: &Container, actual: &Container, class: Runti
     if equal_but_for_limits_label(declared, actual) {
         return Vec::new();
     }
-    let same_spec = declared.labels.get(SPEC_LABEL) == actual.labels.get(SPEC_LABEL);
+    let spec = |container: &Container| container.labels.get(SPEC_LABEL).cloned();
+    let same_spec = spec(declared) == spec(actual);
+    // One that carries no hash was not made by a declaration at all.
+    let redeclared = !same_spec && spec(actual).is_some();
     let limits_changed = declared.labels.get(LIMITS_LABEL) != actual.labels.get(LIMITS_LABEL);
     let at_creation = actual.labels.get(LIMITS_LABEL) == Some(&realize::limits_label(actual));
     let (declared_shown, actual_shown) = (shown(declared, declared), shown(actual, declared));
@@ -94,7 +97,7 @@ pub fn compare_containers(declared: &Container, actual: &Container, class: Runti
                 Repair::Rename => true,
                 Repair::Replace => false,
             };
-            let intent = if realize::LIVE.contains(&name) { limits_changed && at_creation } else { !same_spec };
+            let intent = if realize::LIVE.contains(&name) { limits_changed && at_creation } else { redeclared };
             AttributeChange {
                 name: intern(name),
                 weakens: weakens_now(weakens, before, after),
@@ -109,14 +112,13 @@ pub fn compare_containers(declared: &Container, actual: &Container, class: Runti
         .collect();
     let explained = changes.iter().any(|change| change.forces_replacement);
     if !same_spec && !explained {
-        let label = |c: &Container| c.labels.get(SPEC_LABEL).map_or(Value::Null, |hash| json!(hash));
         changes.push(AttributeChange {
             name: "declaration",
-            before: label(actual),
-            after: label(declared),
+            before: json!(spec(actual)),
+            after: json!(spec(declared)),
             forces_replacement: true,
             weakens: false,
-            cause: Cause::Intent,
+            cause: if redeclared { Cause::Intent } else { Cause::Drift },
             remark: None,
         });
     }

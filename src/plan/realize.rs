@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::model::{
-    Container, Host, LIMITS_LABEL, Mount, Network, SPEC_LABEL, TENANT_LABEL, Tenant, container::PathSet,
+    Container, Cpus, Host, LIMITS_LABEL, Mount, Network, SPEC_LABEL, TENANT_LABEL, Tenant, container::PathSet,
     network::Range, observed::ImageFacts,
 };
 
@@ -46,9 +46,24 @@ pub(super) fn network(tenant: &Tenant, subnet: Ipv4Net) -> Network {
     network
 }
 
+/// What a container stands on beside its tenant's declaration.
+pub(super) struct Ground<'a> {
+    /// The host's settings.
+    pub(super) host: &'a Host,
+    /// The engine's runtime for the tenant's class.
+    pub(super) runtime: &'a str,
+    /// What the image brings.
+    pub(super) image: &'a ImageFacts,
+    /// The addresses of the tenant's network.
+    pub(super) subnet: Ipv4Net,
+    /// The processors that the engine has; it refuses to give more.
+    pub(super) cpus: Cpus,
+}
+
 /// The tenant's container, hardened, with what its image brings.
-pub(super) fn container(tenant: &Tenant, host: &Host, runtime: &str, image: &ImageFacts, subnet: Ipv4Net) -> Container {
-    let mut container = declared(tenant, host, runtime, subnet);
+pub(super) fn container(tenant: &Tenant, ground: &Ground<'_>) -> Container {
+    let image = ground.image;
+    let mut container = declared(tenant, ground);
     let labels = BTreeMap::from([
         (TENANT_LABEL.to_owned(), tenant.name.to_string()),
         (SPEC_LABEL.to_owned(), container_fingerprint(&container)),
@@ -79,21 +94,21 @@ pub(super) fn limits_label(container: &Container) -> String {
 }
 
 /// The container as the repo and the host alone say it is.
-fn declared(tenant: &Tenant, host: &Host, runtime: &str, subnet: Ipv4Net) -> Container {
+fn declared(tenant: &Tenant, ground: &Ground<'_>) -> Container {
     let sandbox = &tenant.sandbox;
     let strings = |items: &[&str]| items.iter().map(|&item| item.to_owned()).collect::<Vec<_>>();
     let memory = signed(tenant.limits.memory.get());
     Container {
         name: tenant.name.object_name(),
         image: tenant.image.to_string(),
-        runtime: runtime.to_owned(),
+        runtime: ground.runtime.to_owned(),
         command: tenant.command.clone().unwrap_or_default(),
         environment: tenant.environment.iter().map(|(key, value)| format!("{key}={value}")).collect(),
         user: USER.to_owned(),
         hostname: tenant.name.to_string(),
         memory,
         memory_swap: memory,
-        nano_cpus: signed(tenant.limits.cpus.nanos()),
+        nano_cpus: signed(tenant.limits.cpus.min(ground.cpus).nanos()),
         pids_limit: i64::from(tenant.limits.pids.get()),
         shm_size: signed(sandbox.shm_size.get()),
         ulimits: vec!["core=0:0".to_owned(), format!("nofile={0}:{0}", sandbox.open_files)],
@@ -107,13 +122,13 @@ fn declared(tenant: &Tenant, host: &Host, runtime: &str, subnet: Ipv4Net) -> Con
         mounts: vec![Mount {
             target: "/workspace".to_owned(),
             kind: "bind".to_owned(),
-            source: host.workspace(tenant.name.as_str()).to_string_lossy().into_owned(),
+            source: ground.host.workspace(tenant.name.as_str()).to_string_lossy().into_owned(),
             writable: true,
             propagation: "rprivate".to_owned(),
         }],
         tmpfs: BTreeMap::from([("/tmp".to_owned(), tmpfs_options(sandbox.tmp_size.get()))]),
         network_mode: tenant.name.object_name(),
-        dns: vec![gateway(subnet)],
+        dns: vec![gateway(ground.subnet)],
         // A lone dot keeps the host's own search domains out of the container.
         dns_search: strings(&["."]),
         sysctls: BTreeMap::from([

@@ -26,6 +26,9 @@ pub(super) fn converge(
     if !tenant.allowlist.is_empty() {
         plan.notes.push(Note::AllowlistClosed);
     }
+    if tenant.limits.cpus > observed.engine.cpus {
+        plan.notes.push(Note::CpusCapped);
+    }
     if let Some((object, reason)) = found.unobserved {
         plan.blocked = Some(unobserved(object, reason));
         return plan;
@@ -45,9 +48,10 @@ pub(super) fn converge(
         Ok(facts) => (*facts).clone(),
         Err(_) => facts_of(world.container.and_then(|c| c.spec.as_deref())),
     };
+    let ground = realize::Ground { host, runtime, image: &facts, subnet, cpus: observed.engine.cpus };
     let declared = Declared {
         network: realize::network(tenant, subnet),
-        container: realize::container(tenant, host, runtime, &facts, subnet),
+        container: realize::container(tenant, &ground),
         workspace_path: host.workspace(tenant.name.as_str()).to_string_lossy().into_owned(),
     };
     world.converge(tenant.class, declared, found.workspace, &mut plan);

@@ -116,7 +116,7 @@ impl Writer {
             Action::Create => self.object("+", GREEN, change.after.as_ref()),
             Action::Delete => self.object("-", RED, change.before.as_ref()),
             Action::Update | Action::Replace => {
-                let width = change.attributes.iter().map(|a| a.name.len()).max().unwrap_or(0);
+                let width = change.attributes.iter().map(|a| label(a.name).len()).max().unwrap_or(0);
                 for attribute in &change.attributes {
                     self.attribute(attribute, width);
                 }
@@ -146,7 +146,7 @@ impl Writer {
             false => format!(" # {}", comments.join(", ")),
         };
         let (before, after) = values(change);
-        self.line(&format!("      {symbol} {:width$} = {before} -> {after}{comment}", change.name));
+        self.line(&format!("      {symbol} {:width$} = {before} -> {after}{comment}", label(change.name)));
     }
 
     /// Says which containment comes first, for the resource that it concerns.
@@ -202,6 +202,9 @@ impl Writer {
                 let text = match note {
                     Note::DiskUnenforced => "limits.disk is not enforced yet: /workspace is a plain folder on the host",
                     Note::AllowlistClosed => "the allowlist is not opened yet: the tenant has no way out at all",
+                    Note::CpusCapped => {
+                        "limits.cpus is more than the engine has: the tenant may use all of its processors"
+                    }
                     Note::Held => "held as it is: its file has errors",
                 };
                 self.line(&format!("Note: {}: {text}", tenant.tenant));
@@ -218,7 +221,7 @@ fn container_rows(container: &Container) -> Vec<(&'static str, String)> {
         ("name", format!("{:?}", container.name)),
         ("image", format!("{:?}", container.image)),
         ("runtime", format!("{:?}", container.runtime)),
-        ("nano_cpus", amount("nano_cpus", container.nano_cpus)),
+        (label("nano_cpus"), amount("nano_cpus", container.nano_cpus)),
         ("memory", amount("memory", container.memory)),
         ("memory_swap", amount("memory_swap", container.memory_swap)),
         ("pids_limit", container.pids_limit.to_string()),
@@ -277,13 +280,18 @@ fn value(name: &str, value: &Value) -> String {
     value.as_i64().map_or_else(|| value.to_string(), |number| amount(name, number))
 }
 
+/// The attribute's name for people: the engine counts billionths of a processor, they do not.
+fn label(name: &'static str) -> &'static str {
+    if name == "nano_cpus" { "cpus" } else { name }
+}
+
 /// A number with the unit of its attribute.
 fn amount(name: &str, number: i64) -> String {
     let Ok(positive) = u64::try_from(number) else { return "unlimited".to_owned() };
     match name {
         "memory" | "memory_swap" | "nano_cpus" | "pids_limit" if number == 0 => "unlimited".to_owned(),
         "memory" | "memory_swap" | "memory_reservation" | "shm_size" => format!("\"{}\"", Bytes::new(positive)),
-        "nano_cpus" => format!("{} ({} cpus)", positive, Cpus::from_nanos(positive)),
+        "nano_cpus" => Cpus::from_nanos(positive).to_string(),
         _ => number.to_string(),
     }
 }
