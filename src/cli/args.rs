@@ -133,6 +133,9 @@ pub struct Schema {
     /// Fail where the schemas in this folder are not up to date
     #[arg(long, value_name = "DIR")]
     pub check: Option<PathBuf>,
+    /// With --write or --check: the document whose tables of keys are kept up to date as well
+    #[arg(long, value_name = "FILE")]
+    pub reference: Option<PathBuf>,
     /// Print one schema: tenant, fleet, tiers or host
     #[arg(conflicts_with_all = ["write", "check"])]
     pub name: Option<String>,

@@ -1,39 +1,50 @@
 //! `tenantd schema`.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 
 use super::{EXIT_ERROR, EXIT_OK, args::Schema, output};
-use crate::spec::schema::schemas;
+use crate::spec::{reference::fill, schema::schemas};
 
 pub fn run(command: &Schema) -> anyhow::Result<u8> {
-    let files = schemas().into_iter().map(|(name, schema)| (name, format!("{schema:#}\n")));
     if let Some(dir) = &command.write {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        for (name, text) in files {
-            let path = dir.join(name);
+        for (path, text) in generated(dir, command.reference.as_deref())? {
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
         return Ok(EXIT_OK);
     }
     if let Some(dir) = &command.check {
-        let stale: Vec<&str> =
-            files.filter(|(name, text)| !is_current(dir, name, text)).map(|(name, _)| name).collect();
+        let stale: Vec<String> = generated(dir, command.reference.as_deref())?
+            .into_iter()
+            .filter(|(path, text)| fs::read_to_string(path).ok().as_ref() != Some(text))
+            .map(|(path, _)| path.display().to_string())
+            .collect();
         if stale.is_empty() {
             return Ok(EXIT_OK);
         }
-        eprintln!("not up to date: {}; `tenantd schema --write {}` makes them anew", stale.join(", "), dir.display());
+        eprintln!("not up to date: {}; the same command with --write makes them anew", stale.join(", "));
         return Ok(EXIT_ERROR);
     }
     let wanted = command.name.as_deref().unwrap_or("tenant");
-    match files.into_iter().find(|(name, _)| name.strip_suffix(".json") == Some(wanted)) {
-        Some((_, text)) => output::print(&text)?,
+    match schemas().into_iter().find(|(name, _)| name.strip_suffix(".json") == Some(wanted)) {
+        Some((_, schema)) => output::print(&format!("{schema:#}\n"))?,
         None => bail!("there is no schema {wanted:?}; write one of tenant, fleet, tiers, host"),
     }
     Ok(EXIT_OK)
 }
 
-fn is_current(dir: &Path, name: &str, text: &str) -> bool {
-    fs::read_to_string(dir.join(name)).is_ok_and(|found| found == text)
+/// Every generated file with the text that it should have.
+fn generated(dir: &Path, reference: Option<&Path>) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let mut files: Vec<(PathBuf, String)> =
+        schemas().into_iter().map(|(name, schema)| (dir.join(name), format!("{schema:#}\n"))).collect();
+    if let Some(path) = reference {
+        let document = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        files.push((path.to_owned(), fill(&document)));
+    }
+    Ok(files)
 }

@@ -2,6 +2,7 @@
 
 pub mod decode;
 pub mod files;
+pub mod reference;
 pub mod schema;
 
 mod fleet;

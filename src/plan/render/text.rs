@@ -196,23 +196,25 @@ impl Writer {
         }
     }
 
+    /// One line for each tenant that a person should know more about.
     fn notes(&mut self, plan: &Plan) {
-        for tenant in &plan.tenants {
-            for note in &tenant.notes {
-                let text = match note {
-                    Note::DiskUnenforced => "limits.disk is not enforced yet: /workspace is a plain folder on the host",
-                    Note::AllowlistClosed => "the allowlist is not opened yet: the tenant has no way out at all",
-                    Note::CpusCapped => {
-                        "limits.cpus is more than the engine has: the tenant may use all of its processors"
-                    }
-                    Note::Held => "held as it is: its file has errors",
-                };
-                self.line(&format!("Note: {}: {text}", tenant.tenant));
-            }
+        let noted = || plan.tenants.iter().filter(|tenant| !tenant.notes.is_empty());
+        for tenant in noted() {
+            let notes: Vec<&str> = tenant.notes.iter().map(|note| remark(*note)).collect();
+            self.line(&format!("Note: {}: {}", tenant.tenant, notes.join("; ")));
         }
-        if plan.tenants.iter().any(|tenant| !tenant.notes.is_empty()) {
+        if noted().next().is_some() {
             self.line("");
         }
+    }
+}
+
+fn remark(note: Note) -> &'static str {
+    match note {
+        Note::DiskUnenforced => "limits.disk is not enforced yet, /workspace is a plain folder on the host",
+        Note::AllowlistClosed => "the allowlist is not opened yet, there is no way out at all",
+        Note::CpusCapped => "limits.cpus is more than the engine has, so it may use all of its processors",
+        Note::Held => "held as it is, its file has errors",
     }
 }
 
