@@ -4,6 +4,9 @@
 //! (`source`), speak with the engine (`engine`) and the kernel (`host`), carry a plan out
 //! (`reconcile`) and talk with people (`cli`). `docs/architecture.md` says more.
 
+// Both macros panic where nobody reads any more; `cli::output` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod engine;
 pub mod host;

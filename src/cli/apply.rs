@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    io::{self, BufRead, IsTerminal, Write},
+    io::{self, BufRead, IsTerminal},
     time::Duration,
 };
 
@@ -17,10 +17,11 @@ use super::{
     setup,
 };
 use crate::{
-    host::Lock,
-    model::{Plan, quantity::Timespan},
+    engine::Engine,
+    host::{Lock, LockError},
+    model::{Desired, Host, Plan, quantity::Timespan},
     plan::render,
-    reconcile::{self, Event, describe},
+    reconcile::{self, Applied, Event, describe},
 };
 
 pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
@@ -30,38 +31,58 @@ pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
         None => Duration::ZERO,
     };
     let (_, desired) = setup::desired(&command.source)?;
-    let only = command.source.tenant.as_deref();
     setup::block_on(async {
-        let _lock = Lock::wait(&host.data_root, patience, |held| eprintln!("waiting: {held}")).await.map_err(|e| {
-            let hint =
-                if matches!(e, crate::host::LockError::Held { .. }) { "; --lock-timeout waits for it" } else { "" };
-            anyhow::Error::new(e).context(format!("refused to apply beside another{hint}"))
-        })?;
+        let _lock = lock(&host, patience).await?;
         let engine = setup::engine(&host).await?;
-        let (plan, _) = setup::plan(&engine, &host, &desired, only).await?;
-        output::print(&render::text(&plan, output::style()))?;
-        let incomplete = is_incomplete(&plan, &desired, only);
-        let code = if incomplete { EXIT_ERROR } else { EXIT_OK };
-        if plan.is_empty() {
-            return Ok(code);
+        converge(command, &engine, &host, &desired).await
+    })
+}
+
+/// Takes the lock, or waits for it as long as patience.
+async fn lock(host: &Host, patience: Duration) -> anyhow::Result<Lock> {
+    let waiting = |held: &LockError| output::tell(&format!("waiting: {held}"));
+    Lock::wait(&host.data_root, patience, waiting).await.map_err(|error| match error {
+        LockError::Held { .. } => {
+            anyhow::Error::new(error).context("refused to apply beside another; --lock-timeout waits for it")
         }
-        if !command.yes && !confirmed()? {
-            println!("Apply cancelled; nothing was changed.");
+        LockError::Io { .. } => error.into(),
+    })
+}
+
+async fn converge(command: &Apply, engine: &Engine, host: &Host, desired: &Desired) -> anyhow::Result<u8> {
+    let only = command.source.tenant.as_deref();
+    let (plan, _) = setup::plan(engine, host, desired, only).await?;
+    output::print(&render::text(&plan, output::style()))?;
+    let code = if is_incomplete(&plan, desired, only) { EXIT_ERROR } else { EXIT_OK };
+    if plan.is_empty() {
+        return Ok(code);
+    }
+    if !command.yes {
+        if !confirmed()? {
+            output::print("Apply cancelled; nothing was changed.\n")?;
             return Ok(EXIT_ERROR);
         }
-        let progress = Progress::new(&plan);
-        let applied = reconcile::apply(&engine, &host, &plan, &|event| progress.tell(&event)).await;
-        progress.end();
-        let failed = applied.outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
-        let done = applied.outcomes.len() - failed;
-        let blocked = plan.blocked().count();
-        println!(
-            "\nApply {}: {done} tenant{} converged, {failed} failed, {blocked} blocked.",
-            if failed + blocked == 0 { "complete" } else { "incomplete" },
-            if done == 1 { "" } else { "s" }
-        );
-        Ok(if failed > 0 { EXIT_ERROR } else { code })
-    })
+        // What was confirmed is what was shown: a person may have read for a long time.
+        let (now, _) = setup::plan(engine, host, desired, only).await?;
+        if now != plan {
+            bail!(
+                "the engine has changed since the plan was shown, so nothing was changed; apply again to see the new plan"
+            );
+        }
+    }
+    let progress = Progress::new(&plan);
+    let applied = reconcile::apply(engine, host, &plan, &|event| progress.tell(&event)).await;
+    progress.end();
+    let failed = applied.outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
+    output::print(&closing(&plan, &applied, failed))?;
+    Ok(if failed > 0 { EXIT_ERROR } else { code })
+}
+
+fn closing(plan: &Plan, applied: &Applied, failed: usize) -> String {
+    let (done, blocked) = (applied.outcomes.len() - failed, plan.blocked().count());
+    let word = if failed + blocked == 0 { "complete" } else { "incomplete" };
+    let plural = if done == 1 { "" } else { "s" };
+    format!("\nApply {word}: {done} tenant{plural} converged, {failed} failed, {blocked} blocked.\n")
 }
 
 /// Asks on a terminal. Without one there is nobody to ask.
@@ -69,14 +90,13 @@ fn confirmed() -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!("there is no terminal to ask on; --yes applies without asking");
     }
-    print!("\nDo you want to apply these changes? Only \"yes\" is accepted: ");
-    io::stdout().flush()?;
+    output::print("\nDo you want to apply these changes? Only \"yes\" is accepted: ")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")
 }
 
-/// Tells what happens: a bar on a terminal, plain lines elsewhere, and a line for each failure.
+/// Tells what happens: a bar on a terminal, plain lines elsewhere, and a line for each tenant.
 struct Progress {
     bar: Option<ProgressBar>,
     failures: RefCell<Vec<String>>,
@@ -97,28 +117,34 @@ impl Progress {
     }
 
     fn tell(&self, event: &Event<'_>) {
-        match (event, &self.bar) {
-            (Event::Step { tenant, step }, Some(bar)) => bar.set_message(format!("{tenant}: {}", describe(step))),
-            (Event::Step { tenant, step }, None) => println!("{tenant}: {}", describe(step)),
-            (Event::Done(outcome), bar) => {
+        match event {
+            Event::Step { tenant, step } => match &self.bar {
+                Some(bar) => bar.set_message(format!("{tenant}: {}", describe(step))),
+                None => self.line(&format!("{tenant}: {}", describe(step))),
+            },
+            Event::Done(outcome) => {
                 let seconds = outcome.took.as_secs_f32();
-                let line = match &outcome.failure {
-                    None => format!("{}: converged after {seconds:.1}s", outcome.tenant),
+                match &outcome.failure {
+                    None => self.line(&format!("{}: converged after {seconds:.1}s", outcome.tenant)),
                     Some(failure) => {
-                        let line =
-                            format!("{}: failed after {seconds:.1}s: {}", outcome.tenant, output::chain(failure));
-                        self.failures.borrow_mut().push(line.clone());
-                        line
-                    }
-                };
-                match bar {
-                    None => println!("{line}"),
-                    Some(bar) => {
-                        bar.println(line);
-                        bar.inc(1);
+                        let cause = output::chain(failure);
+                        let line = format!("{}: failed after {seconds:.1}s: {cause}", outcome.tenant);
+                        self.line(&line);
+                        self.failures.borrow_mut().push(line);
                     }
                 }
+                if let Some(bar) = &self.bar {
+                    bar.inc(1);
+                }
             }
+        }
+    }
+
+    fn line(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            // The work goes on where nobody reads any more.
+            None => drop(output::print(&format!("{line}\n"))),
         }
     }
 
@@ -128,7 +154,7 @@ impl Progress {
             bar.finish_and_clear();
         }
         for line in self.failures.take() {
-            eprintln!("error: {line}");
+            output::tell(&format!("error: {line}"));
         }
     }
 }

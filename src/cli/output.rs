@@ -20,6 +20,11 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Writes a line to standard error. Where that is closed there is nobody to tell.
+pub fn tell(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
 /// Colour on a terminal, unless NO_COLOR is set.
 pub fn style() -> Style {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -29,7 +34,7 @@ pub fn style() -> Style {
 /// Writes an error and its causes, each said once.
 pub fn error(error: &anyhow::Error) {
     let cause: &dyn Error = error.as_ref();
-    eprintln!("error: {}", chain(cause));
+    tell(&format!("error: {}", chain(cause)));
 }
 
 /// An error and its causes in one line. A cause that its parent already quotes is left out.
