@@ -1,6 +1,7 @@
 //! Carrying a plan out: containment first and for all, then each tenant by itself.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     pin::pin,
     time::{Duration, Instant},
@@ -74,6 +75,9 @@ pub enum Failure {
     /// The container started and ended at once.
     #[error("the container ended right after its start, with exit code {0}; `tenantd logs` shows what it printed")]
     Ended(i64),
+    /// The container started, and the engine did not say what became of it.
+    #[error("could not see whether the container runs: {0}")]
+    Unseen(String),
     /// The plan names a tenant that is none, or a container that no step made.
     #[error("the plan cannot be carried out as it is: {0}")]
     Plan(&'static str),
@@ -286,15 +290,23 @@ impl<'a> Worker<'a> {
     /// Looks once more at what was started, after the last start.
     async fn confirm(&self, finished: Vec<Finished>) -> Vec<Outcome> {
         let any_started = finished.iter().any(|f| f.started.is_some() && f.outcome.failure.is_none());
-        let states = if any_started { self.engine.container_states().await.ok() } else { None };
+        let states = match any_started {
+            true => self.engine.container_states().await.map_err(|e| e.to_string()),
+            false => Ok(BTreeMap::new()),
+        };
         let mut outcomes = Vec::with_capacity(finished.len());
         for Finished { mut outcome, started } in finished {
             if let (None, Some(id)) = (&outcome.failure, &started) {
-                let state = states.as_ref().and_then(|states| states.get(id));
-                if matches!(state, Some(RunState::Stopped | RunState::Dead)) {
-                    let code = self.engine.inspect_container(id).await.ok().flatten().map_or(-1, |c| c.exit_code);
-                    outcome.failure = Some(Failure::Ended(code));
-                }
+                outcome.failure = match &states {
+                    Err(reason) => Some(Failure::Unseen(reason.clone())),
+                    Ok(states) => match states.get(id) {
+                        Some(RunState::Stopped | RunState::Dead) => {
+                            let seen = self.engine.inspect_container(id).await.ok().flatten();
+                            Some(Failure::Ended(seen.map_or(-1, |container| container.exit_code)))
+                        }
+                        _ => None,
+                    },
+                };
                 (self.tell)(Event::Done(&outcome));
             }
             outcomes.push(outcome);

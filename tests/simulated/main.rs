@@ -1,0 +1,7 @@
+//! Tests against the simulated engine, and tests that need no engine at all.
+//!
+//! They run as root, since workspaces get an owner of their own.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod crash;
+mod world;

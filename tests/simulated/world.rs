@@ -1,0 +1,243 @@
+//! A simulated engine, a data root and a host around them: what each test begins with.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tenantd::{
+    engine::Engine,
+    model::{
+        Desired, Host, ImageRef, Observed, Plan, RuntimeClass, Severity, Step, TENANT_LABEL, Tenant, TierName,
+        desired::{Limits, Sandbox},
+        quantity::Timespan,
+        tree::{SourceFile, Tree},
+    },
+    plan,
+    reconcile::{self, Applied, Event},
+    spec,
+};
+use tenantd_test_support::{Image, Options, SimEngine};
+
+/// The image that tenants run where a test says nothing else.
+pub const IMAGE: &str = "tenantd/test:1";
+
+/// An engine, the folder that tenantd keeps workspaces in, and the settings that lead to both.
+pub struct World {
+    pub engine: SimEngine,
+    pub host: Host,
+    runtime: tokio::runtime::Runtime,
+    folder: TempDir,
+}
+
+/// What happened in one apply: the steps in their order and what became of each tenant.
+pub struct Run {
+    pub plan: Plan,
+    pub steps: Vec<(String, Step)>,
+    pub applied: Applied,
+}
+
+impl Run {
+    /// The failures as people read them, `tenant: error: cause`.
+    pub fn failures(&self) -> Vec<String> {
+        let failed = |o: &reconcile::Outcome| Some(format!("{}: {}", o.tenant, chain(o.failure.as_ref()?)));
+        self.applied.outcomes.iter().filter_map(failed).collect()
+    }
+}
+
+/// An error and its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::of(Options::default())
+    }
+
+    pub fn of(options: Options) -> Self {
+        let engine = SimEngine::start(options);
+        let folder = tempfile::tempdir().unwrap();
+        let mut host =
+            Host { engine: engine.socket().to_owned(), data_root: folder.path().join("data"), ..Host::default() };
+        host.deadlines.stop = Timespan::seconds(1);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { engine, host, runtime, folder }
+    }
+
+    /// A folder of this test alone.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Looks and plans on a connection of its own, as each run of the program does.
+    pub fn try_plan(&self, desired: &Desired) -> Result<(Plan, Observed), String> {
+        self.runtime.block_on(async {
+            let engine = connect(&self.host).await?;
+            let observed = reconcile::observe(&engine, &self.host, desired).await.map_err(|e| chain(&e))?;
+            Ok((plan::plan(desired, &self.host, &observed), observed))
+        })
+    }
+
+    pub fn observe(&self, desired: &Desired) -> Observed {
+        self.try_plan(desired).unwrap().1
+    }
+
+    pub fn plan(&self, desired: &Desired) -> Plan {
+        self.try_plan(desired).unwrap().0
+    }
+
+    /// Carries out a plan that was made before.
+    pub fn carry_out(&self, plan: Plan) -> Result<Run, String> {
+        let steps = std::cell::RefCell::new(Vec::new());
+        let applied = self.runtime.block_on(async {
+            let engine = connect(&self.host).await?;
+            let tell = |event: Event<'_>| {
+                if let Event::Step { tenant, step } = event {
+                    steps.borrow_mut().push((tenant.to_owned(), step.clone()));
+                }
+            };
+            Ok::<_, String>(reconcile::apply(&engine, &self.host, &plan, &tell).await)
+        })?;
+        Ok(Run { plan, steps: steps.into_inner(), applied })
+    }
+
+    /// Looks, plans and carries out, as `tenantd apply` does.
+    pub fn try_apply(&self, desired: &Desired) -> Result<Run, String> {
+        self.carry_out(self.try_plan(desired)?.0)
+    }
+
+    pub fn apply(&self, desired: &Desired) -> Run {
+        self.try_apply(desired).unwrap()
+    }
+
+    /// Applies, and fails unless every tenant is then as declared.
+    pub fn converge(&self, desired: &Desired) -> Run {
+        let run = self.apply(desired);
+        assert_eq!(run.failures(), Vec::<String>::new());
+        assert_eq!(run.plan.blocked().count(), 0, "{:?}", run.plan.blocked().collect::<Vec<_>>());
+        let next = self.plan(desired);
+        assert!(next.is_empty(), "after an apply the next plan is not empty:\n{}", text(&next));
+        run
+    }
+
+    /// Does something behind tenantd's back, which the engine must accept.
+    pub fn act(&self, method: &str, path: &str, body: Value) -> Value {
+        let (status, answer) = self.engine.act(method, path, &body);
+        assert!(status < 400, "{method} {path}: {status} {answer}");
+        answer
+    }
+
+    /// Changes the document of a container behind everybody's back.
+    pub fn spoil(&self, container: &str, change: impl FnOnce(&mut Value)) {
+        self.engine.with(|state| change(state.container_mut(container)));
+    }
+
+    /// A container of somebody else's, running, on a network.
+    pub fn foreign(&self, name: &str, network: &str) -> String {
+        let body = json!({"Image": IMAGE, "HostConfig": {"NetworkMode": network}});
+        self.act("POST", &format!("/containers/create?name={name}"), body);
+        self.act("POST", &format!("/containers/{name}/start"), Value::Null);
+        self.id(name)
+    }
+
+    /// A container's id, by its name.
+    pub fn id(&self, name: &str) -> String {
+        let id = self.engine.with(|state| state.container(name).map(|doc| doc["Id"].as_str().unwrap().to_owned()));
+        id.unwrap_or_else(|| panic!("no container is named {name}"))
+    }
+
+    /// Containers by the tenant of their label; those without one under an empty name.
+    pub fn ids(&self) -> BTreeMap<String, Vec<String>> {
+        by_tenant(&self.engine.containers(), |doc| &doc["Config"]["Labels"])
+    }
+
+    /// Networks by the tenant of their label, but for the engine's own three.
+    pub fn network_ids(&self) -> BTreeMap<String, Vec<String>> {
+        let own = |doc: &&Value| !matches!(doc["Name"].as_str(), Some("bridge" | "host" | "none"));
+        let networks: Vec<Value> = self.engine.networks().iter().filter(own).cloned().collect();
+        by_tenant(&networks, |doc| &doc["Labels"])
+    }
+
+    /// A container's state, such as `running`; empty where there is none.
+    pub fn state(&self, name: &str) -> String {
+        let status = |doc: &Value| doc["State"]["Status"].as_str().unwrap().to_owned();
+        self.engine.with(|state| state.container(name).map(status)).unwrap_or_default()
+    }
+
+    /// The folders that were kept aside, by the name of their tenant.
+    pub fn aside(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.host.data_root.join("aside")) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+async fn connect(host: &Host) -> Result<Engine, String> {
+    Engine::connect(&host.engine, host.deadlines.call.get()).await.map_err(|e| chain(&e))
+}
+
+fn by_tenant(documents: &[Value], labels: impl Fn(&Value) -> &Value) -> BTreeMap<String, Vec<String>> {
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for doc in documents {
+        let tenant = labels(doc)[TENANT_LABEL].as_str().unwrap_or_default();
+        all.entry(tenant.to_owned()).or_default().push(doc["Id"].as_str().unwrap().to_owned());
+    }
+    all
+}
+
+/// A plan as people read it.
+pub fn text(plan: &Plan) -> String {
+    plan::render::text(plan, plan::render::Style::Plain)
+}
+
+/// A tenant of 128 MiB, half a processor and 64 processes.
+pub fn tenant(name: &str) -> Tenant {
+    Tenant {
+        name: name.parse().unwrap(),
+        tier: "free".parse::<TierName>().unwrap(),
+        class: RuntimeClass::Container,
+        image: IMAGE.parse::<ImageRef>().unwrap(),
+        command: None,
+        environment: BTreeMap::new(),
+        limits: Limits {
+            cpus: "0.5".parse().unwrap(),
+            memory: "128MiB".parse().unwrap(),
+            pids: "64".parse().unwrap(),
+            disk: "1GiB".parse().unwrap(),
+        },
+        sessions: 1,
+        allowlist: Default::default(),
+        sandbox: Sandbox::default(),
+    }
+}
+
+/// A fleet of these tenants.
+pub fn fleet(tenants: impl IntoIterator<Item = Tenant>) -> Desired {
+    let tenants = tenants.into_iter().map(|tenant| (tenant.name.clone(), tenant)).collect();
+    Desired { tenants, policy_usable: true, ..Desired::default() }
+}
+
+/// A fleet of tenants that are alike but for their names.
+pub fn named(names: &[&str]) -> Desired {
+    fleet(names.iter().map(|name| tenant(name)))
+}
+
+/// Files as a source gives them.
+pub fn tree<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Tree {
+    let files = files.into_iter().map(|(path, text)| SourceFile { path: path.into(), bytes: text.into() });
+    Tree { revision: "test".into(), files: files.collect(), ..Tree::default() }
+}
+
+/// What files declare, which must be valid.
+pub fn declared<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Desired {
+    let desired = spec::compile(&tree(files));
+    let wrong: Vec<String> =
+        desired.findings.iter().filter(|f| f.severity == Severity::Error).map(ToString::to_string).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    desired
+}
+
+/// An image that sets a variable and nothing else, so that its id differs from others'.
+pub fn image(reference: &str, mark: &str) -> Image {
+    Image { config: json!({"Cmd": ["/sleep"], "Env": ["PATH=/bin", format!("MARK={mark}")]}), ..Image::new(reference) }
+}
