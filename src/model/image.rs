@@ -75,7 +75,8 @@ fn check_repository(name: &str, whole: &str) -> Result<(), String> {
     if has_registry {
         components.next();
         let (host, port) = first.split_once(':').unwrap_or((first, "0"));
-        let ok = !host.is_empty()
+        let ok = host.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && host.ends_with(|c: char| c.is_ascii_alphanumeric())
             && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b))
             && port.parse::<u16>().is_ok();
         if !ok {

