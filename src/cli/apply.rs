@@ -19,8 +19,7 @@ use super::{
 use crate::{
     engine::Engine,
     host::{Lock, LockError},
-    model::{Desired, Host, Plan, quantity::Timespan},
-    plan::render,
+    model::{Desired, Host, Plan, quantity::Timespan, tree::Tree},
     reconcile::{self, Applied, Event, describe},
 };
 
@@ -30,11 +29,11 @@ pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
         Some(text) => text.parse::<Timespan>().context("--lock-timeout")?.get(),
         None => Duration::ZERO,
     };
-    let (_, desired) = setup::desired(&command.source)?;
+    let (tree, desired) = setup::desired(&command.source)?;
     setup::block_on(async {
         let _lock = lock(&host, patience).await?;
         let engine = setup::engine(&host).await?;
-        converge(command, &engine, &host, &desired).await
+        converge(command, &engine, &host, &tree, &desired).await
     })
 }
 
@@ -49,10 +48,10 @@ async fn lock(host: &Host, patience: Duration) -> anyhow::Result<Lock> {
     })
 }
 
-async fn converge(command: &Apply, engine: &Engine, host: &Host, desired: &Desired) -> anyhow::Result<u8> {
+async fn converge(command: &Apply, engine: &Engine, host: &Host, tree: &Tree, desired: &Desired) -> anyhow::Result<u8> {
     let only = command.source.tenant.as_deref();
-    let (plan, _) = setup::plan(engine, host, desired, only).await?;
-    output::print(&render::text(&plan, output::style()))?;
+    let (plan, observed) = setup::plan(engine, host, desired, only).await?;
+    output::plan(&plan, tree, &observed)?;
     let code = if is_incomplete(&plan, desired, only) { EXIT_ERROR } else { EXIT_OK };
     if plan.is_empty() {
         return Ok(code);

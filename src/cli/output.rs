@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    model::{Finding, Severity, tree::Tree},
-    plan::render::Style,
+    model::{Finding, Observed, Plan, Severity, tree::Tree},
+    plan::render::{self, Style},
 };
 
 /// Writes to standard output. A reader that has gone away, as `head` does, is no error.
@@ -20,13 +20,23 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Writes what a plan is about, and the plan.
+pub fn plan(plan: &Plan, tree: &Tree, observed: &Observed) -> anyhow::Result<()> {
+    let engine = &observed.engine;
+    let heading = format!(
+        "Declared: {}\nObserved: Docker Engine {}, API {}\n\n",
+        tree.revision, engine.version, engine.api_version
+    );
+    print(&(heading + &render::text(plan, style())))
+}
+
 /// Writes a line to standard error. Where that is closed there is nobody to tell.
 pub fn tell(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// Colour on a terminal, unless NO_COLOR is set.
-pub fn style() -> Style {
+fn style() -> Style {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     if wanted && io::stdout().is_terminal() { Style::Colour } else { Style::Plain }
 }

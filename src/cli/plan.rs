@@ -19,7 +19,7 @@ pub fn run(command: &Plan, global: &Global) -> anyhow::Result<u8> {
         setup::plan(&engine, &host, &desired, only).await
     })?;
     match command.format {
-        PlanFormat::Text => output::print(&render::text(&plan, output::style()))?,
+        PlanFormat::Text => output::plan(&plan, &tree, &observed)?,
         PlanFormat::Json => {
             let json = render::json(&plan, &tree.revision, &observed, &desired.findings);
             output::print(&format!("{json:#}\n"))?;

@@ -194,8 +194,12 @@ impl Engine {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
+        self.get_within(path, self.call).await
+    }
+
+    async fn get_within<T: DeserializeOwned>(&self, path: &str, deadline: Duration) -> Result<T, CallError> {
         let path = self.versioned(path);
-        let answer = self.http.call(Method::GET, &path, None, self.call).await?;
+        let answer = self.http.call(Method::GET, &path, None, deadline).await?;
         http::parse(&path, &answer)
     }
 

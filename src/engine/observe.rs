@@ -1,6 +1,9 @@
 //! One look at an engine: two lists, and an inspection of each container that carries our label.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream};
 
@@ -12,6 +15,10 @@ use crate::model::{
 
 /// How many inspections are asked for at once. More than 8 gain nothing on one engine.
 const AT_ONCE: usize = 8;
+
+/// How long one inspection may take. The engine answers in under a millisecond, and in one to two
+/// seconds for a container that is just starting; for one that is stuck it never does.
+const INSPECTION: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Looks at everything that a plan needs, except for the host's folders.
@@ -74,7 +81,8 @@ impl Engine {
     /// # Errors
     /// The engine does not answer in time.
     pub async fn inspect_container(&self, id: &str) -> Result<Option<ObservedContainer>, CallError> {
-        match self.get::<inspect::Inspected>(&format!("/containers/{id}/json")).await {
+        let path = format!("/containers/{id}/json");
+        match self.get_within::<inspect::Inspected>(&path, self.call.min(INSPECTION)).await {
             Ok(inspected) => {
                 let (id, state, exit_code) = (inspected.id.clone(), inspected.run_state(), inspected.state.exit_code);
                 let (spec, networks) = inspected.container();

@@ -278,6 +278,7 @@ impl Plan {
             match change.action {
                 Action::Create => totals.add += 1,
                 Action::Update => totals.change += 1,
+                Action::Delete if change.resource == Resource::Workspace => totals.keep_aside += 1,
                 Action::Delete => totals.destroy += 1,
                 Action::Replace => {
                     totals.add += 1;
@@ -315,4 +316,6 @@ pub struct Totals {
     pub change: usize,
     /// Removed.
     pub destroy: usize,
+    /// Workspaces that are moved aside, with everything in them.
+    pub keep_aside: usize,
 }

@@ -49,6 +49,10 @@ pub fn summary(plan: &Plan) -> String {
         let totals = plan.totals();
         format!("Plan: {} to add, {} to change, {} to destroy.", totals.add, totals.change, totals.destroy)
     };
+    let kept = plan.totals().keep_aside;
+    if kept > 0 {
+        let _ = write!(line, " {kept} workspace{} to keep aside.", plural(kept));
+    }
     if blocked > 0 {
         let _ = write!(line, " {blocked} tenant{} blocked.", plural(blocked));
     }
