@@ -30,17 +30,12 @@ pub(super) fn allocate<'a>(
             kept_networks.insert(network.id.as_str());
         }
     }
-    let replaced = |network: &ObservedNetwork| {
-        network.tenant.as_deref().is_some_and(|t| desired.tenants.contains_key(t) && !desired.held.contains(t))
-    };
-    for network in &observed.networks {
-        if kept_networks.contains(network.id.as_str()) || replaced(network) {
-            continue;
-        }
-        for range in &network.spec.ranges {
-            if let Ok(subnet) = range.subnet.parse() {
-                taken.insert(subnet);
-            }
+    let mut leaving = Leaving::default();
+    for network in observed.networks.iter().filter(|network| !kept_networks.contains(network.id.as_str())) {
+        let subnets = network.spec.ranges.iter().filter_map(|range| range.subnet.parse::<Ipv4Net>().ok());
+        match network.tenant.as_deref().filter(|name| desired.tenants.contains_key(*name)) {
+            Some(owner) => subnets.for_each(|subnet| leaving.insert(subnet, owner)),
+            None => subnets.for_each(|subnet| taken.insert(subnet)),
         }
     }
     let slots = 1u64 << host.prefix.saturating_sub(host.pool.prefix_len());
@@ -49,8 +44,9 @@ pub(super) fn allocate<'a>(
             continue;
         }
         let start = place(name.as_str()) % slots;
-        let free =
-            (0..slots).filter_map(|step| slot(host, (start + step) % slots)).find(|subnet| !taken.overlaps(*subnet));
+        let free = (0..slots)
+            .filter_map(|step| slot(host, (start + step) % slots))
+            .find(|subnet| !taken.overlaps(*subnet) && !leaving.holds_back(*subnet, name.as_str()));
         if let Some(subnet) = free {
             given.insert(name.as_str(), subnet);
             taken.insert(subnet);
@@ -106,9 +102,40 @@ impl Taken {
     }
 }
 
+/// Addresses of networks that their tenants are about to give up, and whose they are: free for that
+/// tenant, which removes its network before it makes another, and not yet for those beside it.
+#[derive(Default)]
+struct Leaving<'a>(BTreeMap<u32, (u32, &'a str)>);
+
+impl<'a> Leaving<'a> {
+    fn insert(&mut self, subnet: Ipv4Net, owner: &'a str) {
+        self.0.insert(u32::from(subnet.network()), (u32::from(subnet.broadcast()), owner));
+    }
+
+    fn holds_back(&self, subnet: Ipv4Net, name: &str) -> bool {
+        let (first, last) = (u32::from(subnet.network()), u32::from(subnet.broadcast()));
+        // An engine keeps its networks apart, so that the last of these begins and ends last.
+        let overlapping = self.0.range(..=last).rev().take_while(|(_, (other_last, _))| *other_last >= first);
+        overlapping.map(|(_, (_, owner))| *owner).any(|owner| owner != name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_that_a_tenant_gives_up_are_free_for_that_tenant_alone() -> Result<(), ipnet::AddrParseError> {
+        let mut leaving = Leaving::default();
+        leaving.insert("10.77.0.0/29".parse()?, "ant");
+        leaving.insert("10.77.0.8/29".parse()?, "bee");
+        assert!(!leaving.holds_back("10.77.0.0/29".parse()?, "ant"));
+        assert!(leaving.holds_back("10.77.0.0/29".parse()?, "bee"));
+        assert!(leaving.holds_back("10.77.0.0/28".parse()?, "ant"));
+        assert!(leaving.holds_back("10.77.0.0/28".parse()?, "bee"));
+        assert!(!leaving.holds_back("10.77.0.16/28".parse()?, "cat"));
+        Ok(())
+    }
 
     #[test]
     fn ranges_that_overlap_are_seen_from_either_side() -> Result<(), ipnet::AddrParseError> {

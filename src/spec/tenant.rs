@@ -56,6 +56,10 @@ impl Check<'_> {
         let allowlist = self.allowlist();
         let environment = self.environment();
         let tier_values = tier.as_ref().and_then(|tier| self.policy.tiers.get(tier));
+        if file.tier.is_none() && self.has_unknown_key() {
+            // The slip may be the tier's own key: what the default tier allows says nothing then.
+            return None;
+        }
         let limits = tier_values.map(|values| self.limits(tier.as_ref().map_or("", |t| t.as_str()), values));
         let class = tier_values.and_then(|values| self.runtime(values));
         let command = command(file.command.as_ref()).or_else(|| self.policy.command.clone());
@@ -71,6 +75,10 @@ impl Check<'_> {
             allowlist,
             sandbox: self.policy.sandbox,
         })
+    }
+
+    fn has_unknown_key(&self) -> bool {
+        self.findings.iter().any(|finding| finding.code == "unknown-key" && finding.file == self.path)
     }
 
     fn report(&mut self, span: Span, code: &'static str, message: &str, help: &str) {
