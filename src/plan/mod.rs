@@ -1,6 +1,7 @@
 //! Desired against observed: what differs, and the steps that make it equal. Pure.
 
 mod diff;
+mod obstacle;
 mod realize;
 mod subnets;
 mod tenant;
