@@ -20,7 +20,7 @@ use crate::{
     engine::Engine,
     host::{Lock, LockError},
     model::{Desired, Host, Plan, quantity::Timespan, tree::Tree},
-    reconcile::{self, Applied, Event, describe},
+    reconcile::{self, Applied, Event, Outcome, describe},
 };
 
 pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
@@ -122,19 +122,23 @@ impl Progress {
                 None => self.line(&format!("{tenant}: {}", describe(step))),
             },
             Event::Done(outcome) => {
-                let seconds = outcome.took.as_secs_f32();
-                match &outcome.failure {
-                    None => self.line(&format!("{}: converged after {seconds:.1}s", outcome.tenant)),
-                    Some(failure) => {
-                        let cause = output::chain(failure);
-                        let line = format!("{}: failed after {seconds:.1}s: {cause}", outcome.tenant);
-                        self.line(&line);
-                        self.failures.borrow_mut().push(line);
-                    }
-                }
+                self.outcome(outcome);
                 if let Some(bar) = &self.bar {
                     bar.inc(1);
                 }
+            }
+            Event::Lost(outcome) => self.outcome(outcome),
+        }
+    }
+
+    fn outcome(&self, outcome: &Outcome) {
+        let (tenant, seconds) = (&outcome.tenant, outcome.took.as_secs_f32());
+        match &outcome.failure {
+            None => self.line(&format!("{tenant}: converged after {seconds:.1}s")),
+            Some(failure) => {
+                let line = format!("{tenant}: failed after {seconds:.1}s: {}", output::chain(failure));
+                self.line(&line);
+                self.failures.borrow_mut().push(line);
             }
         }
     }

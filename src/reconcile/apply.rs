@@ -30,8 +30,10 @@ pub enum Event<'a> {
         /// The step.
         step: &'a Step,
     },
-    /// A tenant is done.
+    /// A tenant's steps have ended.
     Done(&'a Outcome),
+    /// A tenant that was done did not stay so: its container ended right after its start.
+    Lost(&'a Outcome),
 }
 
 /// What became of one tenant.
@@ -186,10 +188,7 @@ impl<'a> Worker<'a> {
             }
         }
         let outcome = Outcome { tenant: tenant.tenant.clone(), failure, took: begun.elapsed() };
-        // One that started is told of once it was seen to run.
-        if started.is_none() || outcome.failure.is_some() {
-            (self.tell)(Event::Done(&outcome));
-        }
+        (self.tell)(Event::Done(&outcome));
         Finished { outcome, started }
     }
 
@@ -307,7 +306,9 @@ impl<'a> Worker<'a> {
                         _ => None,
                     },
                 };
-                (self.tell)(Event::Done(&outcome));
+                if outcome.failure.is_some() {
+                    (self.tell)(Event::Lost(&outcome));
+                }
             }
             outcomes.push(outcome);
         }
