@@ -48,3 +48,8 @@ pub const LIMITS_LABEL: &str = "io.tenantd.limits";
 /// It holds characters that are not hexadecimal, so that no engine takes a name for the short form
 /// of an id.
 pub const NAME_PREFIX: &str = "tenantd-";
+
+/// What the name of a container ends with until the one that it replaces is gone.
+///
+/// The dot cannot stand in a tenant's name, so it is no other tenant's.
+pub const REPLACEMENT_SUFFIX: &str = ".new";

@@ -5,7 +5,7 @@ use std::{borrow::Borrow, fmt, str::FromStr};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Invalid, NAME_PREFIX};
+use super::{Invalid, NAME_PREFIX, REPLACEMENT_SUFFIX};
 
 /// The longest tenant name, in characters.
 ///
@@ -31,10 +31,8 @@ impl TenantName {
     }
 
     /// The name that a container has between its creation and the removal of the one it replaces.
-    ///
-    /// The dot cannot stand in a tenant's name, so it is no other tenant's.
     pub fn replacement_name(&self) -> String {
-        format!("{NAME_PREFIX}{}.new", self.0)
+        format!("{NAME_PREFIX}{}{REPLACEMENT_SUFFIX}", self.0)
     }
 
     /// The name of the tenant's bridge on the host: `td-` and 12 characters of a hash.

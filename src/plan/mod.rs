@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use diff::compare_containers;
 
 use crate::model::{
-    Desired, Host, NAME_PREFIX, Observed, Plan, TenantName, TenantPlan,
+    Desired, Host, NAME_PREFIX, Observed, Plan, REPLACEMENT_SUFFIX, TenantName, TenantPlan,
     observed::{ObservedContainer, ObservedNetwork, Workspace},
     plan::Note,
 };
@@ -63,6 +63,8 @@ struct Found<'a> {
     unobserved: Option<(&'a str, &'a str)>,
     /// An object that has its name and not its label: kind and id.
     squatter: Option<(&'static str, &'a str)>,
+    /// Whether a container that is not the tenant's has the name that its replacement would have.
+    replacement_name_taken: bool,
 }
 
 impl Found<'_> {
@@ -84,7 +86,13 @@ fn index(observed: &Observed) -> BTreeMap<&str, Found<'_>> {
         if let Some(name) = container.name.strip_prefix(NAME_PREFIX)
             && container.tenant.as_deref() != Some(name)
         {
-            all.entry(name).or_default().squatter = Some(("container", &container.id));
+            let found = all.entry(name).or_default();
+            found.squatter = Some(("container", &container.id));
+            if let Some(name) = name.strip_suffix(REPLACEMENT_SUFFIX)
+                && container.tenant.as_deref() != Some(name)
+            {
+                all.entry(name).or_default().replacement_name_taken = true;
+            }
         }
     }
     for network in &observed.networks {

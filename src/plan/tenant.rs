@@ -117,6 +117,8 @@ struct World<'a> {
     extra_containers: Vec<&'a ObservedContainer>,
     extra_networks: Vec<&'a ObservedNetwork>,
     known_networks: &'a [ObservedNetwork],
+    /// The name of a container until the one that it replaces is gone, if nobody else has it.
+    temporary_name: Option<String>,
 }
 
 impl<'a> World<'a> {
@@ -135,6 +137,7 @@ impl<'a> World<'a> {
             extra_containers: containers.collect(),
             extra_networks: networks.collect(),
             known_networks: &observed.networks,
+            temporary_name: (!found.replacement_name_taken).then(|| tenant.name.replacement_name()),
             name,
         }
     }
@@ -274,11 +277,11 @@ impl<'a> World<'a> {
             Some(Step::Remove { container: id() }),
         ];
         if replaced {
-            let temporary = format!("{}.new", self.name);
+            let temporary = self.temporary_name.clone().filter(|name| actual.name != *name);
             // A replacement is made before the old one goes, so that a refusal leaves the old one in
             // place. That needs the network that both are on, and the second name, to be free.
-            if matches!(network, NetworkFate::Kept(_)) && actual.name != temporary {
-                plan.steps.push(create(declared, Some(temporary)));
+            if matches!(network, NetworkFate::Kept(_)) && temporary.is_some() {
+                plan.steps.push(create(declared, temporary));
                 plan.steps.extend(stop_and_remove.into_iter().flatten());
                 plan.steps.push(Step::Rename { container: Target::Created, to: self.name.clone() });
             } else {

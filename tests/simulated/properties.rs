@@ -1,0 +1,443 @@
+//! What holds for any fleet on any engine, however it was left.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    os::unix::fs::{PermissionsExt, symlink},
+};
+
+use proptest::{collection::vec, prelude::*, sample::subsequence};
+use serde_json::{Value, json};
+use tenantd::{
+    model::{Desired, Observed, Plan, RuntimeClass, Step, TENANT_LABEL, Tenant, plan::Target},
+    plan,
+};
+use tenantd_test_support::Options;
+
+use crate::world::{IMAGE, World, fleet, image, tenant, text};
+
+const NAMES: [&str; 5] = ["ant", "bee", "cat", "dog", "elk"];
+
+/// Another image, which is not the one that the other tenants run.
+const OTHER_IMAGE: &str = "tenantd/test:2";
+
+/// Something that somebody does behind tenantd's back, to a tenant or beside it.
+#[derive(Clone, Debug)]
+enum Spoil {
+    RemoveContainer,
+    Stop,
+    Pause,
+    Exit,
+    Rename,
+    RenameToReplacement,
+    /// Other limits, by the engine's own update.
+    Update {
+        memory: u32,
+        pids: u32,
+    },
+    /// A field of the container's document.
+    Set(&'static str, Value),
+    Unlabel,
+    ForgeSpec,
+    ConnectToShared,
+    ConnectToNeighbour,
+    Disconnect,
+    StrangerOnNetwork,
+    NetworkSet(&'static str, Value),
+    RemoveNetwork,
+    /// A second container, or a network, that carries the tenant's label.
+    Duplicate,
+    DuplicateNetwork {
+        third: u8,
+    },
+    LeftoverReplacement,
+    /// Somebody else's object in the place of the tenant's own.
+    SquatContainer,
+    SquatReplacement,
+    SquatNetwork,
+    /// An object that carries one tenant's label and another's name.
+    CrossLabel,
+    RemoveWorkspace,
+    OpenWorkspace,
+    LinkWorkspace,
+    /// A container and a network of nobody's.
+    Beside,
+    /// An object of a tenant that no file declares.
+    Ghost,
+}
+
+fn spoil() -> impl Strategy<Value = Spoil> {
+    let set = prop::sample::select(vec![
+        ("Privileged", json!(true)),
+        ("CapAdd", json!(["NET_ADMIN"])),
+        ("PidMode", json!("host")),
+        ("ReadonlyRootfs", json!(false)),
+        ("SecurityOpt", Value::Null),
+        ("RestartPolicy", json!({"Name": "always", "MaximumRetryCount": 0})),
+        ("Memory", json!(0)),
+        ("CpuShares", json!(2)),
+        ("Dns", json!(["8.8.8.8"])),
+    ]);
+    let network = prop::sample::select(vec![
+        ("Internal", json!(false)),
+        ("EnableIPv6", json!(true)),
+        ("Options", json!({})),
+        ("Labels", json!({TENANT_LABEL: "ant"})),
+    ]);
+    prop_oneof![
+        4 => prop::sample::select(vec![
+            Spoil::RemoveContainer, Spoil::Stop, Spoil::Pause, Spoil::Exit, Spoil::Rename, Spoil::ConnectToShared,
+            Spoil::ConnectToNeighbour, Spoil::Disconnect, Spoil::StrangerOnNetwork, Spoil::RemoveNetwork,
+            Spoil::RenameToReplacement, Spoil::Duplicate, Spoil::LeftoverReplacement, Spoil::RemoveWorkspace,
+            Spoil::OpenWorkspace, Spoil::Beside,
+        ]),
+        2 => (8u32..4096, 0u32..512).prop_map(|(memory, pids)| Spoil::Update { memory, pids }),
+        2 => set.prop_map(|(key, value)| Spoil::Set(key, value)),
+        2 => network.prop_map(|(key, value)| Spoil::NetworkSet(key, value)),
+        1 => (0u8..4).prop_map(|third| Spoil::DuplicateNetwork { third }),
+        1 => prop::sample::select(vec![
+            Spoil::Unlabel, Spoil::ForgeSpec, Spoil::SquatContainer, Spoil::SquatNetwork, Spoil::SquatReplacement,
+            Spoil::CrossLabel,
+            Spoil::LinkWorkspace, Spoil::Ghost,
+        ]),
+    ]
+}
+
+fn any_tenant(name: &'static str) -> impl Strategy<Value = Tenant> {
+    let classes = prop::sample::select(vec![RuntimeClass::Container, RuntimeClass::Gvisor]);
+    let image = prop::sample::select(vec![IMAGE, OTHER_IMAGE]);
+    (classes, image, 64u64..512, 1u64..8, 16u32..512, prop::option::of("[a-z]{0,3}"), any::<bool>()).prop_map(
+        move |(class, image, memory, cpus, pids, variable, command)| {
+            let mut tenant = Tenant { class, image: image.parse().unwrap(), ..tenant(name) };
+            tenant.limits.memory = tenantd::model::Bytes::mib(memory);
+            tenant.limits.cpus = tenantd::model::Cpus::from_nanos(cpus * 250_000_000);
+            tenant.limits.pids = tenantd::model::Pids::new(pids);
+            tenant.environment.extend(variable.map(|value| ("VARIABLE".to_owned(), value)));
+            tenant.command = command.then(|| vec!["/serve".to_owned()]);
+            tenant
+        },
+    )
+}
+
+fn any_fleet() -> impl Strategy<Value = Desired> {
+    let tenants = subsequence(NAMES.to_vec(), 2..=NAMES.len());
+    let tenants = tenants.prop_flat_map(|names| names.into_iter().map(any_tenant).collect::<Vec<_>>());
+    (tenants, prop::sample::select(vec![None, Some("bee"), Some("elk")])).prop_map(|(tenants, held)| {
+        let mut desired = fleet(tenants);
+        // One whose file has an error: what runs under its name is left as it is.
+        if let Some(held) = held {
+            desired.tenants.remove(held);
+            desired.held.insert(held.to_owned());
+        }
+        desired
+    })
+}
+
+/// A prior fleet, what happened to it, and what is declared now.
+#[derive(Clone)]
+struct Story {
+    before: Desired,
+    spoils: Vec<(usize, Spoil)>,
+    desired: Desired,
+    /// The prefix of the pool: it has room for 4, 16 or 4,096 networks.
+    pool: u8,
+}
+
+fn any_story() -> impl Strategy<Value = Story> {
+    let pool = prop::sample::select(vec![26u8, 24, 24, 16]);
+    (any_fleet(), vec((0..NAMES.len(), spoil()), 0..10), any_fleet(), pool)
+        .prop_map(|(before, spoils, desired, pool)| Story { before, spoils, desired, pool })
+}
+
+/// In the few lines that tell one story from another.
+impl fmt::Debug for Story {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fleet = |f: &mut fmt::Formatter<'_>, title: &str, desired: &Desired| {
+            writeln!(f, "{title}: held {:?}", desired.held)?;
+            desired.tenants.values().try_for_each(|tenant| {
+                let Tenant { name, class, image, limits, environment, command, .. } = tenant;
+                let (cpus, memory, pids) = (limits.cpus, limits.memory, limits.pids);
+                let image = image.as_str();
+                writeln!(f, "  {name}: {class} {image} {cpus} {memory} {pids} {environment:?} {command:?}")
+            })
+        };
+        fleet(f, "before", &self.before)?;
+        for (index, spoil) in &self.spoils {
+            writeln!(f, "  then {}: {spoil:?}", NAMES[*index])?;
+        }
+        fleet(f, "desired", &self.desired)?;
+        writeln!(f, "in a pool of /{}", self.pool)
+    }
+}
+
+/// An engine on which a story has happened so far.
+fn spoiled(Story { before, spoils, pool, .. }: &Story) -> World {
+    let mut options = Options::default();
+    options.images.push(image(OTHER_IMAGE, "2"));
+    let mut world = World::of(options);
+    world.host.pool = ipnet::Ipv4Net::new_assert([10, 77, 0, 0].into(), *pool);
+    let mut before = before.clone();
+    before.held.clear();
+    world.apply(&before);
+    world.act("POST", "/networks/create", json!({"Name": "shared"}));
+    for (number, (index, spoil)) in spoils.iter().enumerate() {
+        befall(&world, NAMES[*index], NAMES[(index + 1) % NAMES.len()], spoil, number);
+    }
+    world
+}
+
+/// Lets it happen as far as the engine lets it.
+fn befall(world: &World, name: &str, neighbour: &str, spoil: &Spoil, number: usize) {
+    let object = format!("tenantd-{name}");
+    let act = |method: &str, path: String, body: Value| world.engine.act(method, &path, &body);
+    let on = |action: &str| act("POST", format!("/containers/{object}/{action}"), Value::Null);
+    let workspace = world.host.workspace(name);
+    let exists = |name: &str| world.engine.with(|state| state.container(name).is_some());
+    let network_exists = |name: &str| world.engine.with(|state| state.network(name).is_some());
+    let labelled = |label: &str| json!({"Image": IMAGE, "Labels": {TENANT_LABEL: label}});
+    let create = |name: &str, body: Value| act("POST", format!("/containers/create?name={name}"), body);
+    let connect = |network: &str, container: &str| {
+        act("POST", format!("/networks/{network}/connect"), json!({"Container": container}));
+    };
+    match spoil {
+        Spoil::RemoveContainer => drop(act("DELETE", format!("/containers/{object}?force=1"), Value::Null)),
+        Spoil::Stop => drop(on("stop")),
+        Spoil::Pause => drop(on("pause")),
+        Spoil::Exit => {
+            if world.state(&object) == "running" {
+                world.engine.with(|state| state.exit(&object, 3, true));
+            }
+        }
+        Spoil::Rename => drop(on(&format!("rename?name=renamed-{number}"))),
+        Spoil::RenameToReplacement => drop(on(&format!("rename?name={object}.new"))),
+        Spoil::Update { memory, pids } => {
+            let memory = u64::from(*memory) << 20;
+            let body = json!({"Memory": memory, "MemorySwap": memory, "PidsLimit": pids});
+            act("POST", format!("/containers/{object}/update"), body);
+        }
+        Spoil::Set(key, value) => {
+            if exists(&object) {
+                world.spoil(&object, |doc| doc["HostConfig"][*key] = value.clone());
+            }
+        }
+        Spoil::Unlabel => {
+            if exists(&object) {
+                world.spoil(&object, |doc| doc["Config"]["Labels"] = json!({}));
+            }
+        }
+        Spoil::ForgeSpec => {
+            if exists(&object) {
+                world.spoil(&object, |doc| doc["Config"]["Labels"]["io.tenantd.spec"] = json!("forged"));
+            }
+        }
+        Spoil::ConnectToShared => connect("shared", &object),
+        Spoil::ConnectToNeighbour => connect(&format!("tenantd-{neighbour}"), &object),
+        Spoil::Disconnect => {
+            act("POST", format!("/networks/{object}/disconnect"), json!({"Container": object, "Force": true}));
+        }
+        Spoil::StrangerOnNetwork => {
+            let stranger = format!("stranger-{number}");
+            create(&stranger, json!({"Image": IMAGE, "HostConfig": {"NetworkMode": "shared"}}));
+            act("POST", format!("/containers/{stranger}/start"), Value::Null);
+            connect(&object, &stranger);
+        }
+        Spoil::NetworkSet(key, value) => {
+            if network_exists(&object) {
+                world.engine.with(|state| state.network_mut(&object)[*key] = value.clone());
+            }
+        }
+        Spoil::RemoveNetwork => {
+            on("stop");
+            act("DELETE", format!("/networks/{object}"), Value::Null);
+        }
+        Spoil::Duplicate => {
+            let duplicate = format!("copy-{number}");
+            create(&duplicate, labelled(name));
+            act("POST", format!("/containers/{duplicate}/start"), Value::Null);
+        }
+        Spoil::DuplicateNetwork { third } => {
+            let subnet = format!("10.77.0.{}/28", u32::from(*third) * 16);
+            let labels = json!({TENANT_LABEL: name});
+            let ipam = json!({"Config": [{"Subnet": subnet}]});
+            let body = json!({"Name": format!("copy-net-{number}"), "IPAM": ipam, "Labels": labels});
+            act("POST", "/networks/create".to_owned(), body);
+        }
+        Spoil::LeftoverReplacement => drop(create(&format!("{object}.new"), labelled(name))),
+        Spoil::SquatContainer => {
+            act("DELETE", format!("/containers/{object}?force=1"), Value::Null);
+            create(&object, json!({"Image": IMAGE}));
+            on("start");
+        }
+        Spoil::SquatReplacement => drop(create(&format!("{object}.new"), json!({"Image": IMAGE}))),
+        Spoil::SquatNetwork => {
+            act("DELETE", format!("/containers/{object}?force=1"), Value::Null);
+            act("DELETE", format!("/networks/{object}"), Value::Null);
+            act("POST", "/networks/create".to_owned(), json!({"Name": object, "CheckDuplicate": true}));
+        }
+        Spoil::CrossLabel => {
+            if exists(&object) {
+                world.spoil(&object, |doc| doc["Config"]["Labels"][TENANT_LABEL] = json!(neighbour));
+            }
+        }
+        Spoil::RemoveWorkspace => drop(fs::remove_dir_all(&workspace)),
+        Spoil::OpenWorkspace => drop(fs::set_permissions(&workspace, fs::Permissions::from_mode(0o777))),
+        Spoil::LinkWorkspace => {
+            let _ = fs::remove_dir_all(&workspace);
+            let _ = symlink("/etc", &workspace);
+        }
+        Spoil::Beside => {
+            act("POST", "/networks/create".to_owned(), json!({"Name": format!("beside-net-{number}")}));
+            world.foreign(&format!("beside-{number}"), &format!("beside-net-{number}"));
+        }
+        Spoil::Ghost => {
+            create(&format!("ghost-{number}"), labelled("ghost"));
+            act("POST", "/networks/create".to_owned(), json!({"Name": "ghost-net", "Labels": {TENANT_LABEL: "ghost"}}));
+        }
+    }
+}
+
+/// What is nobody's, with all that a client can see of it. That a stranger is taken off a tenant's
+/// network is the one thing that may happen to it.
+fn not_ours(world: &World) -> Vec<Value> {
+    let is_ours = |labels: &Value| labels.get(TENANT_LABEL).is_some();
+    let networks = world.engine.networks();
+    let foreign_networks: BTreeSet<&str> =
+        networks.iter().filter(|doc| !is_ours(&doc["Labels"])).filter_map(|doc| doc["Name"].as_str()).collect();
+    let containers = world.engine.containers();
+    let strangers = containers.iter().filter(|doc| !is_ours(&doc["Config"]["Labels"])).map(|doc| {
+        let mut doc = doc.clone();
+        let mut endpoints = doc["NetworkSettings"]["Networks"].take();
+        if let Some(endpoints) = endpoints.as_object_mut() {
+            endpoints.retain(|name, _| foreign_networks.contains(name.as_str()));
+        }
+        doc["NetworkSettings"]["Networks"] = endpoints;
+        doc
+    });
+    let members = |doc: &Value| {
+        let mut doc = doc.clone();
+        doc["Containers"] = Value::Null;
+        doc
+    };
+    let networks = networks.iter().filter(|doc| !is_ours(&doc["Labels"])).map(members);
+    strangers.chain(networks).collect()
+}
+
+/// What runs under a name whose file has an error.
+fn of_held(world: &World, desired: &Desired) -> Vec<Value> {
+    let is_held = |labels: &Value| labels[TENANT_LABEL].as_str().is_some_and(|name| desired.held.contains(name));
+    let mut containers = world.engine.containers();
+    containers.retain(|doc| is_held(&doc["Config"]["Labels"]));
+    for doc in &mut containers {
+        // Who leaves another tenant's network is that tenant's to say.
+        doc["NetworkSettings"]["Networks"] = Value::Null;
+    }
+    containers
+}
+
+/// Every object that a step names belongs to the step's tenant, or is a stranger that is taken off
+/// that tenant's own network.
+fn check_ownership(plan: &Plan, observed: &Observed) {
+    let containers: BTreeMap<&str, Option<&str>> =
+        observed.containers.iter().map(|c| (c.id.as_str(), c.tenant.as_deref())).collect();
+    let networks: BTreeMap<&str, Option<&str>> =
+        observed.networks.iter().map(|n| (n.id.as_str(), n.tenant.as_deref())).collect();
+    for tenant in &plan.tenants {
+        let name = tenant.tenant.as_str();
+        let own_container = |id: &str| containers.get(id).copied().flatten() == Some(name);
+        let own_network = |id: &str| networks.get(id).copied().flatten() == Some(name);
+        let own_target = |target: &Target| match target {
+            Target::Existing(id) => own_container(id),
+            Target::Created => true,
+        };
+        let object = format!("tenantd-{name}");
+        for step in tenant.contain.iter().chain(&tenant.steps) {
+            let own = match step {
+                Step::Disconnect { network, container } => own_network(network) || own_container(container),
+                Step::Connect { network, container } => own_network(network) && own_container(container),
+                Step::Pause { container }
+                | Step::Stop { container }
+                | Step::Remove { container }
+                | Step::Update { container, .. }
+                | Step::Unpause { container } => own_container(container),
+                Step::PrepareWorkspace { tenant } | Step::SetAside { tenant } => tenant == name,
+                Step::CreateNetwork { spec } => spec.name == object && spec.labels[TENANT_LABEL] == name,
+                Step::RemoveNetwork { network } => own_network(network),
+                Step::CreateContainer { spec, temporary_name } => {
+                    spec.name == object
+                        && spec.labels[TENANT_LABEL] == name
+                        && temporary_name.as_ref().is_none_or(|temporary| *temporary == format!("{object}.new"))
+                }
+                Step::Start { container } => own_target(container),
+                Step::Rename { container, to } => own_target(container) && *to == object,
+            };
+            assert!(own, "{name} touches what is not its own: {step:?}");
+        }
+        for step in &tenant.contain {
+            assert!(matches!(step, Step::Disconnect { .. } | Step::Pause { .. }), "{name}: {step:?} contains nothing");
+        }
+    }
+}
+
+/// Containment of all tenants runs before the first step of any.
+fn check_order(plan: &Plan, steps: &[(String, Step)]) {
+    let contain: usize = plan.tenants.iter().map(|tenant| tenant.contain.len()).sum();
+    let (first, rest) = steps.split_at(contain.min(steps.len()));
+    for (tenant, step) in first {
+        let listed = plan.tenants.iter().any(|t| t.tenant == *tenant && t.contain.contains(step));
+        assert!(listed, "{tenant}: {step:?} came before all was contained");
+    }
+    let planned: BTreeMap<&str, &[Step]> = plan.tenants.iter().map(|t| (t.tenant.as_str(), &t.steps[..])).collect();
+    for tenant in &plan.tenants {
+        let taken: Vec<&Step> = rest.iter().filter(|(name, _)| *name == tenant.tenant).map(|(_, step)| step).collect();
+        assert_eq!(taken, planned[tenant.tenant.as_str()].iter().collect::<Vec<_>>(), "{}", tenant.tenant);
+    }
+}
+
+/// Two looks at what must not have changed.
+fn same(before: &[Value], after: &[Value]) {
+    let names = |documents: &[Value]| documents.iter().map(|doc| doc["Name"].to_string()).collect::<Vec<_>>();
+    assert_eq!(names(before), names(after));
+    for (before, after) in before.iter().zip(after) {
+        assert_eq!(format!("{before:#}"), format!("{after:#}"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_apply_ends_all_differences_and_touches_nothing_else(story in any_story()) {
+        let (world, desired) = (spoiled(&story), story.desired);
+        let (foreign, held) = (not_ours(&world), of_held(&world, &desired));
+
+        // Planning is deterministic, and a plan is no change.
+        let mutations = world.engine.mutations();
+        let (planned, observed) = world.try_plan(&desired).unwrap();
+        prop_assert!(planned == plan::plan(&desired, &world.host, &observed), "another plan of the same");
+        prop_assert!(planned == world.plan(&desired), "another plan after another look");
+        prop_assert_eq!(world.engine.mutations(), mutations);
+
+        check_ownership(&planned, &observed);
+        let blocked = planned.blocked().count();
+        let run = world.carry_out(planned).unwrap();
+        prop_assert_eq!(run.failures(), Vec::<String>::new(), "{}", text(&run.plan));
+        check_order(&run.plan, &run.steps);
+        same(&foreign, &not_ours(&world));
+        same(&held, &of_held(&world, &desired));
+
+        // What kept one tenant back may have been another's, and is gone now: with labels that were
+        // forged in a ring, one tenant more is free after each apply.
+        let (mut blocked, mut next) = (blocked, world.plan(&desired));
+        while next.blocked().count() < blocked {
+            blocked = next.blocked().count();
+            prop_assert_eq!(world.apply(&desired).failures(), Vec::<String>::new());
+            next = world.plan(&desired);
+        }
+        prop_assert!(next.is_empty(), "the plan after is not empty:\n{}\nafter\n{}", text(&next), text(&run.plan));
+        for tenant in desired.tenants.keys() {
+            if !next.blocked().any(|(name, _)| name == tenant.as_str()) {
+                prop_assert_eq!(world.state(&tenant.object_name()), "running");
+            }
+        }
+    }
+}
