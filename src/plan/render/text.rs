@@ -99,7 +99,7 @@ impl Writer {
         let stopped = tenant.blocked.is_some();
         let address = format!("{}.{}", change.resource.as_str(), change.name);
         let what = match (stopped, change.action, change.resource) {
-            (true, ..) => "differs, and stays as it is: the tenant is blocked",
+            (true, ..) => "differs, and is not repaired: the tenant is blocked",
             (_, Action::Create, _) => "will be created",
             (_, Action::Update, _) => "will be updated in-place",
             (_, Action::Replace, _) => "must be replaced",
@@ -126,9 +126,7 @@ impl Writer {
                 }
             }
         }
-        if !stopped {
-            self.containment(tenant, change);
-        }
+        self.containment(tenant, change);
         self.line("    }\n");
     }
 
@@ -168,7 +166,8 @@ impl Writer {
             .collect();
         words.dedup();
         if !words.is_empty() && change.action != Action::Create {
-            self.line(&format!("        # contained first: {}", words.join(" and ")));
+            let order = if tenant.blocked.is_some() { "contained" } else { "contained first" };
+            self.line(&format!("        # {order}: {}", words.join(" and ")));
         }
     }
 
