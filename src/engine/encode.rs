@@ -11,7 +11,7 @@ use crate::model::{
 ///
 /// Only what a declaration can hold is sent: there is no way to ask for a capability, a device, a
 /// host namespace or a published port.
-pub(super) fn container(spec: &Container) -> Value {
+pub fn container(spec: &Container) -> Value {
     let mounts: Vec<Value> = spec
         .mounts
         .iter()
@@ -68,7 +68,7 @@ pub(super) fn container(spec: &Container) -> Value {
 }
 
 /// The body of `POST /networks/create`.
-pub(super) fn network(spec: &Network) -> Value {
+pub fn network(spec: &Network) -> Value {
     let ranges: Vec<Value> =
         spec.ranges.iter().map(|range| json!({"Subnet": range.subnet, "Gateway": range.gateway})).collect();
     json!({

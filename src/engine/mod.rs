@@ -3,7 +3,8 @@
 //! Every call has a deadline that covers the body too, and every body a bound. A call that timed
 //! out may still take effect: its outcome is unknown until the engine is looked at again.
 
-mod encode;
+pub mod encode;
+
 mod http;
 mod inspect;
 mod logs;

@@ -1,0 +1,149 @@
+//! What tenantd makes of a fleet, as the calls that make it.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown},
+    path::Path,
+};
+
+use anyhow::{Context, ensure};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tenantd::{
+    engine::{CallError, Engine, encode},
+    model::{Container, Host, NAME_PREFIX, Network, Step},
+    plan, reconcile, source, spec,
+};
+
+use crate::{
+    bare::{Call, Chains},
+    world::{self, World},
+};
+
+/// How many calls are made at once to clean up.
+const AT_ONCE: usize = 8;
+
+/// One tenant, as tenantd declares it to the engine.
+pub struct Member {
+    pub network: Network,
+    pub container: Container,
+}
+
+/// All tenants of a world.
+pub struct Fleet {
+    pub members: Vec<Member>,
+    /// The engine's API, such as `/v1.41`.
+    api: String,
+}
+
+impl Fleet {
+    /// Plans the fleet for an engine that has nothing yet.
+    pub fn of(world: &World) -> anyhow::Result<Self> {
+        let host = host(world)?;
+        let desired = spec::compile(&source::read_commit(&world.repo(), "HEAD")?);
+        let (api, observed) = world::runtime()?.block_on(async {
+            let engine = connect(&host).await?;
+            anyhow::Ok((engine.api(), reconcile::observe(&engine, &host, &desired).await?))
+        })?;
+        let steps = plan::plan(&desired, &host, &observed).tenants.into_iter().map(|tenant| tenant.steps);
+        let members: Vec<Member> = steps.filter_map(member).collect();
+        ensure!(members.len() == desired.tenants.len(), "the engine is not empty, or has no image");
+        Ok(Self { members, api: format!("/v{api}") })
+    }
+
+    /// Network, container and start of each tenant.
+    pub fn first_up(&self) -> Vec<Chains> {
+        let chain = |member: &Member| {
+            let network =
+                Call::new("POST", format!("{}/networks/create", self.api), Some(encode::network(&member.network)));
+            std::iter::once(network).chain(self.container(member)).collect()
+        };
+        vec![self.members.iter().map(chain).collect()]
+    }
+
+    /// A list, and an inspection of each container.
+    pub fn look(&self) -> Vec<Chains> {
+        let inspect =
+            |member: &Member| vec![Call::get(format!("{}/containers/{}/json", self.api, member.container.name))];
+        vec![self.list(), self.members.iter().map(inspect).collect()]
+    }
+
+    /// A list, and what is missing made anew.
+    pub fn heal(&self, missing: &[&Member]) -> Vec<Chains> {
+        vec![self.list(), missing.iter().map(|member| self.container(member).collect()).collect()]
+    }
+
+    /// Some members, others in each round.
+    pub fn pick(&self, round: usize, count: usize) -> Vec<&Member> {
+        self.members.iter().cycle().skip(round * count).take(count.min(self.members.len())).collect()
+    }
+
+    fn list(&self) -> Chains {
+        vec![vec![Call::get(format!("{}/containers/json?all=1", self.api))]]
+    }
+
+    fn container(&self, member: &Member) -> impl Iterator<Item = Call> + use<> {
+        let (api, name) = (&self.api, &member.container.name);
+        let create = format!("{api}/containers/create?name={name}");
+        let start = format!("{api}/containers/{name}/start");
+        [Call::new("POST", create, Some(encode::container(&member.container))), Call::new("POST", start, None)]
+            .into_iter()
+    }
+
+    /// Makes the folders that the containers mount.
+    pub fn make_workspaces(&self) -> anyhow::Result<()> {
+        for mount in self.members.iter().flat_map(|member| &member.container.mounts) {
+            fs::create_dir_all(&mount.source)?;
+            fs::set_permissions(&mount.source, fs::Permissions::from_mode(0o700))?;
+            chown(&mount.source, Some(1000), Some(1000))?;
+        }
+        Ok(())
+    }
+}
+
+fn member(steps: Vec<Step>) -> Option<Member> {
+    let (mut network, mut container) = (None, None);
+    for step in steps {
+        match step {
+            Step::CreateNetwork { spec } => network = Some(*spec),
+            Step::CreateContainer { spec, .. } => container = Some(*spec),
+            _ => {}
+        }
+    }
+    Some(Member { network: network?, container: container? })
+}
+
+fn host(world: &World) -> anyhow::Result<Host> {
+    let file = world.host();
+    let host = spec::host(&file.display().to_string(), &fs::read(&file)?);
+    host.map_err(|findings| anyhow::anyhow!("{findings:?}"))
+}
+
+async fn connect(host: &Host) -> anyhow::Result<Engine> {
+    Engine::connect(&host.engine, host.deadlines.call.get()).await.context("the engine does not answer")
+}
+
+/// Removes containers by name.
+pub fn remove(socket: &Path, members: &[&Member]) -> anyhow::Result<()> {
+    let host = Host { engine: socket.to_owned(), ..Host::default() };
+    world::runtime()?.block_on(async {
+        let engine = connect(&host).await?;
+        let removals = members.iter().map(|member| engine.remove_container(&member.container.name));
+        at_once(removals).await
+    })
+}
+
+/// Removes all containers and networks that have a name of ours, whoever made them.
+pub fn clean(socket: &Path) -> anyhow::Result<()> {
+    let host = Host { engine: socket.to_owned(), ..Host::default() };
+    world::runtime()?.block_on(async {
+        let engine = connect(&host).await?;
+        let observed = engine.observe(&Default::default()).await?;
+        at_once(observed.containers.iter().map(|container| engine.remove_container(&container.id))).await?;
+        let networks = observed.networks.iter().filter(|network| network.spec.name.starts_with(NAME_PREFIX));
+        at_once(networks.map(|network| engine.remove_network(&network.id))).await
+    })
+}
+
+async fn at_once(calls: impl Iterator<Item = impl Future<Output = Result<(), CallError>>>) -> anyhow::Result<()> {
+    Ok(stream::iter(calls).buffer_unordered(AT_ONCE).try_collect::<()>().await?)
+}

@@ -1,0 +1,110 @@
+//! What tenantd is run on: a config repo, the host's settings, a data root.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Context;
+use git2::{ObjectType, Repository, Signature};
+
+use crate::measure::{self, Run};
+
+/// A config repo with one commit, and a host of its own.
+pub struct World {
+    folder: PathBuf,
+    socket: PathBuf,
+}
+
+impl World {
+    /// Makes a fleet of tenants in a folder. The first tenants are the same for every size.
+    pub fn new(folder: &Path, socket: &Path, image: &str, tenants: usize) -> anyhow::Result<Self> {
+        let world = Self { folder: folder.to_owned(), socket: socket.to_owned() };
+        fs::create_dir_all(folder)?;
+        fs::write(world.host(), host(&world))?;
+        commit(&world.repo(), &fleet(image), tenants)?;
+        Ok(world)
+    }
+
+    pub fn repo(&self) -> PathBuf {
+        self.folder.join("repo")
+    }
+
+    pub fn host(&self) -> PathBuf {
+        self.folder.join("host.yaml")
+    }
+
+    pub fn data_root(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Runs `tenantd VERB REPO`, which must end with exit code 0.
+    pub fn tenantd(&self, words: &[&str]) -> anyhow::Result<Run> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tenantd"));
+        command.args(words).arg(self.repo()).arg("--host").arg(self.host());
+        command.env_remove("DOCKER_HOST");
+        measure::run(&command, &self.folder).with_context(|| format!("tenantd {}", words.join(" ")))
+    }
+}
+
+/// Room for more than 10,000 networks.
+fn host(world: &World) -> String {
+    format!(
+        "apiVersion: tenantd/v1\nkind: Host\nengine: unix://{}\ndataRoot: {}\nnetwork: {{pool: 10.0.0.0/12, prefix: 29}}\n",
+        world.socket.display(),
+        world.data_root().display()
+    )
+}
+
+fn fleet(image: &str) -> String {
+    format!(
+        "apiVersion: tenantd/v1\nkind: Fleet\ndefaults:\n  tier: free\n  image: {image}\n  environment:\n    AGENT_INTERVAL: \"3600\"\n"
+    )
+}
+
+/// One tenant's file: of each tier some, some with limits, variables and destinations of their own.
+fn tenant(number: usize) -> (String, String) {
+    let name = format!("customer-{number:05}");
+    let tier = ["free", "pro", "team", "enterprise"][number % 4];
+    let mut text = format!("apiVersion: tenantd/v1\nkind: Tenant\ntenant: {name}\ntier: {tier}\n");
+    if number.is_multiple_of(2) {
+        text += "limits: {cpus: 0.5, memory: 256MiB, pids: 128, disk: 1GiB}\n";
+    }
+    if number.is_multiple_of(3) {
+        text += &format!("environment:\n  CUSTOMER: \"{number}\"\n  REGION: eu-central-1\n");
+    }
+    if number.is_multiple_of(5) {
+        text += "allowlist: [\"api.openai.com:443\", \"*.stripe.com:443\"]\n";
+    }
+    (name, text)
+}
+
+/// Writes one commit, all objects in one pack, as a clone has them.
+fn commit(path: &Path, fleet: &str, tenants: usize) -> anyhow::Result<()> {
+    let repository = Repository::init_bare(path)?;
+    let objects = repository.odb()?;
+    let memory = objects.add_new_mempack_backend(1000)?;
+    let mut folder = repository.treebuilder(None)?;
+    for (name, text) in (0..tenants).map(tenant) {
+        let blob = objects.write(ObjectType::Blob, text.as_bytes())?;
+        folder.insert(format!("{name}.yaml"), blob, 0o100_644)?;
+    }
+    let mut root = repository.treebuilder(None)?;
+    root.insert("fleet.yaml", objects.write(ObjectType::Blob, fleet.as_bytes())?, 0o100_644)?;
+    root.insert("tenants", folder.write()?, 0o040_000)?;
+    let tree = repository.find_tree(root.write()?)?;
+    let author = Signature::now("bench", "bench@localhost")?;
+    repository.commit(Some("HEAD"), &author, &author, "A fleet", &tree, &[])?;
+    let mut pack = git2::Buf::new();
+    memory.dump(&repository, &mut pack)?;
+    let mut writer = objects.packwriter()?;
+    std::io::Write::write_all(&mut writer, &pack)?;
+    writer.commit()?;
+    memory.reset()?;
+    Ok(())
+}
+
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
