@@ -168,7 +168,7 @@ struct HostConfig {
     readonly_rootfs: bool,
     masked_paths: Option<Vec<String>>,
     readonly_paths: Option<Vec<String>>,
-    devices: Option<Vec<Value>>,
+    devices: Option<Vec<Device>>,
     device_requests: Option<Vec<Value>>,
     device_cgroup_rules: Option<Vec<String>>,
     group_add: Option<Vec<String>>,
@@ -203,6 +203,20 @@ struct Ulimit {
     name: String,
     soft: i64,
     hard: i64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Device {
+    path_on_host: String,
+    path_in_container: String,
+    cgroup_permissions: String,
+}
+
+impl Device {
+    fn canonical(self) -> String {
+        format!("{}:{}:{}", self.path_on_host, self.path_in_container, self.cgroup_permissions)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -280,7 +294,7 @@ impl Inspected {
             read_only: host.readonly_rootfs,
             masked_paths: path_set(host.masked_paths, &MASKED_PATHS),
             readonly_paths: path_set(host.readonly_paths, &READONLY_PATHS),
-            devices: sorted(host.devices.into_iter().flatten().map(|device| device.to_string())),
+            devices: sorted(host.devices.into_iter().flatten().map(Device::canonical)),
             device_requests: sorted(host.device_requests.into_iter().flatten().map(|request| request.to_string())),
             device_cgroup_rules: sorted(host.device_cgroup_rules.into_iter().flatten()),
             group_add: sorted(host.group_add.into_iter().flatten()),

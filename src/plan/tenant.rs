@@ -338,7 +338,7 @@ impl<'a> World<'a> {
             };
             match known {
                 Some(network) if network.id == own.id => on_own = true,
-                Some(network) => strange.push(network.id.clone()),
+                Some(network) => strange.push(network),
                 None => gone = true,
             }
         }
@@ -349,8 +349,10 @@ impl<'a> World<'a> {
         } else if !on_own || !strange.is_empty() {
             attribute(false, !strange.is_empty(), None);
         }
-        let disconnect = |network| Step::Disconnect { network, container: actual.id.clone() };
-        result.contain = strange.into_iter().map(disconnect).collect();
+        let disconnect =
+            |network: &ObservedNetwork| Step::Disconnect { network: network.id.clone(), container: actual.id.clone() };
+        // No engine takes a container off the host's own network; it is paused and made anew.
+        result.contain = strange.into_iter().filter(|network| network.spec.driver != "host").map(disconnect).collect();
         if !on_own {
             result.connect = Some(Step::Connect { network: own.id.clone(), container: actual.id.clone() });
         }

@@ -160,13 +160,14 @@ impl<'a> Worker<'a> {
             return None;
         }
         let mut turn = self.turns.acquire().await.ok();
-        let mut made = None;
+        let (mut made, mut first) = (None, None);
         for step in &tenant.contain {
+            // One that fails is no reason to leave out the next.
             if let Err(failure) = self.step(tenant, step, &mut made, &mut turn).await {
-                return Some(failure);
+                first.get_or_insert(failure);
             }
         }
-        None
+        first
     }
 
     async fn converge(&self, tenant: &TenantPlan, failure: Option<Failure>) -> Finished {
