@@ -3,6 +3,10 @@
 //! They run as root, since workspaces get an owner of their own.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod blocked;
 mod crash;
+mod hanging;
+mod limits;
 mod properties;
+mod versions;
 mod world;

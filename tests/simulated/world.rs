@@ -1,6 +1,6 @@
 //! A simulated engine, a data root and a host around them: what each test begins with.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{cell::RefCell, collections::BTreeMap, fs, path::Path};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -33,6 +33,8 @@ pub struct World {
 pub struct Run {
     pub plan: Plan,
     pub steps: Vec<(String, Step)>,
+    /// The tenants in the order in which their steps ended.
+    pub done: Vec<String>,
     pub applied: Applied,
 }
 
@@ -89,17 +91,17 @@ impl World {
 
     /// Carries out a plan that was made before.
     pub fn carry_out(&self, plan: Plan) -> Result<Run, String> {
-        let steps = std::cell::RefCell::new(Vec::new());
+        let (steps, done) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
         let applied = self.runtime.block_on(async {
             let engine = connect(&self.host).await?;
-            let tell = |event: Event<'_>| {
-                if let Event::Step { tenant, step } = event {
-                    steps.borrow_mut().push((tenant.to_owned(), step.clone()));
-                }
+            let tell = |event: Event<'_>| match event {
+                Event::Step { tenant, step } => steps.borrow_mut().push((tenant.to_owned(), step.clone())),
+                Event::Done(outcome) => done.borrow_mut().push(outcome.tenant.clone()),
+                Event::Lost(_) => {}
             };
             Ok::<_, String>(reconcile::apply(&engine, &self.host, &plan, &tell).await)
         })?;
-        Ok(Run { plan, steps: steps.into_inner(), applied })
+        Ok(Run { plan, steps: steps.into_inner(), done: done.into_inner(), applied })
     }
 
     /// Looks, plans and carries out, as `tenantd apply` does.

@@ -58,6 +58,8 @@ pub(crate) fn create(state: &mut State, call: &Call, body: &Value) -> Outcome {
     state.containers.insert(id.clone(), Container { doc, created });
     state.changed = true;
     state.container_event(&id, "create", &[]);
+    let further = state.options.create_warnings.iter().map(String::as_str);
+    let warnings: Vec<&str> = warnings.into_iter().chain(further).collect();
     json_answer(201, &json!({"Id": id, "Warnings": warnings}))
 }
 

@@ -42,6 +42,10 @@ pub struct Options {
     pub check_bind_sources: bool,
     /// Whether `CheckDuplicate` works; the real engine's does not against concurrent creates.
     pub check_duplicate_networks: bool,
+    /// Whether containers are confined by a default profile of system calls.
+    pub seccomp: bool,
+    /// Further warnings in the answer to each create of a container.
+    pub create_warnings: Vec<String>,
     /// How long every call takes at least.
     pub latency: Duration,
     /// What the ids are derived from.
@@ -77,6 +81,8 @@ impl Options {
             cpus: 64,
             check_bind_sources: true,
             check_duplicate_networks: true,
+            seccomp: true,
+            create_warnings: Vec::new(),
             latency: Duration::ZERO,
             seed: 1,
         }

@@ -31,6 +31,7 @@ pub(crate) fn info(state: &State) -> Outcome {
         "CpuCfsPeriod": options.limits.cpu,
         "CpuCfsQuota": options.limits.cpu,
         "CPUShares": options.limits.cpu,
+        "SecurityOptions": [if options.seccomp { "name=seccomp,profile=default" } else { "name=seccomp,profile=unconfined" }],
         "Warnings": warnings(state),
     });
     for (key, value) in set.as_object().into_iter().flatten() {
