@@ -11,3 +11,4 @@ mod drift;
 mod engine;
 mod fleet;
 mod network;
+mod state;

@@ -262,7 +262,7 @@ fn moved(fleet: &Fleet) {
             .filter(|event| event["Type"] == "network")
             .map(|event| format!("{} {}", text(&event["Action"]), text(&event["Actor"]["Attributes"]["name"])))
             .collect();
-        let (off, on) = (format!("disconnect office"), format!("connect {OURS}"));
+        let (off, on) = ("disconnect office".to_owned(), format!("connect {OURS}"));
         let position = |what: &str| order.iter().position(|event| event == what);
         assert!(position(&off).is_some() && position(&off) < position(&on), "first off, then on: {order:?}");
     });
