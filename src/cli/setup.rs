@@ -59,7 +59,9 @@ pub fn desired(source: &Source) -> anyhow::Result<(Tree, Desired)> {
     let desired = spec::compile(&tree);
     output::findings(&desired.findings, &tree);
     if !desired.policy_usable {
-        bail!("fleet.yaml or tiers.yaml has errors; without them nobody's settings are known, so nothing is planned");
+        bail!(
+            "fleet.yaml, tiers.yaml or the folder tenants has errors; nobody's settings are known, so nothing is planned"
+        );
     }
     Ok((tree, desired))
 }

@@ -113,7 +113,7 @@ impl FromStr for Bytes {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(split);
-        let help = match (number, unit.to_ascii_lowercase().as_str()) {
+        let help = match (number, unit.trim().to_ascii_lowercase().as_str()) {
             ("", _) => "write a whole number with KiB, MiB, GiB or TiB, such as 1536MiB".to_owned(),
             (_, "k" | "kb" | "ki") => format!("write {number}KiB"),
             (_, "m" | "mb" | "mi" | "") => format!("write {number}MiB"),

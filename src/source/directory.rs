@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Kind, MAX_FILE, MAX_FILES, SourceError, TENANTS, Verdict, judge, too_large};
+use super::{Kind, MAX_FILE, MAX_FILES, SourceError, TENANTS, Verdict, is_looked_into, judge, too_large};
 use crate::model::{
     Finding,
     tree::{SourceFile, Tree},
@@ -51,7 +51,12 @@ fn read_folder(folder: &Path, prefix: &str, tree: &mut Tree) -> Result<(), Sourc
         };
         match judge(&path, kind) {
             Verdict::Pass => {}
-            Verdict::Wrong(finding) => tree.findings.push(finding),
+            Verdict::Wrong(finding) => {
+                tree.findings.push(finding);
+                if is_looked_into(&path, kind) {
+                    read_folder(&entry.path(), &format!("{path}/"), tree)?;
+                }
+            }
             Verdict::Read => match read_file(&entry.path()) {
                 Ok(bytes) if bytes.len() as u64 > MAX_FILE => {
                     let size = entry.metadata().map_or(bytes.len() as u64, |metadata| metadata.len());
@@ -66,7 +71,7 @@ fn read_folder(folder: &Path, prefix: &str, tree: &mut Tree) -> Result<(), Sourc
                 )),
             },
         }
-        if tree.files.len() > MAX_FILES {
+        if tree.files.len() + tree.findings.len() > MAX_FILES {
             return Err(SourceError::TooManyFiles);
         }
     }

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use git2::{ErrorCode, ObjectType, Repository, Tree as GitTree};
 
-use super::{Kind, MAX_FILE, MAX_FILES, SourceError, TENANTS, Verdict, directory::not_utf8_name, judge, too_large};
+use super::{
+    Kind, MAX_FILE, MAX_FILES, SourceError, TENANTS, Verdict, directory::not_utf8_name, is_looked_into, judge,
+    too_large,
+};
 use crate::model::tree::{SourceFile, Tree};
 
 /// Reads the tree of a commit out of a repository, bare or not.
@@ -71,7 +74,13 @@ fn read_tree(repository: &Repository, folder: &GitTree<'_>, prefix: &str, tree: 
         };
         match judge(&path, kind) {
             Verdict::Pass => {}
-            Verdict::Wrong(finding) => tree.findings.push(finding),
+            Verdict::Wrong(finding) => {
+                tree.findings.push(finding);
+                if is_looked_into(&path, kind) {
+                    let below = repository.find_tree(entry.id()).map_err(damaged)?;
+                    read_tree(repository, &below, &format!("{path}/"), tree)?;
+                }
+            }
             Verdict::Read => {
                 let (size, _) = objects.read_header(entry.id()).map_err(damaged)?;
                 if size as u64 > MAX_FILE {
@@ -82,7 +91,7 @@ fn read_tree(repository: &Repository, folder: &GitTree<'_>, prefix: &str, tree: 
                 }
             }
         }
-        if tree.files.len() > MAX_FILES {
+        if tree.files.len() + tree.findings.len() > MAX_FILES {
             return Err(SourceError::TooManyFiles);
         }
     }

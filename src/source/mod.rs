@@ -93,11 +93,15 @@ fn judge(path: &str, kind: Kind) -> Verdict {
             },
         };
     };
-    if name.starts_with('.') || name == "README.md" {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.starts_with('.') || last == "README.md" {
         return Verdict::Pass;
     }
     match kind {
         Kind::Link => link(),
+        Kind::File if name != last => {
+            wrong("bad-entry", format!("{path} lies in a folder below tenants"), format!("move it to tenants/{last}"))
+        }
         Kind::File if name.ends_with(".yaml") => Verdict::Read,
         Kind::File => {
             let stem = name.strip_suffix(".yml").or_else(|| name.strip_suffix(".json")).unwrap_or("NAME");
@@ -116,6 +120,15 @@ fn judge(path: &str, kind: Kind) -> Verdict {
             "remove it; submodules and devices are not read".to_owned(),
         ),
     }
+}
+
+/// How many folders below `tenants/` are looked into.
+const MAX_DEPTH: usize = 8;
+
+/// Whether a wrong entry is looked into as well. What lies in a folder below `tenants/` is not read,
+/// and each file is named: the tenant that it was meant for must not be taken for one that is gone.
+fn is_looked_into(path: &str, kind: Kind) -> bool {
+    kind == Kind::Folder && path.starts_with("tenants/") && path.matches('/').count() <= MAX_DEPTH
 }
 
 /// The name that a file at the top was probably meant to have.

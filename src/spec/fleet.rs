@@ -24,6 +24,8 @@ pub(super) struct Policy {
     pub(super) environment: BTreeMap<String, String>,
     pub(super) sandbox: Sandbox,
     pub(super) tiers: BTreeMap<TierName, Tier>,
+    /// Whether all of it could be read: else what is missing here may only be misspelt there.
+    pub(super) complete: bool,
 }
 
 /// What a tier gives.

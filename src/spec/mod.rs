@@ -29,14 +29,19 @@ const FLEET: &str = "fleet.yaml";
 /// The file with the tiers.
 const TIERS: &str = "tiers.yaml";
 
+/// What the path of each tenant file begins with.
+const TENANTS: &str = "tenants/";
+
 /// Compiles the files of a config repo.
 ///
-/// A wrong tenant file holds its own tenant and no other. Without a usable `fleet.yaml` and
-/// `tiers.yaml` nobody's settings are known, and every tenant is held.
+/// A wrong tenant file holds its own tenant and no other. Where something else is wrong, the policy or
+/// the folder of tenants itself, nobody's settings are known and nobody is known to be gone: every
+/// tenant is held.
 pub fn compile(tree: &Tree) -> Desired {
     let mut findings = tree.findings.clone();
-    let policy = Policy::read(tree, &mut findings);
-    let usable = !findings.iter().any(|finding| is_error_in(finding, FLEET) || is_error_in(finding, TIERS));
+    let mut policy = Policy::read(tree, &mut findings);
+    let usable = !findings.iter().any(|f| f.severity == Severity::Error && !f.file.starts_with(TENANTS));
+    policy.complete = usable;
 
     let files: Vec<&SourceFile> = tree.files.iter().filter(|file| stem(&file.path).is_some()).collect();
     let mut compiled: Vec<Compiled> = Vec::with_capacity(files.len());
@@ -52,24 +57,21 @@ pub fn compile(tree: &Tree) -> Desired {
     findings.dedup();
 
     let mut held = held_names(&findings, &compiled);
+    if !usable {
+        held.extend(compiled.iter().filter_map(|one| Some(one.claimed_name()?.to_string())));
+    }
     let mut tenants: BTreeMap<TenantName, Tenant> = BTreeMap::new();
     for tenant in compiled.into_iter().filter_map(|compiled| compiled.tenant) {
-        if !usable {
-            held.insert(tenant.name.to_string());
-        } else if !held.contains(tenant.name.as_str()) {
+        if usable && !held.contains(tenant.name.as_str()) {
             tenants.insert(tenant.name.clone(), tenant);
         }
     }
     Desired { tenants, held, findings, policy_usable: usable }
 }
 
-fn is_error_in(finding: &Finding, file: &str) -> bool {
-    finding.severity == Severity::Error && finding.file == file
-}
-
 /// A tenant file's name without its folder and ending.
 fn stem(path: &str) -> Option<&str> {
-    path.strip_prefix("tenants/")?.strip_suffix(".yaml")
+    path.strip_prefix(TENANTS)?.strip_suffix(".yaml")
 }
 
 /// The names that a file with an error may stand for: by its own name, whatever its ending, and by
@@ -78,7 +80,8 @@ fn held_names(findings: &[Finding], compiled: &[Compiled]) -> BTreeSet<String> {
     let wrong: BTreeSet<&str> =
         findings.iter().filter(|f| f.severity == Severity::Error).map(|f| f.file.as_str()).collect();
     let by_file = wrong.iter().filter_map(|path| {
-        let name = path.strip_prefix("tenants/")?;
+        // Also where it lies in a folder below.
+        let name = path.strip_prefix(TENANTS)?.rsplit('/').next()?;
         Some(name.split('.').next().unwrap_or(name).to_owned())
     });
     let by_content = compiled

@@ -102,7 +102,7 @@ impl Check<'_> {
     fn tier(&mut self) -> Option<crate::model::TierName> {
         match &self.file.tier {
             Some(tier) => known_tier(self.path, tier, &self.policy.tiers, self.findings),
-            None if self.policy.tier.is_none() => {
+            None if self.policy.tier.is_none() && self.policy.complete => {
                 self.report(
                     self.file.tenant.span,
                     "missing-key",
@@ -118,7 +118,7 @@ impl Check<'_> {
     fn image(&mut self) -> Option<crate::model::ImageRef> {
         match &self.file.image {
             Some(image) => image.get().cloned(),
-            None if self.policy.image.is_none() => {
+            None if self.policy.image.is_none() && self.policy.complete => {
                 self.report(
                     self.file.tenant.span,
                     "missing-key",
