@@ -104,7 +104,7 @@ crate::text_value!(ImageRef, "ImageRef", {
     "type": "string",
     "minLength": 1,
     "maxLength": 255,
-    "pattern": "^[A-Za-z0-9][A-Za-z0-9._:/@-]*$",
+    "pattern": "^(sha256:[0-9a-f]{64}|([A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?/)?[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?)$",
     "description": "name@sha256:<64 hex> (pinned), name:tag, or an image id sha256:<64 hex>",
     "examples": ["agency/agent:1.4"]
 });

@@ -50,10 +50,8 @@ fn rows(root: &Value, object: &Value, prefix: &str, out: &mut String) {
     }
 }
 
-/// Follows a reference, also where it is one of two beside null.
+/// Follows a reference.
 fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
-    let alternatives = schema.get("anyOf").and_then(Value::as_array);
-    let schema = alternatives.and_then(|all| all.iter().find(|one| one.get("$ref").is_some())).unwrap_or(schema);
     let target = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/$defs/"));
     target.and_then(|name| root.get("$defs")?.get(name)).unwrap_or(schema)
 }
@@ -83,7 +81,7 @@ fn form(root: &Value, schema: &Value) -> String {
     }
     let kind = match schema.get("type") {
         Some(Value::String(kind)) => kind.as_str(),
-        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null").unwrap_or(""),
+        Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str).unwrap_or_default(),
         _ => "",
     };
     match kind {

@@ -16,5 +16,33 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
 }
 
 fn schema<T: JsonSchema>() -> Value {
-    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value()
+    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value();
+    forbid_null(&mut schema);
+    schema
+}
+
+/// Takes the null out of each optional key: a key that is written has a value.
+fn forbid_null(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(forbid_null),
+        Value::Object(fields) => {
+            if let Some(Value::Array(kinds)) = fields.get_mut("type") {
+                kinds.retain(|kind| kind != "null");
+                if let [kind] = &mut kinds[..] {
+                    let kind = kind.take();
+                    fields.insert("type".to_owned(), kind);
+                }
+            }
+            if let Some(Value::Array(choices)) = fields.get_mut("anyOf") {
+                choices.retain(|choice| choice["type"] != "null");
+                if let [Value::Object(choice)] = &mut choices[..] {
+                    let choice = std::mem::take(choice);
+                    fields.remove("anyOf");
+                    fields.extend(choice);
+                }
+            }
+            fields.values_mut().for_each(forbid_null);
+        }
+        _ => {}
+    }
 }

@@ -5,8 +5,12 @@
 
 mod blocked;
 mod crash;
+mod fuzz;
 mod hanging;
 mod limits;
 mod properties;
+mod repo;
+mod samples;
+mod schema;
 mod versions;
 mod world;
