@@ -14,12 +14,11 @@ use super::{
     args::{Apply, Global},
     output,
     plan::is_incomplete,
-    setup,
+    setup::{self, Look},
 };
 use crate::{
-    engine::Engine,
     host::{Lock, LockError},
-    model::{Desired, Host, Plan, quantity::Timespan, tree::Tree},
+    model::{Host, Plan, quantity::Timespan},
     reconcile::{self, Applied, Event, Outcome, describe},
 };
 
@@ -29,11 +28,10 @@ pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
         Some(text) => text.parse::<Timespan>().context("--lock-timeout")?.get(),
         None => Duration::ZERO,
     };
-    let (tree, desired) = setup::desired(&command.source)?;
     setup::block_on(async {
         let _lock = lock(&host, patience).await?;
-        let engine = setup::engine(&host).await?;
-        converge(command, &engine, &host, &tree, &desired).await
+        let look = setup::look(&command.source, &host).await?;
+        converge(command, &host, &look).await
     })
 }
 
@@ -48,10 +46,11 @@ async fn lock(host: &Host, patience: Duration) -> anyhow::Result<Lock> {
     })
 }
 
-async fn converge(command: &Apply, engine: &Engine, host: &Host, tree: &Tree, desired: &Desired) -> anyhow::Result<u8> {
+async fn converge(command: &Apply, host: &Host, look: &Look) -> anyhow::Result<u8> {
     let only = command.source.tenant.as_deref();
-    let (plan, observed) = setup::plan(engine, host, desired, only).await?;
-    output::plan(&plan, tree, &observed)?;
+    let Look { tree, desired, engine, observed } = look;
+    let plan = setup::plan(host, desired, observed, only)?;
+    output::plan(&plan, tree, observed)?;
     let code = if is_incomplete(&plan, desired, only) { EXIT_ERROR } else { EXIT_OK };
     if plan.is_empty() {
         return Ok(code);
@@ -62,8 +61,8 @@ async fn converge(command: &Apply, engine: &Engine, host: &Host, tree: &Tree, de
             return Ok(EXIT_ERROR);
         }
         // What was confirmed is what was shown: a person may have read for a long time.
-        let (now, _) = setup::plan(engine, host, desired, only).await?;
-        if now != plan {
+        let now = reconcile::observe(engine, host, desired).await.context("cannot observe the engine")?;
+        if setup::plan(host, desired, &now, only)? != plan {
             bail!(
                 "the engine has changed since the plan was shown, so nothing was changed; apply again to see the new plan"
             );

@@ -62,7 +62,7 @@ pub enum FindingFormat {
 }
 
 /// Which declarations are meant.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Source {
     /// The config repo
     #[arg(default_value = ".")]

@@ -3,7 +3,8 @@
 use super::{
     EXIT_CHANGES, EXIT_ERROR, EXIT_OK,
     args::{Global, Plan, PlanFormat},
-    output, setup,
+    output,
+    setup::{self, Look},
 };
 use crate::{
     model::{Desired, Plan as Planned},
@@ -12,12 +13,9 @@ use crate::{
 
 pub fn run(command: &Plan, global: &Global) -> anyhow::Result<u8> {
     let host = setup::host(global)?;
-    let (tree, desired) = setup::desired(&command.source)?;
     let only = command.source.tenant.as_deref();
-    let (plan, observed) = setup::block_on(async {
-        let engine = setup::engine(&host).await?;
-        setup::plan(&engine, &host, &desired, only).await
-    })?;
+    let Look { tree, desired, observed, .. } = setup::block_on(setup::look(&command.source, &host))?;
+    let plan = setup::plan(&host, &desired, &observed, only)?;
     match command.format {
         PlanFormat::Text => output::plan(&plan, &tree, &observed)?,
         PlanFormat::Json => {

@@ -50,11 +50,35 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-/// Reads and compiles the declarations.
+/// What is declared and what is there.
+pub struct Look {
+    pub tree: Tree,
+    pub desired: Desired,
+    pub engine: Engine,
+    pub observed: Observed,
+}
+
+/// Reads the declarations and looks at the engine, side by side.
 ///
 /// # Errors
-/// They cannot be read at all, or the policy for all tenants has errors, which are printed.
-pub fn desired(source: &Source) -> anyhow::Result<(Tree, Desired)> {
+/// The declarations cannot be read at all, or the policy for all tenants has errors, which are
+/// printed; else the engine does not answer.
+pub async fn look(source: &Source, host: &Host) -> anyhow::Result<Look> {
+    let source = source.clone();
+    let reading = tokio::task::spawn_blocking(move || desired(&source));
+    let looking = async {
+        let engine = engine(host).await?;
+        let observed = reconcile::observe_all_but_images(&engine, host).await.context("cannot observe the engine")?;
+        anyhow::Ok((engine, observed))
+    };
+    let (read, looked) = tokio::join!(reading, looking);
+    let (tree, desired) = read.context("cannot read the declarations")??;
+    let (engine, mut observed) = looked?;
+    reconcile::observe_images(&engine, &desired, &mut observed).await;
+    Ok(Look { tree, desired, engine, observed })
+}
+
+fn desired(source: &Source) -> anyhow::Result<(Tree, Desired)> {
     let tree = if source.worktree { read_directory(&source.repo)? } else { read_commit(&source.repo, &source.rev)? };
     let desired = spec::compile(&tree);
     output::findings(&desired.findings, &tree);
@@ -72,22 +96,16 @@ pub async fn engine(host: &Host) -> anyhow::Result<Engine> {
     engine.with_context(|| format!("cannot use the engine on {}", host.engine.display()))
 }
 
-/// Looks and plans, for one tenant or for all.
-pub async fn plan(
-    engine: &Engine,
-    host: &Host,
-    desired: &Desired,
-    only: Option<&str>,
-) -> anyhow::Result<(Plan, Observed)> {
-    let observed = reconcile::observe(engine, host, desired).await.context("cannot observe the engine")?;
-    let mut plan = plan::plan(desired, host, &observed);
+/// Plans for one tenant or for all.
+pub fn plan(host: &Host, desired: &Desired, observed: &Observed, only: Option<&str>) -> anyhow::Result<Plan> {
+    let mut plan = plan::plan(desired, host, observed);
     if let Some(name) = only {
         plan.tenants.retain(|tenant| tenant.tenant == name);
         if plan.tenants.is_empty() {
             bail!("there is no tenant {name:?}, declared or running{}", meant(name, desired));
         }
     }
-    Ok((plan, observed))
+    Ok(plan)
 }
 
 fn meant(name: &str, desired: &Desired) -> String {

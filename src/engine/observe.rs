@@ -21,29 +21,41 @@ const AT_ONCE: usize = 8;
 const INSPECTION: Duration = Duration::from_secs(5);
 
 impl Engine {
-    /// Looks at everything that a plan needs, except for the host's folders.
+    /// Looks at the engine, its networks and the containers that concern us; not at images.
     ///
     /// A container that cannot be inspected in time is reported as unobserved; the others are not
     /// held up by it.
     ///
     /// # Errors
     /// The engine cannot be reached, or refuses a list.
-    pub async fn observe(&self, images: &BTreeSet<String>) -> Result<Observed, CallError> {
-        let engine = self.facts().await?;
-        let networks: Vec<inspect::ListedNetwork> = self.get("/networks").await?;
-        let listed: Vec<inspect::ListedContainer> = self.get("/containers/json?all=1").await?;
-        let images = self.images(images).await;
-        let mut observed = Observed { engine, images, ..Observed::default() };
-        observed.networks = networks
-            .into_iter()
-            .map(|network| {
-                let id = network.id.clone();
-                let spec = network.network();
-                ObservedNetwork { id, tenant: spec.labels.get(TENANT_LABEL).cloned(), spec, members: Vec::new() }
-            })
-            .collect();
-        add_members(&mut observed.networks, &listed);
+    pub async fn observe(&self) -> Result<Observed, CallError> {
+        // What the engine says of itself takes it longer than a list: it runs programs to know.
+        let (engine, networks, containers) = tokio::try_join!(self.facts(), self.networks(), self.containers())?;
+        let Containers { containers, unobserved, mut members } = containers;
+        let mut observed = Observed { engine, networks, containers, unobserved, ..Observed::default() };
+        for network in observed.networks.iter_mut().filter(|network| network.tenant.is_some()) {
+            network.members = members.remove(&network.id).unwrap_or_default();
+            network.members.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        observed.containers.sort_by(|a, b| a.id.cmp(&b.id));
+        observed.networks.sort_by(|a, b| a.id.cmp(&b.id));
+        observed.unobserved.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+        Ok(observed)
+    }
 
+    async fn networks(&self) -> Result<Vec<ObservedNetwork>, CallError> {
+        let networks: Vec<inspect::ListedNetwork> = self.get("/networks").await?;
+        let observed = |network: inspect::ListedNetwork| {
+            let id = network.id.clone();
+            let spec = network.network();
+            ObservedNetwork { id, tenant: spec.labels.get(TENANT_LABEL).cloned(), spec, members: Vec::new() }
+        };
+        Ok(networks.into_iter().map(observed).collect())
+    }
+
+    async fn containers(&self) -> Result<Containers, CallError> {
+        let listed: Vec<inspect::ListedContainer> = self.get("/containers/json?all=1").await?;
+        let mut all = Containers { members: members(&listed), ..Containers::default() };
         let mut inspections = stream::iter(listed.into_iter().filter_map(Seen::of))
             .map(|seen| async move {
                 let Some(tenant) = seen.tenant else { return Ok(seen.stranger()) };
@@ -63,17 +75,14 @@ impl Engine {
             .buffer_unordered(AT_ONCE);
         while let Some(result) = inspections.next().await {
             match result {
-                Ok(container) => observed.containers.push(container),
-                Err(Some(unobserved)) => observed.unobserved.push(unobserved),
+                Ok(container) => all.containers.push(container),
+                Err(Some(unobserved)) => all.unobserved.push(unobserved),
                 // It went away between the list and the inspection.
                 Err(None) => {}
             }
         }
         drop(inspections);
-        observed.containers.sort_by(|a, b| a.id.cmp(&b.id));
-        observed.networks.sort_by(|a, b| a.id.cmp(&b.id));
-        observed.unobserved.sort_by(|a, b| a.tenant.cmp(&b.tenant));
-        Ok(observed)
+        Ok(all)
     }
 
     /// Looks at one container; `None` where it is gone.
@@ -146,7 +155,8 @@ impl Engine {
         })
     }
 
-    async fn images(&self, references: &BTreeSet<String>) -> BTreeMap<String, ImageState> {
+    /// Looks at images, by reference.
+    pub async fn images(&self, references: &BTreeSet<String>) -> BTreeMap<String, ImageState> {
         stream::iter(references)
             .map(|reference| async move {
                 let path = format!("/images/{}/json", query(reference));
@@ -161,6 +171,14 @@ impl Engine {
             .collect()
             .await
     }
+}
+
+/// What the list of containers leads to.
+#[derive(Default)]
+struct Containers {
+    containers: Vec<ObservedContainer>,
+    unobserved: Vec<Unobserved>,
+    members: BTreeMap<String, Vec<Member>>,
 }
 
 /// A listed container that concerns us: by its label, or by a name that we would use.
@@ -188,20 +206,17 @@ impl Seen {
     }
 }
 
-/// Notes on each network which containers are on it.
-fn add_members(networks: &mut [ObservedNetwork], listed: &[inspect::ListedContainer]) {
-    let mut members: BTreeMap<&str, Vec<Member>> = BTreeMap::new();
+/// Which containers are on each network, by its id.
+fn members(listed: &[inspect::ListedContainer]) -> BTreeMap<String, Vec<Member>> {
+    let mut members: BTreeMap<String, Vec<Member>> = BTreeMap::new();
     for container in listed {
         for endpoint in container.network_settings.networks.values() {
-            members.entry(&endpoint.network_id).or_default().push(Member {
+            members.entry(endpoint.network_id.clone()).or_default().push(Member {
                 id: container.id.clone(),
                 name: container.name(),
                 tenant: container.labels.get(TENANT_LABEL).cloned(),
             });
         }
     }
-    for network in networks.iter_mut().filter(|network| network.tenant.is_some()) {
-        network.members = members.remove(network.id.as_str()).unwrap_or_default();
-        network.members.sort_by(|a, b| a.name.cmp(&b.name));
-    }
+    members
 }

@@ -331,15 +331,18 @@ impl<'a> World<'a> {
         let mut gone = false;
         let mut strange = Vec::new();
         for (name, id) in &actual.networks {
-            let known = match id.is_empty() {
-                // A container that never ran knows its network by name alone.
-                true => self.known_networks.iter().find(|n| n.spec.name == *name),
-                false => self.known_networks.iter().find(|n| n.id == *id),
+            // A container that never ran knows its network by name alone.
+            let is_it = |network: &ObservedNetwork| match id.is_empty() {
+                true => network.spec.name == *name,
+                false => network.id == *id,
             };
-            match known {
-                Some(network) if network.id == own.id => on_own = true,
-                Some(network) => strange.push(network),
-                None => gone = true,
+            // All networks are gone through for a strange one only: there are as many as tenants.
+            if is_it(own) {
+                on_own = true;
+            } else if let Some(network) = self.known_networks.iter().find(|network| is_it(network)) {
+                strange.push(network);
+            } else {
+                gone = true;
             }
         }
         if gone {

@@ -29,8 +29,23 @@ pub enum ObserveError {
 /// The engine does not answer, or the data root cannot be read. One container that cannot be
 /// inspected is no error; it is in the result.
 pub async fn observe(engine: &Engine, host: &Host, desired: &Desired) -> Result<Observed, ObserveError> {
-    let images: BTreeSet<String> = desired.tenants.values().map(|tenant| tenant.image.to_string()).collect();
-    let mut observed = engine.observe(&images).await?;
+    let mut observed = observe_all_but_images(engine, host).await?;
+    observe_images(engine, desired, &mut observed).await;
+    Ok(observed)
+}
+
+/// The part of [`observe`] that can be done before anything is known of the declarations.
+///
+/// # Errors
+/// As those of [`observe`].
+pub async fn observe_all_but_images(engine: &Engine, host: &Host) -> Result<Observed, ObserveError> {
+    let mut observed = engine.observe().await?;
     observed.workspaces = Workspaces::new(&host.data_root).list()?;
     Ok(observed)
+}
+
+/// The other part of [`observe`].
+pub async fn observe_images(engine: &Engine, desired: &Desired, observed: &mut Observed) {
+    let images: BTreeSet<String> = desired.tenants.values().map(|tenant| tenant.image.to_string()).collect();
+    observed.images = engine.images(&images).await;
 }
