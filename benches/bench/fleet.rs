@@ -137,7 +137,7 @@ pub fn clean(socket: &Path) -> anyhow::Result<()> {
     let host = Host { engine: socket.to_owned(), ..Host::default() };
     world::runtime()?.block_on(async {
         let engine = connect(&host).await?;
-        let observed = engine.observe(&Default::default()).await?;
+        let observed = engine.observe().await?;
         at_once(observed.containers.iter().map(|container| engine.remove_container(&container.id))).await?;
         let networks = observed.networks.iter().filter(|network| network.spec.name.starts_with(NAME_PREFIX));
         at_once(networks.map(|network| engine.remove_network(&network.id))).await

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::model::{
-    Container, Mount, Network,
+    Container, Mount, Network, Pairs,
     container::{MASKED_PATHS, PathSet, READONLY_PATHS},
     network::Range,
     observed::{ImageFacts, RunState},
@@ -20,8 +20,6 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserial
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-type Strings = BTreeMap<String, String>;
-
 /// A row of `GET /containers/json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -30,7 +28,7 @@ pub(super) struct ListedContainer {
     #[serde(default, deserialize_with = "or_default")]
     pub(super) names: Vec<String>,
     #[serde(default, deserialize_with = "or_default")]
-    pub(super) labels: Strings,
+    pub(super) labels: Pairs,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) state: String,
     #[serde(default, deserialize_with = "or_default")]
@@ -53,7 +51,7 @@ pub(super) struct NetworkSettings {
 }
 
 impl NetworkSettings {
-    pub(super) fn ids(self) -> Strings {
+    pub(super) fn ids(self) -> Pairs {
         self.networks.into_iter().map(|(name, endpoint)| (name, endpoint.network_id)).collect()
     }
 }
@@ -122,7 +120,7 @@ struct Config {
     #[serde(default, deserialize_with = "or_default")]
     working_dir: String,
     #[serde(default, deserialize_with = "or_default")]
-    labels: Strings,
+    labels: Pairs,
 }
 
 #[derive(Deserialize)]
@@ -179,9 +177,9 @@ struct HostConfig {
     userns_mode: Option<String>,
     cgroupns_mode: Option<String>,
     cgroup_parent: Option<String>,
-    tmpfs: Option<Strings>,
+    tmpfs: Option<Pairs>,
     volumes_from: Option<Vec<String>>,
-    storage_opt: Option<Strings>,
+    storage_opt: Option<Pairs>,
     network_mode: Option<String>,
     port_bindings: Option<BTreeMap<String, Option<Vec<PortBinding>>>>,
     publish_all_ports: bool,
@@ -190,7 +188,7 @@ struct HostConfig {
     dns_options: Option<Vec<String>>,
     extra_hosts: Option<Vec<String>>,
     links: Option<Vec<String>>,
-    sysctls: Option<Strings>,
+    sysctls: Option<Pairs>,
     restart_policy: Option<RestartPolicy>,
     auto_remove: bool,
     init: Option<bool>,
@@ -239,7 +237,7 @@ struct LogConfig {
     #[serde(rename = "Type")]
     driver: String,
     #[serde(deserialize_with = "or_default")]
-    config: Strings,
+    config: Pairs,
 }
 
 impl Inspected {
@@ -395,9 +393,9 @@ pub(super) struct ListedNetwork {
     #[serde(rename = "IPAM", default, deserialize_with = "or_default")]
     ipam: Ipam,
     #[serde(default, deserialize_with = "or_default")]
-    options: Strings,
+    options: Pairs,
     #[serde(default, deserialize_with = "or_default")]
-    labels: Strings,
+    labels: Pairs,
 }
 
 #[derive(Default, Deserialize)]
@@ -406,7 +404,7 @@ struct Ipam {
     #[serde(default, deserialize_with = "or_default")]
     driver: String,
     #[serde(default, deserialize_with = "or_default")]
-    options: Strings,
+    options: Pairs,
     #[serde(default, deserialize_with = "or_default")]
     config: Vec<IpamRange>,
 }
@@ -470,7 +468,7 @@ struct ImageConfig {
     #[serde(default, deserialize_with = "or_default")]
     working_dir: String,
     #[serde(default, deserialize_with = "or_default")]
-    labels: Strings,
+    labels: Pairs,
     #[serde(default, deserialize_with = "or_default")]
     volumes: BTreeMap<String, Value>,
 }

@@ -1,8 +1,8 @@
 //! A container in the one canonical form that both the declared and the observed are brought to.
 
-use std::collections::BTreeMap;
-
 use serde::{Serialize, Serializer};
+
+use super::Pairs;
 
 /// Everything about a container that tenantd owns.
 ///
@@ -34,7 +34,7 @@ pub struct Container {
     /// Domain name.
     pub domainname: String,
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Pairs,
 
     /// Memory in bytes; 0 is unlimited.
     pub memory: i64,
@@ -108,11 +108,11 @@ pub struct Container {
     /// Mounts other than tmpfs, sorted by target.
     pub mounts: Vec<Mount>,
     /// tmpfs mounts: target to sorted options.
-    pub tmpfs: BTreeMap<String, String>,
+    pub tmpfs: Pairs,
     /// Containers whose volumes it shares.
     pub volumes_from: Vec<String>,
     /// Storage options.
-    pub storage_opt: BTreeMap<String, String>,
+    pub storage_opt: Pairs,
 
     /// Network that it was created on.
     pub network_mode: String,
@@ -131,7 +131,7 @@ pub struct Container {
     /// Linked containers.
     pub links: Vec<String>,
     /// Kernel settings of its namespaces.
-    pub sysctls: BTreeMap<String, String>,
+    pub sysctls: Pairs,
 
     /// The engine's own restart policy, with its number of attempts where it has one.
     pub restart_policy: String,
@@ -142,7 +142,7 @@ pub struct Container {
     /// Log driver.
     pub log_driver: String,
     /// Log options.
-    pub log_options: BTreeMap<String, String>,
+    pub log_options: Pairs,
 }
 
 /// A list of kernel paths that is nearly always the standard one.

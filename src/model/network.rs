@@ -1,8 +1,8 @@
 //! A network in the one canonical form that both the declared and the observed are brought to.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
+
+use super::Pairs;
 
 /// Everything about a network that tenantd owns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -26,11 +26,11 @@ pub struct Network {
     /// The driver that hands out addresses.
     pub ipam_driver: String,
     /// That driver's options.
-    pub ipam_options: BTreeMap<String, String>,
+    pub ipam_options: Pairs,
     /// The network driver's options.
-    pub options: BTreeMap<String, String>,
+    pub options: Pairs,
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Pairs,
 }
 
 /// One address range of a network; what is not set is empty.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Container, Cpus, Network};
+use super::{Container, Cpus, Network, Pairs};
 
 /// One look at the engine and the host.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +71,7 @@ pub struct ObservedContainer {
     /// The code that it ended with, where it ended.
     pub exit_code: i64,
     /// Names and ids of the networks that it is on; the id is empty where the engine keeps none.
-    pub networks: BTreeMap<String, String>,
+    pub networks: Pairs,
     /// What it is made of; `None` for one that is not ours by label and so was not inspected.
     pub spec: Option<Box<Container>>,
     /// Its name, without the engine's slash.
@@ -127,7 +127,7 @@ pub struct ImageFacts {
     /// Working directory.
     pub working_dir: String,
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Pairs,
     /// Paths that it declares as volumes.
     pub volumes: Vec<String>,
 }

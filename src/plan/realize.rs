@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::model::{
-    Container, Cpus, Host, LIMITS_LABEL, Mount, Network, SPEC_LABEL, TENANT_LABEL, Tenant, container::PathSet,
+    Container, Cpus, Host, LIMITS_LABEL, Mount, Network, Pairs, SPEC_LABEL, TENANT_LABEL, Tenant, container::PathSet,
     network::Range, observed::ImageFacts,
 };
 
@@ -34,15 +34,14 @@ pub(super) fn network(tenant: &Tenant, subnet: Ipv4Net) -> Network {
         internal: true,
         ranges: vec![Range { subnet: subnet.to_string(), gateway: gateway(subnet), range: String::new() }],
         ipam_driver: "default".to_owned(),
-        options: BTreeMap::from([
+        options: Pairs::from([
             (INHIBIT_IPV4.to_owned(), "true".to_owned()),
             (BRIDGE_NAME.to_owned(), tenant.name.interface_name()),
         ]),
         ..Network::default()
     };
     let spec = fingerprint(&network);
-    network.labels =
-        BTreeMap::from([(TENANT_LABEL.to_owned(), tenant.name.to_string()), (SPEC_LABEL.to_owned(), spec)]);
+    network.labels = Pairs::from([(TENANT_LABEL.to_owned(), tenant.name.to_string()), (SPEC_LABEL.to_owned(), spec)]);
     network
 }
 
@@ -64,7 +63,7 @@ pub(super) struct Ground<'a> {
 pub(super) fn container(tenant: &Tenant, ground: &Ground<'_>) -> Container {
     let image = ground.image;
     let mut container = declared(tenant, ground);
-    let labels = BTreeMap::from([
+    let labels = Pairs::from([
         (TENANT_LABEL.to_owned(), tenant.name.to_string()),
         (SPEC_LABEL.to_owned(), container_fingerprint(&container)),
         (LIMITS_LABEL.to_owned(), limits_label(&container)),
@@ -126,12 +125,12 @@ fn declared(tenant: &Tenant, ground: &Ground<'_>) -> Container {
             writable: true,
             propagation: "rprivate".to_owned(),
         }],
-        tmpfs: BTreeMap::from([("/tmp".to_owned(), tmpfs_options(sandbox.tmp_size.get()))]),
+        tmpfs: Pairs::from([("/tmp".to_owned(), tmpfs_options(sandbox.tmp_size.get()))]),
         network_mode: tenant.name.object_name(),
         dns: vec![gateway(ground.subnet)],
         // A lone dot keeps the host's own search domains out of the container.
         dns_search: strings(&["."]),
-        sysctls: BTreeMap::from([
+        sysctls: Pairs::from([
             ("net.ipv6.conf.all.disable_ipv6".to_owned(), "1".to_owned()),
             ("net.ipv6.conf.default.disable_ipv6".to_owned(), "1".to_owned()),
         ]),
@@ -139,7 +138,7 @@ fn declared(tenant: &Tenant, ground: &Ground<'_>) -> Container {
         restart_policy: "no".to_owned(),
         init: sandbox.init,
         log_driver: "json-file".to_owned(),
-        log_options: BTreeMap::from([
+        log_options: Pairs::from([
             ("max-file".to_owned(), sandbox.log_files.to_string()),
             ("max-size".to_owned(), sandbox.log_size.get().to_string()),
         ]),

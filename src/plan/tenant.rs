@@ -311,7 +311,7 @@ impl<'a> World<'a> {
     /// Compares the networks that a container is on with the one that it should be on.
     fn connections(&self, actual: &ObservedContainer, own: &NetworkFate<'_>, class: RuntimeClass) -> Connections {
         let mut result = Connections::default();
-        let names = || actual.networks.keys().map(String::as_str).collect::<Vec<_>>();
+        let names = || actual.networks.names().collect::<Vec<_>>();
         let mut attribute = |forces_replacement, weakens, remark| {
             result.attribute = Some(AttributeChange {
                 name: "networks",

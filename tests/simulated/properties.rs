@@ -360,11 +360,13 @@ fn check_ownership(plan: &Plan, observed: &Observed) {
                 | Step::Update { container, .. }
                 | Step::Unpause { container } => own_container(container),
                 Step::PrepareWorkspace { tenant } | Step::SetAside { tenant } => tenant == name,
-                Step::CreateNetwork { spec } => spec.name == object && spec.labels[TENANT_LABEL] == name,
+                Step::CreateNetwork { spec } => {
+                    spec.name == object && spec.labels.get(TENANT_LABEL).is_some_and(|label| label == name)
+                }
                 Step::RemoveNetwork { network } => own_network(network),
                 Step::CreateContainer { spec, temporary_name } => {
                     spec.name == object
-                        && spec.labels[TENANT_LABEL] == name
+                        && spec.labels.get(TENANT_LABEL).is_some_and(|label| label == name)
                         && temporary_name.as_ref().is_none_or(|temporary| *temporary == format!("{object}.new"))
                 }
                 Step::Start { container } => own_target(container),
