@@ -128,7 +128,21 @@ impl Engine {
     /// The engine refuses or does not answer in time.
     pub async fn remove_container(&self, id: &str) -> Result<(), CallError> {
         let path = format!("/containers/{id}?force=1&v=1");
-        absent_is_fine(self.act(Method::DELETE, &path, None, self.call).await)
+        match absent_is_fine(self.act(Method::DELETE, &path, None, self.call).await) {
+            Err(busy @ CallError::Refused { status: 409, .. }) if busy.to_string().contains("already in progress") => {
+                // An earlier call does it: one that timed out, or another client's.
+                tokio::time::timeout(self.call, self.gone(id)).await.unwrap_or(Err(busy))
+            }
+            other => other,
+        }
+    }
+
+    /// Waits until a container is gone.
+    async fn gone(&self, id: &str) -> Result<(), CallError> {
+        while self.inspect_container(id).await?.is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     /// Changes limits and takes the engine's restart policy away, in place.

@@ -58,7 +58,7 @@ impl Engine {
         let mut all = Containers { members: members(&listed), ..Containers::default() };
         let mut inspections = stream::iter(listed.into_iter().filter_map(Seen::of))
             .map(|seen| async move {
-                let Some(tenant) = seen.tenant else { return Ok(seen.stranger()) };
+                let Some(tenant) = seen.tenant.clone() else { return Ok(seen.stranger()) };
                 match self.inspect_container(&seen.id).await {
                     Ok(Some(mut container)) => {
                         container.tenant = Some(tenant);
@@ -66,9 +66,11 @@ impl Engine {
                     }
                     Ok(None) => Err(None),
                     Err(e) => Err(Some(Unobserved {
-                        tenant,
                         object: format!("container {}", seen.name),
                         reason: e.to_string(),
+                        listed: matches!(e, CallError::TimedOut { .. })
+                            .then(|| ObservedContainer { tenant: Some(tenant.clone()), ..seen.stranger() }),
+                        tenant,
                     })),
                 }
             })

@@ -5,5 +5,5 @@ mod reap;
 mod workspace;
 
 pub use lock::{Lock, LockError};
-pub use reap::reap;
+pub use reap::{reap, runtime_works_on};
 pub use workspace::{WorkspaceError, Workspaces};

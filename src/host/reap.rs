@@ -31,6 +31,12 @@ pub async fn reap(id: &str) -> usize {
     killed
 }
 
+/// Whether a runtime, or its shim, is at work for a container. None is for one that does not run,
+/// except while it starts.
+pub fn runtime_works_on(id: &str) -> bool {
+    !find(id).is_empty()
+}
+
 fn find(id: &str) -> Vec<Pid> {
     // Less than a full id could stand in the command line of another container.
     if id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {

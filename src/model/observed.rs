@@ -57,6 +57,8 @@ pub enum RunState {
     Stopped,
     /// Half removed, or in a state that this version does not know.
     Dead,
+    /// In a start that does not end: its runtime hangs, and the engine waits for it.
+    Hung,
 }
 
 /// A container as observed.
@@ -144,7 +146,7 @@ pub struct Workspace {
 }
 
 /// Something of ours that exists and could not be looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Unobserved {
     /// The tenant that its label names.
     pub tenant: String,
@@ -152,4 +154,7 @@ pub struct Unobserved {
     pub object: String,
     /// Why.
     pub reason: String,
+    /// What the list says of a container that did not answer in time.
+    #[serde(skip)]
+    pub listed: Option<ObservedContainer>,
 }

@@ -214,6 +214,11 @@ impl Timespan {
         Self(std::time::Duration::from_secs(count))
     }
 
+    /// That many thousandths of a second.
+    pub const fn milliseconds(count: u64) -> Self {
+        Self(std::time::Duration::from_millis(count))
+    }
+
     /// As the standard library's type.
     pub const fn get(self) -> std::time::Duration {
         self.0

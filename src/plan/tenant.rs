@@ -9,7 +9,7 @@ use super::{
     realize,
 };
 use crate::model::{
-    Container, Host, Network, Observed, RuntimeClass, Step, Tenant, TenantPlan,
+    Container, Host, NAME_PREFIX, Network, Observed, RuntimeClass, Step, Tenant, TenantPlan,
     observed::{ImageFacts, ImageState, Member, ObservedContainer, ObservedNetwork, RunState, Workspace},
     plan::{Action, AttributeChange, Blocked, Cause, Change, LiveLimits, Note, Object, Resource, Target},
 };
@@ -44,8 +44,11 @@ pub(super) fn converge(
         Some(ImageState::Unknown(reason)) => Err(image_unknown(tenant, reason)),
         Some(ImageState::Missing) | None => Err(image_missing(tenant)),
     };
-    let runtime = host.runtimes.get(&tenant.class).map_or("", String::as_str);
-    let world = World::sort(tenant, found, observed);
+    // One that the host does not offer has no name at the engine: the class is shown in its place.
+    let runtime = host.runtimes.get(&tenant.class).map_or(tenant.class.as_str(), String::as_str);
+    let mut world = World::sort(tenant, found, observed);
+    let masked = image.as_ref().err().and_then(|_| world.container).map(|actual| mask(actual, tenant));
+    world.container = masked.as_ref().or(world.container);
     // Without a free subnet nothing is made, only compared: any one of the pool will do for that.
     let subnet = subnet.unwrap_or(host.pool);
     let facts = match &image {
@@ -78,7 +81,7 @@ pub(super) fn remove(name: &str, host: &Host, found: &Found<'_>) -> TenantPlan {
         return plan;
     }
     for container in &found.containers {
-        plan.changes.push(deleted_container(container));
+        plan.changes.push(deleted_container(name, container));
         if container.state == RunState::Running {
             plan.steps.push(Step::Stop { container: container.id.clone() });
         }
@@ -145,7 +148,7 @@ impl<'a> World<'a> {
     fn converge(&self, class: RuntimeClass, declared: Declared, workspace: Option<Workspace>, plan: &mut TenantPlan) {
         self.workspace(&declared, workspace, plan);
         for extra in &self.extra_containers {
-            plan.changes.push(deleted_container(extra));
+            plan.changes.push(deleted_container(self.tenant, extra));
             if extra.state == RunState::Running {
                 plan.contain.push(Step::Pause { container: extra.id.clone() });
             }
@@ -236,10 +239,10 @@ impl<'a> World<'a> {
             plan.steps.push(Step::Start { container: Target::Created });
             return;
         };
-        let empty = Container::default();
-        let spec = actual.spec.as_deref().unwrap_or(&empty);
-        let mut attributes = diff::compare_containers(&declared, spec, class);
-        let connections = self.connections(actual, &network, class);
+        // Of one whose start hangs no more is known than that.
+        let spec = actual.spec.as_deref();
+        let mut attributes = spec.map(|spec| diff::compare_containers(&declared, spec, class)).unwrap_or_default();
+        let connections = spec.map(|_| self.connections(actual, &network, class)).unwrap_or_default();
         attributes.extend(connections.attribute);
         attributes.extend(state_change(actual.state));
         if !has_workspace {
@@ -269,7 +272,7 @@ impl<'a> World<'a> {
         let limits = live_limits(&declared);
         let needs_update = attributes.iter().any(|a| realize::LIVE.contains(&a.name) || a.name == "restart_policy");
         let needs_rename = attributes.iter().any(|a| a.name == "name");
-        plan.changes.push(container_change(self.tenant, action, attributes, Some(spec), &declared));
+        plan.changes.push(container_change(self.tenant, action, attributes, spec, &declared));
 
         let id = || actual.id.clone();
         let stop_and_remove = [
@@ -304,7 +307,7 @@ impl<'a> World<'a> {
                 plan.steps.push(Step::Start { container: Target::Existing(id()) });
             }
             RunState::Paused => plan.steps.push(Step::Unpause { container: id() }),
-            RunState::Running | RunState::Restarting | RunState::Dead => {}
+            RunState::Running | RunState::Restarting | RunState::Dead | RunState::Hung => {}
         }
     }
 
@@ -394,6 +397,17 @@ struct Connections {
     connect: Option<Step>,
 }
 
+/// Hides the values of the variables that the tenant does not declare. Without its image nobody knows
+/// which of them somebody set by hand.
+fn mask(actual: &ObservedContainer, tenant: &Tenant) -> ObservedContainer {
+    let mut masked = actual.clone();
+    let declared: Vec<String> = tenant.environment.keys().cloned().collect();
+    if let Some(spec) = &mut masked.spec {
+        spec.environment = diff::hide_undeclared(&spec.environment, &declared);
+    }
+    masked
+}
+
 /// What the image brought into a container, where the image itself cannot be asked.
 fn facts_of(actual: Option<&Container>) -> ImageFacts {
     actual.map_or_else(ImageFacts::default, |actual| ImageFacts {
@@ -422,6 +436,7 @@ fn state_change(state: RunState) -> Option<AttributeChange> {
         RunState::Paused => ("paused", false),
         RunState::Stopped => ("stopped", false),
         RunState::Dead => ("dead", true),
+        RunState::Hung => ("hung in its start", true),
     };
     Some(AttributeChange {
         name: "state",
@@ -488,10 +503,15 @@ fn container_change(
     }
 }
 
-fn deleted_container(actual: &ObservedContainer) -> Change {
+/// The name in a plan: that of the tenant for the object that it declares, else the engine's.
+fn name_in_plan(tenant: &str, object: &str) -> String {
+    if object.strip_prefix(NAME_PREFIX) == Some(tenant) { tenant.to_owned() } else { object.to_owned() }
+}
+
+fn deleted_container(tenant: &str, actual: &ObservedContainer) -> Change {
     Change {
         resource: Resource::Container,
-        name: actual.name.clone(),
+        name: name_in_plan(tenant, &actual.name),
         action: Action::Delete,
         attributes: Vec::new(),
         before: actual.spec.as_deref().map(|spec| {
@@ -506,7 +526,7 @@ fn deleted_container(actual: &ObservedContainer) -> Change {
 fn remove_network(tenant: &str, network: &ObservedNetwork, plan: &mut TenantPlan) {
     plan.changes.push(Change {
         resource: Resource::Network,
-        name: network.spec.name.clone(),
+        name: name_in_plan(tenant, &network.spec.name),
         action: Action::Delete,
         attributes: Vec::new(),
         before: Some(Object::Network(Box::new(network.spec.clone()))),

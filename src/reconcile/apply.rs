@@ -151,7 +151,7 @@ struct Worker<'a> {
 /// A tenant whose steps have ended, and the container that was started for it.
 struct Finished {
     outcome: Outcome,
-    started: Option<String>,
+    started: Option<(String, Instant)>,
 }
 
 impl<'a> Worker<'a> {
@@ -185,7 +185,7 @@ impl<'a> Worker<'a> {
                 }
             }
             if let Step::Start { container } = step {
-                started = target(container, &made).map(str::to_owned);
+                started = target(container, &made).map(|id| (id.to_owned(), Instant::now()));
             }
         }
         let outcome = Outcome { tenant: tenant.tenant.clone(), failure, took: begun.elapsed() };
@@ -243,7 +243,7 @@ impl<'a> Worker<'a> {
             Step::CreateNetwork { spec } => engine.create_network(spec).await,
             Step::RemoveNetwork { network } => engine.remove_network(network).await,
             Step::Stop { container } => engine.stop_container(container, self.host.deadlines.stop.get()).await,
-            Step::Remove { container } => engine.remove_container(container).await,
+            Step::Remove { container } => self.remove(container).await,
             Step::Update { container, limits } => engine.update_container(container, limits).await,
             Step::Connect { network, container } => engine.connect_container(network, container).await,
             Step::Rename { container: which, to } => engine.rename_container(&container(which)?, to).await,
@@ -287,16 +287,27 @@ impl<'a> Worker<'a> {
         Err(Failure::Engine { step: StepName("start the container"), source })
     }
 
+    /// Removes a container. One whose start hangs goes once its runtime is ended.
+    async fn remove(&self, id: &str) -> Result<(), CallError> {
+        match self.engine.remove_container(id).await {
+            Err(CallError::TimedOut { .. }) if reap(id).await > 0 => self.engine.remove_container(id).await,
+            other => other,
+        }
+    }
+
     /// Looks once more at what was started, after the last start.
     async fn confirm(&self, finished: Vec<Finished>) -> Vec<Outcome> {
-        let any_started = finished.iter().any(|f| f.started.is_some() && f.outcome.failure.is_none());
-        let states = match any_started {
-            true => self.engine.container_states().await.map_err(|e| e.to_string()),
-            false => Ok(BTreeMap::new()),
+        let running = finished.iter().filter(|f| f.outcome.failure.is_none()).filter_map(|f| f.started.as_ref());
+        let states = match running.map(|(_, at)| *at).max() {
+            Some(last) => {
+                tokio::time::sleep(self.host.deadlines.settle.get().saturating_sub(last.elapsed())).await;
+                self.engine.container_states().await.map_err(|e| e.to_string())
+            }
+            None => Ok(BTreeMap::new()),
         };
         let mut outcomes = Vec::with_capacity(finished.len());
         for Finished { mut outcome, started } in finished {
-            if let (None, Some(id)) = (&outcome.failure, &started) {
+            if let (None, Some((id, _))) = (&outcome.failure, &started) {
                 outcome.failure = match &states {
                     Err(reason) => Some(Failure::Unseen(reason.clone())),
                     Ok(states) => match states.get(id) {

@@ -8,8 +8,11 @@ pub use apply::{Applied, Event, Failure, Outcome, apply, describe};
 
 use crate::{
     engine::{CallError, Engine},
-    host::{WorkspaceError, Workspaces},
-    model::{Desired, Host, Observed},
+    host::{WorkspaceError, Workspaces, runtime_works_on},
+    model::{
+        Desired, Host, Observed,
+        observed::{ObservedContainer, RunState},
+    },
 };
 
 /// Why the world could not be looked at.
@@ -41,7 +44,22 @@ pub async fn observe(engine: &Engine, host: &Host, desired: &Desired) -> Result<
 pub async fn observe_all_but_images(engine: &Engine, host: &Host) -> Result<Observed, ObserveError> {
     let mut observed = engine.observe().await?;
     observed.workspaces = Workspaces::new(&host.data_root).list()?;
+    tell_hung_starts(&mut observed);
     Ok(observed)
+}
+
+/// A container that does not run, does not answer, and whose runtime is at work hangs in a start that
+/// nobody waits for any more. It was seen well enough to be made anew.
+fn tell_hung_starts(observed: &mut Observed) {
+    let not_running = |state| matches!(state, RunState::Created | RunState::Stopped);
+    let (containers, unobserved) = (&mut observed.containers, &mut observed.unobserved);
+    unobserved.retain_mut(|one| match one.listed.take() {
+        Some(listed) if not_running(listed.state) && runtime_works_on(&listed.id) => {
+            containers.push(ObservedContainer { state: RunState::Hung, ..listed });
+            false
+        }
+        _ => true,
+    });
 }
 
 /// The other part of [`observe`].

@@ -241,6 +241,8 @@ pub struct DeadlinesFile {
     pub start: Option<Located<Timespan>>,
     /// What a container is given between TERM and KILL. Default: 10s.
     pub stop: Option<Located<Timespan>>,
+    /// How long a container that was started is watched before it counts as running. Default: 200ms.
+    pub settle: Option<Located<Timespan>>,
 }
 
 /// Makes a newtype of text with a check.

@@ -76,6 +76,7 @@ fn settings(file: &HostFile) -> Host {
         set(&mut host.deadlines.call, deadlines.call.as_ref());
         set(&mut host.deadlines.start, deadlines.start.as_ref());
         set(&mut host.deadlines.stop, deadlines.stop.as_ref());
+        set(&mut host.deadlines.settle, deadlines.settle.as_ref());
     }
     if let Some(limits) = value(file.ceilings.as_ref()) {
         host.ceilings = Ceilings {

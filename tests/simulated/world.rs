@@ -63,6 +63,8 @@ impl World {
         let mut host =
             Host { engine: engine.socket().to_owned(), data_root: folder.path().join("data"), ..Host::default() };
         host.deadlines.stop = Timespan::seconds(1);
+        // Nothing that the simulated engine starts ends by itself.
+        host.deadlines.settle = Timespan::seconds(0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { engine, host, runtime, folder }
     }
