@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The tenant that is spoiled.
-const TENANT: &str = "acme";
+pub const TENANT: &str = "acme";
 
 /// A container that is nobody's, for links and shared volumes.
 const NEIGHBOUR: &str = "neighbour";

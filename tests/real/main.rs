@@ -9,6 +9,8 @@
 mod container;
 mod drift;
 mod engine;
+mod failures;
 mod fleet;
+mod gvisor;
 mod network;
 mod state;
