@@ -20,8 +20,9 @@ pub struct Global {
     /// The host's settings [default: /etc/tenantd/host.yaml, else built-in ones]
     #[arg(long, global = true, value_name = "FILE")]
     pub host: Option<PathBuf>,
-    /// The engine's socket, such as unix:///var/run/docker.sock; goes before host.yaml
-    #[arg(long, global = true, env = "DOCKER_HOST", hide_env_values = true, value_name = "URL")]
+    /// The engine's socket, such as unix:///var/run/docker.sock; goes before DOCKER_HOST, and that
+    /// before host.yaml
+    #[arg(long, global = true, value_name = "URL")]
     pub engine: Option<String>,
 }
 

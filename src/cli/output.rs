@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    model::{Finding, Observed, Plan, Severity, tree::Tree},
+    model::{Finding, Observed, Plan, Severity, finding::is_invisible, tree::Tree},
     plan::render::{self, Style},
 };
 
@@ -96,5 +96,5 @@ fn source_line(finding: &Finding, tree: &Tree) -> Option<String> {
     let text = std::str::from_utf8(&tree.file(&finding.file)?.bytes).ok()?;
     let line = text.lines().nth(finding.line.checked_sub(1)? as usize)?;
     let short = line.chars().count() <= MAX_LINE;
-    (short && !line.chars().any(char::is_control)).then(|| line.to_owned())
+    (short && !line.chars().any(is_invisible)).then(|| line.to_owned())
 }

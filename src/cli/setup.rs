@@ -1,6 +1,6 @@
 //! What several commands begin with: settings, declarations, an engine that answers, a plan.
 
-use std::{fs, io, path::Path};
+use std::{env, fs, io, path::Path};
 
 use anyhow::{Context, bail};
 
@@ -22,7 +22,8 @@ const HOST_FILE: &str = "/etc/tenantd/host.yaml";
 /// The largest settings file that is read, in bytes.
 const MAX_HOST_FILE: u64 = 1 << 20;
 
-/// Reads the host's settings. The command line's engine goes before the file's.
+/// Reads the host's settings. The engine of the command line goes before that of the environment, and
+/// that before the file's.
 pub fn host(global: &Global) -> anyhow::Result<Host> {
     let (path, required) = match &global.host {
         Some(path) => (path.as_path(), true),
@@ -37,7 +38,9 @@ pub fn host(global: &Global) -> anyhow::Result<Host> {
         Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
     };
     if let Some(url) = &global.engine {
-        host.engine = spec::socket(url).context("cannot use the engine of --engine or DOCKER_HOST")?;
+        host.engine = spec::socket(url).context("cannot use the engine of --engine")?;
+    } else if let Some(url) = env::var_os("DOCKER_HOST").filter(|url| !url.is_empty()) {
+        host.engine = spec::socket(&url.to_string_lossy()).context("cannot use the engine of DOCKER_HOST")?;
     }
     Ok(host)
 }

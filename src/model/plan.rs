@@ -272,9 +272,11 @@ pub struct LiveLimits {
 
 impl Plan {
     /// How many resources would be added, changed and destroyed; a replacement is one of each end.
+    /// Of a blocked tenant nothing is, at most it is contained.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        for change in self.tenants.iter().filter(|t| t.will_change()).flat_map(|t| &t.changes) {
+        let contained = self.tenants.iter().filter(|t| t.blocked.is_some() && !t.contain.is_empty());
+        let mut totals = Totals { contain: contained.count(), ..Totals::default() };
+        for change in self.tenants.iter().filter(|t| t.blocked.is_none()).flat_map(|t| &t.changes) {
             match change.action {
                 Action::Create => totals.add += 1,
                 Action::Update => totals.change += 1,
@@ -318,4 +320,6 @@ pub struct Totals {
     pub destroy: usize,
     /// Workspaces that are moved aside, with everything in them.
     pub keep_aside: usize,
+    /// Blocked tenants of which something is stopped that weakens isolation.
+    pub contain: usize,
 }

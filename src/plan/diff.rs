@@ -67,6 +67,10 @@ const CONTAINER: &[(&str, Repair, Weakens)] = &[
     ("working_dir", Repair::Replace, Weakens::Never),
 ];
 
+/// What a commit or the host's settings may change. A difference that comes from there asks for less,
+/// and weakens nothing that was declared.
+const SETTINGS: [&str; 8] = ["dns", "memory", "memory_swap", "nano_cpus", "pids_limit", "shm_size", "tmpfs", "ulimits"];
+
 fn rule(name: &str) -> (Repair, Weakens) {
     CONTAINER
         .iter()
@@ -100,7 +104,7 @@ pub fn compare_containers(declared: &Container, actual: &Container, class: Runti
             let intent = if realize::LIVE.contains(&name) { limits_changed && at_creation } else { redeclared };
             AttributeChange {
                 name: intern(name),
-                weakens: weakens_now(weakens, before, after),
+                weakens: weakens_now(weakens, before, after) && !(intent && SETTINGS.contains(&name)),
                 forces_replacement: !live,
                 cause: if intent { Cause::Intent } else { Cause::Drift },
                 remark: (name == "image_id" && declared.image == actual.image)
@@ -130,7 +134,9 @@ pub(super) fn compare_networks(declared: &Network, actual: &Network) -> Vec<Attr
     if declared == actual {
         return Vec::new();
     }
-    let same_spec = declared.labels.get(SPEC_LABEL) == actual.labels.get(SPEC_LABEL);
+    let spec = |network: &Network| network.labels.get(SPEC_LABEL).cloned();
+    // One that carries no hash was not made by a declaration at all.
+    let redeclared = spec(actual).is_some_and(|hash| Some(hash) != spec(declared));
     let (declared, actual) = (attributes(declared), attributes(actual));
     differing(&declared, &actual)
         .map(|(name, after, before)| AttributeChange {
@@ -138,8 +144,8 @@ pub(super) fn compare_networks(declared: &Network, actual: &Network) -> Vec<Attr
             before: before.clone(),
             after: after.clone(),
             forces_replacement: true,
-            weakens: name != "labels",
-            cause: if same_spec { Cause::Drift } else { Cause::Intent },
+            weakens: name != "labels" && !(redeclared && name == "ranges"),
+            cause: if redeclared { Cause::Intent } else { Cause::Drift },
             remark: None,
         })
         .collect()

@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod blocked;
+mod cli;
 mod crash;
 mod fuzz;
+mod goldens;
 mod hanging;
 mod limits;
 mod properties;

@@ -49,9 +49,12 @@ pub fn summary(plan: &Plan) -> String {
         let totals = plan.totals();
         format!("Plan: {} to add, {} to change, {} to destroy.", totals.add, totals.change, totals.destroy)
     };
-    let kept = plan.totals().keep_aside;
+    let (kept, contained) = (plan.totals().keep_aside, plan.totals().contain);
     if kept > 0 {
         let _ = write!(line, " {kept} workspace{} to keep aside.", plural(kept));
+    }
+    if contained > 0 {
+        let _ = write!(line, " {contained} tenant{} to contain.", plural(contained));
     }
     if blocked > 0 {
         let _ = write!(line, " {blocked} tenant{} blocked.", plural(blocked));
