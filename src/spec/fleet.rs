@@ -23,7 +23,8 @@ pub(super) struct Policy {
     pub(super) command: Option<Vec<String>>,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) sandbox: Sandbox,
-    pub(super) tiers: BTreeMap<TierName, Tier>,
+    /// Each tier by its name; `None` where what it gives is wrong, which is reported already.
+    pub(super) tiers: BTreeMap<TierName, Option<Tier>>,
     /// Whether all of it could be read: else what is missing here may only be misspelt there.
     pub(super) complete: bool,
 }
@@ -140,7 +141,7 @@ pub(super) fn environment(
 pub(super) fn known_tier(
     file: &str,
     name: &Located<TierName>,
-    tiers: &BTreeMap<TierName, Tier>,
+    tiers: &BTreeMap<TierName, Option<Tier>>,
     findings: &mut Vec<Finding>,
 ) -> Option<TierName> {
     let wanted = name.get()?;
@@ -159,7 +160,7 @@ pub(super) fn known_tier(
     None
 }
 
-fn tiers(file: &TiersFile, findings: &mut Vec<Finding>) -> BTreeMap<TierName, Tier> {
+fn tiers(file: &TiersFile, findings: &mut Vec<Finding>) -> BTreeMap<TierName, Option<Tier>> {
     let Some(entries) = file.tiers.get() else { return BTreeMap::new() };
     if entries.is_empty() {
         findings.push(file.tiers.error(
@@ -169,7 +170,7 @@ fn tiers(file: &TiersFile, findings: &mut Vec<Finding>) -> BTreeMap<TierName, Ti
             Some("declare one, or remove the file for the built-in ones"),
         ));
     }
-    let named = entries.iter().filter_map(|(name, entry)| Some((name.get()?.clone(), tier(entry, findings)?)));
+    let named = entries.iter().filter_map(|(name, entry)| Some((name.get()?.clone(), tier(entry, findings))));
     named.collect()
 }
 
@@ -241,7 +242,7 @@ fn may_raise(limits: &Limits, file: &LimitsFile, findings: &mut Vec<Finding>) ->
 }
 
 /// The tiers that apply without `tiers.yaml`.
-fn built_in() -> BTreeMap<TierName, Tier> {
+fn built_in() -> BTreeMap<TierName, Option<Tier>> {
     let rows = [
         ("free", 1, Bytes::mib(512), Bytes::gib(2), 1),
         ("pro", 2, Bytes::gib(2), Bytes::gib(10), 3),
@@ -257,7 +258,7 @@ fn built_in() -> BTreeMap<TierName, Tier> {
                 allowed: RuntimeClass::ALL.into(),
                 may_raise: Ceilings::default(),
             };
-            Some((name.parse().ok()?, tier))
+            Some((name.parse().ok()?, Some(tier)))
         })
         .collect()
 }

@@ -55,7 +55,7 @@ impl Check<'_> {
         let image = self.image();
         let allowlist = self.allowlist();
         let environment = self.environment();
-        let tier_values = tier.as_ref().and_then(|tier| self.policy.tiers.get(tier));
+        let tier_values = tier.as_ref().and_then(|tier| self.policy.tiers.get(tier)?.as_ref());
         if file.tier.is_none() && self.has_unknown_key() {
             // The slip may be the tier's own key: what the default tier allows says nothing then.
             return None;

@@ -1,1 +1,230 @@
+//! What a tenant comes to have, and whom an error holds.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use super::*;
+use crate::model::{RuntimeClass, desired::Sandbox};
+
+const FLEET_FILE: &str = "\
+apiVersion: tenantd/v1
+kind: Fleet
+defaults:
+  tier: small
+  image: agency/agent:1
+  command: [/agent]
+  environment: {MODE: fast, LEVEL: info}
+hardening: {tmpSize: 32MiB, openFiles: 1024, init: false}
+logs: {maxFiles: 7}
+";
+
+const TIERS_FILE: &str = "\
+apiVersion: tenantd/v1
+kind: Tiers
+tiers:
+  small: {cpus: 0.5, memory: 256MiB, disk: 1GiB, sessions: 1}
+  large: {cpus: 4, memory: 8GiB, disk: 20GiB, pids: 512, sessions: 9, runtime: gvisor, mayRaise: {memory: 16GiB}}
+  any: {cpus: 1, memory: 1GiB, disk: 1GiB, sessions: 2, runtime: gvisor, allowedRuntimes: [container, gvisor]}
+";
+
+fn tree(files: &[(&str, &str)]) -> Tree {
+    let files = files.iter().map(|(path, text)| SourceFile { path: (*path).into(), bytes: (*text).into() });
+    Tree { files: files.collect(), ..Tree::default() }
+}
+
+fn file(name: &str, more: &str) -> String {
+    format!("apiVersion: tenantd/v1\nkind: Tenant\ntenant: {name}\n{more}")
+}
+
+/// One tenant file beside the policy above.
+fn one(more: &str) -> Desired {
+    compile(&tree(&[("fleet.yaml", FLEET_FILE), ("tiers.yaml", TIERS_FILE), ("tenants/ant.yaml", &file("ant", more))]))
+}
+
+fn tenant(more: &str) -> Tenant {
+    let desired = one(more);
+    assert_eq!(desired.findings, [], "{more}");
+    desired.tenants["ant"].clone()
+}
+
+fn codes(desired: &Desired) -> Vec<(&str, &str)> {
+    desired.findings.iter().map(|f| (f.file.as_str(), f.code)).collect()
+}
+
+fn held(desired: &Desired) -> Vec<&str> {
+    desired.held.iter().map(String::as_str).collect()
+}
+
+fn names(desired: &Desired) -> Vec<&str> {
+    desired.tenants.keys().map(TenantName::as_str).collect()
+}
+
+#[test]
+fn a_tenant_that_says_nothing_has_what_fleet_and_tier_give() {
+    let ant = tenant("");
+    assert_eq!((ant.tier.as_str(), ant.class, ant.sessions), ("small", RuntimeClass::Container, 1));
+    assert_eq!((ant.image.as_str(), ant.command), ("agency/agent:1", Some(vec!["/agent".to_owned()])));
+    let limits = ant.limits;
+    let shown = [limits.cpus.to_string(), limits.memory.to_string(), limits.pids.to_string(), limits.disk.to_string()];
+    assert_eq!(shown, ["0.5", "256MiB", "256", "1GiB"]);
+    assert_eq!(
+        ant.environment.into_iter().collect::<Vec<_>>(),
+        [("LEVEL".to_owned(), "info".to_owned()), ("MODE".to_owned(), "fast".to_owned())]
+    );
+    assert!(ant.allowlist.is_empty());
+    let Sandbox { tmp_size, shm_size, open_files, init, log_size, log_files } = ant.sandbox;
+    assert_eq!((tmp_size.to_string().as_str(), shm_size), ("32MiB", Sandbox::default().shm_size));
+    assert_eq!((open_files, init, log_size, log_files), (1024, false, Sandbox::default().log_size, 7));
+}
+
+#[test]
+fn what_a_tenant_says_goes_before_what_is_given() {
+    let ant = tenant("command: [/own, --flag]\nimage: agency/own:2\nenvironment: {MODE: slow, OWN: \"\"}\n");
+    assert_eq!((ant.image.as_str(), ant.command.unwrap().len()), ("agency/own:2", 2));
+    let environment: Vec<String> = ant.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(environment, ["LEVEL=info", "MODE=slow", "OWN="]);
+
+    let ant = tenant(
+        "tier: large\nlimits: {cpus: 0.25, memory: 12GiB, pids: 16}\nallowlist: [B.example.com:443, a.example.com:80]\n",
+    );
+    let limits = ant.limits;
+    let shown = [limits.cpus.to_string(), limits.memory.to_string(), limits.pids.to_string(), limits.disk.to_string()];
+    assert_eq!(shown, ["0.25", "12GiB", "16", "20GiB"]);
+    let allowed: Vec<String> = ant.allowlist.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["a.example.com:80", "b.example.com:443"]);
+}
+
+#[test]
+fn a_runtime_is_the_tiers_own_or_one_that_it_allows() {
+    for (more, class) in [
+        ("", Some(RuntimeClass::Container)),
+        ("runtime: microvm\n", Some(RuntimeClass::Microvm)),
+        ("tier: large\n", Some(RuntimeClass::Gvisor)),
+        ("tier: large\nruntime: microvm\n", Some(RuntimeClass::Microvm)),
+        // A weaker one than the tier's only where the tier lists it.
+        ("tier: large\nruntime: container\n", None),
+        ("tier: any\nruntime: container\n", Some(RuntimeClass::Container)),
+        ("tier: any\nruntime: microvm\n", None),
+    ] {
+        let desired = one(more);
+        assert_eq!(desired.tenants.get("ant").map(|ant| ant.class), class, "{more}");
+        assert_eq!(desired.findings.iter().any(|f| f.code == "runtime-not-allowed"), class.is_none(), "{more}");
+    }
+}
+
+#[test]
+fn a_limit_goes_up_to_what_the_tier_lets_it_be_raised_to() {
+    for (more, is_allowed) in [
+        ("limits: {memory: 256MiB}\n", true),
+        ("limits: {memory: 257MiB}\n", false),
+        ("tier: large\nlimits: {memory: 16GiB}\n", true),
+        ("tier: large\nlimits: {memory: 16385MiB}\n", false),
+        ("tier: large\nlimits: {cpus: 4.1}\n", false),
+        ("limits: {pids: 256}\n", true),
+        ("limits: {pids: 257}\n", false),
+        ("limits: {disk: 1025MiB}\n", false),
+        ("limits: {cpus: 0.51}\n", false),
+    ] {
+        let desired = one(more);
+        let expected: &[_] = if is_allowed { &[] } else { &[("tenants/ant.yaml", "limit-above-tier")] };
+        assert_eq!(codes(&desired), expected, "{more}");
+        assert_eq!(held(&desired).is_empty(), is_allowed, "{more}");
+    }
+}
+
+#[test]
+fn without_a_file_of_tiers_the_built_in_ones_apply() {
+    let fleet = "apiVersion: tenantd/v1\nkind: Fleet\ndefaults: {image: a/b}\n";
+    for (tier, cpus, memory, disk, sessions) in [
+        ("free", "1", "512MiB", "2GiB", 1),
+        ("pro", "2", "2GiB", "10GiB", 3),
+        ("team", "4", "4GiB", "20GiB", 5),
+        ("enterprise", "8", "16GiB", "100GiB", 10),
+    ] {
+        let text = file("ant", &format!("tier: {tier}\n"));
+        let desired = compile(&tree(&[("fleet.yaml", fleet), ("tenants/ant.yaml", &text)]));
+        let ant = &desired.tenants["ant"];
+        let limits = ant.limits;
+        assert_eq!([limits.cpus.to_string(), limits.memory.to_string(), limits.disk.to_string()], [cpus, memory, disk]);
+        assert_eq!((limits.pids.get(), ant.sessions, ant.class), (256, sessions, RuntimeClass::Container));
+    }
+}
+
+#[test]
+fn an_error_holds_every_name_that_its_file_may_stand_for_and_nobody_else() {
+    let good = file("good", "");
+    let cases: [(&[(&str, &str)], &[&str]); 8] = [
+        (&[("tenants/ant.yaml", "no: yaml: at all")], &["ant"]),
+        (&[("tenants/ant.yaml", &file("ant", "teir: small\n"))], &["ant"]),
+        (&[("tenants/ant.yaml", &file("bee", ""))], &["ant", "bee"]),
+        (&[("tenants/ant.yaml", &file("ant", "")), ("tenants/bee.yaml", &file("ant", ""))], &["ant", "bee"]),
+        (&[("tenants/ant.yaml", &file("Ant", ""))], &["ant"]),
+        (&[("tenants/Ant.yaml", &file("ant", ""))], &["Ant", "ant"]),
+        (&[("tenants/ant.v2.yaml", &file("cow", ""))], &["ant", "cow"]),
+        (&[("tenants/ant.yaml", "\u{1}")], &["ant"]),
+    ];
+    for (files, expected) in cases {
+        let mut all =
+            vec![("fleet.yaml", FLEET_FILE), ("tiers.yaml", TIERS_FILE), ("tenants/good.yaml", good.as_str())];
+        all.extend(files);
+        let desired = compile(&tree(&all));
+        assert_eq!(held(&desired), expected, "{files:?}");
+        assert_eq!(names(&desired), ["good"], "{files:?}");
+        assert!(desired.policy_usable, "{files:?}");
+    }
+}
+
+#[test]
+fn what_a_source_could_not_read_holds_the_tenant_as_well() {
+    let good = file("good", "");
+    for (path, expected) in [
+        ("tenants/ant.yaml", "ant"),
+        ("tenants/ant.yml", "ant"),
+        ("tenants/ant", "ant"),
+        ("tenants/ant.yaml.orig", "ant"),
+        ("tenants/eu/ant.yaml", "ant"),
+    ] {
+        let mut tree = tree(&[("fleet.yaml", FLEET_FILE), ("tiers.yaml", TIERS_FILE), ("tenants/good.yaml", &good)]);
+        tree.findings.push(Finding::on_file(path, "symlink", "it is a link", "commit the file"));
+        let desired = compile(&tree);
+        assert_eq!((held(&desired), names(&desired)), (vec![expected], vec!["good"]), "{path}");
+    }
+}
+
+#[test]
+fn an_error_beside_the_tenant_files_holds_everybody_and_blames_nobody_else() {
+    let good = file("good", "");
+    let cases: [(&[(&str, &str)], &[(&str, &str)]); 5] = [
+        (&[], &[("fleet.yaml", "missing-file")]),
+        (&[("fleet.yaml", "kind: Fleet\n")], &[("fleet.yaml", "missing-key")]),
+        (&[("fleet.yaml", FLEET_FILE)], &[("fleet.yaml", "unknown-tier")]),
+        (&[("fleet.yaml", FLEET_FILE), ("tiers.yaml", "- no tiers\n")], &[("tiers.yaml", "wrong-type")]),
+        (
+            &[("fleet.yaml", FLEET_FILE), ("tiers.yaml", &TIERS_FILE.replace("cpus: 0.5", "cpus: lots"))],
+            &[("tiers.yaml", "wrong-unit")],
+        ),
+    ];
+    for (files, expected) in cases {
+        let mut all = vec![("tenants/good.yaml", good.as_str()), ("tenants/none.yaml", "{")];
+        all.extend(files);
+        let desired = compile(&tree(&all));
+        let beside: Vec<_> = codes(&desired).into_iter().filter(|(file, _)| *file != "tenants/none.yaml").collect();
+        assert_eq!(beside, expected, "{files:?}");
+        assert_eq!((held(&desired), names(&desired)), (vec!["good", "none"], vec![]), "{files:?}");
+        assert!(!desired.policy_usable, "{files:?}");
+    }
+
+    let mut tree = tree(&[("fleet.yaml", FLEET_FILE), ("tiers.yaml", TIERS_FILE)]);
+    tree.findings.push(Finding::on_file("tenants", "symlink", "it is a link", "commit the folder"));
+    assert!(!compile(&tree).policy_usable, "without the folder nobody is known to be gone");
+}
+
+#[test]
+fn findings_come_sorted_and_each_once() {
+    let bad = file("bad", "teir: small\nlimits: {memory: 1T, cpus: x}\nallowlist: [a]\n");
+    let files = [("tenants/z.yaml", bad.as_str()), ("tenants/a.yaml", &bad), ("fleet.yaml", FLEET_FILE)];
+    let desired = compile(&tree(&files));
+    assert!(desired.findings.is_sorted());
+    let mut once = desired.findings.clone();
+    once.dedup();
+    assert_eq!(once, desired.findings);
+    assert_eq!(desired.findings.iter().filter(|f| f.code == "duplicate-tenant").count(), 2);
+}
