@@ -218,7 +218,7 @@ impl<'a> World<'a> {
             plan.changes.push(change(self.tenant, action, attributes, Some(network.spec.clone()), declared.clone()));
         }
         if replaced {
-            NetworkFate::Made { create: declared.clone(), remove: Some(network.id.clone()), weakened }
+            NetworkFate::Made { create: declared.clone(), remove: Some(network), weakened }
         } else {
             NetworkFate::Kept(network)
         }
@@ -326,9 +326,9 @@ impl<'a> World<'a> {
                 remark,
             });
         };
-        let NetworkFate::Kept(own) = own else {
-            attribute(true, false, Some("its network is made anew"));
-            return result;
+        let (is_kept, own) = match own {
+            NetworkFate::Kept(own) => (true, Some(*own)),
+            NetworkFate::Made { remove, .. } => (false, *remove),
         };
         let mut on_own = false;
         let mut gone = false;
@@ -340,7 +340,7 @@ impl<'a> World<'a> {
                 false => network.id == *id,
             };
             // All networks are gone through for a strange one only: there are as many as tenants.
-            if is_it(own) {
+            if own.is_some_and(is_it) {
                 on_own = true;
             } else if let Some(network) = self.known_networks.iter().find(|network| is_it(network)) {
                 strange.push(network);
@@ -348,7 +348,9 @@ impl<'a> World<'a> {
                 gone = true;
             }
         }
-        if gone {
+        if !is_kept {
+            attribute(true, !strange.is_empty(), Some("its network is made anew"));
+        } else if gone {
             attribute(true, !strange.is_empty(), Some("a network that it was on is gone"));
         } else if !on_own && !class.changes_live() {
             attribute(true, !strange.is_empty(), None);
@@ -359,7 +361,7 @@ impl<'a> World<'a> {
             |network: &ObservedNetwork| Step::Disconnect { network: network.id.clone(), container: actual.id.clone() };
         // No engine takes a container off the host's own network; it is paused and made anew.
         result.contain = strange.into_iter().filter(|network| network.spec.driver != "host").map(disconnect).collect();
-        if !on_own {
+        if let Some(own) = own.filter(|_| !on_own) {
             result.connect = Some(Step::Connect { network: own.id.clone(), container: actual.id.clone() });
         }
         result
@@ -371,7 +373,7 @@ enum NetworkFate<'a> {
     /// It stays as it is.
     Kept(&'a ObservedNetwork),
     /// It is made, after another of its name was removed.
-    Made { create: Network, remove: Option<String>, weakened: bool },
+    Made { create: Network, remove: Option<&'a ObservedNetwork>, weakened: bool },
 }
 
 impl NetworkFate<'_> {
@@ -379,7 +381,7 @@ impl NetworkFate<'_> {
         match self {
             Self::Kept(_) => Vec::new(),
             Self::Made { create, remove, .. } => {
-                let remove = remove.map(|network| Step::RemoveNetwork { network });
+                let remove = remove.map(|network| Step::RemoveNetwork { network: network.id.clone() });
                 remove.into_iter().chain([Step::CreateNetwork { spec: Box::new(create) }]).collect()
             }
         }

@@ -10,6 +10,7 @@ mod fuzz;
 mod goldens;
 mod hanging;
 mod limits;
+mod planning;
 mod properties;
 mod repo;
 mod samples;

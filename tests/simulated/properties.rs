@@ -94,7 +94,7 @@ fn spoil() -> impl Strategy<Value = Spoil> {
         2 => (8u32..4096, 0u32..512).prop_map(|(memory, pids)| Spoil::Update { memory, pids }),
         2 => set.prop_map(|(key, value)| Spoil::Set(key, value)),
         2 => network.prop_map(|(key, value)| Spoil::NetworkSet(key, value)),
-        1 => (0u8..4).prop_map(|third| Spoil::DuplicateNetwork { third }),
+        2 => (0u8..4).prop_map(|third| Spoil::DuplicateNetwork { third }),
         1 => prop::sample::select(vec![
             Spoil::Unlabel, Spoil::ForgeSpec, Spoil::SquatContainer, Spoil::SquatNetwork, Spoil::SquatReplacement,
             Spoil::CrossLabel,
@@ -261,6 +261,7 @@ fn befall(world: &World, name: &str, neighbour: &str, spoil: &Spoil, number: usi
             let ipam = json!({"Config": [{"Subnet": subnet}]});
             let body = json!({"Name": format!("copy-net-{number}"), "IPAM": ipam, "Labels": labels});
             act("POST", "/networks/create".to_owned(), body);
+            connect(&format!("copy-net-{number}"), &object);
         }
         Spoil::LeftoverReplacement => drop(create(&format!("{object}.new"), labelled(name))),
         Spoil::SquatContainer => {

@@ -7,14 +7,12 @@ use tempfile::TempDir;
 use tenantd::{
     engine::Engine,
     model::{
-        Desired, Host, ImageRef, Observed, Plan, RuntimeClass, Severity, Step, TENANT_LABEL, Tenant, TierName,
+        Desired, Host, ImageRef, Observed, Plan, RuntimeClass, Step, TENANT_LABEL, Tenant, TierName,
         desired::{Limits, Sandbox},
         quantity::Timespan,
-        tree::{SourceFile, Tree},
     },
     plan,
     reconcile::{self, Applied, Event},
-    spec,
 };
 use tenantd_test_support::{Image, Options, SimEngine};
 
@@ -224,21 +222,6 @@ pub fn fleet(tenants: impl IntoIterator<Item = Tenant>) -> Desired {
 /// A fleet of tenants that are alike but for their names.
 pub fn named(names: &[&str]) -> Desired {
     fleet(names.iter().map(|name| tenant(name)))
-}
-
-/// Files as a source gives them.
-pub fn tree<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Tree {
-    let files = files.into_iter().map(|(path, text)| SourceFile { path: path.into(), bytes: text.into() });
-    Tree { revision: "test".into(), files: files.collect(), ..Tree::default() }
-}
-
-/// What files declare, which must be valid.
-pub fn declared<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Desired {
-    let desired = spec::compile(&tree(files));
-    let wrong: Vec<String> =
-        desired.findings.iter().filter(|f| f.severity == Severity::Error).map(ToString::to_string).collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    desired
 }
 
 /// An image that sets a variable and nothing else, so that its id differs from others'.
