@@ -47,7 +47,7 @@ pub(super) fn converge(
     // One that the host does not offer has no name at the engine: the class is shown in its place.
     let runtime = host.runtimes.get(&tenant.class).map_or(tenant.class.as_str(), String::as_str);
     let mut world = World::sort(tenant, found, observed);
-    let masked = image.as_ref().err().and_then(|_| world.container).map(|actual| mask(actual, tenant));
+    let masked = world.container.filter(|_| image.is_err()).map(|actual| mask(actual, tenant));
     world.container = masked.as_ref().or(world.container);
     // Without a free subnet nothing is made, only compared: any one of the pool will do for that.
     let subnet = subnet.unwrap_or(host.pool);

@@ -25,7 +25,10 @@ tiers:
   any: {cpus: 1, memory: 1GiB, disk: 1GiB, sessions: 2, runtime: gvisor, allowedRuntimes: [container, gvisor]}
 ";
 
-fn tree(files: &[(&str, &str)]) -> Tree {
+/// Paths and texts, or files and rules.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+fn tree(files: Pairs<'_>) -> Tree {
     let files = files.iter().map(|(path, text)| SourceFile { path: (*path).into(), bytes: (*text).into() });
     Tree { files: files.collect(), ..Tree::default() }
 }
@@ -151,7 +154,7 @@ fn without_a_file_of_tiers_the_built_in_ones_apply() {
 #[test]
 fn an_error_holds_every_name_that_its_file_may_stand_for_and_nobody_else() {
     let good = file("good", "");
-    let cases: [(&[(&str, &str)], &[&str]); 8] = [
+    let cases: [(Pairs<'_>, &[&str]); 8] = [
         (&[("tenants/ant.yaml", "no: yaml: at all")], &["ant"]),
         (&[("tenants/ant.yaml", &file("ant", "teir: small\n"))], &["ant"]),
         (&[("tenants/ant.yaml", &file("bee", ""))], &["ant", "bee"]),
@@ -192,7 +195,7 @@ fn what_a_source_could_not_read_holds_the_tenant_as_well() {
 #[test]
 fn an_error_beside_the_tenant_files_holds_everybody_and_blames_nobody_else() {
     let good = file("good", "");
-    let cases: [(&[(&str, &str)], &[(&str, &str)]); 5] = [
+    let cases: [(Pairs<'_>, Pairs<'_>); 5] = [
         (&[], &[("fleet.yaml", "missing-file")]),
         (&[("fleet.yaml", "kind: Fleet\n")], &[("fleet.yaml", "missing-key")]),
         (&[("fleet.yaml", FLEET_FILE)], &[("fleet.yaml", "unknown-tier")]),
