@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -74,7 +75,7 @@ impl Cli {
     pub fn host_file(&self, settings: &str) {
         let root = self.world.host.data_root.display();
         let text = format!(
-            "apiVersion: tenantd/v1\nkind: Host\ndataRoot: {root}\ndeadlines: {{call: 5s, start: 5s, stop: 1s}}\n{settings}"
+            "apiVersion: tenantd/v1\nkind: Host\ndataRoot: {root}\ndeadlines: {{call: 10s, start: 30s, stop: 1s}}\n{settings}"
         );
         fs::write(&self.host, text).unwrap();
     }
@@ -218,8 +219,10 @@ fn plan_and_apply_end_as_documented() {
     cli.tenant("elk", "");
     cli.commit();
     let ended = cli.apply().with(1);
-    let line = "elk: failed after 0.0s: could not start the container: no space left on device";
-    assert!(ended.out.contains(line) && ended.err.contains(line), "{}\n{}", ended.out, ended.err);
+    for printed in [&ended.out, &ended.err] {
+        let line = printed.lines().find(|line| line.contains("elk: failed after ")).unwrap();
+        assert!(line.ends_with("s: could not start the container: no space left on device"), "{line}");
+    }
     // What is wrong with the command line is for its parser to say.
     cli.run(&["plan", "--no-such-option"]).with(2);
 }
@@ -249,7 +252,6 @@ fn without_a_terminal_an_apply_needs_yes_and_says_so() {
 
 #[test]
 fn on_a_terminal_an_apply_asks() {
-    use std::io::Write;
     let cli = Cli::new(&["ant"]);
     let on_a_terminal = |answer: &str| {
         let host = cli.world.folder().join("host.yaml");
@@ -436,7 +438,7 @@ fn a_policy_with_an_error_plans_nothing_at_all() {
 #[test]
 fn of_two_applies_the_second_is_refused_and_told_which_or_waits() {
     let cli = Cli::new(&["ant"]);
-    cli.world.engine.slow(|call| call.path.ends_with("/start"), Duration::from_secs(2));
+    cli.world.engine.hang(|call| call.path.ends_with("/start"));
     let first = cli.spawn_apply(&[]);
     wait_for(|| cli.world.engine.calls().iter().any(|call| call.path.ends_with("/start")));
 
@@ -453,10 +455,16 @@ fn of_two_applies_the_second_is_refused_and_told_which_or_waits() {
     // A plan needs no lock.
     cli.on_repo("plan", &[]).with(0);
 
-    let waited = cli.on_repo("apply", &["--yes", "--lock-timeout", "30s"]).with(0);
-    assert!(waited.err.starts_with("waiting: another apply holds"), "{}", waited.err);
-    assert!(waited.out.ends_with("No changes. The engine matches the configuration.\n"), "{}", waited.out);
+    let mut second = cli.spawn_apply(&["--lock-timeout", "30s"]);
+    let mut said = BufReader::new(second.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert!(line.starts_with("waiting: another apply holds"), "{line}");
+    cli.world.engine.heal();
     assert!(first.wait_with_output().unwrap().status.success());
+    let waited = second.wait_with_output().unwrap();
+    let out = String::from_utf8(waited.stdout).unwrap();
+    assert!(waited.status.success() && out.ends_with("No changes. The engine matches the configuration.\n"), "{out}");
 
     let ended = cli.on_repo("apply", &["--yes", "--lock-timeout", "soon"]).with(1);
     assert!(ended.err.starts_with("error: --lock-timeout: \"soon\" is not a length of time"), "{}", ended.err);

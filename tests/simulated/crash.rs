@@ -1,7 +1,10 @@
 //! A crash at any point: the connection is cut at each call in turn, and the next apply ends where
 //! the first one would have.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use serde_json::{Value, json};
 use tenantd::model::{Desired, RuntimeClass, Tenant};
@@ -136,6 +139,9 @@ fn is_cut_and_recovers(scenario: Scenario, calls: u64, when: When) -> bool {
     assert_eq!(count(world.network_ids()), one_each(), "{at}: networks");
     assert_eq!(world.ids().remove(""), foreign, "{at}: containers of others");
     assert_eq!(world.id(&format!("tenantd-{BYSTANDER}")), bystander, "{at}: the bystander was made anew");
+    let folders = fs::read_dir(world.host.data_root.join("workspaces")).unwrap();
+    let folders: BTreeSet<String> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(folders.iter().eq(desired.tenants.keys().map(|name| name.as_str())), "{at}: {folders:?}");
     for name in desired.tenants.keys() {
         assert_eq!(world.state(&name.object_name()), "running", "{at}: {name}");
     }
