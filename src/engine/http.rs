@@ -8,7 +8,7 @@ use std::{
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
-    Method, Request, Response,
+    HeaderMap, Method, Request, Response,
     body::{Bytes, Incoming},
     client::conn::http1::{self, SendRequest},
     header,
@@ -84,16 +84,32 @@ impl Http {
         body: Option<&Value>,
         deadline: Duration,
     ) -> Result<Bytes, CallError> {
+        self.exchange(method, path, body, deadline).await.map(|(_, body)| body)
+    }
+
+    /// Makes one call and returns a header of its answer, where it has that.
+    pub(super) async fn header(&self, path: &str, name: &str, deadline: Duration) -> Result<Option<String>, CallError> {
+        let (headers, _) = self.exchange(Method::GET, path, None, deadline).await?;
+        Ok(headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned))
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        deadline: Duration,
+    ) -> Result<(HeaderMap, Bytes), CallError> {
         let call = format!("{method} {path}");
         let exchange = async {
             let (mut connection, answer) = self.send(method, path, body, &call).await?;
-            let status = answer.status();
-            let body = read(answer, &call).await?;
+            let (head, body) = answer.into_parts();
+            let body = read(body, &call).await?;
             if connection.ready().await.is_ok() {
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             }
-            match status.as_u16() {
-                200..=299 | 304 => Ok(body),
+            match head.status.as_u16() {
+                200..=299 | 304 => Ok((head.headers, body)),
                 status => Err(CallError::Refused { status, message: message(status, &body) }),
             }
         };
@@ -111,7 +127,7 @@ impl Http {
             match answer.status().as_u16() {
                 200 => Ok(answer.into_body()),
                 status => {
-                    let body = read(answer, &call).await?;
+                    let body = read(answer.into_body(), &call).await?;
                     Err(CallError::Refused { status, message: message(status, &body) })
                 }
             }
@@ -169,8 +185,8 @@ pub(super) fn parse<T: DeserializeOwned>(call: &str, body: &[u8]) -> Result<T, C
     serde_json::from_slice(body).map_err(|e| CallError::Malformed { call: call.to_owned(), detail: e.to_string() })
 }
 
-async fn read(answer: Response<Incoming>, call: &str) -> Result<Bytes, CallError> {
-    match Limited::new(answer.into_body(), MAX_ANSWER).collect().await {
+async fn read(body: Incoming, call: &str) -> Result<Bytes, CallError> {
+    match Limited::new(body, MAX_ANSWER).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(e) => Err(match e.downcast::<hyper::Error>() {
             Ok(source) => CallError::Broken { call: call.to_owned(), source: *source },

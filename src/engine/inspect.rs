@@ -493,6 +493,8 @@ impl InspectedImage {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Info {
     #[serde(default)]
+    pub(super) server_version: String,
+    #[serde(default)]
     pub(super) runtimes: BTreeMap<String, Value>,
     #[serde(rename = "NCPU", default)]
     pub(super) cpus: u64,

@@ -148,7 +148,7 @@ impl Engine {
             .iter()
             .any(|option| option.starts_with("name=seccomp") && !option.contains("profile=unconfined"));
         Ok(EngineFacts {
-            version: self.version.clone(),
+            version: info.server_version,
             api_version: self.api.to_string(),
             cpus: Cpus::whole(info.cpus.max(1)),
             runtimes: info.runtimes.into_keys().collect(),

@@ -49,6 +49,12 @@ pub enum VersionError {
     Unreadable(String),
 }
 
+/// The newest version that both sides speak, where the engine's newest is enough to know: what its
+/// oldest is matters only where it is newer than all that is spoken here.
+pub(super) fn told_by_the_newest(newest: &str) -> Option<ApiVersion> {
+    newest.parse().ok().filter(|newest| (OLDEST..=NEWEST).contains(newest))
+}
+
 /// The newest version that both sides speak.
 pub(super) fn negotiate(said: &Said) -> Result<ApiVersion, VersionError> {
     let newest: ApiVersion = said.api_version.parse()?;

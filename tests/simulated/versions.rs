@@ -33,7 +33,8 @@ fn every_supported_engine_is_spoken_to_in_a_version_that_it_knows_and_converges(
         world.converge(&fleet([]));
 
         let calls = world.engine.take_calls();
-        let (asked, spoken): (Vec<_>, Vec<_>) = calls.iter().partition(|call| call.path == "/version");
+        let (asked, spoken): (Vec<_>, Vec<_>) =
+            calls.iter().partition(|call| ["/_ping", "/version"].contains(&call.path.as_str()));
         assert!(asked.iter().all(|call| call.version.is_none()), "{release}");
         let other: Vec<String> =
             spoken.iter().filter(|call| call.version.as_deref() != Some(api)).map(|call| call.to_string()).collect();
@@ -50,7 +51,8 @@ fn refusal(engine: &str, newest: &str, oldest: &str) -> String {
     options.version["MinAPIVersion"] = oldest.into();
     let world = World::of(options);
     let refused = world.try_plan(&fleet([])).err().unwrap();
-    assert_eq!(world.engine.calls().len(), 1, "{engine} is asked for its version and nothing else");
+    let calls: Vec<String> = world.engine.calls().iter().map(ToString::to_string).collect();
+    assert_eq!(calls, ["GET /_ping", "GET /version"], "{engine} is asked for its version and nothing else");
     refused
 }
 
