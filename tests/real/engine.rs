@@ -98,7 +98,9 @@ impl PrivateEngine {
 
     /// The docker command on this engine.
     pub fn docker(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("docker");
+        // The engine never tells the end of some commands that its runtime has lost.
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=1", "60", "docker"]);
         for name in ["DOCKER_CONTEXT", "DOCKER_API_VERSION", "DOCKER_TLS_VERIFY"] {
             command.env_remove(name);
         }
@@ -107,9 +109,20 @@ impl PrivateEngine {
     }
 
     /// Runs the agent inside a tenant's container, and returns what it printed and whether it succeeded.
+    ///
+    /// The engine may wait for ever for a command whose sandbox has ended: it is given a minute.
     pub fn agent(&self, tenant: &str, words: &[&str]) -> (bool, String) {
         let name = format!("tenantd-{tenant}");
-        let output = self.docker(&[&["exec", &name, "/agent"], words].concat()).output().expect("docker exec runs");
+        let docker = self.docker(&[&["exec", &name, "/agent"], words].concat());
+        let mut bounded = Command::new("timeout");
+        bounded.args(["--kill-after=5", "60"]).arg(docker.get_program()).args(docker.get_args());
+        for (name, value) in docker.get_envs() {
+            match value {
+                Some(value) => bounded.env(name, value),
+                None => bounded.env_remove(name),
+            };
+        }
+        let output = bounded.output().expect("docker exec runs");
         (output.status.success(), said(&output))
     }
 

@@ -6,11 +6,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod builds;
 mod container;
+mod crash;
 mod drift;
 mod engine;
 mod failures;
 mod fleet;
 mod gvisor;
+mod inside;
+mod logs;
 mod network;
 mod state;
