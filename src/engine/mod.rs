@@ -165,12 +165,15 @@ impl Engine {
         self.act(Method::POST, &format!("/containers/{id}/update"), Some(&body), self.call).await
     }
 
-    /// Gives a container another name.
+    /// Gives a container another name. One that has it already is left alone.
     ///
     /// # Errors
     /// The name is taken, or the engine does not answer in time.
     pub async fn rename_container(&self, id: &str, name: &str) -> Result<(), CallError> {
-        self.act(Method::POST, &format!("/containers/{id}/rename?name={}", query(name)), None, self.call).await
+        match self.act(Method::POST, &format!("/containers/{id}/rename?name={}", query(name)), None, self.call).await {
+            Err(CallError::Refused { message, .. }) if message.contains("same name as its current name") => Ok(()),
+            other => other,
+        }
     }
 
     /// Makes a network.

@@ -43,6 +43,14 @@ impl Engine {
         Ok(observed)
     }
 
+    /// The network of a name, if there is one.
+    ///
+    /// # Errors
+    /// The engine does not answer in time.
+    pub async fn find_network(&self, name: &str) -> Result<Option<ObservedNetwork>, CallError> {
+        Ok(self.networks().await?.into_iter().find(|network| network.spec.name == name))
+    }
+
     async fn networks(&self) -> Result<Vec<ObservedNetwork>, CallError> {
         let networks: Vec<inspect::ListedNetwork> = self.get("/networks").await?;
         let observed = |network: inspect::ListedNetwork| {

@@ -50,6 +50,9 @@ fn find(id: &str) -> Vec<Pid> {
             let name = fs::read_to_string(entry.path().join("comm")).ok()?;
             let command = fs::read(entry.path().join("cmdline")).ok()?;
             let of_container = command.windows(id.len()).any(|window| window == id.as_bytes());
+            // What cleans up after a container is left to do so.
+            let cleans = command.split(|byte| *byte == 0).any(|word| word == b"delete");
+            let of_container = of_container && !cleans;
             (of_container && RUNTIMES.iter().any(|runtime| name.starts_with(runtime))).then(|| Pid::from_raw(pid))?
         })
         .collect()

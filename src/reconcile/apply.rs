@@ -13,12 +13,21 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::{
     engine::{CallError, Engine},
     host::{WorkspaceError, Workspaces, reap},
-    model::{Container, Host, Plan, RuntimeClass, Step, TenantName, TenantPlan, observed::RunState, plan::Target},
+    model::{
+        Container, Host, Network, Plan, RuntimeClass, Step, TenantName, TenantPlan, observed::RunState, plan::Target,
+    },
     plan::compare_containers,
 };
 
 /// How long a step keeps others waiting for its turn. One that takes longer goes on beside them.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a removal may take before the container's runtime is killed.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often, and how far apart, something is looked for that the engine may still be making.
+const LOOKS: u32 = 30;
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is told while a plan is carried out.
 #[derive(Debug)]
@@ -240,7 +249,7 @@ impl<'a> Worker<'a> {
             }
             Step::Disconnect { network, container } => engine.disconnect_container(network, container).await,
             Step::Pause { container } => engine.pause_container(container).await,
-            Step::CreateNetwork { spec } => engine.create_network(spec).await,
+            Step::CreateNetwork { spec } => self.create_network(spec).await,
             Step::RemoveNetwork { network } => engine.remove_network(network).await,
             Step::Stop { container } => engine.stop_container(container, self.host.deadlines.stop.get()).await,
             Step::Remove { container } => self.remove(container).await,
@@ -257,8 +266,13 @@ impl<'a> Worker<'a> {
     async fn create(&self, spec: &Container, temporary_name: Option<&str>) -> Result<String, Failure> {
         let failed = |source| Failure::Engine { step: StepName("create the container"), source };
         let name = temporary_name.unwrap_or(&spec.name);
-        let created = self.engine.create_container(name, spec).await.map_err(failed)?;
         let declared = Container { name: name.to_owned(), ..spec.clone() };
+        let created = match self.engine.create_container(name, spec).await {
+            Err(taken @ CallError::Refused { status: 409, .. }) => {
+                return self.made_already(&declared).await.ok_or_else(|| failed(taken));
+            }
+            other => other.map_err(failed)?,
+        };
         let problem = match self.engine.inspect_container(&created.id).await {
             Ok(Some(actual)) => deviation(&declared, actual.spec.as_deref()),
             Ok(None) => Some("it was gone before it could be looked at".to_owned()),
@@ -287,11 +301,44 @@ impl<'a> Worker<'a> {
         Err(Failure::Engine { step: StepName("start the container"), source })
     }
 
-    /// Removes a container. One whose start hangs goes once its runtime is ended.
+    /// Makes a network. One that is there just as declared was made by an apply that was killed: the
+    /// engine may finish a call long after its client has gone.
+    async fn create_network(&self, spec: &Network) -> Result<(), CallError> {
+        let Err(refused) = self.engine.create_network(spec).await else { return Ok(()) };
+        if matches!(refused, CallError::Refused { .. }) {
+            for _ in 0..LOOKS {
+                let found = self.engine.find_network(&spec.name).await.ok().flatten();
+                if let Some(found) = found {
+                    return if found.spec == *spec { Ok(()) } else { Err(refused) };
+                }
+                tokio::time::sleep(LOOK_PAUSE).await;
+            }
+        }
+        Err(refused)
+    }
+
+    /// The container that has the declared name and is just as declared, and never ran.
+    async fn made_already(&self, declared: &Container) -> Option<String> {
+        for _ in 0..LOOKS {
+            if let Some(found) = self.engine.inspect_container(&declared.name).await.ok().flatten() {
+                let alike = deviation(declared, found.spec.as_deref()).is_none();
+                return (alike && found.state == RunState::Created).then_some(found.id);
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        None
+    }
+
+    /// Removes a container. Where that takes long its runtime is killed: it hangs in its start, or it is
+    /// gVisor's and paused, for which the engine waits ten seconds.
     async fn remove(&self, id: &str) -> Result<(), CallError> {
-        match self.engine.remove_container(id).await {
-            Err(CallError::TimedOut { .. }) if reap(id).await > 0 => self.engine.remove_container(id).await,
-            other => other,
+        let mut removal = pin!(self.engine.remove_container(id));
+        match tokio::time::timeout(REMOVAL_PATIENCE, &mut removal).await {
+            Ok(result) => result,
+            Err(_) => {
+                reap(id).await;
+                removal.await
+            }
         }
     }
 
