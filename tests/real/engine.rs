@@ -110,12 +110,12 @@ impl PrivateEngine {
 
     /// Runs the agent inside a tenant's container, and returns what it printed and whether it succeeded.
     ///
-    /// The engine may wait for ever for a command whose sandbox has ended: it is given a minute.
+    /// The engine may wait for ever for a command whose sandbox has ended: it is given twenty seconds.
     pub fn agent(&self, tenant: &str, words: &[&str]) -> (bool, String) {
         let name = format!("tenantd-{tenant}");
         let docker = self.docker(&[&["exec", &name, "/agent"], words].concat());
         let mut bounded = Command::new("timeout");
-        bounded.args(["--kill-after=5", "60"]).arg(docker.get_program()).args(docker.get_args());
+        bounded.args(["--kill-after=5", "20"]).arg(docker.get_program()).args(docker.get_args());
         for (name, value) in docker.get_envs() {
             match value {
                 Some(value) => bounded.env(name, value),
