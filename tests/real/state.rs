@@ -360,8 +360,6 @@ fn removed(fleet: &Fleet) {
     fleet.undeclare("acme");
     let plan = fleet.plan();
     for address in ["container.acme", "network.acme", "workspace.acme"] {
-        let address = if address == "container.acme" { "container.tenantd-acme" } else { address };
-        let address = if address == "network.acme" { "network.tenantd-acme" } else { address };
         assert_eq!(plan.change(address)["actions"], json!(["delete"]), "{address} goes");
     }
     let (_, told) = fleet.plan_text();
