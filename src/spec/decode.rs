@@ -56,12 +56,8 @@ pub fn decode<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> (Option<T>, Vec<
     (value, findings)
 }
 
-/// Decodes a node that [`parse`] gave, adds what is wrong to the findings and sorts them.
-///
-/// This is the second half of [`decode`], for a caller that first looks at the node to choose the
-/// type.
-#[must_use]
-pub fn decode_node<T: DeserializeOwned>(file: &str, node: &Node, findings: &mut Vec<Finding>) -> Option<T> {
+/// Decodes a node, adds what is wrong to the findings and sorts them.
+fn decode_node<T: DeserializeOwned>(file: &str, node: &Node, findings: &mut Vec<Finding>) -> Option<T> {
     let context = Context {
         file,
         findings: RefCell::new(Vec::new()),
