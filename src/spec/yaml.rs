@@ -72,24 +72,6 @@ pub struct Key {
 }
 
 impl Node {
-    /// Returns the value of a key, or `None` if the node is no mapping or lacks the key.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Self> {
-        match &self.kind {
-            NodeKind::Map(entries) => entries.iter().find(|(known, _)| known.text == key).map(|(_, value)| value),
-            _ => None,
-        }
-    }
-
-    /// Returns the text of a scalar, or `None` for any other node.
-    #[must_use]
-    pub fn text(&self) -> Option<&str> {
-        match &self.kind {
-            NodeKind::Scalar { text, .. } => Some(text),
-            _ => None,
-        }
-    }
-
     const fn is_nothing(&self) -> bool {
         matches!(self.kind, NodeKind::Null { .. }) && !self.refused
     }
