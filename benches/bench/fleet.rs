@@ -67,6 +67,14 @@ impl Fleet {
         vec![self.list(), self.members.iter().map(inspect).collect()]
     }
 
+    /// The same, and what tenantd has to know besides: the engine's own limits and its networks.
+    pub fn look_further(&self) -> Vec<Chains> {
+        let mut stages = self.look();
+        let others = ["info", "networks"].map(|what| vec![Call::get(format!("{}/{what}", self.api))]);
+        stages.iter_mut().take(1).for_each(|first| first.extend(others.clone()));
+        stages
+    }
+
     /// A list, and what is missing made anew.
     pub fn heal(&self, missing: &[&Member]) -> Vec<Chains> {
         vec![self.list(), missing.iter().map(|member| self.container(member).collect()).collect()]

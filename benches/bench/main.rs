@@ -23,10 +23,13 @@ mod world;
 
 use std::{
     env,
+    os::unix::process::CommandExt,
     process::{Command, ExitCode},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     // Cargo puts `--bench` in front.
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         [] => everything(),
         ["measure", report, program @ ..] => return measure::supervise(report, program),
+        ["simulated", folder] => simulated::main(folder.as_ref()),
         ["bare", socket, script] => bare::main(socket, script),
         ["real", folder] => real::main(folder.as_ref()),
         other => Err(anyhow::anyhow!("unknown words: {other:?}")),
@@ -50,35 +54,46 @@ fn main() -> ExitCode {
 
 fn everything() -> anyhow::Result<()> {
     let parts: String = setting("BENCH_PARTS", "simulated,real".to_owned())?;
+    // On a disk, where an engine can keep its data.
+    let folder = tempfile::Builder::new().prefix("tenantd-bench.").tempdir_in("/var/tmp")?;
     if parts.contains("simulated") {
-        simulated::main()?;
+        let mut part = Command::new(env::current_exe()?);
+        part.arg("simulated").arg(folder.path());
+        supervise(part)?;
     }
     if parts.contains("real") {
-        on_private_engine()?;
+        let mut part = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/private-engine"));
+        part.arg("with").arg(folder.path().join("engine")).arg("--");
+        part.arg(env::current_exe()?).arg("real").arg(folder.path());
+        supervise(part)?;
     }
     Ok(())
 }
 
-/// Runs the second part beside an engine that ends with it, however it ends.
-fn on_private_engine() -> anyhow::Result<()> {
-    let folder = tempfile::Builder::new().prefix("tenantd-bench.").tempdir_in("/var/tmp")?;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/private-engine");
-    let mut command = Command::new(script);
-    command.arg("with").arg(folder.path().join("engine")).arg("--").arg(env::current_exe()?);
-    command.arg("real").arg(folder.path());
-    // An interrupt from the terminal reaches the script as well, which then cleans up.
+/// Runs a part as a process group of its own, passes signals on, and outlives it to clean up.
+fn supervise(mut part: Command) -> anyhow::Result<()> {
+    let program = format!("{:?}", part.get_program());
     let status = world::runtime()?.block_on(async {
-        let mut ended = tokio::task::spawn_blocking(move || command.status());
+        let mut child = part.process_group(0).spawn().with_context(|| format!("cannot run {program}"))?;
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process has no id")?;
+        let pass_on = |signal| {
+            let _nobody_left = kill_process_group(group, signal);
+        };
+        let mut ended = tokio::task::spawn_blocking(move || child.wait());
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
         loop {
             tokio::select! {
-                status = &mut ended => return status?.with_context(|| format!("cannot run {script}")),
-                interrupt = tokio::signal::ctrl_c() => interrupt?,
+                status = &mut ended => {
+                    pass_on(Signal::KILL);
+                    return anyhow::Ok(status??);
+                }
+                _ = interrupt.recv() => pass_on(Signal::INT),
+                _ = terminate.recv() => pass_on(Signal::TERM),
             }
         }
     })?;
-    if !status.success() {
-        bail!("the part on a real engine failed: {status}");
-    }
+    ensure!(status.success(), "{program} was not finished: {status}");
     Ok(())
 }
 

@@ -42,7 +42,7 @@ pub fn run(command: &Command, folder: &Path) -> anyhow::Result<Run> {
     }
     let output = supervisor.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped()).output()?;
     let shown = format!("{:?}", command.get_program());
-    let text = fs::read(&report).with_context(|| format!("{shown} could not be run"))?;
+    let text = fs::read(&report).with_context(|| format!("{shown} was cut off"))?;
     let mut run: Run = serde_json::from_slice(&text)?;
     fs::remove_file(&report)?;
     run.output = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -3,7 +3,8 @@
 //! The engine's own time is that of the bare client with the very calls that tenantd was seen to
 //! make. What is beyond it is tenantd's.
 
-use tempfile::TempDir;
+use std::path::Path;
+
 use tenantd_test_support::{Call as Seen, Options, SimEngine};
 
 use crate::{
@@ -23,7 +24,7 @@ const AT_ONCE: usize = 8;
 /// The goals for a plan of 10,000 tenants: seconds beyond the engine's own time, and memory in MiB.
 const GOAL: (usize, f64, f64) = (10_000, 1.0, 100.0);
 
-pub fn main() -> anyhow::Result<()> {
+pub fn main(folder: &Path) -> anyhow::Result<()> {
     let sizes: String = setting("BENCH_SIMULATED", "1000,10000".to_owned())?;
     let rounds: usize = setting("BENCH_ROUNDS", 3)?;
     let mut table = Table::new(
@@ -32,7 +33,7 @@ pub fn main() -> anyhow::Result<()> {
     );
     for size in sizes.split(',') {
         let size: usize = size.trim().parse()?;
-        let Measured { plans, bares, received } = measure(size, rounds)?;
+        let Measured { plans, bares, received } = measure(&folder.join(size.to_string()), size, rounds)?;
         let (plan, bare) = (median(&plans), median(&bares));
         let beyond = plan.saturating_sub(bare);
         let (tenants, most, memory) = GOAL;
@@ -61,10 +62,9 @@ struct Measured {
     received: Received,
 }
 
-fn measure(tenants: usize, rounds: usize) -> anyhow::Result<Measured> {
-    let folder = TempDir::with_prefix("tenantd-bench.")?;
+fn measure(folder: &Path, tenants: usize, rounds: usize) -> anyhow::Result<Measured> {
     let engine = SimEngine::start(Options::default());
-    let world = World::new(folder.path(), engine.socket(), IMAGE, tenants)?;
+    let world = World::new(folder, engine.socket(), IMAGE, tenants)?;
     world.tenantd(&["apply", "--yes"])?;
     drop(engine.take_calls());
     let plan = || world.tenantd(&["plan", "--detailed-exitcode"]);
@@ -72,7 +72,7 @@ fn measure(tenants: usize, rounds: usize) -> anyhow::Result<Measured> {
     let script = replay(&engine.take_calls());
     let mut measured = Measured { plans: Vec::new(), bares: Vec::new(), received: Received::default() };
     for _ in 0..rounds {
-        let (bare, received) = bare::measured(&script, engine.socket(), folder.path())?;
+        let (bare, received) = bare::measured(&script, engine.socket(), folder)?;
         measured.bares.push(bare);
         measured.received = received;
         measured.plans.push(plan()?);
