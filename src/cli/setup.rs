@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     engine::Engine,
-    model::{Desired, Host, Observed, Plan, TenantName, tree::Tree},
+    model::{
+        Desired, Host, Observed, Plan, TenantName,
+        tree::{SourceFile, Tree},
+    },
     plan, reconcile,
     source::{read_commit, read_directory},
     spec,
@@ -30,10 +33,13 @@ pub fn host(global: &Global) -> anyhow::Result<Host> {
         None => (Path::new(HOST_FILE), false),
     };
     let mut host = match read_bounded(path) {
-        Ok(bytes) => spec::host(&path.display().to_string(), &bytes).map_err(|findings| {
-            output::findings(&findings, &Tree::default());
-            anyhow::anyhow!("{} is not valid, and no setting of it is used", path.display())
-        })?,
+        Ok(bytes) => {
+            let file = SourceFile { path: path.display().to_string(), bytes };
+            spec::host(&file.path, &file.bytes).map_err(|findings| {
+                output::findings(&findings, &Tree { files: vec![file], ..Tree::default() });
+                anyhow::anyhow!("{} is not valid, and no setting of it is used", path.display())
+            })?
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound && !required => Host::default(),
         Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
     };
