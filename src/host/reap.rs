@@ -52,8 +52,8 @@ fn find(id: &str) -> Vec<Pid> {
             let of_container = command.windows(id.len()).any(|window| window == id.as_bytes());
             // What cleans up after a container is left to do so.
             let cleans = command.split(|byte| *byte == 0).any(|word| word == b"delete");
-            let of_container = of_container && !cleans;
-            (of_container && RUNTIMES.iter().any(|runtime| name.starts_with(runtime))).then(|| Pid::from_raw(pid))?
+            (of_container && !cleans && RUNTIMES.iter().any(|runtime| name.starts_with(runtime)))
+                .then(|| Pid::from_raw(pid))?
         })
         .collect()
 }

@@ -78,7 +78,9 @@ impl Check<'_> {
     }
 
     fn has_unknown_key(&self) -> bool {
-        self.findings.iter().any(|finding| finding.code == "unknown-key" && finding.file == self.path)
+        // Those of this file were found last.
+        let mut own = self.findings.iter().rev().take_while(|finding| finding.file == self.path);
+        own.any(|finding| finding.code == "unknown-key")
     }
 
     fn report(&mut self, span: Span, code: &'static str, message: &str, help: &str) {
