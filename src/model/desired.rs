@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Bytes, Cpus, Destination, Finding, ImageRef, Pids, RuntimeClass, TenantName, TierName};
+use super::{Bytes, Cpus, Destination, DriftMode, Finding, ImageRef, Pids, Policy, RuntimeClass, TenantName, TierName};
 
 /// All tenants of a fleet as declared.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,8 @@ pub struct Desired {
     pub findings: Vec<Finding>,
     /// Whether the policy for all tenants could be read. Without it every tenant is held.
     pub policy_usable: bool,
+    /// What the fleet says about the daemon.
+    pub policy: Policy,
 }
 
 /// One tenant as declared.
@@ -42,6 +44,8 @@ pub struct Tenant {
     pub allowlist: BTreeSet<Destination>,
     /// Fleet-wide settings of the sandbox.
     pub sandbox: Sandbox,
+    /// What is done about drift.
+    pub drift: DriftMode,
 }
 
 /// How much a tenant may use.

@@ -1,11 +1,15 @@
 //! What the host offers and where it draws the line. Set by who owns the host, never by a commit.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use super::{Bytes, Cpus, Pids, RuntimeClass, quantity::Timespan};
+use super::{Bytes, Cpus, DriftMode, Pids, RuntimeClass, policy::Guards, quantity::Timespan};
 
 /// The host's settings with every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +30,134 @@ pub struct Host {
     pub ceilings: Ceilings,
     /// How many tenants are worked on at once.
     pub parallelism: usize,
+    /// The config repo that the daemon follows, if one is named.
+    pub source: Option<Source>,
+    /// Whose signatures count.
+    pub verify: Verify,
+    /// The daemon's socket.
+    pub socket: PathBuf,
+    /// The group that may use the socket beside root.
+    pub socket_group: Option<String>,
+    /// Where the daemon listens on loopback as well, if anywhere.
+    pub listen: Option<Listen>,
+    /// Where the daemon tells what needs a person, if anywhere.
+    pub notify: Option<Notify>,
+    /// How much of the journal is kept.
+    pub journal: JournalLimits,
+    /// How often everything is looked at, whatever the engine told.
+    pub resync: Timespan,
+    /// What no commit can loosen.
+    pub guards: Guards,
+    /// The weakest drift mode that a commit can choose.
+    pub weakest_drift: DriftMode,
+}
+
+/// The config repo that the daemon follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// A path on this host, or a URL of ssh, https, http or git. It never holds credentials.
+    pub url: String,
+    /// The branch.
+    pub branch: String,
+    /// The folder with fleet.yaml in it; empty for the top.
+    pub path: String,
+    /// How often it is asked for news.
+    pub interval: Timespan,
+    /// How long one fetch may take.
+    pub timeout: Timespan,
+    /// The private key for ssh.
+    pub ssh_key: Option<PathBuf>,
+    /// The host keys for ssh.
+    pub known_hosts: Option<PathBuf>,
+    /// The user name for http.
+    pub username: Option<String>,
+    /// The password or token for http.
+    pub password: Option<Secret>,
+    /// What GitHub signs, or GitLab sends, when it calls `/hooks/git`. Without it nobody may call.
+    pub webhook_secret: Option<Secret>,
+}
+
+/// Where a secret lies. The secret itself is read when it is needed, and kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Secret {
+    /// In a file.
+    File(PathBuf),
+    /// In the folder that systemd hands over, under this name.
+    Credential(String),
+}
+
+/// Whose signatures count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verify {
+    /// Which commits must be signed.
+    pub mode: VerifyMode,
+    /// The SSH keys that count.
+    pub signers: Vec<Signer>,
+    /// The GnuPG folder whose public keys count.
+    pub gnupg_home: Option<PathBuf>,
+    /// A commit, 40 hexadecimal digits, up to which nothing need be signed.
+    pub since: Option<String>,
+}
+
+/// Which commits must be signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyMode {
+    /// None.
+    #[default]
+    None,
+    /// The newest alone: a signed merge carries unsigned commits in.
+    Head,
+    /// Each since the last accepted one.
+    All,
+}
+
+/// One who may sign.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Signer {
+    /// How the journal names them.
+    pub name: String,
+    /// The public key in OpenSSH's form.
+    pub key: String,
+}
+
+/// A listener on loopback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listen {
+    /// A loopback address and a port.
+    pub address: SocketAddr,
+    /// What a client must send as a bearer token.
+    pub token: Secret,
+}
+
+/// A webhook that is told what needs a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Notify {
+    /// Where its URL lies; such URLs often are secrets themselves.
+    pub url: Secret,
+    /// What is told.
+    pub events: BTreeSet<NotifyEvent>,
+}
+
+/// What a webhook can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "docs/config.md has the table")]
+pub enum NotifyEvent {
+    Drift,
+    Blocked,
+    Held,
+    Failed,
+}
+
+/// How much of the journal is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct JournalLimits {
+    /// The size at which a file is closed and the next begun.
+    pub file_size: Bytes,
+    /// How many files are kept.
+    pub files: u32,
 }
 
 /// How long each call to the engine may take.
@@ -75,6 +207,17 @@ impl Default for Host {
             },
             ceilings: Ceilings::default(),
             parallelism: 8,
+            source: None,
+            verify: Verify::default(),
+            socket: PathBuf::from("/run/tenantd/tenantd.sock"),
+            socket_group: None,
+            listen: None,
+            notify: None,
+            journal: JournalLimits { file_size: Bytes::mib(16), files: 64 },
+            resync: Timespan::seconds(60),
+            // Below these no fleet.yaml can go: half of the tenants, or ten.
+            guards: Guards { percent: 50, at_least: 10 },
+            weakest_drift: DriftMode::Disabled,
         }
     }
 }

@@ -14,8 +14,12 @@ pub mod network;
 pub mod observed;
 pub mod pairs;
 pub mod plan;
+pub mod policy;
 pub mod quantity;
+pub mod record;
+pub mod revision;
 pub mod runtime;
+pub mod status;
 pub mod tree;
 
 pub use container::{Container, Mount};
@@ -30,8 +34,12 @@ pub use network::Network;
 pub use observed::Observed;
 pub use pairs::Pairs;
 pub use plan::{Plan, Step, TenantPlan};
+pub use policy::{DriftMode, Policy};
 pub use quantity::{Bytes, Cpus, Pids};
+pub use record::{Entry, Record};
+pub use revision::Revision;
 pub use runtime::RuntimeClass;
+pub use status::Status;
 
 /// The label that names the tenant on each container and network that tenantd made.
 pub const TENANT_LABEL: &str = "io.tenantd.tenant";

@@ -9,7 +9,7 @@ use super::{
     secrets,
 };
 use crate::model::{
-    Bytes, Cpus, Finding, ImageRef, Pids, RuntimeClass, Span, TierName,
+    Bytes, Cpus, DriftMode, Finding, ImageRef, Pids, RuntimeClass, Span, TierName,
     desired::{Limits, Sandbox},
     host::Ceilings,
     tree::Tree,
@@ -23,6 +23,8 @@ pub(super) struct Policy {
     pub(super) command: Option<Vec<String>>,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) sandbox: Sandbox,
+    pub(super) drift: DriftMode,
+    pub(super) daemon: crate::model::Policy,
     /// Each tier by its name; `None` where what it gives is wrong, which is reported already.
     pub(super) tiers: BTreeMap<TierName, Option<Tier>>,
     /// Whether all of it could be read: else what is missing here may only be misspelt there.

@@ -66,7 +66,7 @@ pub fn compile(tree: &Tree) -> Desired {
             tenants.insert(tenant.name.clone(), tenant);
         }
     }
-    Desired { tenants, held, findings, policy_usable: usable }
+    Desired { tenants, held, findings, policy_usable: usable, policy: policy.daemon }
 }
 
 /// A tenant file's name without its folder and ending.

@@ -74,6 +74,7 @@ impl Check<'_> {
             sessions: tier_values?.sessions,
             allowlist,
             sandbox: self.policy.sandbox,
+            drift: self.policy.drift,
         })
     }
 

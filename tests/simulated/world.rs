@@ -210,6 +210,7 @@ pub fn tenant(name: &str) -> Tenant {
         sessions: 1,
         allowlist: Default::default(),
         sandbox: Sandbox::default(),
+        drift: Default::default(),
     }
 }
 

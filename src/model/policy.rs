@@ -1,0 +1,91 @@
+//! What a fleet lets the daemon do by itself, and where it must stop and ask.
+
+use serde::Serialize;
+
+use super::quantity::Timespan;
+
+/// What is done about a tenant that someone changed behind tenantd's back.
+///
+/// Ordered: a later one is stricter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftMode {
+    /// It is not looked for. What a commit changes is carried out.
+    Disabled,
+    /// It is recorded and shown, and left as it is.
+    Warn,
+    /// It is repaired.
+    #[default]
+    Enabled,
+}
+
+impl DriftMode {
+    /// The word in files.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Warn => "warn",
+            Self::Enabled => "enabled",
+        }
+    }
+}
+
+/// When a commit that removes tenants is held until a person agrees.
+///
+/// It is held where it removes at least `at_least` tenants and more than `percent` of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Guards {
+    /// The share of the tenants that one commit may remove, in percent.
+    pub percent: u32,
+    /// The number of removals below which no commit is held.
+    pub at_least: u32,
+}
+
+impl Guards {
+    /// The stricter of two, number by number.
+    #[must_use]
+    pub fn strictest(self, other: Self) -> Self {
+        Self { percent: self.percent.min(other.percent), at_least: self.at_least.min(other.at_least) }
+    }
+}
+
+/// The default of `fleet.yaml`.
+impl Default for Guards {
+    fn default() -> Self {
+        Self { percent: 10, at_least: 2 }
+    }
+}
+
+/// How long a tenant waits after a failure before it is tried again: `initial`, then twice as long
+/// each time, up to `max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Retry {
+    /// After the first failure.
+    pub initial: Timespan,
+    /// At most.
+    pub max: Timespan,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { initial: Timespan::seconds(1), max: Timespan::seconds(300) }
+    }
+}
+
+/// What `fleet.yaml` says about the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Policy {
+    /// When a commit is held.
+    pub guards: Guards,
+    /// How failures are tried again.
+    pub retry: Retry,
+    /// How long a tenant that a commit changed must run without ending before the commit counts as
+    /// good for it.
+    pub healthy_after: Timespan,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { guards: Guards::default(), retry: Retry::default(), healthy_after: Timespan::seconds(10) }
+    }
+}

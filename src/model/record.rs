@@ -1,0 +1,326 @@
+//! What the journal keeps: one entry for each thing that happened or was about to.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Revision;
+
+/// An entry with its place in the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The version of the format; see [`RECORD_VERSION`].
+    pub v: u32,
+    /// Its number, counted from 1 without gaps over all files.
+    pub seq: u64,
+    /// When it was written, by the host's clock. It may step back; `seq` never does.
+    pub time: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub entry: Entry,
+}
+
+/// The version of the format that is written. Records of a newer one are not read.
+pub const RECORD_VERSION: u32 = 1;
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Entry {
+    /// The first record of each file.
+    Segment(SegmentStart),
+    /// A damaged end of the file before was set aside.
+    Recovered(Recovered),
+    /// Records could not be written and are missing here.
+    Lost {
+        /// How many.
+        records: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A program that changes things began to run.
+    Started {
+        /// The program: `daemon` or `apply`.
+        program: String,
+        /// Its version.
+        version: String,
+    },
+    /// It ended in good order.
+    Stopped {
+        /// The program.
+        program: String,
+    },
+    /// The host's settings were read again.
+    Reloaded {
+        /// What was refused, if so; the former ones stay in force then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// A commit was judged.
+    Revision(RevisionRecord),
+    /// A step is about to be carried out.
+    Intent(StepRecord),
+    /// What became of it.
+    Outcome(OutcomeRecord),
+    /// Drift was seen that is not repaired.
+    Drift(DriftRecord),
+    /// A tenant was left alone by an operator, until a time.
+    Suspended {
+        /// The tenant.
+        tenant: String,
+        /// Why.
+        reason: String,
+        /// Until when.
+        until: Timestamp,
+        /// Who said so.
+        by: String,
+    },
+    /// A tenant is looked after again.
+    Resumed {
+        /// The tenant.
+        tenant: String,
+        /// Who said so; `expiry` where its time was over.
+        by: String,
+    },
+    /// A commit is bad for a tenant, which goes back to an older one.
+    Bad {
+        /// The tenant.
+        tenant: String,
+        /// The commit.
+        revision: Revision,
+        /// The one that it goes back to, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        back_to: Option<Revision>,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// What a file of the journal begins with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SegmentStart {
+    /// The hash of the last record of the file before; empty in the first file of all.
+    pub previous: String,
+    /// Files that are removed because there are more than are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<DroppedSegment>,
+    /// Why the file before could not be gone on with, if it is damaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
+}
+
+/// A file of the journal that was removed because its time was over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DroppedSegment {
+    /// The number of its first record.
+    pub first: u64,
+    /// The number of its last record.
+    pub last: u64,
+    /// The hash of its last record.
+    pub head: String,
+}
+
+/// The damaged end of a file: a write that a crash or a full disk cut off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recovered {
+    /// The journal's file that it was found in.
+    pub file: String,
+    /// Where in the file it began, in bytes.
+    pub offset: u64,
+    /// How long it was, in bytes.
+    pub bytes: u64,
+    /// The file, beside the journal, that it lies in now.
+    pub aside: String,
+}
+
+/// What became of a commit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RevisionRecord {
+    /// The commit.
+    pub revision: Revision,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Who signed it, where signatures are looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    /// Why it was held or refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The tenants that it would remove, where that is why it was held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<String>,
+    /// What `approve` takes, where it was held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// Who approved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// What is decided about a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It is in force.
+    Accepted,
+    /// It waits for an operator, or for a newer commit.
+    Held,
+    /// It is not applied: its signature or its policy is wrong.
+    Refused,
+    /// It was held, and an operator agreed: it is in force.
+    Approved,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Accepted => "accepted",
+            Self::Held => "held",
+            Self::Refused => "refused",
+            Self::Approved => "approved",
+        })
+    }
+}
+
+/// One step of a tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// The tenant.
+    pub tenant: String,
+    /// The kind of resource: `container`, `network` or `workspace`.
+    pub resource: String,
+    /// What is done, such as `update the limits`.
+    pub step: String,
+    /// The object: the engine's id, or a name where it has none yet.
+    pub object: String,
+    /// What changes, attribute by attribute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldChange>,
+    /// Whether a declaration changed or something behind tenantd's back: `intent` or `drift`.
+    pub why: Why,
+    /// What led to looking.
+    pub trigger: Trigger,
+    /// The commit that declares the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Who signed that commit, where signatures are looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    /// The plan that the step is part of.
+    pub plan: String,
+}
+
+/// Whether a declaration or the world changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// A declaration changed.
+    Intent,
+    /// Something changed behind tenantd's back.
+    Drift,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Intent => "intent",
+            Self::Drift => "drift",
+        })
+    }
+}
+
+/// One attribute before and after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// The attribute's name.
+    pub name: String,
+    /// As it was; null where there was no object.
+    pub before: Value,
+    /// As declared; null where the object goes.
+    pub after: Value,
+}
+
+/// What led to looking at a tenant. It is recorded and decides nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Trigger {
+    /// The engine told of something.
+    Event {
+        /// What, such as `container update`.
+        event: String,
+        /// The object that it is about, by id.
+        object: String,
+        /// When it happened, by the engine's clock.
+        time: Timestamp,
+    },
+    /// A commit came into force.
+    Commit {
+        /// Which.
+        revision: Revision,
+    },
+    /// The daemon began, or the engine was away.
+    Start,
+    /// It was time for a look at everything.
+    FullPass,
+    /// An earlier try failed.
+    Retry,
+    /// A person asked for it.
+    Operator {
+        /// Who, as far as the kernel or the shell knows.
+        by: String,
+    },
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutcomeRecord {
+    /// The number of the record with the intent.
+    pub intent: u64,
+    /// The tenant.
+    pub tenant: String,
+    /// What became of it.
+    pub result: StepResult,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepResult {
+    /// As it should.
+    Done,
+    /// It failed.
+    Failed,
+    /// The program ended before it was known.
+    Unknown,
+}
+
+impl fmt::Display for StepResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// Drift that is left as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DriftRecord {
+    /// The tenant.
+    pub tenant: String,
+    /// The kind of resource.
+    pub resource: String,
+    /// What differs, attribute by attribute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldChange>,
+    /// What led to looking.
+    pub trigger: Trigger,
+}

@@ -1,0 +1,203 @@
+//! What the daemon says of itself and of each tenant.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Revision;
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// When the daemon began.
+    pub started: Timestamp,
+    /// When this was said.
+    pub time: Timestamp,
+    /// The config repo.
+    pub source: SourceStatus,
+    /// The engine.
+    pub engine: EngineStatus,
+    /// The journal.
+    pub journal: JournalStatus,
+    /// Conditions of the daemon as a whole: Ready, SourceVerified, Stalled.
+    pub conditions: Vec<Condition>,
+    /// Each tenant, by name.
+    pub tenants: Vec<TenantStatus>,
+}
+
+/// How the config repo stands.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// Where it is, without credentials.
+    pub url: String,
+    /// The newest commit that was seen.
+    pub seen: Option<Revision>,
+    /// The commit that is in force.
+    pub applied: Option<Revision>,
+    /// Who signed the commit in force, where signatures are looked at.
+    pub signer: Option<String>,
+    /// When the source last answered.
+    pub fetched: Option<Timestamp>,
+    /// Why the newest commit is not in force, if so.
+    pub held: Option<HeldRevision>,
+    /// Why the source cannot be read, if so.
+    pub error: Option<String>,
+    /// Wrong files of the commit in force, one line for each.
+    pub findings: Vec<String>,
+}
+
+/// A commit that waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeldRevision {
+    /// The commit.
+    pub revision: Revision,
+    /// Why.
+    pub reason: String,
+    /// What `tenantd approve` takes; `None` where only a newer commit helps.
+    pub plan: Option<String>,
+    /// The tenants that it would remove.
+    pub tenants: Vec<String>,
+}
+
+/// How the engine stands.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// Its version; empty before it has answered.
+    pub version: String,
+    /// Whether it answers.
+    pub up: bool,
+    /// Whether its events arrive.
+    pub events: bool,
+    /// Why it does not answer, if so.
+    pub error: Option<String>,
+    /// When everything was last looked at.
+    pub full_pass: Option<Timestamp>,
+}
+
+/// How the journal stands.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct JournalStatus {
+    /// The number of the last record.
+    pub records: u64,
+    /// Why nothing can be written, if so.
+    pub error: Option<String>,
+}
+
+/// How one tenant stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TenantStatus {
+    /// Its name.
+    pub tenant: String,
+    /// The commit whose declaration is in force for it.
+    pub revision: Option<Revision>,
+    /// Ready, Reconciling, Stalled, Healthy, Drifted.
+    pub conditions: Vec<Condition>,
+    /// Attributes that differ from the declaration, such as `container.memory`.
+    pub drift: Vec<String>,
+    /// The last correction.
+    pub last_correction: Option<Correction>,
+    /// How long, and why, it is left alone.
+    pub suspended: Option<Suspension>,
+    /// When it is tried again after a failure.
+    pub next_try: Option<Timestamp>,
+}
+
+/// Something that was put right.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Correction {
+    /// When it was done.
+    pub time: Timestamp,
+    /// What was done, in a few words.
+    pub what: String,
+    /// `intent` or `drift`.
+    pub why: super::record::Why,
+    /// From the trigger to the end, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// A tenant that an operator asked to leave alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Suspension {
+    /// Why.
+    pub reason: String,
+    /// Until when.
+    pub until: Timestamp,
+    /// Who asked.
+    pub by: String,
+}
+
+/// One condition, as operators know them from Kubernetes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Its name, such as `Ready`.
+    #[serde(rename = "type")]
+    pub kind: ConditionKind,
+    /// Whether it holds.
+    pub status: Truth,
+    /// Why, in one word.
+    pub reason: String,
+    /// Why, in one line.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// The conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "docs/operations.md has the table")]
+pub enum ConditionKind {
+    Ready,
+    Reconciling,
+    Stalled,
+    Healthy,
+    Drifted,
+    SourceVerified,
+}
+
+impl ConditionKind {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+            Self::Healthy => "Healthy",
+            Self::Drifted => "Drifted",
+            Self::SourceVerified => "SourceVerified",
+        }
+    }
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Truth {
+    True,
+    False,
+    Unknown,
+}
+
+impl Truth {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+impl TenantStatus {
+    /// One of its conditions.
+    pub fn condition(&self, kind: ConditionKind) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+}
