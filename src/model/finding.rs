@@ -13,6 +13,8 @@ use serde::Serialize;
 pub const RULES: &[(&str, &str)] = &[
     ("alias", "aliases (`*name`) are not used"),
     ("anchor", "anchors (`&name`) are not used"),
+    ("bad-address", "the daemon listens on a loopback address and a port"),
+    ("bad-commit", "a commit is written as 40 hexadecimal digits"),
     ("bad-destination", "an allowlist entry is `host:port` or `*.domain:port`"),
     ("bad-engine", "the engine is reached by a unix socket"),
     ("bad-image", "an image is a name with a digest or a tag, or an id"),
@@ -20,6 +22,8 @@ pub const RULES: &[(&str, &str)] = &[
     ("bad-name", "a name has the form of its kind"),
     ("bad-path", "a path is absolute and plain"),
     ("bad-pool", "the pool is a private range of IPv4 addresses"),
+    ("bad-signer", "a signer's key is an SSH public key that can be verified"),
+    ("bad-url", "the config repo is a path, or a URL of ssh, https, http or git"),
     ("control-character", "a file holds text only, no control or invisible direction characters"),
     ("duplicate-key", "a key is written once in its mapping"),
     ("empty-file", "a file holds a mapping"),
@@ -30,6 +34,7 @@ pub const RULES: &[(&str, &str)] = &[
     ("not-utf8", "a file is UTF-8 text"),
     ("null-value", "every key that is written has a value"),
     ("out-of-range", "a number lies in the range of its key"),
+    ("secret", "a secret itself stands in no file of these"),
     ("syntax", "a file is YAML"),
     ("tag", "tags (`!name`) are not used"),
     ("too-deep", "mappings and lists are nested 16 deep at most"),
@@ -177,7 +182,7 @@ pub(crate) fn is_invisible(c: char) -> bool {
 }
 
 /// Escapes what [`is_invisible`].
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_invisible(c) {

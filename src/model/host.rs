@@ -7,9 +7,10 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{Bytes, Cpus, DriftMode, Pids, RuntimeClass, policy::Guards, quantity::Timespan};
+use super::{Bytes, Cpus, DriftMode, Pids, RuntimeClass, SignerKey, policy::Guards, quantity::Timespan};
 
 /// The host's settings with every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -101,7 +102,7 @@ pub struct Verify {
 }
 
 /// Which commits must be signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VerifyMode {
     /// None.
@@ -118,8 +119,8 @@ pub enum VerifyMode {
 pub struct Signer {
     /// How the journal names them.
     pub name: String,
-    /// The public key in OpenSSH's form.
-    pub key: String,
+    /// Their public key.
+    pub key: SignerKey,
 }
 
 /// A listener on loopback.
@@ -141,7 +142,7 @@ pub struct Notify {
 }
 
 /// What a webhook can be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "docs/config.md has the table")]
 pub enum NotifyEvent {
@@ -149,6 +150,11 @@ pub enum NotifyEvent {
     Blocked,
     Held,
     Failed,
+}
+
+impl NotifyEvent {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Drift, Self::Blocked, Self::Held, Self::Failed];
 }
 
 /// How much of the journal is kept.

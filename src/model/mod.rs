@@ -19,6 +19,7 @@ pub mod quantity;
 pub mod record;
 pub mod revision;
 pub mod runtime;
+pub mod signer;
 pub mod status;
 pub mod tree;
 
@@ -39,6 +40,7 @@ pub use quantity::{Bytes, Cpus, Pids};
 pub use record::{Entry, Record};
 pub use revision::Revision;
 pub use runtime::RuntimeClass;
+pub use signer::SignerKey;
 pub use status::Status;
 
 /// The label that names the tenant on each container and network that tenantd made.

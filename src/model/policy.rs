@@ -1,13 +1,14 @@
 //! What a fleet lets the daemon do by itself, and where it must stop and ask.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::quantity::Timespan;
 
 /// What is done about a tenant that someone changed behind tenantd's back.
 ///
 /// Ordered: a later one is stricter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DriftMode {
     /// It is not looked for. What a commit changes is carried out.

@@ -209,6 +209,11 @@ crate::text_value!(Pids, "Pids", {
 pub struct Timespan(std::time::Duration);
 
 impl Timespan {
+    /// The shortest time that a key takes which has no bounds of its own.
+    const LEAST: Self = Self::milliseconds(100);
+    /// The longest time that any key takes.
+    const MOST: Self = Self::seconds(86_400);
+
     /// That many seconds.
     pub const fn seconds(count: u64) -> Self {
         Self(std::time::Duration::from_secs(count))
@@ -223,37 +228,57 @@ impl Timespan {
     pub const fn get(self) -> std::time::Duration {
         self.0
     }
+
+    fn read(text: &str) -> Option<Self> {
+        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+        let factor = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        number.parse::<u64>().ok()?.checked_mul(factor).map(Self::milliseconds)
+    }
+
+    /// Reads a time for a key that has bounds of its own.
+    ///
+    /// # Errors
+    /// The text is no time, or the time lies outside of the bounds.
+    pub(crate) fn between(text: &str, least: Self, most: Self) -> Result<Self, Invalid> {
+        let span = Self::read(text).ok_or_else(|| {
+            Invalid::new(
+                "wrong-unit",
+                format!("{text:?} is not a length of time"),
+                "write a whole number with ms, s, m or h, such as 30s",
+            )
+        })?;
+        if (least..=most).contains(&span) {
+            return Ok(span);
+        }
+        let help = format!("write {least} to {most}");
+        Err(Invalid::new("out-of-range", format!("{text} is out of range"), help))
+    }
 }
 
 impl FromStr for Timespan {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let bad = || {
+        Self::read(text).filter(|span| (Self::LEAST..=Self::MOST).contains(span)).ok_or_else(|| {
             Invalid::new(
                 "wrong-unit",
                 format!("{text:?} is not a length of time from 100ms to 24h"),
                 "write a whole number with ms, s, m or h, such as 30s",
             )
-        };
-        let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
-        let (number, unit) = text.split_at(split);
-        let number: u64 = number.parse().map_err(|_| bad())?;
-        let factor = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return Err(bad()),
-        };
-        let millis = number.checked_mul(factor).filter(|ms| (100..=86_400_000).contains(ms)).ok_or_else(bad)?;
-        Ok(Self(std::time::Duration::from_millis(millis)))
+        })
     }
 }
 
 impl fmt::Display for Timespan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_millis() {
+            0 => f.write_str("0s"),
             ms if ms % 3_600_000 == 0 => write!(f, "{}h", ms / 3_600_000),
             ms if ms % 60_000 == 0 => write!(f, "{}m", ms / 60_000),
             ms if ms % 1_000 == 0 => write!(f, "{}s", ms / 1_000),

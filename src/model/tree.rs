@@ -23,8 +23,9 @@ pub struct SourceFile {
 }
 
 impl Tree {
-    /// The file of a path.
+    /// The file of a path, found by the order of the files.
     pub fn file(&self, path: &str) -> Option<&SourceFile> {
-        self.files.iter().find(|file| file.path == path)
+        let place = self.files.binary_search_by(|file| file.path.as_str().cmp(path)).ok()?;
+        self.files.get(place)
     }
 }

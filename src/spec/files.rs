@@ -1,14 +1,21 @@
 //! The files as people write them. Schemas and `docs/config.md` come from these types.
 
-use std::{borrow::Cow, str::FromStr};
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::decode::{Located, LocatedMap};
+use super::{
+    decode::{Located, LocatedMap},
+    url::SourceUrl,
+    values::{
+        AbsolutePath, BranchName, CommitId, EngineUrl, GroupName, HealthTime, JournalFileSize, JournalFiles, LogFiles,
+        LoopbackAddress, OpenFiles, Parallelism, Percent, Period, Pool, Prefix, Removals, RepoFolder, RetryInitial,
+        RetryMax, RuntimeName, SecretPlace, Sessions, SignerName, SocketPath, UserName, VariableName,
+    },
+};
 use crate::model::{
-    Bytes, Cpus, Destination, ImageRef, Invalid, Pids, RuntimeClass, TenantName, TierName,
-    quantity::{Timespan, bounded},
+    Bytes, Cpus, Destination, DriftMode, ImageRef, Pids, RuntimeClass, SignerKey, TenantName, TierName,
+    host::{NotifyEvent, VerifyMode},
+    quantity::Timespan,
 };
 
 /// The version of the files' format.
@@ -75,6 +82,16 @@ pub struct TenantFile {
     pub limits: Option<Located<LimitsFile>>,
     /// What it may reach: `host:port` or `*.domain:port`. Default: nothing.
     pub allowlist: Option<Located<Vec<Located<Destination>>>>,
+    /// What the daemon does about drift of this tenant. Default: that of `fleet.yaml`.
+    pub drift_detection: Option<Located<DriftFile>>,
+}
+
+/// What the daemon does about what someone changed behind its back.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DriftFile {
+    /// `enabled` repairs it, `warn` records and shows it, `disabled` does not look for it.
+    pub mode: Located<DriftMode>,
 }
 
 /// Limits of one tenant. Each is at most what its tier gives, or lets it raise.
@@ -106,6 +123,50 @@ pub struct FleetFile {
     pub hardening: Option<Located<HardeningFile>>,
     /// How much of what tenants print is kept on the host.
     pub logs: Option<Located<LogsFile>>,
+    /// What the daemon does about drift. Default: {mode: enabled}.
+    pub drift_detection: Option<Located<DriftFile>>,
+    /// When a commit is held until a person agrees. `host.yaml` has floors that go before it.
+    pub guards: Option<Located<GuardsFile>>,
+    /// How long the daemon waits before it tries a tenant again that failed.
+    pub retry: Option<Located<RetryFile>>,
+    /// When a commit counts as good for a tenant that it changed.
+    pub health: Option<Located<HealthFile>>,
+}
+
+/// When a commit is held until a person agrees.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GuardsFile {
+    /// A commit that removes `atLeast` tenants and more than `percent` of them is held.
+    pub removals: Option<Located<RemovalsFile>>,
+}
+
+/// How many tenants one commit may remove.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RemovalsFile {
+    /// The share of the tenants that one commit may remove, in percent. Default: 10; in host.yaml 50.
+    pub percent: Option<Located<Percent>>,
+    /// The number of removals below which no commit is held. Default: 2; in host.yaml 10.
+    pub at_least: Option<Located<Removals>>,
+}
+
+/// How long the daemon waits before it tries a tenant again that failed.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetryFile {
+    /// After the first failure, 100ms to 1h; it doubles with each further one. Default: 1s.
+    pub initial: Option<Located<RetryInitial>>,
+    /// At most, 100ms to 24h. Default: 5m.
+    pub max: Option<Located<RetryMax>>,
+}
+
+/// When a commit counts as good for a tenant that it changed.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HealthFile {
+    /// How long the tenant must have run without ending, 0s to 10m. Default: 10s.
+    pub after: Option<Located<HealthTime>>,
 }
 
 /// What a tenant has that says nothing else.
@@ -207,6 +268,118 @@ pub struct HostFile {
     pub ceilings: Option<Located<LimitsFile>>,
     /// How many tenants are worked on at once. Default: 8.
     pub parallelism: Option<Located<Parallelism>>,
+    /// The config repo that the daemon follows. `tenantd run` needs it.
+    pub source: Option<Located<SourceFile>>,
+    /// Whose signatures count. Default: no commit need be signed.
+    pub verify: Option<Located<VerifyFile>>,
+    /// The daemon's socket, at most 100 bytes long. Default: /run/tenantd/tenantd.sock.
+    pub socket: Option<Located<SocketPath>>,
+    /// The group that may use the socket beside root. Default: none.
+    pub socket_group: Option<Located<GroupName>>,
+    /// Where the daemon listens beside its socket. Default: nowhere.
+    pub listen: Option<Located<ListenFile>>,
+    /// Where the daemon tells what needs a person. Default: nowhere.
+    pub notify: Option<Located<NotifyFile>>,
+    /// How much of the journal is kept.
+    pub journal: Option<Located<JournalFile>>,
+    /// How often the daemon looks at everything, whatever the engine told, at least 1s. Default: 60s.
+    pub resync: Option<Located<Period>>,
+    /// What no commit can loosen.
+    pub guards: Option<Located<HostGuardsFile>>,
+}
+
+/// The config repo that the daemon follows.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceFile {
+    /// A path on this host, a URL of ssh, https, http or git, or `user@host:path`. Never with a
+    /// password.
+    pub url: Located<SourceUrl>,
+    /// The branch. Default: main.
+    pub branch: Option<Located<BranchName>>,
+    /// The folder of the repo with fleet.yaml in it. Default: `.`, the top.
+    pub path: Option<Located<RepoFolder>>,
+    /// How often it is asked for news, at least 1s. Default: 60s.
+    pub interval: Option<Located<Period>>,
+    /// How long one fetch may take, at least 1s. Default: 60s.
+    pub timeout: Option<Located<Period>>,
+    /// The private key for ssh. Default: those that ssh finds itself.
+    pub ssh_key: Option<Located<AbsolutePath>>,
+    /// The host keys for ssh. Default: those that ssh finds itself.
+    pub known_hosts: Option<Located<AbsolutePath>>,
+    /// The user name for https. Default: git, where a password is given.
+    pub username: Option<Located<UserName>>,
+    /// Where the password or token for https lies.
+    pub password: Option<Located<SecretPlace>>,
+    /// Where the secret lies that GitHub signs with, or GitLab sends, when it calls `/hooks/git`.
+    /// Default: nobody may call.
+    pub webhook_secret: Option<Located<SecretPlace>>,
+}
+
+/// Whose signatures count.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VerifyFile {
+    /// Which commits must be signed: `none`, `head` (the newest alone, so that a signed merge carries
+    /// unsigned commits in) or `all` (each since the last accepted one).
+    pub mode: Located<VerifyMode>,
+    /// The SSH keys that count. Default: none.
+    pub signers: Option<Located<Vec<Located<SignerFile>>>>,
+    /// The GnuPG folder whose public keys count. Default: none.
+    pub gnupg_home: Option<Located<AbsolutePath>>,
+    /// A commit up to which nothing need be signed. Default: none.
+    pub since: Option<Located<CommitId>>,
+}
+
+/// One who may sign.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignerFile {
+    /// How the journal names them.
+    pub name: Located<SignerName>,
+    /// Their public key.
+    pub key: Located<SignerKey>,
+}
+
+/// A listener on loopback.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ListenFile {
+    /// A loopback address and a port.
+    pub address: Located<LoopbackAddress>,
+    /// Where the token lies that a client must send.
+    pub token: Located<SecretPlace>,
+}
+
+/// A webhook that is told what needs a person.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NotifyFile {
+    /// Where the webhook's URL lies; such URLs often are secrets themselves.
+    pub url: Located<SecretPlace>,
+    /// What is told. Default: all of it.
+    #[schemars(length(min = 1))]
+    pub events: Option<Located<Vec<Located<NotifyEvent>>>>,
+}
+
+/// How much of the journal is kept.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JournalFile {
+    /// The size at which a file is closed and the next begun, 64KiB to 1GiB. Default: 16MiB.
+    pub file_size: Option<Located<JournalFileSize>>,
+    /// How many files are kept. Default: 64.
+    pub files: Option<Located<JournalFiles>>,
+}
+
+/// What no commit can loosen.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostGuardsFile {
+    /// The loosest that `guards.removals` of `fleet.yaml` can be, number by number.
+    pub removals: Option<Located<RemovalsFile>>,
+    /// The weakest that any `driftDetection` of the repo can be. Default: {mode: disabled}.
+    pub drift_detection: Option<Located<DriftFile>>,
 }
 
 /// Where tenant networks get their addresses.
@@ -244,157 +417,3 @@ pub struct DeadlinesFile {
     /// How long a container that was started is watched before it counts as running. Default: 200ms.
     pub settle: Option<Located<Timespan>>,
 }
-
-/// Makes a newtype of text with a check.
-macro_rules! checked_text {
-    ($(#[$doc:meta])* $name:ident, $schema:tt, $check:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub struct $name(pub String);
-
-        impl FromStr for $name {
-            type Err = Invalid;
-
-            fn from_str(text: &str) -> Result<Self, Invalid> {
-                let check: fn(&str) -> Result<(), Invalid> = $check;
-                check(text)?;
-                Ok(Self(text.to_owned()))
-            }
-        }
-
-        crate::text_value!($name, stringify!($name), $schema);
-    };
-}
-
-checked_text!(
-    /// The name of a variable.
-    VariableName,
-    {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
-    |text| {
-        let ok = text.len() <= 128
-            && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if ok { Ok(()) } else {
-            Err(Invalid::new("bad-name", format!("{text:?} is not a variable's name"), "write letters, digits and _, a digit not in front"))
-        }
-    }
-);
-
-checked_text!(
-    /// The engine's name of a runtime.
-    RuntimeName,
-    {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", "examples": ["runc", "runsc"]},
-    |text| {
-        let ok = (1..=63).contains(&text.len())
-            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        if ok { Ok(()) } else {
-            Err(Invalid::new("bad-name", format!("{text:?} is not a runtime's name"), "write the name that `docker info` lists under Runtimes"))
-        }
-    }
-);
-
-checked_text!(
-    /// A path from the root of the host.
-    AbsolutePath,
-    {"type": "string", "pattern": "^/"},
-    |text| {
-        let plain = text.starts_with('/') && !text.split('/').any(|part| part == "..");
-        if plain && text.len() > 1 { Ok(()) } else {
-            Err(Invalid::new("bad-path", format!("{text:?} is not an absolute path to a folder"), "write it from / on, without .."))
-        }
-    }
-);
-
-checked_text!(
-    /// The engine's socket as a URL.
-    EngineUrl,
-    {"type": "string", "pattern": "^unix:///", "examples": ["unix:///var/run/docker.sock"]},
-    |text| {
-        if text.strip_prefix("unix://").is_some_and(|path| path.starts_with('/')) { Ok(()) } else {
-            Err(Invalid::new("bad-engine", format!("{text:?} is not a unix socket"), "write unix:// and an absolute path; tenantd runs on the engine's own host"))
-        }
-    }
-);
-
-/// The addresses that tenant networks are cut from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pool(pub ipnet::Ipv4Net);
-
-impl FromStr for Pool {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let bad = |message| {
-            Err(Invalid::new(
-                "bad-pool",
-                message,
-                "write a private range with a prefix of 8 to 24, such as 10.77.0.0/16",
-            ))
-        };
-        let Ok(pool) = text.parse::<ipnet::Ipv4Net>() else {
-            return bad(format!("{text:?} is not a range of IPv4 addresses"));
-        };
-        if pool.network() != pool.addr() {
-            return bad(format!("{text} has bits behind its prefix; the range would be {}", pool.trunc()));
-        }
-        let shared = ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(100, 64, 0, 0), 10);
-        let private = pool.network().is_private() && pool.broadcast().is_private() || shared.contains(&pool);
-        if !private || !(8..=24).contains(&pool.prefix_len()) {
-            return bad(format!("{text} is not a private range of a usable size"));
-        }
-        Ok(Self(pool))
-    }
-}
-
-crate::text_value!(Pool, "Pool", {
-    "type": "string",
-    "pattern": "^[0-9]{1,3}(\\.[0-9]{1,3}){3}/[0-9]{1,2}$",
-    "examples": ["10.77.0.0/16"]
-});
-
-/// Makes a newtype of a whole number within bounds.
-macro_rules! bounded_number {
-    ($(#[$doc:meta])* $name:ident, $min:literal, $max:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub struct $name(pub u32);
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                bounded(deserializer, $min, $max).map(Self)
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({"type": "integer", "minimum": $min, "maximum": $max})
-            }
-        }
-    };
-}
-
-bounded_number!(
-    /// Open files for each process.
-    OpenFiles, 64, 1_048_576
-);
-bounded_number!(
-    /// Log files that are kept.
-    LogFiles, 1, 100
-);
-bounded_number!(
-    /// Sessions at once.
-    Sessions, 1, 10_000
-);
-bounded_number!(
-    /// Tenants that are worked on at once.
-    Parallelism, 1, 64
-);
-bounded_number!(
-    /// The length of a tenant network's prefix.
-    Prefix, 24, 29
-);

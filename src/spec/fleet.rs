@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     FLEET, TIERS,
     decode::{Located, LocatedMap, decode},
-    files::{FleetFile, LimitsFile, TierFile, TiersFile, VariableName},
+    files::{DriftFile, FleetFile, LimitsFile, RemovalsFile, RetryFile, TierFile, TiersFile},
     secrets,
+    values::VariableName,
 };
 use crate::model::{
     Bytes, Cpus, DriftMode, Finding, ImageRef, Pids, RuntimeClass, Span, TierName,
     desired::{Limits, Sandbox},
     host::Ceilings,
+    policy::{Guards, Retry},
     tree::Tree,
 };
 
@@ -98,7 +100,46 @@ impl Policy {
                 sandbox.log_files = files.0;
             }
         }
+        self.drift = drift(file.drift_detection.as_ref()).unwrap_or_default();
+        let daemon = &mut self.daemon;
+        if let Some(guards) = value(file.guards.as_ref()) {
+            daemon.guards = removals(guards.removals.as_ref(), daemon.guards);
+        }
+        if let Some(health) = value(file.health.as_ref())
+            && let Some(after) = value(health.after.as_ref())
+        {
+            daemon.healthy_after = after.0;
+        }
+        if let Some(field) = &file.retry {
+            daemon.retry = retry(field, daemon.retry, findings);
+        }
     }
+}
+
+/// What a file says about drift, if it says something.
+pub(super) fn drift(field: Option<&Located<DriftFile>>) -> Option<DriftMode> {
+    value(field)?.mode.get().copied()
+}
+
+/// The removals that a file lets pass, with the given numbers where it names none.
+pub(super) fn removals(field: Option<&Located<RemovalsFile>>, mut guards: Guards) -> Guards {
+    if let Some(file) = value(field) {
+        guards.percent = value(file.percent.as_ref()).map_or(guards.percent, |percent| percent.0);
+        guards.at_least = value(file.at_least.as_ref()).map_or(guards.at_least, |count| count.0);
+    }
+    guards
+}
+
+fn retry(field: &Located<RetryFile>, mut retry: Retry, findings: &mut Vec<Finding>) -> Retry {
+    let Some(file) = field.get() else { return retry };
+    retry.initial = value(file.initial.as_ref()).map_or(retry.initial, |initial| initial.0);
+    retry.max = value(file.max.as_ref()).map_or(retry.max, |max| max.0);
+    if retry.max < retry.initial {
+        let Retry { initial, max } = retry;
+        let message = format!("the longest wait, {max}, is shorter than the first, {initial}");
+        findings.push(field.error(FLEET, "out-of-range", &message, Some("lengthen max, or shorten initial")));
+    }
+    retry
 }
 
 /// The value of an optional key, if it is there and right.

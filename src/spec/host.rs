@@ -4,10 +4,16 @@ use std::path::PathBuf;
 
 use super::{
     decode::{Located, decode},
-    files::{EngineUrl, HostFile},
-    fleet::value,
+    files::{HostFile, ListenFile, NotifyFile, SourceFile, VerifyFile},
+    fleet::{drift, removals, value},
+    url::Transport,
+    values::EngineUrl,
 };
-use crate::model::{Finding, Host, Invalid, RuntimeClass, Severity, host::Ceilings};
+use crate::model::{
+    Finding, Host, Invalid, RuntimeClass, Severity, SignerKey,
+    host::{Ceilings, Listen, Notify, NotifyEvent, Signer, Source, Verify, VerifyMode},
+    quantity::Timespan,
+};
 
 /// Reads the host's settings. `file` is the name that findings carry.
 ///
@@ -26,6 +32,18 @@ pub fn host(file: &str, bytes: &[u8]) -> Result<Host, Vec<Finding>> {
                 &format!("no network of /{} fits into {}", host.prefix, host.pool),
                 Some("lengthen prefix, or widen pool"),
             ));
+        }
+        if let Some(source) = value(content.source.as_ref()) {
+            check_source(file, source, &mut findings);
+        }
+        if let Some(verify) = &content.verify {
+            check_verify(file, verify, &mut findings);
+        }
+        if let Some(events) = value(content.notify.as_ref()).and_then(|notify| notify.events.as_ref())
+            && events.get().is_some_and(Vec::is_empty)
+        {
+            let help = "list what is told, or remove `notify`";
+            findings.push(events.error(file, "empty-list", "nothing would ever be told", Some(help)));
         }
         host
     });
@@ -89,7 +107,118 @@ fn settings(file: &HostFile) -> Host {
     if let Some(parallelism) = value(file.parallelism.as_ref()) {
         host.parallelism = usize::try_from(parallelism.0).unwrap_or(host.parallelism);
     }
+    host.source = value(file.source.as_ref()).and_then(source);
+    host.verify = value(file.verify.as_ref()).map(verify).unwrap_or_default();
+    if let Some(socket) = value(file.socket.as_ref()) {
+        host.socket = PathBuf::from(&socket.0);
+    }
+    host.socket_group = value(file.socket_group.as_ref()).map(|group| group.0.clone());
+    host.listen = value(file.listen.as_ref()).and_then(listen);
+    host.notify = value(file.notify.as_ref()).and_then(notify);
+    if let Some(journal) = value(file.journal.as_ref()) {
+        host.journal.file_size = value(journal.file_size.as_ref()).map_or(host.journal.file_size, |size| size.0);
+        host.journal.files = value(journal.files.as_ref()).map_or(host.journal.files, |files| files.0);
+    }
+    host.resync = value(file.resync.as_ref()).map_or(host.resync, |period| period.0);
+    if let Some(guards) = value(file.guards.as_ref()) {
+        host.guards = removals(guards.removals.as_ref(), host.guards);
+        host.weakest_drift = drift(guards.drift_detection.as_ref()).unwrap_or(host.weakest_drift);
+    }
     host
+}
+
+/// The branch that is followed where none is named.
+const BRANCH: &str = "main";
+
+/// How often the config repo is asked for news, and how long a fetch may take, where nothing is said.
+const MINUTE: Timespan = Timespan::seconds(60);
+
+/// The user name that goes with a password where none is named. GitHub and GitLab take any.
+const USERNAME: &str = "git";
+
+fn source(file: &SourceFile) -> Option<Source> {
+    let password = value(file.password.as_ref()).map(|place| place.0.clone());
+    let username = value(file.username.as_ref()).map(|name| name.0.clone());
+    Some(Source {
+        url: file.url.get()?.as_str().to_owned(),
+        branch: value(file.branch.as_ref()).map_or_else(|| BRANCH.to_owned(), |branch| branch.0.clone()),
+        path: value(file.path.as_ref()).map(|path| path.0.clone()).filter(|path| path != ".").unwrap_or_default(),
+        interval: value(file.interval.as_ref()).map_or(MINUTE, |period| period.0),
+        timeout: value(file.timeout.as_ref()).map_or(MINUTE, |period| period.0),
+        ssh_key: value(file.ssh_key.as_ref()).map(|path| PathBuf::from(&path.0)),
+        known_hosts: value(file.known_hosts.as_ref()).map(|path| PathBuf::from(&path.0)),
+        username: username.or_else(|| password.as_ref().map(|_| USERNAME.to_owned())),
+        password,
+        webhook_secret: value(file.webhook_secret.as_ref()).map(|place| place.0.clone()),
+    })
+}
+
+fn verify(file: &VerifyFile) -> Verify {
+    let signers = value(file.signers.as_ref()).into_iter().flatten().filter_map(|signer| {
+        let signer = signer.get()?;
+        Some(Signer { name: signer.name.get()?.0.clone(), key: signer.key.get()?.clone() })
+    });
+    Verify {
+        mode: file.mode.get().copied().unwrap_or_default(),
+        signers: signers.collect(),
+        gnupg_home: value(file.gnupg_home.as_ref()).map(|path| PathBuf::from(&path.0)),
+        since: value(file.since.as_ref()).map(|commit| commit.0.clone()),
+    }
+}
+
+fn listen(file: &ListenFile) -> Option<Listen> {
+    Some(Listen { address: file.address.get()?.0, token: file.token.get()?.0.clone() })
+}
+
+fn notify(file: &NotifyFile) -> Option<Notify> {
+    let events = match &file.events {
+        None => NotifyEvent::ALL.into(),
+        Some(events) => events.get()?.iter().filter_map(|event| event.get().copied()).collect(),
+    };
+    Some(Notify { url: file.url.get()?.0.clone(), events })
+}
+
+/// Reports keys that do not go with the URL: whoever wrote them counts on something that is not so.
+fn check_source(file: &str, source: &SourceFile, findings: &mut Vec<Finding>) {
+    let Some(transport) = source.url.get().map(|url| url.transport()) else { return };
+    let is_http = matches!(transport, Transport::Http | Transport::Https);
+    let keys = [
+        ("sshKey", source.ssh_key.as_ref().map(|field| field.span), transport == Transport::Ssh, "ssh"),
+        ("knownHosts", source.known_hosts.as_ref().map(|field| field.span), transport == Transport::Ssh, "ssh"),
+        ("username", source.username.as_ref().map(|field| field.span), is_http, "https"),
+        ("password", source.password.as_ref().map(|field| field.span), is_http, "https"),
+    ];
+    for (key, span, is_used, wanted) in keys {
+        if let (Some(span), false) = (span, is_used) {
+            let message = format!("`{key}` goes with {wanted}, and the URL is of another kind");
+            let help = format!("remove it, or write a URL of {wanted}");
+            findings.push(Finding::error(file, span, "unused-key", &message, Some(&help)));
+        }
+    }
+    if let (Some(password), Transport::Http) = (&source.password, transport) {
+        let help = "write a URL of https";
+        findings.push(password.error(file, "clear-text", "the password would be sent in the clear", Some(help)));
+    }
+}
+
+/// Reports a check of signatures that nobody can pass, and a key that stands for two.
+fn check_verify(file: &str, field: &Located<VerifyFile>, findings: &mut Vec<Finding>) {
+    let Some(verify) = field.get() else { return };
+    let signers = value(verify.signers.as_ref()).map_or(&[][..], Vec::as_slice);
+    let is_wanted = verify.mode.get().is_some_and(|mode| *mode != VerifyMode::None);
+    if is_wanted && signers.is_empty() && verify.gnupg_home.is_none() {
+        let help = "add `signers` or `gnupgHome`, or write mode: none";
+        findings.push(field.error(file, "no-signers", "no signature would ever count", Some(help)));
+    }
+    let mut known: Vec<&SignerKey> = Vec::with_capacity(signers.len());
+    for field in signers.iter().filter_map(|signer| Some(&signer.get()?.key)) {
+        let Some(key) = field.get() else { continue };
+        if known.iter().any(|other| other.get().key_data() == key.get().key_data()) {
+            let help = "keep one of the two";
+            findings.push(field.error(file, "duplicate-signer", "the key is listed twice", Some(help)));
+        }
+        known.push(key);
+    }
 }
 
 fn set<T: Copy>(place: &mut T, field: Option<&Located<T>>) {

@@ -9,6 +9,8 @@ mod fleet;
 mod host;
 mod secrets;
 mod tenant;
+mod url;
+mod values;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};

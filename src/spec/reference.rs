@@ -46,6 +46,9 @@ fn rows(root: &Value, object: &Value, prefix: &str, out: &mut String) {
         for entries in patterns.into_iter().flat_map(|patterns| patterns.values()) {
             rows(root, resolve(root, entries), &format!("{path}.NAME."), out);
         }
+        if let Some(items) = own.get("items") {
+            rows(root, resolve(root, items), &format!("{path}[]."), out);
+        }
         rows(root, own, &format!("{path}."), out);
     }
 }
@@ -68,13 +71,15 @@ fn form(root: &Value, schema: &Value) -> String {
             .filter_map(|one| one.as_str().or_else(|| text(one, "const")))
             .map(|word| format!("`{word}`"))
             .collect();
-        return words.join(", ");
+        if !words.is_empty() {
+            return words.join(", ");
+        }
     }
     if let Some(only) = text(schema, "const") {
         return format!("`{only}`");
     }
     if let Some(example) = schema.get("examples").and_then(|examples| examples.get(0)) {
-        return format!("such as `{}`", example.as_str().map_or_else(|| example.to_string(), str::to_owned));
+        return format!("such as `{}`", as_yaml(example));
     }
     if let (Some(min), Some(max)) = (schema.get("minimum"), schema.get("maximum")) {
         return format!("{min} to {max}");
@@ -93,6 +98,18 @@ fn form(root: &Value, schema: &Value) -> String {
         "object" => "mapping".to_owned(),
         "string" => "text".to_owned(),
         other => other.to_owned(),
+    }
+}
+
+/// A value as one would write it.
+fn as_yaml(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => {
+            let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{key}: {}", as_yaml(value))).collect();
+            format!("{{{}}}", fields.join(", "))
+        }
+        other => other.to_string(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use super::{
     decode::Located,
     files::{LimitsFile, TenantFile},
-    fleet::{Policy, Tier, command, environment, known_tier, value},
+    fleet::{Policy, Tier, command, drift, environment, known_tier, value},
     stem,
 };
 use crate::model::{Destination, Finding, Span, Tenant, TenantName, desired::Limits};
@@ -74,7 +74,7 @@ impl Check<'_> {
             sessions: tier_values?.sessions,
             allowlist,
             sandbox: self.policy.sandbox,
-            drift: self.policy.drift,
+            drift: drift(file.drift_detection.as_ref()).unwrap_or(self.policy.drift),
         })
     }
 

@@ -2,7 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
-use crate::model::{RuntimeClass, desired::Sandbox};
+use crate::model::{
+    Bytes, DriftMode, Host, RuntimeClass,
+    desired::Sandbox,
+    host::{JournalLimits, NotifyEvent, Secret, VerifyMode},
+    policy::{Guards, Policy as Daemon, Retry},
+    quantity::Timespan,
+};
 
 const FLEET_FILE: &str = "\
 apiVersion: tenantd/v1
@@ -30,7 +36,9 @@ type Pairs<'a> = &'a [(&'a str, &'a str)];
 
 fn tree(files: Pairs<'_>) -> Tree {
     let files = files.iter().map(|(path, text)| SourceFile { path: (*path).into(), bytes: (*text).into() });
-    Tree { files: files.collect(), ..Tree::default() }
+    let mut files: Vec<SourceFile> = files.collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Tree { files, ..Tree::default() }
 }
 
 fn file(name: &str, more: &str) -> String {
@@ -230,4 +238,118 @@ fn findings_come_sorted_and_each_once() {
     once.dedup();
     assert_eq!(once, desired.findings);
     assert_eq!(desired.findings.iter().filter(|f| f.code == "duplicate-tenant").count(), 2);
+}
+
+#[test]
+fn what_the_daemon_decides_by_comes_from_the_fleet_and_each_tenants_drift_mode_from_itself() {
+    let compiled = |more: &str| {
+        let fleet = format!("{FLEET_FILE}{more}");
+        let own = file("own", "driftDetection: {mode: disabled}\n");
+        let files = [("fleet.yaml", fleet.as_str()), ("tiers.yaml", TIERS_FILE), ("tenants/own.yaml", own.as_str())];
+        let desired = compile(&tree(&[&files[..], &[("tenants/ant.yaml", &file("ant", ""))]].concat()));
+        assert_eq!(desired.findings, [], "{more}");
+        (desired.policy, desired.tenants["ant"].drift, desired.tenants["own"].drift)
+    };
+    assert_eq!(compiled(""), (Daemon::default(), DriftMode::Enabled, DriftMode::Disabled));
+    let all = "driftDetection: {mode: warn}\nguards: {removals: {percent: 0, atLeast: 9}}\n\
+               retry: {initial: 2s, max: 1h}\nhealth: {after: 0s}\n";
+    let policy = Daemon {
+        guards: Guards { percent: 0, at_least: 9 },
+        retry: Retry { initial: Timespan::seconds(2), max: Timespan::seconds(3_600) },
+        healthy_after: Timespan::seconds(0),
+    };
+    assert_eq!(compiled(all), (policy, DriftMode::Warn, DriftMode::Disabled));
+    // One number of a pair leaves the other at its default.
+    let (policy, ..) = compiled("guards: {removals: {atLeast: 1}}\nretry: {max: 1s}\n");
+    assert_eq!(policy.guards, Guards { at_least: 1, ..Guards::default() });
+    assert_eq!(policy.retry, Retry { max: Timespan::seconds(1), ..Retry::default() });
+}
+
+fn settings(more: &str) -> Host {
+    host("host.yaml", format!("apiVersion: tenantd/v1\nkind: Host\n{more}").as_bytes()).unwrap()
+}
+
+#[test]
+fn a_host_that_says_nothing_follows_nothing_and_a_url_alone_is_enough() {
+    assert_eq!(settings(""), Host::default());
+    let source = settings("source: {url: /srv/fleet.git}\n").source.unwrap();
+    assert_eq!((source.url.as_str(), source.branch.as_str(), source.path.as_str()), ("/srv/fleet.git", "main", ""));
+    assert_eq!((source.interval, source.timeout), (Timespan::seconds(60), Timespan::seconds(60)));
+    assert_eq!((source.username, source.password, source.webhook_secret), (None, None, None));
+    assert_eq!(settings("source: {url: /srv/fleet.git, path: .}\n").source.unwrap().path, "");
+    let source = settings("source: {url: https://host/fleet, password: {credential: token}}\n").source.unwrap();
+    assert_eq!(source.username.as_deref(), Some("git"));
+}
+
+#[test]
+fn a_host_gets_what_its_file_says() {
+    let every_key = include_str!("../../tests/samples/valid-hosts/every-key.yaml");
+    let host = host("host.yaml", every_key.as_bytes()).unwrap();
+    let source = host.source.unwrap();
+    assert_eq!(source.url, "https://git.example.com/ops/fleet.git");
+    assert_eq!((source.branch.as_str(), source.path.as_str()), ("release/2026", "fleets/eu"));
+    assert_eq!((source.interval, source.timeout), (Timespan::seconds(90), Timespan::milliseconds(1500)));
+    assert_eq!(source.username.as_deref(), Some("tenantd"));
+    assert_eq!(source.password, Some(Secret::File("/etc/tenantd/token".into())));
+    assert_eq!(source.webhook_secret, Some(Secret::Credential("webhook".to_owned())));
+    let verify = host.verify;
+    let names: Vec<&str> = verify.signers.iter().map(|signer| signer.name.as_str()).collect();
+    assert_eq!((verify.mode, names), (VerifyMode::All, vec!["ada@example.com", "ada@example.com"]));
+    assert_eq!(verify.gnupg_home, Some("/etc/tenantd/gnupg".into()));
+    assert_eq!(verify.since.map(|commit| commit.len()), Some(40));
+    assert_eq!((host.socket, host.socket_group.as_deref()), ("/run/tenantd/other.sock".into(), Some("ops")));
+    let listen = host.listen.unwrap();
+    assert_eq!(listen.address.to_string(), "[::1]:9477");
+    assert_eq!(listen.token, Secret::Credential("token".to_owned()));
+    let notify = host.notify.unwrap();
+    assert_eq!(notify.url, Secret::File("/etc/tenantd/hook".into()));
+    assert_eq!(notify.events, [NotifyEvent::Held, NotifyEvent::Failed].into());
+    assert_eq!(host.journal, JournalLimits { file_size: Bytes::new(65_536), files: 2 });
+    assert_eq!((host.resync, host.weakest_drift), (Timespan::seconds(1), DriftMode::Warn));
+    assert_eq!(host.guards, Guards { percent: 0, at_least: 1 });
+
+    let ssh = include_str!("../../tests/samples/valid-hosts/ssh.yaml");
+    let host = super::host("host.yaml", ssh.as_bytes()).unwrap();
+    let source = host.source.unwrap();
+    assert_eq!((source.path.as_str(), source.ssh_key), ("", Some("/etc/tenantd/id".into())));
+    assert_eq!(source.known_hosts, Some("/etc/tenantd/known_hosts".into()));
+    let notify = settings("notify: {url: {credential: hook}}\n").notify.unwrap();
+    assert_eq!(notify.events, NotifyEvent::ALL.into(), "all of it, where nothing is listed");
+}
+
+#[test]
+fn a_branch_has_a_name_that_git_takes() {
+    use super::values::BranchName;
+    for name in ["main", "release/2026.1", "a", "user@site", "ünïcode"] {
+        assert!(name.parse::<BranchName>().is_ok(), "{name}");
+        assert!(git2::Branch::name_is_valid(name).unwrap(), "{name}");
+    }
+    for name in [
+        "",
+        "/main",
+        "main/",
+        "a//b",
+        ".a",
+        "a/.b",
+        "a..b",
+        "a.lock",
+        "a.lock/b",
+        "a b",
+        "a~b",
+        "a^b",
+        "a:b",
+        "a?b",
+        "a*b",
+        "a[b",
+        "a\\b",
+        "a@{b",
+        "@",
+        "a.",
+        "-a",
+        "HEAD",
+        "refs/heads/main",
+        "a\tb",
+    ] {
+        assert!(name.parse::<BranchName>().is_err(), "{name}");
+    }
 }
