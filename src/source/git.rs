@@ -27,12 +27,17 @@ pub fn read_commit(path: &Path, rev: &str) -> Result<Tree, SourceError> {
         .and_then(|object| object.peel_to_commit())
         .map_err(|source| SourceError::Revision { rev: rev.to_owned(), path: shown.clone(), source })?;
     let root = commit.tree().map_err(damaged)?;
+    read_root(&repository, &root, revision(&repository, rev, commit.id()))
+}
 
-    let mut tree = Tree { revision: revision(&repository, rev, commit.id()), ..Tree::default() };
-    read_tree(&repository, &root, "", &mut tree)?;
+/// Reads the tree that holds fleet.yaml.
+pub(super) fn read_root(repository: &Repository, root: &GitTree<'_>, revision: String) -> Result<Tree, SourceError> {
+    let damaged = |source| SourceError::Repository { path: repository.path().display().to_string(), source };
+    let mut tree = Tree { revision, ..Tree::default() };
+    read_tree(repository, root, "", &mut tree)?;
     if let Some(entry) = root.get_name(TENANTS).filter(|entry| entry.kind() == Some(ObjectType::Tree)) {
         let tenants = repository.find_tree(entry.id()).map_err(damaged)?;
-        read_tree(&repository, &tenants, "tenants/", &mut tree)?;
+        read_tree(repository, &tenants, "tenants/", &mut tree)?;
     }
     tree.files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(tree)

@@ -1,12 +1,30 @@
 //! Where the declarations come from: a commit's tree, or a folder that is not committed yet.
+//!
+//! The daemon reads neither a work tree nor someone else's repository: a [`Mirror`] of its own keeps
+//! what was fetched, whatever becomes of the source.
 
 mod directory;
+mod fetch;
 mod git;
+mod gpg;
+mod mirror;
+mod process;
+mod settings;
+mod signature;
+mod verify;
+mod watch;
 
 pub use directory::read_directory;
+pub use fetch::FetchError;
 pub use git::read_commit;
+pub use gpg::GpgError;
+pub use mirror::{Mirror, Relation};
+pub use settings::{local_path, shown_url};
+pub use signature::Fault;
+pub use verify::VerifyError;
+pub use watch::{Watch, WatchError};
 
-use crate::model::Finding;
+use crate::{host::secret::SecretError, model::Finding};
 
 /// Why a config repo could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +57,33 @@ pub enum SourceError {
         path: String,
         /// What the kernel said.
         source: std::io::Error,
+    },
+    /// A setting of the source cannot be used.
+    #[error("source.{key} {why}")]
+    Setting {
+        /// Its key in host.yaml.
+        key: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The password cannot be used.
+    #[error(transparent)]
+    Secret(SecretError),
+    /// The mirror cannot be made.
+    #[error("cannot keep the mirror {path}")]
+    Mirror {
+        /// Where.
+        path: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// A commit has no folder of this name.
+    #[error("there is no folder {path:?} in the commit {commit}; source.path names it")]
+    PathMissing {
+        /// The folder that host.yaml names.
+        path: String,
+        /// The commit.
+        commit: String,
     },
     /// There are more files than the bound.
     #[error("there are more than {MAX_FILES} files under tenants/")]
