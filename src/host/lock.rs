@@ -19,7 +19,7 @@ pub struct Lock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds it.
-    #[error("another apply holds {path}: {holder}", path = path.display())]
+    #[error("another tenantd holds {path}: {holder}", path = path.display())]
     Held {
         /// The lock's file.
         path: PathBuf,

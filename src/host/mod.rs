@@ -1,7 +1,9 @@
-//! What Docker does not do on a host: workspaces, the lock, and the end of stuck runtimes.
+//! What Docker does not do on a host: workspaces, secrets, the lock, and the end of stuck runtimes.
 
 mod lock;
 mod reap;
+pub mod secret;
+pub mod users;
 mod workspace;
 
 pub use lock::{Lock, LockError};

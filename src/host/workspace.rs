@@ -57,12 +57,23 @@ impl Workspaces {
             let entry = entry.map_err(failed)?;
             let metadata = entry.metadata().map_err(failed)?;
             if let Ok(name) = entry.file_name().into_string() {
-                let workspace =
-                    Workspace { is_folder: metadata.is_dir(), uid: metadata.uid(), mode: metadata.mode() & 0o7777 };
-                found.insert(name, workspace);
+                found.insert(name, workspace(&metadata));
             }
         }
         Ok(found)
+    }
+
+    /// One tenant's workspace under its folder's name, if it is there.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn look(&self, tenant: &str) -> Result<BTreeMap<String, Workspace>, WorkspaceError> {
+        let path = self.folder().join(tenant);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) => Ok(BTreeMap::from([(tenant.to_owned(), workspace(&metadata))])),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(source) => Err(WorkspaceError { action: "look at", path, source }),
+        }
     }
 
     /// Makes a tenant's folder, or corrects its owner and mode. Its content is left as it is.
@@ -107,6 +118,10 @@ impl Workspaces {
             _ => Ok(to),
         }
     }
+}
+
+fn workspace(metadata: &fs::Metadata) -> Workspace {
+    Workspace { is_folder: metadata.is_dir(), uid: metadata.uid(), mode: metadata.mode() & 0o7777 }
 }
 
 /// Makes a folder, and its parents, for its owner alone.

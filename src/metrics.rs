@@ -1,0 +1,350 @@
+//! What the daemon counts, in the form that Prometheus reads.
+//!
+//! Every label has a handful of values that are known beforehand. No tenant's name is one: a fleet of
+//! thousands would make as many series of each metric.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::text::{encode_eof, encode_registry},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+        info::Info,
+    },
+    registry::Registry,
+};
+use rustix::param::clock_ticks_per_second;
+
+use crate::model::{
+    Status,
+    record::{StepResult, Verdict, Why},
+    status::{ConditionKind, TenantStatus, Truth},
+};
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+type Counters<const N: usize> = Family<Labels<N>, Counter>;
+type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
+
+/// The kinds of resource and of engine events that are told apart; the last stands for all others.
+const RESOURCES: [&str; 4] = ["container", "network", "workspace", "other"];
+const EVENTS: [&str; 5] = ["container", "network", "image", "daemon", "other"];
+
+const VERDICTS: [Verdict; 4] = [Verdict::Accepted, Verdict::Held, Verdict::Refused, Verdict::Approved];
+const RESULTS: [StepResult; 3] = [StepResult::Done, StepResult::Failed, StepResult::Unknown];
+const NOTIFICATIONS: [Notified; 4] = [Notified::Sent, Notified::Failed, Notified::Dropped, Notified::Merged];
+const TRUTHS: [Truth; 3] = [Truth::True, Truth::False, Truth::Unknown];
+
+/// The conditions that each tenant has.
+const CONDITIONS: [ConditionKind; 5] = [
+    ConditionKind::Ready,
+    ConditionKind::Reconciling,
+    ConditionKind::Stalled,
+    ConditionKind::Healthy,
+    ConditionKind::Drifted,
+];
+
+/// What a tenant can be counted as, once.
+const STATES: [&str; 6] = ["ready", "suspended", "blocked", "drifted", "reconciling", "unready"];
+
+/// Upper bounds of the buckets, in seconds: a repair takes tenths of a second, a start seconds.
+const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+
+/// What became of a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notified {
+    /// The webhook took it.
+    Sent,
+    /// The webhook refused it, or did not take it for an hour.
+    Failed,
+    /// It was the oldest of too many that waited.
+    Dropped,
+    /// The same was told a short time ago.
+    Merged,
+}
+
+/// The daemon's counters. Clones count into the same ones.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    reconciled: Histogram,
+    full_pass: Histogram,
+    drift: Counters<1>,
+    corrections: Counters<2>,
+    engine_events: Counters<1>,
+    fetches: Counters<1>,
+    revisions: Counters<1>,
+    journal_records: Counter,
+    journal_errors: Counter,
+    notifications: Counters<1>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Counters that all stand at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let info = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("tenantd_build", "The program that runs", info);
+        let mut histogram = |name: &str, help: &str| {
+            let histogram = Histogram::new(BUCKETS);
+            registry.register(name, help, histogram.clone());
+            histogram
+        };
+        let reconciled =
+            histogram("tenantd_reconcile_duration_seconds", "From the trigger to the end of a tenant's steps");
+        let full_pass = histogram("tenantd_full_pass_duration_seconds", "Looking at everything, and planning");
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let journal_records = counter("tenantd_journal_records", "Records that were written");
+        let journal_errors = counter("tenantd_journal_errors", "Writes of the journal that failed");
+
+        let why = [Why::Intent, Why::Drift];
+        let corrections = why.iter().flat_map(|why| RESULTS.map(|result| correction(*why, result)));
+        let r = &mut registry;
+        Self {
+            drift: counters(r, "tenantd_drift", "Drift that was seen", RESOURCES.map(|kind| [("kind", kind)])),
+            corrections: counters(r, "tenantd_corrections", "Steps that were carried out", corrections),
+            engine_events: counters(
+                r,
+                "tenantd_engine_events",
+                "Events that the engine told",
+                EVENTS.map(|kind| [("type", kind)]),
+            ),
+            fetches: counters(r, "tenantd_source_fetches", "Looks at the config repo", [true, false].map(fetch)),
+            revisions: counters(r, "tenantd_revisions", "Commits that were judged", VERDICTS.map(verdict)),
+            notifications: counters(
+                r,
+                "tenantd_notifications",
+                "What the webhook was told",
+                NOTIFICATIONS.map(notified),
+            ),
+            registry: Arc::new(registry),
+            reconciled,
+            full_pass,
+            journal_records,
+            journal_errors,
+        }
+    }
+
+    /// A tenant's steps have ended, so long after what led to them.
+    pub fn reconciled(&self, took: Duration) {
+        self.reconciled.observe(took.as_secs_f64());
+    }
+
+    /// Everything was looked at, which took so long.
+    pub fn full_pass(&self, took: Duration) {
+        self.full_pass.observe(took.as_secs_f64());
+    }
+
+    /// Drift was seen on a resource: `container`, `network` or `workspace`.
+    pub fn drifted(&self, resource: &str) {
+        self.drift.get_or_create(&[("kind", known(&RESOURCES, resource))]).inc();
+    }
+
+    /// A step was carried out.
+    pub fn corrected(&self, why: Why, result: StepResult) {
+        self.corrections.get_or_create(&correction(why, result)).inc();
+    }
+
+    /// The engine told of something: `container`, `network`, `image` or `daemon`.
+    pub fn engine_event(&self, kind: &str) {
+        self.engine_events.get_or_create(&[("type", known(&EVENTS, kind))]).inc();
+    }
+
+    /// The source was asked for news, and answered or not.
+    pub fn fetched(&self, answered: bool) {
+        self.fetches.get_or_create(&fetch(answered)).inc();
+    }
+
+    /// A commit was judged.
+    pub fn judged(&self, of: Verdict) {
+        self.revisions.get_or_create(&verdict(of)).inc();
+    }
+
+    /// So many records were written.
+    pub fn journaled(&self, records: u64) {
+        self.journal_records.inc_by(records);
+    }
+
+    /// The journal could not be written.
+    pub fn journal_failed(&self) {
+        self.journal_errors.inc();
+    }
+
+    /// A notification has ended.
+    pub fn notified(&self, result: Notified) {
+        self.notifications.get_or_create(&notified(result)).inc();
+    }
+
+    /// Everything in the text form of OpenMetrics: what was counted, the process, and how things stand
+    /// as far as the daemon says so.
+    pub fn render(&self, status: Option<&Status>) -> String {
+        let mut now = Registry::default();
+        if let Some(status) = status {
+            stand(&mut now, status);
+        }
+        process(&mut now);
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _ = encode_registry(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &now);
+        let _ = encode_eof(&mut text);
+        text
+    }
+}
+
+/// Counters that begin at zero for each set of labels, so that the first count shows as a rise.
+fn counters<const N: usize>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    labels: impl IntoIterator<Item = Labels<N>>,
+) -> Counters<N> {
+    let family = Counters::default();
+    for labels in labels {
+        drop(family.get_or_create(&labels));
+    }
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn known<const N: usize>(names: &[&'static str; N], name: &str) -> &'static str {
+    names.iter().find(|known| **known == name).unwrap_or(&"other")
+}
+
+fn correction(why: Why, result: StepResult) -> Labels<2> {
+    let why = match why {
+        Why::Intent => "intent",
+        Why::Drift => "drift",
+    };
+    let result = match result {
+        StepResult::Done => "done",
+        StepResult::Failed => "failed",
+        StepResult::Unknown => "unknown",
+    };
+    [("why", why), ("result", result)]
+}
+
+fn fetch(answered: bool) -> Labels<1> {
+    [("result", if answered { "done" } else { "failed" })]
+}
+
+fn verdict(verdict: Verdict) -> Labels<1> {
+    let name = match verdict {
+        Verdict::Accepted => "accepted",
+        Verdict::Held => "held",
+        Verdict::Refused => "refused",
+        Verdict::Approved => "approved",
+    };
+    [("verdict", name)]
+}
+
+fn notified(result: Notified) -> Labels<1> {
+    let name = match result {
+        Notified::Sent => "sent",
+        Notified::Failed => "failed",
+        Notified::Dropped => "dropped",
+        Notified::Merged => "merged",
+    };
+    [("result", name)]
+}
+
+/// How things stand, as the daemon says.
+fn stand(registry: &mut Registry, status: &Status) {
+    let conditions = Gauges::default();
+    for kind in CONDITIONS {
+        for truth in TRUTHS {
+            let holds = |tenant: &&TenantStatus| tenant.condition(kind).is_some_and(|c| c.status == truth);
+            let count = status.tenants.iter().filter(holds).count();
+            let labels = [("type", kind.as_str()), ("status", truth.as_str())];
+            conditions.get_or_create(&labels).set(count as i64);
+        }
+    }
+    registry.register("tenantd_reconcile_condition", "Tenants by condition", conditions);
+
+    let states = Gauges::default();
+    for state in STATES {
+        let count = status.tenants.iter().filter(|tenant| state_of(tenant) == state).count();
+        states.get_or_create(&[("state", state)]).set(count as i64);
+    }
+    registry.register("tenantd_tenants", "Tenants, each in one state", states);
+
+    let up = i64::from(status.engine.up);
+    registry.register("tenantd_engine_up", "Whether the engine answers", ConstGauge::new(up));
+    if let Some(fetched) = status.source.fetched {
+        let seconds = fetched.as_millisecond() as f64 / 1000.0;
+        let help = "When the config repo last answered";
+        registry.register("tenantd_source_last_fetch_timestamp_seconds", help, ConstGauge::new(seconds));
+    }
+}
+
+/// The first of these that holds. A suspended tenant counts as that, whatever else is the matter.
+fn state_of(tenant: &TenantStatus) -> &'static str {
+    let holds = |kind| tenant.condition(kind).is_some_and(|condition| condition.status == Truth::True);
+    if tenant.suspended.is_some() {
+        "suspended"
+    } else if holds(ConditionKind::Stalled) {
+        "blocked"
+    } else if holds(ConditionKind::Drifted) {
+        "drifted"
+    } else if holds(ConditionKind::Ready) {
+        "ready"
+    } else if holds(ConditionKind::Reconciling) {
+        "reconciling"
+    } else {
+        "unready"
+    }
+}
+
+/// What the kernel knows about this process, under the names that every Prometheus client uses. What
+/// cannot be read is left out.
+fn process(registry: &mut Registry) {
+    if let Some(bytes) = resident() {
+        registry.register("process_resident_memory_bytes", "Memory in use", ConstGauge::new(bytes));
+    }
+    if let Ok(open) = fs::read_dir("/proc/self/fd") {
+        // The folder itself is open while it is read.
+        let count = open.count().saturating_sub(1) as i64;
+        registry.register("process_open_fds", "Open descriptors", ConstGauge::new(count));
+    }
+    let Some((cpu, started)) = times() else { return };
+    registry.register("process_cpu_seconds", "Processor time", ConstCounter::new(cpu));
+    if let Some(booted) = boot_time() {
+        let help = "When the process began";
+        registry.register("process_start_time_seconds", help, ConstGauge::new(booted + started));
+    }
+}
+
+fn resident() -> Option<i64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<i64>().ok()?.checked_mul(1024)
+}
+
+/// Processor time, and the time from the boot to the beginning of this process, in seconds.
+fn times() -> Option<(f64, f64)> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name, in brackets, may hold anything.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let seconds = |index: usize| -> Option<f64> {
+        Some(fields.get(index)?.parse::<u64>().ok()? as f64 / clock_ticks_per_second() as f64)
+    };
+    // Fields 14, 15 and 22 of proc_pid_stat(5); the first one here is its third.
+    Some((seconds(11)? + seconds(12)?, seconds(19)?))
+}
+
+fn boot_time() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+}

@@ -1,0 +1,318 @@
+//! The paths, and what is answered on each.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Json, Router,
+    body::{Body, Bytes, to_bytes},
+    extract::{Path, Request, State},
+    http::{HeaderMap, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+};
+use http_body_util::LengthLimitError;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::{
+    guard,
+    request::{Handle, Refusal, RefusalKind},
+    server::Settings,
+};
+use crate::{
+    host::{
+        secret::{self, SecretError, SecretText},
+        users::user_name,
+    },
+    metrics::Metrics,
+    model::{
+        Status,
+        finding::is_invisible,
+        host::Secret,
+        status::{ConditionKind, Truth},
+    },
+};
+
+/// The longest body of a request, and of one to the hook, in bytes.
+const MAX_BODY: usize = 64 << 10;
+const MAX_HOOK_BODY: usize = 1 << 20;
+
+/// How long the daemon may take to say that it lives.
+const HEALTH: Duration = Duration::from_secs(2);
+
+/// The longest reason of a suspension, in characters.
+const MAX_REASON: usize = 500;
+
+/// The longest suspension.
+const MAX_SUSPENSION: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// What every handler needs.
+#[derive(Clone)]
+pub(super) struct App {
+    pub(super) handle: Handle,
+    pub(super) metrics: Metrics,
+    pub(super) settings: Settings,
+    /// Told when the source is to be asked for news.
+    pub(super) news: Arc<Notify>,
+}
+
+/// The user at the other end of the unix socket, by number.
+#[derive(Clone, Copy)]
+pub(super) struct Peer(pub(super) u32);
+
+/// What is served on the unix socket.
+pub(super) fn on_socket(app: App) -> Router {
+    reading()
+        .route("/v1/tenants/{tenant}/suspend", post(suspend))
+        .route("/v1/tenants/{tenant}/resume", post(resume))
+        .route("/v1/approve/{plan}", post(approve))
+        .route("/v1/reconcile", post(reconcile_all))
+        .route("/v1/reconcile/{tenant}", post(reconcile))
+        .route("/hooks/git", post(hook))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(app)
+}
+
+/// What is served over TCP.
+pub(super) fn on_loopback(app: App) -> Router {
+    // A route that is forgotten here is not found, so it changes nothing either.
+    let mut guarded = reading();
+    for path in [
+        "/v1/tenants/{tenant}/suspend",
+        "/v1/tenants/{tenant}/resume",
+        "/v1/approve/{plan}",
+        "/v1/reconcile",
+        "/v1/reconcile/{tenant}",
+    ] {
+        guarded = guarded.route(path, any(socket_only));
+    }
+    guarded
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(app.clone(), admit))
+        .route("/hooks/git", post(hook).fallback(wrong_method))
+        .with_state(app)
+}
+
+fn reading() -> Router<App> {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/status/{tenant}", get(status_of))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+}
+
+/// Why a request is not served, as JSON.
+pub(super) struct Failure {
+    status: StatusCode,
+    message: String,
+}
+
+impl Failure {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(json!({"error": self.message}))).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = header::HeaderValue::from_static("Bearer realm=\"tenantd\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.kind {
+            RefusalKind::NotFound => StatusCode::NOT_FOUND,
+            RefusalKind::Conflict => StatusCode::CONFLICT,
+            RefusalKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, refusal.message)
+    }
+}
+
+type Answer<T> = Result<T, Failure>;
+
+/// Lets in who names this host as it is and has the token.
+async fn admit(State(app): State<App>, request: Request, next: Next) -> Answer<Response> {
+    if !guard::names_loopback(request.headers(), request.uri()) {
+        return Err(Failure::new(StatusCode::FORBIDDEN, "the Host header must name localhost or a loopback address"));
+    }
+    let token = app.settings.token().ok_or_else(no_token)?;
+    if !guard::has_token(request.headers(), open(&token).await?.as_str()) {
+        return Err(no_token());
+    }
+    Ok(next.run(request).await)
+}
+
+fn no_token() -> Failure {
+    Failure::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong: Authorization: Bearer TOKEN")
+}
+
+/// Reads a secret. What is wrong with it is for the log, not for who asks.
+async fn open(secret: &Secret) -> Answer<SecretText> {
+    let secret = secret.clone();
+    let read = tokio::task::spawn_blocking(move || secret::read(&secret)).await;
+    let unreadable = || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "a secret of the daemon cannot be read");
+    read.map_err(|_| unreadable())?.map_err(|error: SecretError| {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a request is refused");
+        unreadable()
+    })
+}
+
+async fn not_found() -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, "there is nothing under this path")
+}
+
+async fn wrong_method(method: Method) -> Failure {
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not served under this path"))
+}
+
+async fn socket_only() -> Failure {
+    Failure::new(StatusCode::FORBIDDEN, "what changes something is served on the daemon's unix socket alone")
+}
+
+async fn status(State(app): State<App>) -> Answer<Json<Status>> {
+    Ok(Json(app.handle.status(None).await?))
+}
+
+async fn status_of(State(app): State<App>, Path(tenant): Path<String>) -> Answer<Json<Status>> {
+    Ok(Json(app.handle.status(Some(tenant)).await?))
+}
+
+async fn metrics(State(app): State<App>) -> Answer<Response> {
+    // Without an answer of the daemon its own numbers are left out, and the others are told.
+    let status = app.handle.status(None).await.ok();
+    let text = app.metrics.render(status.as_ref());
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+async fn healthz(State(app): State<App>) -> Answer<Json<Value>> {
+    app.handle.health(HEALTH).await?;
+    Ok(Json(json!({"healthy": true})))
+}
+
+async fn readyz(State(app): State<App>) -> Answer<Json<Value>> {
+    let conditions = app.handle.health(HEALTH).await?;
+    match conditions.iter().find(|condition| condition.kind == ConditionKind::Ready) {
+        Some(ready) if ready.status == Truth::True => Ok(Json(json!({"ready": true}))),
+        Some(ready) => {
+            let reason = format!("{}: {}", ready.reason, ready.message);
+            Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason))
+        }
+        None => Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon does not know yet")),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Suspend {
+    reason: String,
+    until: Timestamp,
+}
+
+async fn suspend(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    Path(tenant): Path<String>,
+    request: Request,
+) -> Answer<Json<Value>> {
+    let body = read(request.into_body(), MAX_BODY).await?;
+    let Suspend { reason, until } = serde_json::from_slice(&body)
+        .map_err(|e| Refusal::invalid(format!("the body is not {{\"reason\": …, \"until\": …}}: {e}")))?;
+    check(&reason, until)?;
+    let by = user_name(peer.0);
+    app.handle.suspend(tenant.clone(), reason.clone(), until, by.clone()).await?;
+    Ok(Json(json!({"tenant": tenant, "reason": reason, "until": until, "by": by})))
+}
+
+fn check(reason: &str, until: Timestamp) -> Result<(), Refusal> {
+    if reason.trim().is_empty() {
+        return Err(Refusal::invalid("a reason is needed"));
+    }
+    if reason.chars().count() > MAX_REASON {
+        return Err(Refusal::invalid(format!("the reason is longer than {MAX_REASON} characters")));
+    }
+    if reason.chars().any(is_invisible) {
+        return Err(Refusal::invalid("the reason holds a control or invisible character; write one line of text"));
+    }
+    let length = until.duration_since(Timestamp::now());
+    if !length.is_positive() {
+        return Err(Refusal::invalid(format!("{until} is over")));
+    }
+    if length > MAX_SUSPENSION {
+        return Err(Refusal::invalid("a tenant is suspended for 30 days at most"));
+    }
+    Ok(())
+}
+
+async fn resume(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    Path(tenant): Path<String>,
+) -> Answer<Json<Value>> {
+    let by = user_name(peer.0);
+    app.handle.resume(tenant.clone(), by.clone()).await?;
+    Ok(Json(json!({"tenant": tenant, "by": by})))
+}
+
+async fn approve(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    Path(plan): Path<String>,
+) -> Answer<Json<Value>> {
+    let by = user_name(peer.0);
+    let revision = app.handle.approve(plan.clone(), by.clone()).await?;
+    Ok(Json(json!({"plan": plan, "revision": revision, "by": by})))
+}
+
+async fn reconcile_all(State(app): State<App>, Extension(peer): Extension<Peer>) -> Answer<(StatusCode, Json<Value>)> {
+    app.handle.reconcile(None, user_name(peer.0)).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({}))))
+}
+
+async fn reconcile(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    Path(tenant): Path<String>,
+) -> Answer<(StatusCode, Json<Value>)> {
+    app.handle.reconcile(Some(tenant.clone()), user_name(peer.0)).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"tenant": tenant}))))
+}
+
+/// Has the source asked for news. Nothing of what the caller sends is used.
+async fn hook(State(app): State<App>, headers: HeaderMap, body: Body) -> Answer<(StatusCode, Json<Value>)> {
+    let Some(secret) = app.settings.webhook_secret() else { return Err(not_found().await) };
+    let body = read(body, MAX_HOOK_BODY).await?;
+    if !guard::is_from_forge(&headers, &body, open(&secret).await?.as_str()) {
+        return Err(Failure::new(
+            StatusCode::UNAUTHORIZED,
+            "X-Hub-Signature-256 or X-Gitlab-Token is missing or wrong",
+        ));
+    }
+    app.news.notify_one();
+    Ok((StatusCode::ACCEPTED, Json(json!({}))))
+}
+
+async fn read(body: Body, limit: usize) -> Answer<Bytes> {
+    to_bytes(body, limit).await.map_err(|error| {
+        let error = error.into_inner();
+        if error.is::<LengthLimitError>() {
+            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {limit} bytes"))
+        } else {
+            Failure::new(StatusCode::BAD_REQUEST, "the body cannot be read")
+        }
+    })
+}

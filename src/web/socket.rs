@@ -1,0 +1,172 @@
+//! The daemon's unix socket: never open wider than meant, never taken from a daemon that lives.
+
+use std::{
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown},
+            net::UnixListener,
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with},
+};
+
+use crate::host::users::group_id;
+
+/// How many connections the kernel keeps until they are accepted.
+const BACKLOG: i32 = 128;
+
+/// Why the socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// A daemon answers on it.
+    #[error("another tenantd already listens on {path}", path = .0.display())]
+    Live(PathBuf),
+    /// Something else has the name.
+    #[error("{path} is in the way: it is not a socket", path = .0.display())]
+    NotASocket(PathBuf),
+    /// There is no such group.
+    #[error("there is no group {0:?} on this host")]
+    NoSuchGroup(String),
+    /// The path is relative, or longer than the kernel allows for a socket.
+    #[error("{path} cannot be a socket's path: it must be absolute and at most 100 bytes long", path = .0.display())]
+    Path(PathBuf),
+    /// The kernel refuses.
+    #[error("cannot {action} {path}", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A listening socket, whose name goes when this is dropped.
+#[derive(Debug)]
+pub struct Socket {
+    path: PathBuf,
+    /// The device and inode that the name led to at first.
+    identity: (u64, u64),
+    listener: UnixListener,
+}
+
+impl Socket {
+    /// Listens on a path, for root and, if one is named, a group.
+    ///
+    /// A missing folder is made, for the same two. The socket gets its owner and mode under another
+    /// name, which accepts nobody yet, and then its own. One that a daemon left behind is replaced.
+    ///
+    /// # Errors
+    /// A daemon listens there already, the group does not exist, or the kernel refuses.
+    pub fn listen(path: &Path, group: Option<&str>) -> Result<Self, SocketError> {
+        let parent = path.parent().filter(|_| path.is_absolute() && path.as_os_str().len() <= 100);
+        let (Some(folder), Some(name)) = (parent, path.file_name()) else {
+            return Err(SocketError::Path(path.to_owned()));
+        };
+        let failed = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source: io::Error| SocketError::Io { action, path, source }
+        };
+        let gid = group.map(gid).transpose()?;
+        make_folder(folder, gid)?;
+        refuse_taken(path)?;
+
+        let mut new = name.to_owned();
+        new.push(".new");
+        let new = folder.join(new);
+        match fs::remove_file(&new) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &new)(e)),
+            _ => {}
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let opened = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        let socket: OwnedFd = opened.map_err(io::Error::from).map_err(failed("make", path))?;
+        let address = address(&new)?;
+        bind(&socket, &address).map_err(io::Error::from).map_err(failed("make", &new))?;
+        chown(&new, None, gid).map_err(failed("give a group to", &new))?;
+        let mode = if gid.is_some() { 0o660 } else { 0o600 };
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode)).map_err(failed("set the mode of", &new))?;
+        listen(&socket, BACKLOG).map_err(io::Error::from).map_err(failed("listen on", &new))?;
+        fs::rename(&new, path).map_err(failed("put in place", path))?;
+        let identity = identity(path).map_err(failed("look at", path))?;
+        Ok(Self { path: path.to_owned(), identity, listener: UnixListener::from(socket) })
+    }
+
+    /// A listener for the event loop, which must be running.
+    ///
+    /// # Errors
+    /// The event loop refuses it.
+    pub(super) fn listener(&self) -> io::Result<tokio::net::UnixListener> {
+        tokio::net::UnixListener::from_std(self.listener.try_clone()?)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Another daemon may have the name by now.
+        if identity(&self.path).is_ok_and(|now| now == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+fn gid(name: &str) -> Result<u32, SocketError> {
+    let looked_up = group_id(name).map_err(|source| SocketError::Io {
+        action: "read",
+        path: PathBuf::from("/etc/group"),
+        source,
+    })?;
+    looked_up.ok_or_else(|| SocketError::NoSuchGroup(name.to_owned()))
+}
+
+fn address(path: &Path) -> Result<SocketAddrUnix, SocketError> {
+    SocketAddrUnix::new(path).map_err(|_| SocketError::Path(path.to_owned()))
+}
+
+/// Makes the folder where it is missing. One that is there keeps its owner and mode.
+fn make_folder(folder: &Path, gid: Option<u32>) -> Result<(), SocketError> {
+    let failed = |source| SocketError::Io { action: "make", path: folder.to_owned(), source };
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent).map_err(failed)?;
+    }
+    fs::DirBuilder::new().mode(0o700).create(folder).map_err(failed)?;
+    if gid.is_some() {
+        chown(folder, None, gid).map_err(failed)?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o750)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Fails unless the path is free, or a socket on which nobody listens any more.
+fn refuse_taken(path: &Path) -> Result<(), SocketError> {
+    let failed = |source: io::Error| SocketError::Io { action: "look at", path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(failed(e)),
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(|e| failed(e.into()))?;
+    match connect(&probe, &address(path)?) {
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
+        // A full queue is that of a daemon that is busy.
+        Ok(()) | Err(Errno::AGAIN) => Err(SocketError::Live(path.to_owned())),
+        Err(e) => Err(failed(e.into())),
+    }
+}
