@@ -5,6 +5,7 @@
 
 pub mod encode;
 
+mod events;
 mod http;
 mod inspect;
 mod logs;
@@ -17,6 +18,7 @@ use hyper::Method;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+pub use events::{EngineEvent, Events};
 pub use http::CallError;
 pub use logs::LogRequest;
 pub use version::{ApiVersion, VersionError};

@@ -6,10 +6,11 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
 
 use super::{CallError, Engine, inspect, query};
 use crate::model::{
-    Cpus, NAME_PREFIX, Observed, TENANT_LABEL,
+    Cpus, NAME_PREFIX, Observed, TENANT_LABEL, TenantName,
     observed::{EngineFacts, ImageState, Member, ObservedContainer, ObservedNetwork, RunState, Unobserved},
 };
 
@@ -31,16 +32,33 @@ impl Engine {
     pub async fn observe(&self) -> Result<Observed, CallError> {
         // What the engine says of itself takes it longer than a list: it runs programs to know.
         let (engine, networks, containers) = tokio::try_join!(self.facts(), self.networks(), self.containers())?;
-        let Containers { containers, unobserved, mut members } = containers;
-        let mut observed = Observed { engine, networks, containers, unobserved, ..Observed::default() };
-        for network in observed.networks.iter_mut().filter(|network| network.tenant.is_some()) {
-            network.members = members.remove(&network.id).unwrap_or_default();
-            network.members.sort_by(|a, b| a.name.cmp(&b.name));
-        }
-        observed.containers.sort_by(|a, b| a.id.cmp(&b.id));
-        observed.networks.sort_by(|a, b| a.id.cmp(&b.id));
-        observed.unobserved.sort_by(|a, b| a.tenant.cmp(&b.tenant));
-        Ok(observed)
+        Ok(assemble(engine, networks, containers))
+    }
+
+    /// Looks at one tenant's containers, at what is on its network or has its names, and at the list
+    /// of all networks. `facts` is what the engine said of itself at an earlier look.
+    ///
+    /// # Errors
+    /// The engine cannot be reached, or refuses a list.
+    pub async fn observe_tenant(&self, tenant: &TenantName, facts: &EngineFacts) -> Result<Observed, CallError> {
+        let (name, replacement) = (tenant.object_name(), tenant.replacement_name());
+        // Filters of different kinds must all hold; here any of them will do.
+        let lists = [
+            json!({"label": [format!("{TENANT_LABEL}={tenant}")]}),
+            json!({"name": [format!("^/{name}$"), format!("^/{}$", replacement.replace('.', "\\."))]}),
+            json!({"network": [name]}),
+        ];
+        let [labelled, named, members] = lists.map(|filters| self.list_containers(Some(filters)));
+        let (labelled, named, members, networks) = tokio::try_join!(labelled, named, members, self.networks())?;
+        let mut seen = BTreeSet::new();
+        let listed = [labelled, named, members].into_iter().flatten().filter(|one| seen.insert(one.id.clone()));
+        let containers = self.inspect_listed(listed.collect()).await;
+        Ok(assemble(facts.clone(), networks, containers))
+    }
+
+    async fn list_containers(&self, filters: Option<Value>) -> Result<Vec<inspect::ListedContainer>, CallError> {
+        let filters = filters.map_or_else(String::new, |filters| format!("&filters={}", query(&filters.to_string())));
+        self.get(&format!("/containers/json?all=1{filters}")).await
     }
 
     /// The network of a name, if there is one.
@@ -62,7 +80,11 @@ impl Engine {
     }
 
     async fn containers(&self) -> Result<Containers, CallError> {
-        let listed: Vec<inspect::ListedContainer> = self.get("/containers/json?all=1").await?;
+        Ok(self.inspect_listed(self.list_containers(None).await?).await)
+    }
+
+    /// Inspects those of a list that carry our label.
+    async fn inspect_listed(&self, listed: Vec<inspect::ListedContainer>) -> Containers {
         let mut all = Containers { members: members(&listed), ..Containers::default() };
         let mut inspections = stream::iter(listed.into_iter().filter_map(Seen::of))
             .map(|seen| async move {
@@ -92,7 +114,7 @@ impl Engine {
             }
         }
         drop(inspections);
-        Ok(all)
+        all
     }
 
     /// Looks at one container; `None` where it is gone.
@@ -120,25 +142,13 @@ impl Engine {
         }
     }
 
-    /// The states of the containers that carry our label, by id.
-    ///
-    /// # Errors
-    /// The engine does not answer in time.
-    pub async fn container_states(&self) -> Result<BTreeMap<String, RunState>, CallError> {
-        let filter = query(&format!("{{\"label\":[\"{TENANT_LABEL}\"]}}"));
-        let listed: Vec<inspect::ListedContainer> =
-            self.get(&format!("/containers/json?all=1&filters={filter}")).await?;
-        Ok(listed.into_iter().map(|c| (c.id, inspect::run_state(&c.state))).collect())
-    }
-
     /// The id of the container that carries a tenant's label, preferring the one of the declared name.
     ///
     /// # Errors
     /// The engine does not answer in time.
     pub async fn find_tenant(&self, tenant: &str, name: &str) -> Result<Option<String>, CallError> {
-        let filter = query(&format!("{{\"label\":[\"{TENANT_LABEL}={tenant}\"]}}"));
-        let mut listed: Vec<inspect::ListedContainer> =
-            self.get(&format!("/containers/json?all=1&filters={filter}")).await?;
+        let filter = json!({"label": [format!("{TENANT_LABEL}={tenant}")]});
+        let mut listed = self.list_containers(Some(filter)).await?;
         listed.sort_by_key(|c| c.name() != name);
         Ok(listed.into_iter().next().map(|c| c.id))
     }
@@ -181,6 +191,20 @@ impl Engine {
             .collect()
             .await
     }
+}
+
+/// Puts the parts of a look together: who is on which network, and everything in a stable order.
+fn assemble(engine: EngineFacts, networks: Vec<ObservedNetwork>, containers: Containers) -> Observed {
+    let Containers { containers, unobserved, mut members } = containers;
+    let mut observed = Observed { engine, networks, containers, unobserved, ..Observed::default() };
+    for network in observed.networks.iter_mut().filter(|network| network.tenant.is_some()) {
+        network.members = members.remove(&network.id).unwrap_or_default();
+        network.members.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    observed.containers.sort_by(|a, b| a.id.cmp(&b.id));
+    observed.networks.sort_by(|a, b| a.id.cmp(&b.id));
+    observed.unobserved.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+    observed
 }
 
 /// What the list of containers leads to.

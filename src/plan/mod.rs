@@ -1,5 +1,7 @@
 //! Desired against observed: what differs, and the steps that make it equal. Pure.
 
+pub mod guard;
+
 mod diff;
 mod obstacle;
 mod realize;
@@ -10,7 +12,10 @@ pub mod render;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::Ipv4Net;
+
 pub use diff::compare_containers;
+pub use realize::LIVE;
 
 use crate::model::{
     Desired, Host, NAME_PREFIX, Observed, Plan, REPLACEMENT_SUFFIX, TenantName, TenantPlan,
@@ -33,21 +38,37 @@ pub fn plan(desired: &Desired, host: &Host, observed: &Observed) -> Plan {
         .chain(desired.held.iter().map(String::as_str))
         .chain(found.iter().filter(|(_, found)| found.is_ours()).map(|(name, _)| *name))
         .collect();
+    let one = |name: &str| plan_one(name, desired, host, observed, found.get(name), subnets.get(name).copied());
+    Plan { tenants: names.into_iter().map(one).collect() }
+}
+
+/// Plans for one tenant alone, out of a look at that tenant and at all networks.
+///
+/// `desired` holds that tenant or nobody. The result is the tenant's part of [`plan`], except that it
+/// knows nothing of networks that are about to be made for others.
+pub fn plan_tenant(name: &str, desired: &Desired, host: &Host, observed: &Observed) -> TenantPlan {
+    let found = index(observed);
+    let subnets = subnets::allocate(desired, host, observed, &found);
+    plan_one(name, desired, host, observed, found.get(name), subnets.get(name).copied())
+}
+
+fn plan_one(
+    name: &str,
+    desired: &Desired,
+    host: &Host,
+    observed: &Observed,
+    found: Option<&Found<'_>>,
+    subnet: Option<Ipv4Net>,
+) -> TenantPlan {
     let nothing = Found::default();
-    let tenants = names
-        .into_iter()
-        .map(|name| {
-            let found = found.get(name).unwrap_or(&nothing);
-            if desired.held.contains(name) {
-                return TenantPlan { tenant: name.to_owned(), notes: vec![Note::Held], ..TenantPlan::default() };
-            }
-            match desired.tenants.get(name) {
-                Some(tenant) => tenant::converge(tenant, host, observed, found, subnets.get(name).copied()),
-                None => tenant::remove(name, host, found),
-            }
-        })
-        .collect();
-    Plan { tenants }
+    let found = found.unwrap_or(&nothing);
+    if desired.held.contains(name) {
+        return TenantPlan { tenant: name.to_owned(), notes: vec![Note::Held], ..TenantPlan::default() };
+    }
+    match desired.tenants.get(name) {
+        Some(tenant) => tenant::converge(tenant, host, observed, found, subnet),
+        None => tenant::remove(name, host, found),
+    }
 }
 
 /// What was found that concerns one tenant.

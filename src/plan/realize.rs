@@ -157,7 +157,7 @@ fn signed(number: u64) -> i64 {
 
 /// The attributes that an engine can change on a running container; they are not part of its
 /// fingerprint, which stands in a label and so cannot follow them.
-pub(super) const LIVE: [&str; 4] = ["memory", "memory_swap", "nano_cpus", "pids_limit"];
+pub const LIVE: [&str; 4] = ["memory", "memory_swap", "nano_cpus", "pids_limit"];
 
 fn container_fingerprint(container: &Container) -> String {
     fingerprint_without(container, &BTreeSet::from(LIVE))

@@ -1,9 +1,9 @@
 //! Carrying a plan out: containment first and for all, then each tenant by itself.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,11 +13,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::{
     engine::{CallError, Engine},
     host::{WorkspaceError, Workspaces, reap},
+    journal::JournalError,
     model::{
         Container, Host, Network, Plan, RuntimeClass, Step, TenantName, TenantPlan, observed::RunState, plan::Target,
     },
     plan::compare_containers,
 };
+
+use super::record::{Context, Recorder};
 
 /// How long a step keeps others waiting for its turn. One that takes longer goes on beside them.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -41,8 +44,6 @@ pub enum Event<'a> {
     },
     /// A tenant's steps have ended.
     Done(&'a Outcome),
-    /// A tenant that was done did not stay so: its container ended right after its start.
-    Lost(&'a Outcome),
 }
 
 /// What became of one tenant.
@@ -80,6 +81,12 @@ pub enum Failure {
     /// The engine made something else than what was asked for, and it was removed again.
     #[error("the engine did not keep to what was declared, so the container was removed again: {0}")]
     NotAsDeclared(String),
+    /// The journal cannot be written, and what cannot be recorded is not done.
+    #[error("the step was not taken, because it could not be recorded")]
+    Journal(#[from] JournalError),
+    /// The program was told to end before the step.
+    #[error("tenantd was told to end before it was done")]
+    Stopped,
     /// The workspace is not there to be mounted.
     #[error("the workspace is missing")]
     WorkspaceMissing,
@@ -130,41 +137,50 @@ pub fn describe(step: &Step) -> &'static str {
 /// order; tenants run side by side, at most `host.parallelism` at once, and one that hangs gives its
 /// place away. A failed step ends its tenant alone. To be cut off at any point is safe: another look
 /// and another plan end where this one would have.
-pub async fn apply(engine: &Engine, host: &Host, plan: &Plan, tell: &dyn Fn(Event<'_>)) -> Applied {
+///
+/// `tell` hears of each step and each end; `record` has them written to the journal.
+pub async fn apply(
+    engine: &Engine,
+    host: &Host,
+    plan: &Plan,
+    record: Option<(&Recorder, &Context)>,
+    tell: &dyn Fn(Event<'_>),
+) -> Applied {
     let turns = Semaphore::new(host.parallelism.max(1));
-    let worker = Worker { engine, host, turns: &turns, tell, workspaces: Workspaces::new(&host.data_root) };
+    let stop = AtomicBool::new(false);
+    let worker = Worker { engine, host, turns: &turns, record, stop: &stop, tell };
     let changed = || plan.tenants.iter().filter(|tenant| tenant.will_change());
 
-    let contained: Vec<Option<Failure>> = {
-        let runs = changed().map(|tenant| worker.contain(tenant));
-        futures_util::future::join_all(runs).await
-    };
+    let contained: Vec<Option<Failure>> =
+        futures_util::future::join_all(changed().map(|tenant| worker.contain(tenant))).await;
     let mut runs: FuturesUnordered<_> =
         changed().zip(contained).map(|(tenant, failure)| worker.converge(tenant, failure)).collect();
-    let mut finished = Vec::new();
-    while let Some(done) = runs.next().await {
-        finished.push(done);
+    let mut outcomes = Vec::new();
+    while let Some(outcome) = runs.next().await {
+        outcomes.push(outcome);
     }
-    drop(runs);
-    Applied { outcomes: worker.confirm(finished).await }
+    Applied { outcomes }
 }
 
-struct Worker<'a> {
-    engine: &'a Engine,
-    host: &'a Host,
-    turns: &'a Semaphore,
-    tell: &'a dyn Fn(Event<'_>),
-    workspaces: Workspaces,
-}
-
-/// A tenant whose steps have ended, and the container that was started for it.
-struct Finished {
-    outcome: Outcome,
-    started: Option<(String, Instant)>,
+/// Carries out the steps of one tenant at a time.
+pub struct Worker<'a> {
+    /// The engine.
+    pub engine: &'a Engine,
+    /// The host's settings.
+    pub host: &'a Host,
+    /// As many places as tenants are worked on at once.
+    pub turns: &'a Semaphore,
+    /// Where steps are recorded, and with what beside them.
+    pub record: Option<(&'a Recorder, &'a Context)>,
+    /// Once it is set, no further step begins.
+    pub stop: &'a AtomicBool,
+    /// Who hears of each step.
+    pub tell: &'a dyn Fn(Event<'_>),
 }
 
 impl<'a> Worker<'a> {
-    async fn contain(&self, tenant: &TenantPlan) -> Option<Failure> {
+    /// Stops what weakens isolation. Returns the first failure; the other steps are taken all the same.
+    pub async fn contain(&self, tenant: &TenantPlan) -> Option<Failure> {
         if tenant.contain.is_empty() {
             return None;
         }
@@ -172,34 +188,37 @@ impl<'a> Worker<'a> {
         let (mut made, mut first) = (None, None);
         for step in &tenant.contain {
             // One that fails is no reason to leave out the next.
-            if let Err(failure) = self.step(tenant, step, &mut made, &mut turn).await {
+            if let Err(failure) = self.step(tenant, step, true, &mut made, &mut turn).await {
                 first.get_or_insert(failure);
             }
         }
         first
     }
 
-    async fn converge(&self, tenant: &TenantPlan, failure: Option<Failure>) -> Finished {
+    /// Takes the steps of a tenant in their order, up to the first that fails, and looks at what was
+    /// started once more. `failure` is that of its containment.
+    pub async fn converge(&self, tenant: &TenantPlan, failure: Option<Failure>) -> Outcome {
         let mut turn = self.turns.acquire().await.ok();
         let begun = Instant::now();
         let mut failure = failure;
         let mut made = None;
         let mut started = None;
         for step in &tenant.steps {
-            match self.step(tenant, step, &mut made, &mut turn).await {
-                Ok(()) => {}
-                Err(e) => {
-                    failure = Some(e);
-                    break;
-                }
+            if let Err(e) = self.step(tenant, step, false, &mut made, &mut turn).await {
+                failure = Some(e);
+                break;
             }
             if let Step::Start { container } = step {
-                started = target(container, &made).map(|id| (id.to_owned(), Instant::now()));
+                started = target(container, &made).map(str::to_owned);
             }
+        }
+        drop(turn);
+        if let (None, Some(id)) = (&failure, started) {
+            failure = self.confirm(&id).await.err();
         }
         let outcome = Outcome { tenant: tenant.tenant.clone(), failure, took: begun.elapsed() };
         (self.tell)(Event::Done(&outcome));
-        Finished { outcome, started }
+        outcome
     }
 
     /// Runs one step. One that takes long gives its turn away, and takes a new one before the next.
@@ -207,21 +226,38 @@ impl<'a> Worker<'a> {
         &self,
         tenant: &TenantPlan,
         step: &Step,
+        contains: bool,
         made: &mut Option<String>,
         turn: &mut Option<SemaphorePermit<'a>>,
     ) -> Result<(), Failure> {
-        (self.tell)(Event::Step { tenant: &tenant.tenant, step });
         if turn.is_none() {
             *turn = self.turns.acquire().await.ok();
         }
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Failure::Stopped);
+        }
+        (self.tell)(Event::Step { tenant: &tenant.tenant, step });
+        let ticket = match self.record {
+            Some((recorder, context)) => recorder.intent(tenant, step, context, contains).await?,
+            None => None,
+        };
+        let begun = Instant::now();
         let mut work = pin!(self.carry_out(&tenant.tenant, step, made));
-        match tokio::time::timeout(PATIENCE, &mut work).await {
+        let result = match tokio::time::timeout(PATIENCE, &mut work).await {
             Ok(result) => result,
             Err(_) => {
                 *turn = None;
                 work.await
             }
+        };
+        if let Some((recorder, _)) = self.record {
+            recorder.outcome(&tenant.tenant, ticket, &result, begun.elapsed()).await;
         }
+        result
+    }
+
+    fn workspaces(&self) -> Workspaces {
+        Workspaces::new(&self.host.data_root)
     }
 
     async fn carry_out(&self, tenant: &str, step: &Step, made: &mut Option<String>) -> Result<(), Failure> {
@@ -231,9 +267,9 @@ impl<'a> Worker<'a> {
             target(of, made).map(str::to_owned).ok_or(Failure::Plan("a step needs a container that none made"))
         };
         let result = match step {
-            Step::PrepareWorkspace { .. } => return Ok(self.workspaces.prepare(&name()?)?),
+            Step::PrepareWorkspace { .. } => return Ok(self.workspaces().prepare(&name()?)?),
             Step::SetAside { .. } => {
-                return Ok(self.workspaces.set_aside(&name()?, jiff::Timestamp::now()).map(drop)?);
+                return Ok(self.workspaces().set_aside(&name()?, jiff::Timestamp::now()).map(drop)?);
             }
             Step::CreateContainer { spec, temporary_name } => {
                 let id = self.create(spec, temporary_name.as_deref()).await?;
@@ -242,7 +278,7 @@ impl<'a> Worker<'a> {
             }
             Step::Start { container: which } => {
                 let id = container(which)?;
-                if !self.workspaces.is_ready(&name()?) {
+                if !self.workspaces().is_ready(&name()?) {
                     return Err(Failure::WorkspaceMissing);
                 }
                 return self.start(&id, *which == Target::Created).await;
@@ -342,36 +378,16 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Looks once more at what was started, after the last start.
-    async fn confirm(&self, finished: Vec<Finished>) -> Vec<Outcome> {
-        let running = finished.iter().filter(|f| f.outcome.failure.is_none()).filter_map(|f| f.started.as_ref());
-        let states = match running.map(|(_, at)| *at).max() {
-            Some(last) => {
-                tokio::time::sleep(self.host.deadlines.settle.get().saturating_sub(last.elapsed())).await;
-                self.engine.container_states().await.map_err(|e| e.to_string())
+    /// Looks once more at what was started, after a while: a command that cannot work ends at once.
+    async fn confirm(&self, id: &str) -> Result<(), Failure> {
+        tokio::time::sleep(self.host.deadlines.settle.get()).await;
+        match self.engine.inspect_container(id).await {
+            Err(e) => Err(Failure::Unseen(e.to_string())),
+            Ok(Some(container)) if matches!(container.state, RunState::Stopped | RunState::Dead) => {
+                Err(Failure::Ended(container.exit_code))
             }
-            None => Ok(BTreeMap::new()),
-        };
-        let mut outcomes = Vec::with_capacity(finished.len());
-        for Finished { mut outcome, started } in finished {
-            if let (None, Some((id, _))) = (&outcome.failure, &started) {
-                outcome.failure = match &states {
-                    Err(reason) => Some(Failure::Unseen(reason.clone())),
-                    Ok(states) => match states.get(id) {
-                        Some(RunState::Stopped | RunState::Dead) => {
-                            let seen = self.engine.inspect_container(id).await.ok().flatten();
-                            Some(Failure::Ended(seen.map_or(-1, |container| container.exit_code)))
-                        }
-                        _ => None,
-                    },
-                };
-                if outcome.failure.is_some() {
-                    (self.tell)(Event::Lost(&outcome));
-                }
-            }
-            outcomes.push(outcome);
+            Ok(_) => Ok(()),
         }
-        outcomes
     }
 }
 

@@ -1,17 +1,19 @@
 //! Looking at the engine and the host, and carrying a plan out.
 
 mod apply;
+mod record;
 
 use std::collections::BTreeSet;
 
-pub use apply::{Applied, Event, Failure, Outcome, apply, describe};
+pub use apply::{Applied, Event, Failure, Outcome, Worker, apply, describe};
+pub use record::{Context, Recorder, chain, differences, drift_fields, why};
 
 use crate::{
     engine::{CallError, Engine},
     host::{WorkspaceError, Workspaces, runtime_works_on},
     model::{
-        Desired, Host, Observed,
-        observed::{ObservedContainer, RunState},
+        Desired, Host, Observed, Tenant, TenantName,
+        observed::{EngineFacts, ObservedContainer, RunState},
     },
 };
 
@@ -44,6 +46,25 @@ pub async fn observe(engine: &Engine, host: &Host, desired: &Desired) -> Result<
 pub async fn observe_all_but_images(engine: &Engine, host: &Host) -> Result<Observed, ObserveError> {
     let mut observed = engine.observe().await?;
     observed.workspaces = Workspaces::new(&host.data_root).list()?;
+    tell_hung_starts(&mut observed);
+    Ok(observed)
+}
+
+/// Looks at one tenant, and at the list of all networks. `facts` is what the engine said of itself.
+///
+/// # Errors
+/// As those of [`observe`].
+pub async fn observe_tenant(
+    engine: &Engine,
+    host: &Host,
+    name: &TenantName,
+    declared: Option<&Tenant>,
+    facts: &EngineFacts,
+) -> Result<Observed, ObserveError> {
+    let images: BTreeSet<String> = declared.map(|tenant| tenant.image.to_string()).into_iter().collect();
+    let (observed, images) = tokio::join!(engine.observe_tenant(name, facts), engine.images(&images));
+    let mut observed = Observed { images, ..observed? };
+    observed.workspaces = Workspaces::new(&host.data_root).look(name.as_str())?;
     tell_hung_starts(&mut observed);
     Ok(observed)
 }

@@ -1,0 +1,280 @@
+//! What the journal is told of each step: first the intent, then what became of it.
+
+use std::{
+    error::Error,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    journal::{Journal, JournalError},
+    model::{
+        Entry, Step, TenantPlan,
+        plan::{Action, AttributeChange, Cause, Change, Object, Resource, Target},
+        record::{FieldChange, OutcomeRecord, StepRecord, StepResult, Trigger, Why},
+    },
+    plan::LIVE,
+};
+
+use super::apply::{Failure, describe};
+
+/// Why a tenant is worked on: goes into each record and decides nothing.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// What led to looking.
+    pub trigger: Trigger,
+    /// Why something is made or removed that has no attribute to tell by.
+    pub why: Why,
+    /// The commit that declares the tenant, or another word for what was read.
+    pub revision: Option<String>,
+    /// Who signed it.
+    pub signer: Option<String>,
+    /// The plan that the steps are part of.
+    pub plan: String,
+}
+
+/// Writes steps to the journal.
+///
+/// Without a record nothing is changed, except that what weakens isolation is contained: such steps
+/// are counted, and the gap is told as soon as the journal can be written again.
+#[derive(Debug)]
+pub struct Recorder {
+    journal: Journal,
+    lost: AtomicU64,
+}
+
+/// An intent on record. `None` for a containment that could not be recorded.
+pub(super) type Ticket = Option<u64>;
+
+impl Recorder {
+    /// Writes to a journal.
+    pub fn new(journal: Journal) -> Self {
+        Self { journal, lost: AtomicU64::new(0) }
+    }
+
+    /// Writes an entry, and before it how many are missing.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub async fn append(&self, entry: Entry) -> Result<u64, JournalError> {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let gap = Entry::Lost { records: lost, reason: "the journal could not be written".to_owned() };
+            if let Err(e) = self.journal.append(gap).await {
+                self.lost.fetch_add(lost, Ordering::Relaxed);
+                return Err(e);
+            }
+        }
+        self.journal.append(entry).await
+    }
+
+    pub(super) async fn intent(
+        &self,
+        tenant: &TenantPlan,
+        step: &Step,
+        context: &Context,
+        contains: bool,
+    ) -> Result<Ticket, JournalError> {
+        match self.append(Entry::Intent(step_record(tenant, step, context))).await {
+            Ok(seq) => Ok(Some(seq)),
+            Err(_) if contains => {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    pub(super) async fn outcome(&self, tenant: &str, ticket: Ticket, result: &Result<(), Failure>, took: Duration) {
+        let Some(intent) = ticket else { return };
+        let outcome = OutcomeRecord {
+            intent,
+            tenant: tenant.to_owned(),
+            result: if result.is_ok() { StepResult::Done } else { StepResult::Failed },
+            error: result.as_ref().err().map(chain),
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        };
+        if self.append(Entry::Outcome(outcome)).await.is_err() {
+            // An intent without an outcome says that it is unknown; the gap says why.
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// An error and its causes in one line. A cause that its parent already quotes is left out.
+pub fn chain(error: &(impl Error + ?Sized)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}
+
+/// Whether a tenant's plan carries out a declaration that changed, or repairs what did.
+///
+/// `fallback` is for what is made or removed as a whole.
+pub fn why(plan: &TenantPlan, fallback: Why) -> Why {
+    let attributes = || plan.changes.iter().flat_map(|change| &change.attributes);
+    if attributes().any(|attribute| attribute.cause == Cause::Intent) {
+        Why::Intent
+    } else if attributes().next().is_some() && plan.changes.iter().all(|change| !change.attributes.is_empty()) {
+        Why::Drift
+    } else {
+        fallback
+    }
+}
+
+/// What differs in a plan, such as `container.memory`; a resource alone where it is missing or too much.
+pub fn differences(plan: &TenantPlan) -> Vec<String> {
+    let of = |change: &Change| -> Vec<String> {
+        let resource = change.resource.as_str();
+        match change.action {
+            Action::Create => vec![format!("{resource} missing")],
+            Action::Delete => vec![format!("{resource} {} not declared", change.name)],
+            Action::Update | Action::Replace => {
+                change.attributes.iter().map(|attribute| format!("{resource}.{}", attribute.name)).collect()
+            }
+        }
+    };
+    plan.changes.iter().flat_map(of).collect()
+}
+
+/// What differs, resource by resource, for a record of drift that is left as it is.
+pub fn drift_fields(plan: &TenantPlan) -> Vec<(Resource, Vec<FieldChange>)> {
+    plan.changes.iter().map(|change| (change.resource, fields(change, |_| true))).collect()
+}
+
+fn step_record(tenant: &TenantPlan, step: &Step, context: &Context) -> StepRecord {
+    let resource = resource(step);
+    let change = change(tenant, step, resource);
+    let fields = change.map(|change| fields(change, |attribute| concerns(step, attribute))).unwrap_or_default();
+    let drift = change.filter(|change| !change.attributes.is_empty()).map(|change| {
+        if change.attributes.iter().any(|attribute| attribute.cause == Cause::Intent) {
+            Why::Intent
+        } else {
+            Why::Drift
+        }
+    });
+    StepRecord {
+        tenant: tenant.tenant.clone(),
+        resource: resource.as_str().to_owned(),
+        step: describe(step).to_owned(),
+        object: object(step),
+        fields,
+        why: drift.unwrap_or(context.why),
+        trigger: context.trigger.clone(),
+        revision: context.revision.clone(),
+        signer: context.signer.clone(),
+        plan: context.plan.clone(),
+    }
+}
+
+fn resource(step: &Step) -> Resource {
+    match step {
+        Step::PrepareWorkspace { .. } | Step::SetAside { .. } => Resource::Workspace,
+        Step::CreateNetwork { .. } | Step::RemoveNetwork { .. } => Resource::Network,
+        _ => Resource::Container,
+    }
+}
+
+/// The change that a step is part of.
+fn change<'a>(tenant: &'a TenantPlan, step: &Step, resource: Resource) -> Option<&'a Change> {
+    let has_attribute = |change: &&Change, name| change.attributes.iter().any(|a| a.name == name);
+    match step {
+        Step::Disconnect { .. } => {
+            let strangers = tenant.changes.iter().find(|change| has_attribute(change, "members"));
+            tenant.changes.iter().find(|change| has_attribute(change, "networks")).or(strangers)
+        }
+        _ => {
+            let of_kind = || tenant.changes.iter().filter(|change| change.resource == resource);
+            let removes = matches!(step, Step::Remove { .. } | Step::RemoveNetwork { .. } | Step::SetAside { .. });
+            let ends = of_kind().find(|change| matches!(change.action, Action::Delete) == removes);
+            ends.or_else(|| of_kind().next())
+        }
+    }
+}
+
+/// Whether a step puts an attribute right.
+fn concerns(step: &Step, attribute: &AttributeChange) -> bool {
+    match step {
+        Step::Update { .. } => LIVE.contains(&attribute.name) || attribute.name == "restart_policy",
+        Step::Connect { .. } | Step::Disconnect { .. } => matches!(attribute.name, "networks" | "members"),
+        Step::Rename { .. } => attribute.name == "name",
+        Step::Start { .. } | Step::Unpause { .. } => attribute.name == "state",
+        Step::Pause { .. } => attribute.weakens,
+        Step::Stop { .. } | Step::Remove { .. } | Step::RemoveNetwork { .. } => false,
+        Step::PrepareWorkspace { .. }
+        | Step::SetAside { .. }
+        | Step::CreateNetwork { .. }
+        | Step::CreateContainer { .. } => true,
+    }
+}
+
+fn fields(change: &Change, wanted: impl Fn(&AttributeChange) -> bool) -> Vec<FieldChange> {
+    if change.attributes.is_empty() {
+        return whole(change);
+    }
+    let field = |attribute: &AttributeChange| FieldChange {
+        name: attribute.name.to_owned(),
+        before: attribute.before.clone(),
+        after: attribute.after.clone(),
+    };
+    change.attributes.iter().filter(|attribute| wanted(attribute)).map(field).collect()
+}
+
+/// What tells one object from another; the rest is the same for all tenants.
+const TELLING: [&str; 11] = [
+    "name",
+    "image",
+    "runtime",
+    "nano_cpus",
+    "memory",
+    "pids_limit",
+    "user",
+    "read_only",
+    "ranges",
+    "internal",
+    "path",
+];
+
+fn whole(change: &Change) -> Vec<FieldChange> {
+    let values = |object: Option<&Object>| object.and_then(|object| serde_json::to_value(object).ok());
+    let (before, after) = (values(change.before.as_ref()), values(change.after.as_ref()));
+    let value =
+        |of: &Option<Value>, name: &str| of.as_ref().and_then(|of| of.get(name)).cloned().unwrap_or(json!(null));
+    TELLING
+        .iter()
+        .map(|name| FieldChange { name: (*name).to_owned(), before: value(&before, name), after: value(&after, name) })
+        .filter(|field| field.before != field.after)
+        .collect()
+}
+
+/// The object of a step: the engine's id, or a name where it has none yet.
+fn object(step: &Step) -> String {
+    let target = |target: &Target| match target {
+        Target::Existing(id) => id.clone(),
+        Target::Created => "(created)".to_owned(),
+    };
+    match step {
+        Step::Disconnect { container, .. }
+        | Step::Connect { container, .. }
+        | Step::Pause { container }
+        | Step::Unpause { container }
+        | Step::Stop { container }
+        | Step::Remove { container }
+        | Step::Update { container, .. } => container.clone(),
+        Step::PrepareWorkspace { tenant } | Step::SetAside { tenant } => tenant.clone(),
+        Step::CreateNetwork { spec } => spec.name.clone(),
+        Step::RemoveNetwork { network } => network.clone(),
+        Step::CreateContainer { spec, temporary_name } => temporary_name.clone().unwrap_or_else(|| spec.name.clone()),
+        Step::Start { container } | Step::Rename { container, .. } => target(container),
+    }
+}
