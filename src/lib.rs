@@ -8,10 +8,15 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
+pub mod daemon;
 pub mod engine;
 pub mod host;
+pub mod journal;
+pub mod metrics;
 pub mod model;
+pub mod notify;
 pub mod plan;
 pub mod reconcile;
 pub mod source;
 pub mod spec;
+pub mod web;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
@@ -17,9 +17,15 @@ use super::{
     setup::{self, Look},
 };
 use crate::{
-    host::{Lock, LockError},
-    model::{Host, Plan, quantity::Timespan},
-    reconcile::{self, Applied, Event, Outcome, describe},
+    host::{Lock, LockError, users},
+    journal::{self, Journal},
+    model::{
+        Entry, Host, Plan,
+        quantity::Timespan,
+        record::{Trigger, Why},
+    },
+    plan::guard::short_hash,
+    reconcile::{self, Applied, Context, Event, Outcome, Recorder, describe},
 };
 
 pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
@@ -68,12 +74,37 @@ async fn converge(command: &Apply, host: &Host, look: &Look) -> anyhow::Result<u
             );
         }
     }
+    let recorder = recorder(host).await?;
+    let context = Context {
+        trigger: Trigger::Operator { by: users::current() },
+        why: Why::Intent,
+        revision: Some(tree.revision.clone()),
+        signer: None,
+        plan: plan_id(&plan),
+    };
     let progress = Progress::new(&plan);
-    let applied = reconcile::apply(engine, host, &plan, &|event| progress.tell(&event)).await;
+    let record = Some((&recorder, &context));
+    let applied = reconcile::apply(engine, host, &plan, record, &|event| progress.tell(&event)).await;
     progress.end();
     let failed = applied.outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
     output::print(&closing(&plan, &applied, failed))?;
     Ok(if failed > 0 { EXIT_ERROR } else { code })
+}
+
+/// What writes the steps to the journal that the daemon writes to as well.
+async fn recorder(host: &Host) -> anyhow::Result<Recorder> {
+    let (journal, _) = Journal::open(&journal::folder(&host.data_root), host.journal)?;
+    let recorder = Recorder::new(journal);
+    recorder
+        .append(Entry::Started { program: "apply".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
+        .await?;
+    Ok(recorder)
+}
+
+/// The id of everything that is applied at once.
+fn plan_id(plan: &Plan) -> String {
+    let steps: Vec<_> = plan.tenants.iter().map(|tenant| (&tenant.tenant, &tenant.contain, &tenant.steps)).collect();
+    short_hash(&serde_json::to_string(&steps).unwrap_or_default())
 }
 
 fn closing(plan: &Plan, applied: &Applied, failed: usize) -> String {
@@ -126,7 +157,6 @@ impl Progress {
                     bar.inc(1);
                 }
             }
-            Event::Lost(outcome) => self.outcome(outcome),
         }
     }
 
@@ -135,7 +165,7 @@ impl Progress {
         match &outcome.failure {
             None => self.line(&format!("{tenant}: converged after {seconds:.1}s")),
             Some(failure) => {
-                let line = format!("{tenant}: failed after {seconds:.1}s: {}", output::chain(failure));
+                let line = format!("{tenant}: failed after {seconds:.1}s: {}", reconcile::chain(failure));
                 self.line(&line);
                 self.failures.borrow_mut().push(line);
             }

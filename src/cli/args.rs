@@ -15,7 +15,7 @@ pub struct Args {
 }
 
 /// Options of every command that looks at a host.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Global {
     /// The host's settings [default: /etc/tenantd/host.yaml, else built-in ones]
     #[arg(long, global = true, value_name = "FILE")]
@@ -34,10 +34,27 @@ pub enum Command {
     Plan(Plan),
     /// Make the engine as a config repo declares it
     Apply(Apply),
+    /// Follow the config repo and the engine, and make the one as the other says
+    Run(Run),
     /// Show what a tenant printed
     Logs(Logs),
+    /// Show how the daemon, the config repo and the tenants stand
+    Status(Status),
+    /// Have the daemon leave a tenant alone until a time
+    Suspend(Suspend),
+    /// Have the daemon look after a suspended tenant again
+    Resume(Resume),
+    /// Bring a commit into force that the daemon holds
+    Approve(Approve),
+    /// Have the daemon look now, without waiting for an event
+    Reconcile(Reconcile),
     /// Print the JSON Schemas of the files, or keep a folder of them up to date
     Schema(Schema),
+    /// Print what a shell completes the command line with
+    Completions(Completions),
+    /// Write the manual pages, for packages
+    #[command(hide = true)]
+    Man(Manual),
 }
 
 #[derive(Debug, clap::Args)]
@@ -112,6 +129,23 @@ pub struct Apply {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The form of the log on standard error [default: text on a terminal, journald under systemd, else json]
+    #[arg(long, value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// For the system's journal
+    Journald,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct Logs {
     /// The tenant
     pub tenant: String,
@@ -124,6 +158,49 @@ pub struct Logs {
     /// Begin each line with its time
     #[arg(long, short)]
     pub timestamps: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Status {
+    /// Only this tenant, with everything about it
+    pub tenant: Option<String>,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    pub format: PlanFormat,
+    /// Go on, each second on a terminal, else whenever something has changed
+    #[arg(long, short)]
+    pub watch: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Suspend {
+    /// The tenant
+    pub tenant: String,
+    /// Why, for whoever looks at its status
+    #[arg(long)]
+    pub reason: String,
+    /// Until when: a time such as 2026-12-01T08:00:00Z, or a span such as 2h or 3d; 30 days at most
+    #[arg(long, value_name = "TIME")]
+    pub until: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Resume {
+    /// The tenant
+    pub tenant: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Approve {
+    /// The id that `tenantd status` shows beside the held commit
+    #[arg(value_name = "PLAN-ID")]
+    pub plan: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Reconcile {
+    /// Only this tenant
+    pub tenant: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -140,4 +217,16 @@ pub struct Schema {
     /// Print one schema: tenant, fleet, tiers or host
     #[arg(conflicts_with_all = ["write", "check"])]
     pub name: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Manual {
+    /// The folder that they are written into
+    pub dir: PathBuf,
 }

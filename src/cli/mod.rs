@@ -1,12 +1,18 @@
 //! The commands, over the same functions that everything else uses.
 
 mod apply;
+mod approve;
 mod args;
+mod client;
 mod logs;
+mod manual;
 mod output;
 mod plan;
+mod run;
 mod schema;
 mod setup;
+mod status;
+mod suspend;
 mod validate;
 
 use std::process::ExitCode;
@@ -30,8 +36,16 @@ pub fn main() -> ExitCode {
         Command::Validate(command) => validate::run(command),
         Command::Plan(command) => plan::run(command, global),
         Command::Apply(command) => apply::run(command, global),
+        Command::Run(command) => run::run(command, global),
         Command::Logs(command) => logs::run(command, global),
+        Command::Status(command) => status::run(command, global),
+        Command::Suspend(command) => suspend::suspend(command, global),
+        Command::Resume(command) => suspend::resume(command, global),
+        Command::Approve(command) => approve::approve(command, global),
+        Command::Reconcile(command) => approve::reconcile(command, global),
         Command::Schema(command) => schema::run(command),
+        Command::Completions(command) => manual::completions(command),
+        Command::Man(command) => manual::pages(command),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -9,14 +9,21 @@ use std::{
 use crate::{
     model::{Finding, Observed, Plan, Severity, finding::is_invisible, tree::Tree},
     plan::render::{self, Style},
+    reconcile,
 };
 
 /// Writes to standard output. A reader that has gone away, as `head` does, is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
+    print_while_read(text).map(drop)
+}
+
+/// Writes to standard output, and says whether anyone still reads.
+pub fn print_while_read(text: &str) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e.into()),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -36,7 +43,7 @@ pub fn tell(line: &str) {
 }
 
 /// Colour on a terminal, unless NO_COLOR is set.
-fn style() -> Style {
+pub fn style() -> Style {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     if wanted && io::stdout().is_terminal() { Style::Colour } else { Style::Plain }
 }
@@ -44,22 +51,7 @@ fn style() -> Style {
 /// Writes an error and its causes, each said once.
 pub fn error(error: &anyhow::Error) {
     let cause: &dyn Error = error.as_ref();
-    tell(&format!("error: {}", chain(cause)));
-}
-
-/// An error and its causes in one line. A cause that its parent already quotes is left out.
-pub fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        cause = error.source();
-    }
-    line
+    tell(&format!("error: {}", reconcile::chain(cause)));
 }
 
 /// Writes findings to standard error, each with the line that it is about.
@@ -88,9 +80,9 @@ pub fn findings(findings: &[Finding], tree: &Tree) {
 /// The longest line that is shown, in characters.
 const MAX_LINE: usize = 160;
 
-/// The line that a finding is about, where it can be shown as it stands.
+/// The line that a finding is about, where it can be shown as it stands: a line with a secret cannot.
 fn source_line(finding: &Finding, tree: &Tree) -> Option<String> {
-    if finding.length == 0 {
+    if finding.length == 0 || finding.code == "secret" {
         return None;
     }
     let text = std::str::from_utf8(&tree.file(&finding.file)?.bytes).ok()?;

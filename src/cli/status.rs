@@ -1,0 +1,105 @@
+//! `tenantd status`.
+
+mod text;
+
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
+
+use rustix::termios::tcgetwinsize;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::{
+    EXIT_OK,
+    args::{Global, PlanFormat, Status as Command},
+    client::Client,
+    output, setup,
+};
+use crate::{model::Status, plan::render::Style};
+
+/// How often the daemon is asked.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Shows what the daemon says. Ends with 0 where it answered, however things stand.
+pub fn run(command: &Command, global: &Global) -> anyhow::Result<u8> {
+    let host = setup::host(global)?;
+    let client = Client::new(&host.socket);
+    setup::block_on(async {
+        let status = client.status(command.tenant.as_deref()).await?;
+        if !command.watch {
+            output::print(&form(command, &status, output::style())?)?;
+        } else {
+            tokio::select! {
+                watched = watch(command, &client, status) => watched?,
+                interrupted = tokio::signal::ctrl_c() => interrupted?,
+            }
+        }
+        Ok(EXIT_OK)
+    })
+}
+
+/// The answer in the form that is asked for, ending with a newline.
+fn form(command: &Command, status: &Status, style: Style) -> anyhow::Result<String> {
+    Ok(match (command.format, &command.tenant) {
+        (PlanFormat::Json, _) if command.watch => format!("{}\n", serde_json::to_string(status)?),
+        (PlanFormat::Json, _) => format!("{}\n", serde_json::to_string_pretty(status)?),
+        (PlanFormat::Text, None) => text::all(status, style),
+        (PlanFormat::Text, Some(_)) => text::one(status, style),
+    })
+}
+
+/// Shows what the daemon says until nobody reads any more.
+async fn watch(command: &Command, client: &Client<'_>, first: Status) -> anyhow::Result<()> {
+    let on_terminal = io::stdout().is_terminal() && command.format == PlanFormat::Text;
+    let mut last = None;
+    let mut answer = Ok(first);
+    loop {
+        match &answer {
+            Ok(status) if on_terminal => {
+                let frame = frame(&form(command, status, output::style())?);
+                if !output::print_while_read(&frame)? {
+                    return Ok(());
+                }
+            }
+            Ok(status) => {
+                let now = Some(lasting(status)?);
+                if now != last {
+                    let apart = if last.is_some() && command.format == PlanFormat::Text { "\n" } else { "" };
+                    let text = format!("{apart}{}", form(command, status, output::style())?);
+                    if !output::print_while_read(&text)? {
+                        return Ok(());
+                    }
+                    last = now;
+                }
+            }
+            Err(error) => output::tell(&format!("error: {}", crate::reconcile::chain(error))),
+        }
+        sleep(INTERVAL).await;
+        answer = client.status(command.tenant.as_deref()).await;
+    }
+}
+
+/// A status without what changes though nothing happens.
+fn lasting(status: &Status) -> anyhow::Result<Value> {
+    let mut value = serde_json::to_value(status)?;
+    for path in ["/time", "/source/fetched", "/engine/full_pass"] {
+        if let Some(place) = value.pointer_mut(path) {
+            *place = Value::Null;
+        }
+    }
+    Ok(value)
+}
+
+/// The text in place of what the terminal shows, cut to its size.
+fn frame(text: &str) -> String {
+    let rows = tcgetwinsize(io::stdout()).map_or(24, |size| usize::from(size.ws_row)).max(2) - 1;
+    let mut shown: String = text.split_inclusive('\n').take(rows).collect();
+    let left = text.lines().count().saturating_sub(rows);
+    if left > 0 {
+        shown.push_str(&format!("({left} more lines)"));
+    }
+    // Home and clear; long lines are cut by the terminal instead of wrapped.
+    format!("\x1b[H\x1b[2J\x1b[?7l{shown}\x1b[?7h")
+}

@@ -1,0 +1,318 @@
+//! A status for people. What comes from a repo or an engine is shown without control characters.
+
+use std::fmt::Write;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    model::{
+        Revision, Status,
+        finding::printable,
+        record::Why,
+        status::{Condition, ConditionKind, Correction, HeldRevision, Suspension, TenantStatus, Truth},
+    },
+    plan::render::Style,
+};
+
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const RED: &str = "31";
+const BOLD: &str = "1";
+
+/// Where a list of names is broken, in characters.
+const WIDTH: usize = 100;
+
+/// How many attributes that differ are named in the table.
+const NAMED: usize = 2;
+
+/// Everything: the daemon first, then what waits for a person, then a line for each tenant.
+pub(super) fn all(status: &Status, style: Style) -> String {
+    let mut out = Writer { text: String::new(), style, now: status.time };
+    out.daemon(status);
+    if let Some(held) = &status.source.held {
+        out.held(held);
+    }
+    out.findings(&status.source.findings);
+    out.table(&status.tenants);
+    out.text
+}
+
+/// Everything about the tenants that the status holds.
+pub(super) fn one(status: &Status, style: Style) -> String {
+    let mut out = Writer { text: String::new(), style, now: status.time };
+    for tenant in &status.tenants {
+        out.tenant(tenant);
+    }
+    out.text
+}
+
+struct Writer {
+    text: String,
+    style: Style,
+    now: Timestamp,
+}
+
+/// A cell of the table, and its colour.
+type Cell = (String, Option<&'static str>);
+
+impl Writer {
+    fn paint(&self, colour: &str, text: &str) -> String {
+        match self.style {
+            Style::Plain => text.to_owned(),
+            Style::Colour => format!("\x1b[{colour}m{text}\x1b[0m"),
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        self.text.push_str(text.trim_end());
+        self.text.push('\n');
+    }
+
+    /// A name and what is to be said about it.
+    fn entry(&mut self, name: &str, text: &str) {
+        self.line(&format!("{name:<16} {text}"));
+    }
+
+    fn daemon(&mut self, status: &Status) {
+        let (source, engine, journal) = (&status.source, &status.engine, &status.journal);
+        let version = self.paint(BOLD, &format!("tenantd {}", printable(&status.version)));
+        self.line(&format!("{version}, running since {} ({})", status.started, self.ago(status.started)));
+        let fetched =
+            source.fetched.map_or("has not answered yet".to_owned(), |time| format!("answered {}", self.ago(time)));
+        self.entry("Source", &format!("{}, {fetched}", printable(&source.url)));
+        self.problem(source.error.as_deref());
+        let signed = source.signer.as_ref().map_or(String::new(), |name| format!(", signed by {}", printable(name)));
+        self.entry("In force", &format!("{}{signed}", revision(source.applied.as_ref())));
+        if source.seen != source.applied {
+            self.entry("Newest", &revision(source.seen.as_ref()));
+        }
+        let version =
+            if engine.version.is_empty() { String::new() } else { format!(" {}", printable(&engine.version)) };
+        let answers = match (engine.up, engine.events) {
+            (false, _) => self.paint(RED, "does not answer"),
+            (true, false) => self.paint(YELLOW, "answers, its events do not arrive"),
+            (true, true) => "answers".to_owned(),
+        };
+        let pass = engine.full_pass.map_or(String::new(), |time| format!(", everything looked at {}", self.ago(time)));
+        self.entry("Engine", &format!("Docker Engine{version} {answers}{pass}"));
+        self.problem(engine.error.as_deref());
+        self.entry("Journal", &format!("{} records", journal.records));
+        self.problem(journal.error.as_deref());
+        for condition in status.conditions.iter().filter(|condition| !is_fine(condition)) {
+            let line = self.condition(condition);
+            self.line(&line);
+        }
+    }
+
+    fn problem(&mut self, error: Option<&str>) {
+        if let Some(error) = error {
+            let error = self.paint(RED, &printable(error));
+            self.entry("", &error);
+        }
+    }
+
+    fn held(&mut self, held: &HeldRevision) {
+        let title = self.paint(YELLOW, "Held:");
+        self.line(&format!("\n{title} {} is not in force: {}", held.revision, printable(&held.reason)));
+        self.names(&held.tenants);
+        match &held.plan {
+            Some(plan) => self.line(&format!("  To bring it into force: tenantd approve {}", printable(plan))),
+            None => self.line("  Only a newer commit puts this right."),
+        }
+    }
+
+    /// Names with commas between them, in lines of a bounded length.
+    fn names(&mut self, names: &[String]) {
+        let mut line = String::new();
+        for (index, name) in names.iter().enumerate() {
+            let comma = if index + 1 < names.len() { "," } else { "" };
+            if !line.is_empty() && line.chars().count() + name.chars().count() > WIDTH {
+                self.line(&line);
+                line.clear();
+            }
+            let _ = write!(line, "{}{}{comma}", if line.is_empty() { "  " } else { " " }, printable(name));
+        }
+        if !line.is_empty() {
+            self.line(&line);
+        }
+    }
+
+    fn findings(&mut self, findings: &[String]) {
+        if findings.is_empty() {
+            return;
+        }
+        let title = self.paint(RED, "Wrong files of the commit in force:");
+        self.line(&format!("\n{title}"));
+        for finding in findings {
+            self.line(&format!("  {}", printable(finding)));
+        }
+    }
+
+    fn table(&mut self, tenants: &[TenantStatus]) {
+        if tenants.is_empty() {
+            self.line("\nNo tenants.");
+            return;
+        }
+        let mut tenants: Vec<_> = tenants.iter().collect();
+        tenants.sort_by(|a, b| (rank(a), &a.tenant).cmp(&(rank(b), &b.tenant)));
+        let titles = ["NAME", "READY", "STATUS", "REVISION", "DRIFT", "LAST CORRECTION", "MESSAGE"];
+        let titles = titles.map(|title| (title.to_owned(), Some(BOLD)));
+        let rows: Vec<_> = std::iter::once(titles).chain(tenants.iter().map(|tenant| self.row(tenant))).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or(0);
+        let widths: [usize; 7] = std::array::from_fn(width);
+        self.line("");
+        for row in rows {
+            let mut line = String::new();
+            for ((text, colour), width) in row.iter().zip(widths) {
+                let shown = colour.filter(|_| !text.is_empty()).map_or(text.clone(), |colour| self.paint(colour, text));
+                line.push_str(&shown);
+                line.push_str(&" ".repeat(width + 2 - text.chars().count()));
+            }
+            self.line(&line);
+        }
+    }
+
+    fn row(&self, tenant: &TenantStatus) -> [Cell; 7] {
+        let ready = tenant.condition(ConditionKind::Ready).map_or(Truth::Unknown, |condition| condition.status);
+        let short = tenant.revision.as_ref().map_or("-", Revision::short);
+        let (status, colour) = match (&tenant.suspended, telling(tenant)) {
+            (Some(_), _) => ("Suspended".to_owned(), Some(YELLOW)),
+            (None, Some(condition)) => (printable(&condition.reason), None),
+            (None, None) => ("-".to_owned(), None),
+        };
+        [
+            (printable(&tenant.tenant), None),
+            (ready.as_str().to_owned(), Some(colour_of(ready))),
+            (status, colour),
+            (short.to_owned(), None),
+            (drift(&tenant.drift), Some(YELLOW).filter(|_| !tenant.drift.is_empty())),
+            (tenant.last_correction.as_ref().map_or("-".to_owned(), |last| self.correction(last)), None),
+            (self.message(tenant), None),
+        ]
+    }
+
+    /// What a person should know about a tenant; empty where all is well.
+    fn message(&self, tenant: &TenantStatus) -> String {
+        if let Some(suspended) = &tenant.suspended {
+            return self.suspension(suspended);
+        }
+        let Some(condition) = telling(tenant).filter(|condition| !is_fine(condition)) else { return String::new() };
+        let message = printable(&condition.message);
+        match tenant.next_try {
+            Some(time) => format!("{message}; next try {}", self.ahead(time)),
+            None => message,
+        }
+    }
+
+    fn tenant(&mut self, tenant: &TenantStatus) {
+        let title = self.paint(BOLD, &printable(&tenant.tenant));
+        self.line(&title);
+        self.entry("Revision", &revision(tenant.revision.as_ref()));
+        if let Some(suspended) = &tenant.suspended {
+            let text = self.suspension(suspended);
+            self.entry("Suspended", &self.paint(YELLOW, &text));
+        }
+        let drift: Vec<_> = tenant.drift.iter().map(|attribute| printable(attribute)).collect();
+        self.entry("Drift", &if drift.is_empty() { "none".to_owned() } else { drift.join(", ") });
+        let last = tenant.last_correction.as_ref().map_or("none".to_owned(), |last| self.correction(last));
+        self.entry("Last correction", &last);
+        if let Some(time) = tenant.next_try {
+            let text = format!("{} ({time})", self.ahead(time));
+            self.entry("Next try", &text);
+        }
+        self.line("Conditions");
+        for condition in &tenant.conditions {
+            let line = format!("  {}", self.condition(condition));
+            self.line(&line);
+        }
+    }
+
+    fn condition(&self, condition: &Condition) -> String {
+        let Condition { kind, status, reason, message, since } = condition;
+        let colour = if is_fine(condition) { GREEN } else { colour_of(*status) };
+        let status = self.paint(colour, &format!("{:<7}", status.as_str()));
+        let reason = printable(reason);
+        format!("{:<14} {status} {reason} since {}: {}", kind.as_str(), self.ago(*since), printable(message))
+    }
+
+    fn suspension(&self, suspension: &Suspension) -> String {
+        let Suspension { reason, until, by } = suspension;
+        format!("until {until} ({}) by {}: {}", self.ahead(*until), printable(by), printable(reason))
+    }
+
+    fn correction(&self, correction: &Correction) -> String {
+        let why = match correction.why {
+            Why::Intent => "intent",
+            Why::Drift => "drift",
+        };
+        format!("{}, {why}: {}", self.ago(correction.time), printable(&correction.what))
+    }
+
+    fn ago(&self, time: Timestamp) -> String {
+        format!("{} ago", span(self.now.duration_since(time)))
+    }
+
+    fn ahead(&self, time: Timestamp) -> String {
+        format!("in {}", span(time.duration_since(self.now)))
+    }
+}
+
+/// The largest unit that fits; a clock that stepped back makes it nothing.
+fn span(length: SignedDuration) -> String {
+    match length.as_secs().max(0) {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3600 => format!("{}m", seconds / 60),
+        seconds @ 3600..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn revision(revision: Option<&Revision>) -> String {
+    revision.map_or("none".to_owned(), |revision| printable(&revision.to_string()))
+}
+
+/// Some attributes by name, and how many more there are.
+fn drift(attributes: &[String]) -> String {
+    if attributes.is_empty() {
+        return "-".to_owned();
+    }
+    let named: Vec<_> = attributes.iter().take(NAMED).map(|attribute| printable(attribute)).collect();
+    match attributes.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+fn colour_of(truth: Truth) -> &'static str {
+    match truth {
+        Truth::True => GREEN,
+        Truth::False => RED,
+        Truth::Unknown => YELLOW,
+    }
+}
+
+/// Whether nobody need look at it.
+fn is_fine(condition: &Condition) -> bool {
+    match condition.kind {
+        ConditionKind::Ready | ConditionKind::Healthy => condition.status == Truth::True,
+        ConditionKind::Reconciling | ConditionKind::Stalled | ConditionKind::Drifted => condition.status != Truth::True,
+        ConditionKind::SourceVerified => condition.status != Truth::False,
+    }
+}
+
+/// The condition that says most about a tenant: what blocks it, else why it is not ready, else drift.
+fn telling(tenant: &TenantStatus) -> Option<&Condition> {
+    let ready = tenant.condition(ConditionKind::Ready);
+    let order = [tenant.condition(ConditionKind::Stalled), ready, tenant.condition(ConditionKind::Drifted)];
+    order.into_iter().flatten().find(|condition| !is_fine(condition)).or(ready)
+}
+
+/// Who needs a person comes first.
+fn rank(tenant: &TenantStatus) -> u8 {
+    match (&tenant.suspended, telling(tenant)) {
+        (Some(_), _) => 1,
+        (None, Some(condition)) if is_fine(condition) => 3,
+        (None, Some(condition)) if condition.kind == ConditionKind::Drifted => 2,
+        (None, _) => 0,
+    }
+}

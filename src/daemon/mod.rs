@@ -1,0 +1,656 @@
+//! `tenantd run`: follows the config repo and the engine, and makes the one as the other says.
+//!
+//! One loop owns everything that is known and decides; it never waits. Commits come in from
+//! [`intake`], the engine's events from [`link`], questions from the socket. Work on tenants runs
+//! beside it and reports its end. Whatever leads to a look is recorded and has no say in what is
+//! done: a tenant is looked at, compared and repaired the same way every time.
+
+mod commits;
+mod fleet;
+mod intake;
+mod link;
+mod queue;
+mod requests;
+mod signals;
+mod state;
+mod tenant;
+mod watching;
+mod work;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+use jiff::Timestamp;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    engine::Engine,
+    host::Lock,
+    journal::{self, Journal},
+    metrics::Metrics,
+    model::{
+        DriftMode, Entry, Host,
+        host::NotifyEvent,
+        observed::EngineFacts,
+        record::{StepResult, Trigger, Why},
+        status::{Correction, EngineStatus, SourceStatus},
+    },
+    notify::{Notification, Notifier},
+    reconcile::{Failure, Recorder, chain, differences},
+    source::{Mirror, shown_url},
+    web::{self, Request, Server},
+};
+use commits::Held;
+use fleet::Fleet;
+use intake::{Candidate, Intake};
+use link::Link;
+use queue::Queue;
+use signals::Signals;
+use state::State;
+use tenant::Run;
+use work::{Done, Muster, Order, Survey, Tools};
+
+/// How long the events of one cause are waited for before a tenant is looked at.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How many marked tenants are looked at one by one. Where there are more, one look at everything is
+/// cheaper: it lists once.
+const MANY: usize = 16;
+
+/// How many tenants are looked at side by side; more gain nothing on one engine.
+const LOOKS: usize = 8;
+
+/// How often a repair may be followed by another before it counts as a failure.
+const REPAIRS: u32 = 3;
+
+/// The most tenants that are remembered: as many as files are read.
+const MOST_RUNS: usize = crate::source::MAX_FILES;
+
+/// How long the steps in hand may take to end after a signal. `systemd/tenantd.service` waits longer.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// How often the loop looks at what is due by time: with something that is, and without.
+const TICK: Duration = Duration::from_millis(500);
+const IDLE_TICK: Duration = Duration::from_secs(5);
+
+/// Reads the host's settings anew.
+pub type Reload = Box<dyn Fn() -> anyhow::Result<Host>>;
+
+/// Runs until a signal ends it, within a [`tokio::task::LocalSet`].
+///
+/// # Errors
+/// The settings name no config repo, another process has the data root, or the journal, the state,
+/// the mirror of the repo or the socket cannot be used.
+pub async fn run(host: Host, reload: Reload) -> anyhow::Result<()> {
+    let mut daemon = Daemon::begin(host, reload).await?;
+    daemon.main_loop().await
+}
+
+/// What ends beside the loop.
+enum Ended {
+    Tenant(Box<Done>),
+    Survey(Result<Survey, String>),
+}
+
+struct Daemon {
+    host: Arc<Host>,
+    reload: Reload,
+    _lock: Lock,
+    journal: Journal,
+    recorder: Arc<Recorder>,
+    metrics: Metrics,
+    notifier: Notifier,
+    server: Option<(oneshot::Sender<()>, JoinHandle<std::io::Result<()>>)>,
+    web_settings: web::Settings,
+    requests: mpsc::Receiver<Request>,
+    signals: Signals,
+
+    mirror: Arc<Mirror>,
+    intake: Intake,
+    accepted: watch::Sender<Option<String>>,
+    source: SourceStatus,
+    source_verified: Option<Result<String, String>>,
+    pending: Option<Candidate>,
+    held: Option<Held>,
+    refused: Option<String>,
+
+    link: Link,
+    engine: Option<Arc<Engine>>,
+    engine_status: EngineStatus,
+    facts: Arc<EngineFacts>,
+    containers: BTreeMap<String, String>,
+    present: BTreeSet<String>,
+    surveyed: bool,
+    surveying: bool,
+    survey_at: Option<Instant>,
+    survey_trigger: Option<Trigger>,
+    touched: BTreeSet<String>,
+    next_pass: Instant,
+
+    fleet: Option<Fleet>,
+    state: State,
+    state_unsaved: bool,
+    state_error: Option<String>,
+    journal_error: Option<String>,
+    runs: BTreeMap<String, Run>,
+    queue: Queue,
+    looks: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    stop: Arc<AtomicBool>,
+    work: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
+    started: Timestamp,
+    next_tick: Instant,
+}
+
+impl Daemon {
+    async fn begin(host: Host, reload: Reload) -> anyhow::Result<Self> {
+        let source = host.source.clone().context(
+            "the host's settings name no config repo; write `source: {url: …}` into host.yaml, with a path or a URL",
+        )?;
+        let host = Arc::new(host);
+        let lock = Lock::take(&host.data_root)?;
+        let (journal, opened) = Journal::open(&journal::folder(&host.data_root), host.journal)?;
+        if let Some(recovered) = &opened.recovered {
+            tracing::warn!(file = recovered.file, aside = recovered.aside, "set a torn end of the journal aside");
+        }
+        if let Some(damage) = &opened.damage {
+            tracing::error!(damage, "the journal is damaged; `tenantd audit verify` says where");
+        }
+        let (state, damaged) = State::load(&host.data_root)?;
+        if let Some(aside) = damaged {
+            tracing::error!(aside = %aside.display(), "the state could not be read and was set aside");
+        }
+        let mirror = Arc::new(open_mirror(&host, &source).await?);
+        let recorder = Arc::new(Recorder::new(journal.clone()));
+        recorder
+            .append(Entry::Started { program: "daemon".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
+            .await?;
+
+        let server = Server::bind(&host)?;
+        let web_settings = server.settings();
+        let (handle, requests) = web::channel();
+        let metrics = Metrics::new();
+        let (accepted, accepted_now) = watch::channel(state.accepted.as_ref().map(|one| one.revision.commit.clone()));
+        let (end_server, ending) = oneshot::channel();
+        let serving = server.run(handle, metrics.clone(), async move { drop(ending.await) });
+        let server = tokio::task::spawn_local(serving);
+        let mut daemon = Self {
+            notifier: Notifier::start(host.notify.clone(), metrics.clone()),
+            intake: Intake::begin(Arc::clone(&host), source.clone(), Arc::clone(&mirror), accepted_now),
+            link: Link::begin(host.engine.clone(), host.deadlines.call.get()),
+            source: SourceStatus { url: shown_url(&source.url), ..SourceStatus::default() },
+            looks: Arc::new(Semaphore::new(LOOKS)),
+            turns: Arc::new(Semaphore::new(host.parallelism.max(1))),
+            signals: Signals::listen()?,
+            host,
+            reload,
+            _lock: lock,
+            journal,
+            recorder,
+            metrics,
+            server: Some((end_server, server)),
+            web_settings,
+            requests,
+            mirror,
+            accepted,
+            source_verified: None,
+            pending: None,
+            held: None,
+            refused: None,
+            engine: None,
+            engine_status: EngineStatus::default(),
+            facts: Arc::default(),
+            containers: BTreeMap::new(),
+            present: BTreeSet::new(),
+            surveyed: false,
+            surveying: false,
+            survey_at: None,
+            survey_trigger: None,
+            touched: BTreeSet::new(),
+            next_pass: Instant::now(),
+            fleet: None,
+            state,
+            state_unsaved: false,
+            state_error: None,
+            journal_error: None,
+            runs: BTreeMap::new(),
+            queue: Queue::default(),
+            stop: Arc::new(AtomicBool::new(false)),
+            work: FuturesUnordered::new(),
+            started: Timestamp::now(),
+            next_tick: Instant::now(),
+        };
+        daemon.restore().await;
+        for (tenant, (time, step, outcome)) in opened.last {
+            let correction = Correction { time, what: step.step, why: step.why, took_ms: outcome.took_ms };
+            daemon.run_of(&tenant).last = Some(correction);
+        }
+        Ok(daemon)
+    }
+
+    async fn main_loop(&mut self) -> anyhow::Result<()> {
+        signals::ready();
+        tracing::info!(source = self.source.url, engine = %self.host.engine.display(), "following");
+        loop {
+            if self.next_tick <= Instant::now() {
+                self.time_passed().await;
+            }
+            self.pump();
+            self.save_if_due();
+            self.signals.alive();
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                signal = self.signals.next() => match signal {
+                    signals::Signal::End => break,
+                    signals::Signal::Reload => self.reload_settings().await,
+                },
+                Some(request) = self.requests.recv() => self.answer(request).await,
+                Some(ended) = self.work.next(), if !self.work.is_empty() => match ended {
+                    Ended::Tenant(done) => self.tenant_done(*done).await,
+                    Ended::Survey(result) => self.survey_done(result).await,
+                },
+                Some(news) = self.link.news.recv() => self.engine_news(news),
+                Some(news) = self.intake.news.recv() => self.source_news(news).await,
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+        }
+        self.end().await;
+        Ok(())
+    }
+
+    /// Lets the steps in hand end, within a bound.
+    async fn end(&mut self) {
+        signals::stopping();
+        tracing::info!("ending; steps in hand are finished first");
+        self.stop.store(true, Ordering::Relaxed);
+        let work = async { while self.work.next().await.is_some() {} };
+        tokio::select! {
+            () = work => {}
+            () = tokio::time::sleep(GRACE) => tracing::warn!("some steps did not end in time; the next start looks at what they did"),
+            _ = self.signals.next() => tracing::warn!("ended at once by a second signal"),
+        }
+        self.save();
+        self.record(Entry::Stopped { program: "daemon".to_owned() }).await;
+        if let Some((end, server)) = self.server.take() {
+            drop(end);
+            let _ = server.await;
+        }
+    }
+
+    /// Begins all work that can begin now.
+    fn pump(&mut self) {
+        let Some(engine) = self.engine.clone() else { return };
+        let now = Instant::now();
+        if self.link.take_overflow() {
+            self.ask_survey(Trigger::Start, Duration::ZERO);
+        }
+        let many = self.queue.ready(now) > MANY;
+        let due = self.survey_at.is_some_and(|at| at <= now) || self.next_pass <= now || many;
+        if !self.surveying && due {
+            self.surveying = true;
+            self.survey_at = None;
+            self.touched.clear();
+            self.next_pass = now + self.host.resync.get();
+            self.survey_trigger.get_or_insert(Trigger::FullPass);
+            let desired = self.fleet.as_ref().map(|fleet| Arc::clone(&fleet.effective));
+            let host = Arc::clone(&self.host);
+            self.work.push(async move { Ended::Survey(work::survey(engine, host, desired).await) }.boxed_local());
+            return;
+        }
+        // Before everything was looked at once, nothing is known of the engine itself.
+        if !self.surveyed || self.fleet.is_none() || many {
+            return;
+        }
+        for (name, mark) in self.queue.take(now, MANY) {
+            if self.surveying {
+                self.touched.insert(name.clone());
+            }
+            let order = self.order(&name, mark.trigger, mark.since);
+            let (tools, facts) = (self.tools(Arc::clone(&engine)), Arc::clone(&self.facts));
+            let look = work::look_and_repair(tools, order, facts);
+            self.work.push(look.map(|done| Ended::Tenant(Box::new(done))).boxed_local());
+        }
+    }
+
+    fn tools(&self, engine: Arc<Engine>) -> Tools {
+        Tools {
+            engine,
+            host: Arc::clone(&self.host),
+            recorder: Arc::clone(&self.recorder),
+            looks: Arc::clone(&self.looks),
+            turns: Arc::clone(&self.turns),
+            stop: Arc::clone(&self.stop),
+        }
+    }
+
+    fn order(&self, name: &str, trigger: Trigger, since: Instant) -> Order {
+        let fleet = self.fleet.as_ref();
+        let accepted = self.state.accepted.as_ref();
+        let older = fleet.is_some_and(|fleet| fleet.older.contains_key(name));
+        Order {
+            name: name.to_owned(),
+            desired: fleet.map(|fleet| Arc::clone(&fleet.effective)).unwrap_or_default(),
+            revision: fleet.map(|fleet| fleet.revision_of(name).clone()),
+            signer: accepted.filter(|_| !older).and_then(|accepted| accepted.signer.clone()),
+            trigger,
+            since,
+            reached: self.runs.get(name).and_then(|run| run.reached),
+            mode: self.drift_mode(name),
+            suspended: self.state.suspended.contains_key(name),
+        }
+    }
+
+    fn drift_mode(&self, name: &str) -> DriftMode {
+        self.fleet.as_ref().map_or(DriftMode::Enabled, |fleet| fleet.drift_mode(name, self.host.weakest_drift))
+    }
+
+    fn run_of(&mut self, name: &str) -> &mut Run {
+        if !self.runs.contains_key(name) {
+            self.runs.insert(name.to_owned(), Run::default());
+        }
+        self.runs.entry(name.to_owned()).or_default()
+    }
+
+    /// Asks for a look at everything, after a pause.
+    fn ask_survey(&mut self, trigger: Trigger, pause: Duration) {
+        let at = Instant::now() + pause;
+        self.survey_at = Some(self.survey_at.map_or(at, |earlier| earlier.min(at)));
+        self.survey_trigger.get_or_insert(trigger);
+    }
+
+    async fn survey_done(&mut self, result: Result<Survey, String>) {
+        self.surveying = false;
+        let trigger = self.survey_trigger.take().unwrap_or(Trigger::FullPass);
+        let survey = match result {
+            Ok(survey) => survey,
+            Err(error) => {
+                tracing::warn!(error, "could not look at everything");
+                self.engine_status.error = Some(error);
+                self.survey_trigger = Some(trigger);
+                self.survey_at = Some(Instant::now() + Duration::from_secs(1));
+                return;
+            }
+        };
+        self.metrics.full_pass(survey.took);
+        self.engine_status.error = None;
+        self.engine_status.full_pass = Some(Timestamp::now());
+        self.engine_status.version.clone_from(&survey.facts.version);
+        self.facts = Arc::new(survey.facts);
+        // What changed since the engine listed them is known from events.
+        let touched = &self.touched;
+        self.containers.retain(|id, tenant| survey.containers.contains_key(id) || touched.contains(tenant));
+        self.containers.extend(survey.containers);
+        self.present = survey.present;
+        self.surveyed = true;
+        if let Some(candidate) = self.pending.take() {
+            self.decide(candidate).await;
+            return;
+        }
+        let Some(fleet) = &self.fleet else { return };
+        let (fleet_revision, desired) = (fleet.revision.clone(), Arc::clone(&fleet.effective));
+        self.runs.retain(|name, _| {
+            desired.tenants.contains_key(name.as_str()) || desired.held.contains(name) || self.present.contains(name)
+        });
+        if matches!(&trigger, Trigger::Commit { revision } if *revision != fleet_revision) {
+            // It was looked at for a commit that is in force no more.
+            self.ask_survey(Trigger::Commit { revision: fleet_revision }, Duration::ZERO);
+            return;
+        }
+        let now = Instant::now();
+        let mut jobs = Vec::new();
+        for plan in survey.plan.tenants {
+            let name = plan.tenant.clone();
+            if self.touched.contains(&name) || self.queue.is_busy(&name) {
+                if plan.will_change() && !self.queue.is_busy(&name) {
+                    self.queue.mark(&name, Trigger::FullPass, now, Duration::ZERO);
+                }
+                continue;
+            }
+            if !plan.will_change() {
+                let look = work::Look { plan, why: Why::Drift, outcome: None };
+                self.queue.looked_at(&name);
+                self.looked(&name, look, &trigger, now).await;
+                continue;
+            }
+            let Some(mark) = self.queue.seize(&name, now) else { continue };
+            let (trigger, since) = mark.map_or((trigger.clone(), now), |mark| (mark.trigger, mark.since));
+            jobs.push((self.order(&name, trigger, since), plan));
+        }
+        let Some(engine) = self.engine.clone() else {
+            for (order, _) in jobs {
+                self.queue.released(&order.name);
+            }
+            return;
+        };
+        let muster = Muster::new(jobs.len());
+        for (order, plan) in jobs {
+            let job = work::repair(self.tools(Arc::clone(&engine)), order, plan, Rc::clone(&muster));
+            self.work.push(job.map(|done| Ended::Tenant(Box::new(done))).boxed_local());
+        }
+    }
+
+    async fn tenant_done(&mut self, done: Done) {
+        let Done { order, result } = done;
+        let (name, now) = (order.name.clone(), Instant::now());
+        if self.surveying {
+            self.touched.insert(name.clone());
+        }
+        let retry = self.retry();
+        let look = match result {
+            Ok(look) => look,
+            Err(error) => {
+                self.run_of(&name).failure = Some(error);
+                self.queue.failed(&name, retry, now);
+                return;
+            }
+        };
+        let failed = look.outcome.as_ref().and_then(|outcome| outcome.failure.as_ref());
+        match (failed, look.outcome.is_some()) {
+            (None, false) => self.queue.succeeded(&name),
+            (None, true) if self.run_of(&name).repairs + 1 < REPAIRS => {
+                self.queue.succeeded(&name);
+                // What a step did is learnt only by looking again.
+                self.queue.mark(&name, order.trigger.clone(), now, PAUSE);
+            }
+            (Some(Failure::Stopped), _) => self.queue.released(&name),
+            _ => self.queue.failed(&name, retry, now),
+        }
+        let trigger = order.trigger.clone();
+        self.looked(&name, look, &trigger, order.since).await;
+    }
+
+    /// Takes in what was seen of a tenant and done to it.
+    async fn looked(&mut self, name: &str, look: work::Look, trigger: &Trigger, since: Instant) {
+        let now = Instant::now();
+        let (mode, suspended) = (self.drift_mode(name), self.state.suspended.contains_key(name));
+        let differs = differences(&look.plan);
+        let blocked = look.plan.blocked.clone();
+        let newly_blocked = blocked.is_some() && self.run_of(name).blocked != blocked;
+        let run = self.run_of(name);
+        run.seen = true;
+        run.blocked = blocked;
+        run.differs = match (&look.outcome, look.why, mode) {
+            (Some(outcome), ..) if outcome.failure.is_none() => Vec::new(),
+            (None, Why::Drift, DriftMode::Disabled) => Vec::new(),
+            _ => differs,
+        };
+        match &look.outcome {
+            None => {
+                run.failure = None;
+                run.repairs = 0;
+            }
+            Some(outcome) => {
+                run.in_order = None;
+                run.failure = outcome.failure.as_ref().map(chain);
+                if outcome.failure.is_none() {
+                    run.repairs += 1;
+                }
+            }
+        }
+        if run.is_in_order() {
+            run.reached = Some(true);
+            run.faults = 0;
+            run.warned.clear();
+            run.in_order.get_or_insert(now);
+        } else {
+            run.in_order = None;
+        }
+        if let Some(blocked) = self.runs.get(name).and_then(|run| run.blocked.clone()).filter(|_| newly_blocked) {
+            tracing::warn!(tenant = name, code = blocked.code, reason = blocked.reason, "blocked");
+            self.tell(NotifyEvent::Blocked, Some(name), &format!("{}: {}", blocked.code, blocked.reason));
+        }
+        if look.outcome.is_none() && look.why == Why::Drift && mode == DriftMode::Warn && !suspended {
+            self.warn_of_drift(name, &look.plan, trigger).await;
+        }
+        if let Some(outcome) = look.outcome {
+            self.carried_out(name, &look.plan, look.why, outcome, trigger, since).await;
+        }
+    }
+
+    async fn carried_out(
+        &mut self,
+        name: &str,
+        plan: &crate::model::TenantPlan,
+        why: Why,
+        outcome: crate::reconcile::Outcome,
+        trigger: &Trigger,
+        since: Instant,
+    ) {
+        let took = since.elapsed();
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let what = differences(plan).join(", ");
+        let result = if outcome.failure.is_none() { StepResult::Done } else { StepResult::Failed };
+        self.metrics.corrected(why, result);
+        self.metrics.reconciled(took);
+        match &outcome.failure {
+            None => {
+                if why == Why::Drift {
+                    for change in &plan.changes {
+                        self.metrics.drifted(change.resource.as_str());
+                    }
+                    self.tell(NotifyEvent::Drift, Some(name), &format!("corrected {what}"));
+                }
+                tracing::info!(tenant = name, why = %why, what, took_ms, "made as declared");
+                self.run_of(name).last = Some(Correction { time: Timestamp::now(), what, why, took_ms });
+            }
+            Some(Failure::Stopped) => {}
+            Some(failure) => {
+                let error = chain(failure);
+                tracing::warn!(tenant = name, why = %why, what, error, took_ms, trigger = ?trigger, "could not be made as declared");
+                self.tell(NotifyEvent::Failed, Some(name), &error);
+                self.fault(name, failure, &error).await;
+            }
+        }
+    }
+
+    async fn warn_of_drift(&mut self, name: &str, plan: &crate::model::TenantPlan, trigger: &Trigger) {
+        let differs = self.runs.get(name).map(|run| run.differs.clone()).unwrap_or_default();
+        if differs.is_empty() || self.runs.get(name).is_some_and(|run| run.warned == differs) {
+            return;
+        }
+        for (resource, fields) in crate::reconcile::drift_fields(plan) {
+            self.metrics.drifted(resource.as_str());
+            let record = crate::model::record::DriftRecord {
+                tenant: name.to_owned(),
+                resource: resource.as_str().to_owned(),
+                fields,
+                trigger: trigger.clone(),
+            };
+            self.record(Entry::Drift(record)).await;
+        }
+        let what = differs.join(", ");
+        tracing::warn!(tenant = name, what, "drift, left as it is");
+        self.tell(NotifyEvent::Drift, Some(name), &format!("{what} differs and is left as it is"));
+        self.run_of(name).warned = differs;
+    }
+
+    fn retry(&self) -> crate::model::policy::Retry {
+        self.fleet.as_ref().map(|fleet| fleet.declared.policy.retry).unwrap_or_default()
+    }
+
+    fn tell(&self, event: NotifyEvent, tenant: Option<&str>, message: &str) {
+        let revision = self.fleet.as_ref().map(|fleet| tenant.map_or(&fleet.revision, |name| fleet.revision_of(name)));
+        self.notifier.tell(Notification {
+            event,
+            tenant: tenant.map(str::to_owned),
+            revision: revision.cloned(),
+            message: message.to_owned(),
+        });
+    }
+
+    /// Writes an entry. Where that fails it is said; the next one tells of the gap.
+    async fn record(&mut self, entry: Entry) {
+        match self.recorder.append(entry).await {
+            Ok(_) => {
+                self.metrics.journaled(self.journal.head().seq);
+                self.journal_error = None;
+            }
+            Err(e) => {
+                self.metrics.journal_failed();
+                let error = chain(&e);
+                tracing::error!(error, "cannot write the journal");
+                self.journal_error = Some(error);
+            }
+        }
+    }
+
+    fn save(&mut self) -> bool {
+        match self.state.save(&self.host.data_root) {
+            Ok(()) => {
+                self.state_unsaved = false;
+                self.state_error = None;
+                true
+            }
+            Err(e) => {
+                let error = chain(&e);
+                tracing::error!(error, "cannot keep the state");
+                self.state_error = Some(error);
+                self.state_unsaved = true;
+                false
+            }
+        }
+    }
+
+    fn save_if_due(&mut self) {
+        if self.state_unsaved && self.state_error.is_none() {
+            self.save();
+        }
+    }
+
+    /// When the loop must look around, if nothing comes in before.
+    fn next_wake(&self) -> Instant {
+        let now = Instant::now();
+        let mut wake = self.next_tick;
+        if self.engine.is_none() {
+            return wake;
+        }
+        let many = self.queue.ready(now) > MANY;
+        if !self.surveying {
+            wake = self.survey_at.map_or(wake, |at| wake.min(at)).min(self.next_pass);
+        }
+        if self.surveyed && self.fleet.is_some() && !many {
+            wake = self.queue.next_due().map_or(wake, |due| wake.min(due));
+        }
+        wake.max(now)
+    }
+}
+
+async fn open_mirror(host: &Host, source: &crate::model::host::Source) -> anyhow::Result<Mirror> {
+    let (folder, source): (PathBuf, _) = (host.data_root.join("source.git"), source.clone());
+    let opened = tokio::task::spawn_blocking(move || Mirror::open(&folder, &source)).await;
+    opened.context("cannot open the mirror of the config repo")?.context("cannot open the mirror of the config repo")
+}

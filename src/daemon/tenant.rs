@@ -1,0 +1,188 @@
+//! How one tenant stands, and the conditions that say so.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::state::Bad;
+use crate::model::{
+    Revision,
+    plan::Blocked,
+    status::{Condition, ConditionKind, Correction, Suspension, TenantStatus, Truth},
+};
+
+/// What is remembered of a tenant between two looks.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// Whether the declaration in force was reached before; `None` where that is not known.
+    pub(super) reached: Option<bool>,
+    /// Whether it was looked at since the daemon began.
+    pub(super) seen: bool,
+    /// What differs from the declaration.
+    pub(super) differs: Vec<String>,
+    /// What is in the way.
+    pub(super) blocked: Option<Blocked>,
+    /// Why the last try failed.
+    pub(super) failure: Option<String>,
+    /// Repairs since it was last as declared: one that does not last is no repair.
+    pub(super) repairs: u32,
+    /// Failures of the declaration in force that may be the declaration's own fault.
+    pub(super) faults: u32,
+    /// Since when it is as declared.
+    pub(super) in_order: Option<Instant>,
+    /// When its container was last started, and killed by somebody.
+    pub(super) started: Option<Instant>,
+    pub(super) killed: Option<Instant>,
+    /// Exits by itself, each shortly after a start.
+    pub(super) exits: u32,
+    /// The last exit by itself that was not judged yet.
+    pub(super) exit: Option<String>,
+    /// The last correction.
+    pub(super) last: Option<Correction>,
+    /// Drift that is on record and not repaired.
+    pub(super) warned: Vec<String>,
+    /// Since when the conditions are as they are, and how they were.
+    since: Timestamp,
+    shown: Option<(Truth, &'static str)>,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            reached: None,
+            seen: false,
+            differs: Vec::new(),
+            blocked: None,
+            failure: None,
+            repairs: 0,
+            faults: 0,
+            in_order: None,
+            started: None,
+            killed: None,
+            exits: 0,
+            exit: None,
+            last: None,
+            warned: Vec::new(),
+            since: Timestamp::now(),
+            shown: None,
+        }
+    }
+}
+
+/// What is known of a tenant from elsewhere.
+pub(super) struct Around<'a> {
+    pub(super) name: &'a str,
+    pub(super) revision: Option<Revision>,
+    /// Whether a commit declares it, and the declaration can be used.
+    pub(super) declared: bool,
+    /// Whether its file is wrong in the newest commit.
+    pub(super) file_wrong: bool,
+    pub(super) bad: Option<&'a Bad>,
+    /// Whether the declaration in force has yet to prove good.
+    pub(super) on_trial: bool,
+    pub(super) suspended: Option<&'a Suspension>,
+    /// Whether it is worked on or waits for that.
+    pub(super) working: bool,
+    /// When it is tried again after failures.
+    pub(super) next_try: Option<Timestamp>,
+    /// Whether drift is left as it is.
+    pub(super) only_warned: bool,
+}
+
+impl Run {
+    /// Whether it is as declared, as far as is known.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.seen && self.differs.is_empty() && self.blocked.is_none() && self.failure.is_none()
+    }
+
+    /// How it stands, in the form that is shown. Conditions keep their time as long as they do not change.
+    pub(super) fn status(&mut self, around: &Around<'_>) -> TenantStatus {
+        let (ready, reason, message) = self.ready(around);
+        if self.shown != Some((ready, reason)) {
+            self.shown = Some((ready, reason));
+            self.since = Timestamp::now();
+        }
+        let condition = |kind, status: Truth, reason: &str, message: String| Condition {
+            kind,
+            status,
+            reason: reason.to_owned(),
+            message,
+            since: self.since,
+        };
+        let drifted = !self.differs.is_empty() && self.reached != Some(false);
+        let stalled = matches!(reason, "Blocked" | "ReconciliationFailed" | "BadCommit" | "InvalidFile");
+        let healthy = match (self.seen, self.is_in_order(), around.on_trial) {
+            (true, true, false) => (Truth::True, "Running"),
+            (true, true, true) => (Truth::Unknown, "Progressing"),
+            (true, false, _) => (Truth::False, "NotAsDeclared"),
+            (false, ..) => (Truth::Unknown, "NotLookedAt"),
+        };
+        let drift_reason = if drifted { "DriftDetected" } else { "InSync" };
+        let conditions = vec![
+            condition(ConditionKind::Ready, ready, reason, message.clone()),
+            condition(
+                ConditionKind::Reconciling,
+                around.working.into(),
+                if around.working { "Progressing" } else { "Idle" },
+                String::new(),
+            ),
+            condition(
+                ConditionKind::Stalled,
+                stalled.into(),
+                if stalled { reason } else { "NotStalled" },
+                if stalled { message } else { String::new() },
+            ),
+            condition(ConditionKind::Healthy, healthy.0, healthy.1, String::new()),
+            condition(ConditionKind::Drifted, drifted.into(), drift_reason, self.differs.join(", ")),
+        ];
+        TenantStatus {
+            tenant: around.name.to_owned(),
+            revision: around.revision.clone(),
+            conditions,
+            drift: if drifted { self.differs.clone() } else { Vec::new() },
+            last_correction: self.last.clone(),
+            suspended: around.suspended.cloned(),
+            next_try: around.next_try,
+        }
+    }
+
+    fn ready(&self, around: &Around<'_>) -> (Truth, &'static str, String) {
+        if let Some(suspended) = around.suspended {
+            let Suspension { reason, until, by } = suspended;
+            return (Truth::False, "Suspended", format!("left alone until {until} by {by}: {reason}"));
+        }
+        if let Some(blocked) = &self.blocked {
+            let Blocked { code, reason, help } = blocked;
+            return (Truth::False, "Blocked", format!("{code}: {reason}; {help}"));
+        }
+        if let Some(failure) = &self.failure {
+            return (Truth::False, "ReconciliationFailed", failure.clone());
+        }
+        if let Some(bad) = around.bad {
+            let stands = around.revision.as_ref().filter(|_| around.declared);
+            let stands = stands.map_or_else(|| "it is left as it is".to_owned(), |at| format!("it stands at {at}"));
+            return (Truth::False, "BadCommit", format!("{} is bad for it: {}; {stands}", bad.revision, bad.reason));
+        }
+        if around.file_wrong {
+            let stands = match (&around.revision, around.declared) {
+                (Some(revision), true) => format!("its file has errors; it stands at {revision}"),
+                _ => "its file has errors, and no older one is known; it is left as it is".to_owned(),
+            };
+            return (Truth::False, "InvalidFile", stands);
+        }
+        if !self.seen {
+            return (Truth::Unknown, "Progressing", "it has not been looked at yet".to_owned());
+        }
+        if !self.differs.is_empty() {
+            return if around.only_warned && self.reached != Some(false) {
+                (Truth::False, "DriftDetected", "drift is not repaired, because driftDetection.mode says so".to_owned())
+            } else {
+                (Truth::False, "Progressing", "it is being made as declared".to_owned())
+            };
+        }
+        if around.on_trial {
+            return (Truth::True, "ReconciliationSucceeded", "as declared, and watched for a while".to_owned());
+        }
+        (Truth::True, "ReconciliationSucceeded", "as declared".to_owned())
+    }
+}

@@ -1,0 +1,176 @@
+//! What the engine tells, and what time brings.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::{Daemon, IDLE_TICK, PAUSE, TICK, link::LinkNews};
+use crate::{
+    engine::EngineEvent,
+    model::{Entry, NAME_PREFIX, REPLACEMENT_SUFFIX, TenantName, record::Trigger},
+};
+
+/// An exit so soon after a start counts against the tenant; one after so long clears it.
+const RAPID: Duration = Duration::from_secs(10);
+
+/// How long after a kill by somebody an exit is that somebody's doing.
+const KILLED: Duration = Duration::from_secs(30);
+
+/// How many rapid exits are repaired at once.
+const FREE_EXITS: u32 = 2;
+
+/// Images change in bursts: how long they are waited for.
+const IMAGES: Duration = Duration::from_secs(1);
+
+/// What containers do that changes nothing: reading, and running commands in them.
+const HARMLESS: [&str; 9] =
+    ["exec_", "top", "attach", "detach", "resize", "export", "archive-path", "extract-to-dir", "health_status"];
+
+impl Daemon {
+    pub(super) fn engine_news(&mut self, news: LinkNews) {
+        match news {
+            LinkNews::Up(engine) => {
+                tracing::info!(api = %engine.api(), "the engine answers");
+                self.engine = Some(engine);
+                self.engine_status.up = true;
+                self.engine_status.events = true;
+                self.engine_status.error = None;
+                self.ask_survey(Trigger::Start, Duration::ZERO);
+            }
+            LinkNews::Down(reason) => {
+                if self.engine_status.up || self.engine_status.error.is_none() {
+                    tracing::warn!(reason, "the engine is away; waiting for it");
+                }
+                self.engine = None;
+                self.engine_status.up = false;
+                self.engine_status.events = false;
+                self.engine_status.error = Some(reason);
+            }
+            LinkNews::Event(event) => self.event(*event),
+        }
+    }
+
+    fn event(&mut self, event: EngineEvent) {
+        let known = HARMLESS.iter().any(|harmless| event.action.starts_with(harmless));
+        if known {
+            return;
+        }
+        self.metrics.engine_event(&event.kind);
+        let now = Instant::now();
+        let trigger = Trigger::Event {
+            event: format!("{} {}", event.kind, event.action),
+            object: event.id.clone(),
+            time: event.time,
+        };
+        match event.kind.as_str() {
+            "container" => {
+                if let Some(tenant) = event.tenant.clone() {
+                    self.container_event(&tenant, &event, now);
+                    self.marked(&tenant, trigger, now);
+                } else if let Some(tenant) = self.named(&event.name) {
+                    self.marked(&tenant, trigger, now);
+                }
+            }
+            "network" => {
+                let by_name = self.named(&event.name);
+                let by_container = event.container.as_ref().and_then(|id| self.containers.get(id)).cloned();
+                if event.container.is_some() && by_container.is_none() && !self.surveyed {
+                    self.ask_survey(trigger, PAUSE);
+                    return;
+                }
+                for tenant in by_name.into_iter().chain(by_container) {
+                    self.marked(&tenant, trigger.clone(), now);
+                }
+            }
+            _ => self.ask_survey(trigger, IMAGES),
+        }
+    }
+
+    fn marked(&mut self, tenant: &str, trigger: Trigger, now: Instant) {
+        if self.surveying {
+            self.touched.insert(tenant.to_owned());
+        }
+        self.queue.mark(tenant, trigger, now, PAUSE);
+    }
+
+    /// The tenant that an object of this name is, or pretends to be.
+    fn named(&self, name: &str) -> Option<String> {
+        let name = name.strip_prefix(NAME_PREFIX)?;
+        let name = name.strip_suffix(REPLACEMENT_SUFFIX).unwrap_or(name);
+        let declared = self.fleet.as_ref().is_some_and(|fleet| fleet.effective.tenants.contains_key(name));
+        (declared || self.present.contains(name)).then(|| name.to_owned())
+    }
+
+    fn container_event(&mut self, tenant: &str, event: &EngineEvent, now: Instant) {
+        if tenant.parse::<TenantName>().is_err() {
+            return;
+        }
+        if event.action == "destroy" {
+            self.containers.remove(&event.id);
+        } else if !self.containers.contains_key(&event.id) {
+            self.containers.insert(event.id.clone(), tenant.to_owned());
+        }
+        let busy = self.queue.is_busy(tenant);
+        let run = self.run_of(tenant);
+        match event.action.as_str() {
+            "start" => run.started = Some(now),
+            "kill" => run.killed = Some(now),
+            "die" if !busy => self.exited(tenant, event.exit_code, now),
+            _ => {}
+        }
+    }
+
+    /// A container ended. One that nobody killed may do so again: its next starts are slowed down.
+    fn exited(&mut self, tenant: &str, code: Option<i64>, now: Instant) {
+        let retry = self.retry();
+        let run = self.run_of(tenant);
+        let within = |time: Option<Instant>, span| time.is_some_and(|time| now.duration_since(time) < span);
+        if within(run.killed, KILLED) {
+            return;
+        }
+        run.exits = if within(run.started, RAPID) { run.exits + 1 } else { 0 };
+        let exits = run.exits;
+        let code = code.map_or_else(String::new, |code| format!(" with exit code {code}"));
+        run.exit = Some(format!("its container ended by itself{code}; `tenantd logs` shows what it printed"));
+        self.next_tick = now;
+        if exits > FREE_EXITS {
+            self.queue.strike(tenant, retry, now);
+        }
+    }
+
+    /// What is due by time alone.
+    pub(super) async fn time_passed(&mut self) {
+        let busy = !(self.state.pins.is_empty() && self.state.suspended.is_empty()) || self.state_error.is_some();
+        self.next_tick = Instant::now() + if busy { TICK } else { IDLE_TICK };
+        self.settle_exits().await;
+        self.prove();
+        self.retry_pending().await;
+        if self.state_error.is_some() {
+            self.save();
+        }
+        let now = Timestamp::now();
+        let expired: Vec<String> = self
+            .state
+            .suspended
+            .iter()
+            .filter(|(_, suspension)| suspension.until <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for tenant in expired {
+            self.state.suspended.remove(&tenant);
+            self.state_unsaved = true;
+            tracing::info!(tenant, "its suspension is over");
+            self.record(Entry::Resumed { tenant: tenant.clone(), by: "expiry".to_owned() }).await;
+            self.queue.mark(&tenant, Trigger::FullPass, Instant::now(), Duration::ZERO);
+        }
+    }
+
+    /// A tenant that ended while its declaration had yet to prove good did not become healthy.
+    async fn settle_exits(&mut self) {
+        let ended: Vec<(String, String)> =
+            self.runs.iter_mut().filter_map(|(name, run)| Some((name.clone(), run.exit.take()?))).collect();
+        for (name, reason) in ended {
+            self.condemn(&name, &reason).await;
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The work itself: a look at one tenant or at everything, and the steps that follow from it.
+
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Notify, Semaphore};
+
+use crate::{
+    engine::Engine,
+    model::{
+        Desired, DriftMode, Host, Plan, Revision, TenantName, TenantPlan, observed::EngineFacts, record::Trigger,
+        record::Why,
+    },
+    plan::{self, guard::short_hash},
+    reconcile::{self, Context, Outcome, Recorder, Worker, chain},
+};
+
+/// How long a tenant waits for the containment of others before it goes on.
+const MUSTER: Duration = Duration::from_secs(3);
+
+/// What work is done with.
+#[derive(Clone)]
+pub(super) struct Tools {
+    pub(super) engine: Arc<Engine>,
+    pub(super) host: Arc<Host>,
+    pub(super) recorder: Arc<Recorder>,
+    /// Places for looks, and for tenants whose steps run.
+    pub(super) looks: Arc<Semaphore>,
+    pub(super) turns: Arc<Semaphore>,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+/// What is asked for one tenant.
+pub(super) struct Order {
+    pub(super) name: String,
+    pub(super) desired: Arc<Desired>,
+    pub(super) revision: Option<Revision>,
+    pub(super) signer: Option<String>,
+    pub(super) trigger: Trigger,
+    pub(super) since: Instant,
+    /// Whether the declaration is known to have been reached before, so that all that differs is drift;
+    /// `None` where that is not known.
+    pub(super) reached: Option<bool>,
+    pub(super) mode: DriftMode,
+    pub(super) suspended: bool,
+}
+
+/// What became of a tenant.
+pub(super) struct Done {
+    pub(super) order: Order,
+    pub(super) result: Result<Look, String>,
+}
+
+/// A tenant as it was found, and what was done.
+pub(super) struct Look {
+    pub(super) plan: TenantPlan,
+    pub(super) why: Why,
+    /// `None` where nothing was to be done, or nothing may be.
+    pub(super) outcome: Option<Outcome>,
+}
+
+/// A look at everything.
+pub(super) struct Survey {
+    pub(super) plan: Plan,
+    pub(super) facts: EngineFacts,
+    /// The tenant of each container of ours, by the container's id.
+    pub(super) containers: BTreeMap<String, String>,
+    /// Tenants that have a container or a network.
+    pub(super) present: BTreeSet<String>,
+    pub(super) took: Duration,
+}
+
+/// Looks at everything. Without declarations nothing is planned.
+pub(super) async fn survey(
+    engine: Arc<Engine>,
+    host: Arc<Host>,
+    desired: Option<Arc<Desired>>,
+) -> Result<Survey, String> {
+    let begun = Instant::now();
+    let nothing = Desired::default();
+    let wanted = desired.as_deref().unwrap_or(&nothing);
+    let observed = reconcile::observe(&engine, &host, wanted).await.map_err(|e| chain(&e))?;
+    let plan = if desired.is_some() { plan::plan(wanted, &host, &observed) } else { Plan::default() };
+    let labelled = observed.containers.iter().filter_map(|c| Some((c.id.clone(), c.tenant.clone()?)));
+    let containers: BTreeMap<String, String> = labelled.collect();
+    let unobserved = observed.unobserved.iter().map(|one| one.tenant.clone());
+    let networks = observed.networks.iter().filter_map(|network| network.tenant.clone());
+    let present = containers.values().cloned().chain(networks).chain(unobserved).collect();
+    Ok(Survey { plan, facts: observed.engine, containers, present, took: begun.elapsed() })
+}
+
+/// Looks at one tenant, and makes it as declared where that is allowed.
+pub(super) async fn look_and_repair(tools: Tools, order: Order, facts: Arc<EngineFacts>) -> Done {
+    let result = async {
+        let name: TenantName = order.name.parse().map_err(|_| "its label is no tenant's name".to_owned())?;
+        let declared = order.desired.tenants.get(order.name.as_str());
+        let place = tools.looks.acquire().await.ok();
+        let observed = reconcile::observe_tenant(&tools.engine, &tools.host, &name, declared, &facts);
+        let observed = observed.await.map_err(|e| chain(&e))?;
+        drop(place);
+        let one = alone(&order.desired, &order.name);
+        let plan = plan::plan_tenant(&order.name, &one, &tools.host, &observed);
+        Ok(carry_out(&tools, &order, plan, None).await)
+    };
+    let result = result.await;
+    Done { order, result }
+}
+
+/// Makes a tenant as declared out of a plan that a survey led to.
+pub(super) async fn repair(tools: Tools, order: Order, plan: TenantPlan, muster: Rc<Muster>) -> Done {
+    let look = carry_out(&tools, &order, plan, Some(&muster)).await;
+    Done { order, result: Ok(look) }
+}
+
+async fn carry_out(tools: &Tools, order: &Order, plan: TenantPlan, muster: Option<&Muster>) -> Look {
+    let why = why(order, &plan);
+    let allowed = is_allowed(order, &plan, why);
+    if !allowed {
+        if let Some(muster) = muster {
+            muster.done();
+        }
+        return Look { plan, why, outcome: None };
+    }
+    let context = Context {
+        trigger: order.trigger.clone(),
+        why,
+        revision: order.revision.as_ref().map(ToString::to_string),
+        signer: order.signer.clone(),
+        plan: plan_id(order, &plan),
+    };
+    let worker = Worker {
+        engine: &tools.engine,
+        host: &tools.host,
+        turns: &tools.turns,
+        record: Some((&tools.recorder, &context)),
+        stop: &tools.stop,
+        tell: &|_| {},
+    };
+    let failure = worker.contain(&plan).await;
+    if let Some(muster) = muster {
+        muster.done();
+        muster.all().await;
+    }
+    let outcome = worker.converge(&plan, failure).await;
+    Look { plan, why, outcome: Some(outcome) }
+}
+
+/// Whether a plan carries out a declaration or repairs drift.
+fn why(order: &Order, plan: &TenantPlan) -> Why {
+    match order.reached {
+        Some(true) => Why::Drift,
+        Some(false) => reconcile::why(plan, Why::Intent),
+        // A workspace that is there already says that the tenant was made before.
+        None => {
+            let new = plan.steps.iter().any(|step| matches!(step, crate::model::Step::PrepareWorkspace { .. }));
+            reconcile::why(plan, if new { Why::Intent } else { Why::Drift })
+        }
+    }
+}
+
+/// Whether a plan is carried out, or only shown.
+fn is_allowed(order: &Order, plan: &TenantPlan, why: Why) -> bool {
+    plan.will_change() && !order.suspended && (why == Why::Intent || order.mode == DriftMode::Enabled)
+}
+
+/// The id of what is done to one tenant: the same steps for the same commit have the same id.
+fn plan_id(order: &Order, plan: &TenantPlan) -> String {
+    let steps = serde_json::to_string(&(&plan.contain, &plan.steps)).unwrap_or_default();
+    let commit = order.revision.as_ref().map_or("", |revision| revision.commit.as_str());
+    short_hash(&format!("{commit}\n{}\n{steps}", plan.tenant))
+}
+
+/// The part of the declarations that concerns one tenant.
+fn alone(desired: &Desired, name: &str) -> Desired {
+    let mut one = Desired { policy_usable: desired.policy_usable, ..Desired::default() };
+    if let Some((name, tenant)) = desired.tenants.get_key_value(name) {
+        one.tenants.insert(name.clone(), tenant.clone());
+    }
+    if desired.held.contains(name) {
+        one.held.insert(name.to_owned());
+    }
+    one
+}
+
+/// Where the tenants of one survey wait until what weakens isolation is contained for all of them.
+pub(super) struct Muster {
+    left: Cell<usize>,
+    nobody_left: Notify,
+}
+
+impl Muster {
+    pub(super) fn new(tenants: usize) -> Rc<Self> {
+        Rc::new(Self { left: Cell::new(tenants), nobody_left: Notify::new() })
+    }
+
+    fn done(&self) {
+        self.left.set(self.left.get().saturating_sub(1));
+        if self.left.get() == 0 {
+            self.nobody_left.notify_waiters();
+        }
+    }
+
+    /// Waits for the others, and not for one that hangs.
+    async fn all(&self) {
+        let notified = self.nobody_left.notified();
+        if self.left.get() > 0 {
+            let _ = tokio::time::timeout(MUSTER, notified).await;
+        }
+    }
+}
