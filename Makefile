@@ -4,11 +4,13 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 PREFIX ?= /usr/local
+# The binary that is installed.
+BINARY ?= $(or $(CARGO_TARGET_DIR),target)/release/tenantd
 
-.PHONY: help demo test check bench build install schema audit clean
+.PHONY: help demo test check bench build install install-files uninstall schema audit clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## Show the main job on a private engine (KEEP=1 leaves it running, ENGINE=unix://… names another)
 	@tests/engine/install-packages
@@ -32,8 +34,30 @@ build: ## Build the release binary, target/release/tenantd
 	@tests/engine/install-packages
 	$(CARGO) build --release --locked
 
-install: build ## Install the binary under PREFIX (/usr/local)
-	install -D -m 755 target/release/tenantd $(DESTDIR)$(PREFIX)/bin/tenantd
+# Where each kind of file goes.
+bin := $(DESTDIR)$(PREFIX)/bin
+unit := $(DESTDIR)$(PREFIX)/lib/systemd/system
+share := $(DESTDIR)$(PREFIX)/share
+doc := $(share)/doc/tenantd
+
+install: build install-files ## Install the binary, its unit, manual and completions under PREFIX (/usr/local)
+
+install-files: # All but the build; the manual and the completions come from the binary
+	install -D -m 755 $(BINARY) $(bin)/tenantd
+	install -d $(unit) $(share)/bash-completion/completions $(share)/zsh/site-functions $(share)/fish/vendor_completions.d
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' systemd/tenantd.service >$(unit)/tenantd.service
+	$(bin)/tenantd man $(share)/man/man1
+	$(bin)/tenantd completions bash >$(share)/bash-completion/completions/tenantd
+	$(bin)/tenantd completions zsh >$(share)/zsh/site-functions/_tenantd
+	$(bin)/tenantd completions fish >$(share)/fish/vendor_completions.d/tenantd.fish
+	install -D -m 644 -t $(doc) README.md LICENSE docs/*.md systemd/host.yaml
+	install -D -m 644 -t $(doc)/schema schema/*.json
+
+uninstall: ## Remove what install has put there; settings and data stay
+	rm -f $(bin)/tenantd $(unit)/tenantd.service $(share)/man/man1/tenantd.1 $(share)/man/man1/tenantd-*.1 \
+	  $(share)/bash-completion/completions/tenantd $(share)/zsh/site-functions/_tenantd \
+	  $(share)/fish/vendor_completions.d/tenantd.fish
+	rm -rf $(doc)
 
 schema: ## Make schema/ and the tables of docs/config.md anew from the Rust types
 	$(CARGO) run --quiet --locked -- schema --write schema --reference docs/config.md
