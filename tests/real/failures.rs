@@ -309,7 +309,7 @@ fn second_apply(fleet: &Fleet) {
     fleet.host("");
     let waited = run(fleet.tenantd(&["apply", "--yes", "--worktree", "fleet", "--lock-timeout", "60s"]));
     let told = said(&waited);
-    assert!(told.contains("waiting: another apply holds"), "one that waits says so:\n{told}");
+    assert!(told.contains("waiting: another tenantd holds"), "one that waits says so:\n{told}");
     assert_eq!(code(&waited), 0, "and then does its work:\n{told}");
     let first = first.wait_with_output().unwrap();
     assert_eq!(code(&first), 1, "the first ended by its deadline:\n{}", said(&first));

@@ -445,13 +445,13 @@ fn of_two_applies_the_second_is_refused_and_told_which_or_waits() {
     let refused = cli.apply().with(1);
     let lock = cli.world.host.data_root.join("lock");
     let expected = format!(
-        "error: refused to apply beside another; --lock-timeout waits for it: another apply holds {}: process {}\n",
+        "error: refused to apply beside another; --lock-timeout waits for it: another tenantd holds {}: process {}\n",
         lock.display(),
         first.id()
     );
     assert_eq!(refused.err, expected);
     let refused = cli.on_repo("apply", &["--yes", "--lock-timeout", "200ms"]).with(1);
-    assert!(refused.err.starts_with("waiting: another apply holds"), "{}", refused.err);
+    assert!(refused.err.starts_with("waiting: another tenantd holds"), "{}", refused.err);
     // A plan needs no lock.
     cli.on_repo("plan", &[]).with(0);
 
@@ -459,7 +459,7 @@ fn of_two_applies_the_second_is_refused_and_told_which_or_waits() {
     let mut said = BufReader::new(second.stderr.take().unwrap());
     let mut line = String::new();
     said.read_line(&mut line).unwrap();
-    assert!(line.starts_with("waiting: another apply holds"), "{line}");
+    assert!(line.starts_with("waiting: another tenantd holds"), "{line}");
     cli.world.engine.heal();
     assert!(first.wait_with_output().unwrap().status.success());
     let waited = second.wait_with_output().unwrap();
@@ -678,6 +678,21 @@ fn logs_are_those_of_the_tenants_container() {
     assert_eq!(cli.run(&["logs", "bee"]).with(1).err, "error: the tenant bee has no container\n");
     let ended = cli.run(&["logs", "../ant"]).with(1);
     assert!(ended.err.starts_with("error: cannot show logs: the tenant name \"../ant\" holds"), "{}", ended.err);
+}
+
+#[test]
+fn a_secret_in_a_file_is_refused_and_not_repeated() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples");
+    for sample in ["secret", "secret--value"] {
+        let file = samples.join("invalid-hosts").join(sample).with_extension("yaml");
+        let ended = end(bare(&["plan", "--host", file.to_str().unwrap()])).with(1);
+        assert!(ended.err.contains("error[secret]") && !ended.err.contains("hunter2"), "{}", ended.err);
+    }
+    let repo = samples.join("invalid/secret");
+    let secret = fs::read_to_string(repo.join("tenants/bad.yaml")).unwrap();
+    let secret = secret.lines().last().unwrap().rsplit(' ').next().unwrap().trim_matches(['"', '}']);
+    let ended = end(bare(&["validate", repo.to_str().unwrap()])).with(1);
+    assert!(ended.err.contains("error[secret]") && !ended.err.contains(secret), "{}", ended.err);
 }
 
 #[test]

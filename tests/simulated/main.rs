@@ -9,6 +9,7 @@ mod crash;
 mod fuzz;
 mod goldens;
 mod hanging;
+mod install;
 mod limits;
 mod planning;
 mod properties;

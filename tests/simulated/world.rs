@@ -97,9 +97,8 @@ impl World {
             let tell = |event: Event<'_>| match event {
                 Event::Step { tenant, step } => steps.borrow_mut().push((tenant.to_owned(), step.clone())),
                 Event::Done(outcome) => done.borrow_mut().push(outcome.tenant.clone()),
-                Event::Lost(_) => {}
             };
-            Ok::<_, String>(reconcile::apply(&engine, &self.host, &plan, &tell).await)
+            Ok::<_, String>(reconcile::apply(&engine, &self.host, &plan, None, &tell).await)
         })?;
         Ok(Run { plan, steps: steps.into_inner(), done: done.into_inner(), applied })
     }
