@@ -219,6 +219,15 @@ impl Daemon {
                 Err(Refusal::conflict(waiting))
             }
             Some(Held { revision, declared, .. }) => {
+                // What it would remove may be more by now than what was agreed to.
+                if let Some(hold) = self.hold(&declared)
+                    && guard::hold_id(&revision.commit, &hold) != plan
+                {
+                    self.keep_waiting(revision, declared, hold).await;
+                    return Err(Refusal::conflict(
+                        "what the commit would remove has changed; `tenantd status` shows it",
+                    ));
+                }
                 let shown = revision.to_string();
                 if self.accept(revision, declared, Some((plan, by))).await {
                     self.source.held = None;

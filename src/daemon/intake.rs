@@ -120,9 +120,11 @@ async fn follow(
                 let accepted = accepted.borrow().clone();
                 let (mirror, host, branch) = (Arc::clone(&mirror), Arc::clone(&host), source.branch.clone());
                 let commit = head.clone();
-                judged = Some(head);
                 let judging = tokio::task::spawn_blocking(move || judge(&mirror, &host, branch, commit, accepted));
-                judging.await.map(|candidate| SourceNews::Candidate(Box::new(candidate))).map_err(|e| e.to_string())
+                let candidate = judging.await.map_err(|e| e.to_string()).flatten();
+                // One that could not be judged is tried again.
+                judged = candidate.is_ok().then_some(head);
+                candidate.map(|candidate| SourceNews::Candidate(Box::new(candidate)))
             }
             Err(e) => Err(chain(&e)),
         };
@@ -152,28 +154,48 @@ fn pause(interval: Duration, failures: u32) -> Duration {
     wait.mul_f64(0.9 + fastrand::f64() / 5.0)
 }
 
-fn judge(mirror: &Mirror, host: &Host, branch: String, commit: String, accepted: Option<String>) -> Candidate {
-    let verdict = declared(mirror, host, &commit, accepted.as_deref());
-    Candidate { revision: Revision { branch, commit }, verdict }
+/// Judges a commit; an error says why that is not possible for now.
+fn judge(
+    mirror: &Mirror,
+    host: &Host,
+    branch: String,
+    commit: String,
+    accepted: Option<String>,
+) -> Result<Candidate, String> {
+    let verdict = declared(mirror, host, &commit, accepted.as_deref())?;
+    Ok(Candidate { revision: Revision { branch, commit }, verdict })
 }
 
-fn declared(mirror: &Mirror, host: &Host, commit: &str, accepted: Option<&str>) -> Result<Declared, Refused> {
-    let refused = |kind, reason| Refused { kind, reason, findings: Vec::new() };
-    let unverified = |error: VerifyError| refused("Unverified", chain(&error));
+fn declared(
+    mirror: &Mirror,
+    host: &Host,
+    commit: &str,
+    accepted: Option<&str>,
+) -> Result<Result<Declared, Refused>, String> {
+    let refused = |kind, reason| Ok(Err(Refused { kind, reason, findings: Vec::new() }));
     let (signer, rewound) = match mirror.verify(&host.verify, accepted, commit) {
         Ok(signer) => (signer, false),
         // Its signatures count; whether it may come back is for an operator to say.
         Err(VerifyError::Rewound { signer, .. }) => (signer, true),
-        Err(error) => return Err(unverified(error)),
+        Err(error @ (VerifyError::Commit { .. } | VerifyError::Shallow(_))) => {
+            return refused("Unverified", chain(&error));
+        }
+        Err(error) => return Err(chain(&error)),
     };
-    let desired = read(mirror, commit).map_err(|error| refused("Unreadable", chain(&error)))?;
+    let desired = match read(mirror, commit) {
+        Ok(desired) => desired,
+        Err(error @ (SourceError::PathMissing { .. } | SourceError::TooManyFiles)) => {
+            return refused("Unreadable", chain(&error));
+        }
+        Err(error) => return Err(chain(&error)),
+    };
     if !desired.policy_usable {
         let findings: Vec<Finding> =
             desired.findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect();
         let first = findings.first().map_or_else(String::new, |finding| format!(": {finding}"));
         let reason =
             format!("fleet.yaml, tiers.yaml or the folder tenants has errors, so nobody's settings are known{first}");
-        return Err(Refused { kind: "InvalidPolicy", reason: reason.replace('\n', "; "), findings });
+        return Ok(Err(Refused { kind: "InvalidPolicy", reason: reason.replace('\n', "; "), findings }));
     }
-    Ok(Declared { signer, desired: Arc::new(desired), rewound })
+    Ok(Ok(Declared { signer, desired: Arc::new(desired), rewound }))
 }

@@ -42,7 +42,7 @@ use crate::{
     journal::{self, Journal},
     metrics::Metrics,
     model::{
-        DriftMode, Entry, Host,
+        Desired, DriftMode, Entry, Host,
         host::NotifyEvent,
         observed::EngineFacts,
         record::{StepResult, Trigger, Why},
@@ -144,7 +144,7 @@ struct Daemon {
     state: State,
     state_unsaved: bool,
     state_error: Option<String>,
-    journal_error: Option<String>,
+    journaled: u64,
     runs: BTreeMap<String, Run>,
     queue: Queue,
     looks: Arc<Semaphore>,
@@ -225,7 +225,7 @@ impl Daemon {
             state,
             state_unsaved: false,
             state_error: None,
-            journal_error: None,
+            journaled: 0,
             runs: BTreeMap::new(),
             queue: Queue::default(),
             stop: Arc::new(AtomicBool::new(false)),
@@ -396,26 +396,26 @@ impl Daemon {
         self.containers.extend(survey.containers);
         self.present = survey.present;
         self.surveyed = true;
-        if let Some(candidate) = self.pending.take() {
+        if self.fleet.is_none()
+            && let Some(candidate) = self.pending.take()
+        {
             self.decide(candidate).await;
+        }
+        let Some(desired) = self.fleet.as_ref().map(|fleet| Arc::clone(&fleet.effective)) else { return };
+        if !survey.desired.is_some_and(|planned| Arc::ptr_eq(&planned, &desired)) {
+            // Something else is in force since it began.
+            self.ask_survey(trigger, Duration::ZERO);
             return;
         }
-        let Some(fleet) = &self.fleet else { return };
-        let (fleet_revision, desired) = (fleet.revision.clone(), Arc::clone(&fleet.effective));
         self.runs.retain(|name, _| {
             desired.tenants.contains_key(name.as_str()) || desired.held.contains(name) || self.present.contains(name)
         });
-        if matches!(&trigger, Trigger::Commit { revision } if *revision != fleet_revision) {
-            // It was looked at for a commit that is in force no more.
-            self.ask_survey(Trigger::Commit { revision: fleet_revision }, Duration::ZERO);
-            return;
-        }
         let now = Instant::now();
         let mut jobs = Vec::new();
         for plan in survey.plan.tenants {
             let name = plan.tenant.clone();
             if self.touched.contains(&name) || self.queue.is_busy(&name) {
-                if plan.will_change() && !self.queue.is_busy(&name) {
+                if plan.will_change() {
                     self.queue.mark(&name, Trigger::FullPass, now, Duration::ZERO);
                 }
                 continue;
@@ -450,6 +450,17 @@ impl Daemon {
             self.touched.insert(name.clone());
         }
         let retry = self.retry();
+        if self.is_stale(&order) {
+            // Another declaration came into force during the work.
+            self.queue.released(&name);
+            self.queue.mark(&name, order.trigger.clone(), now, Duration::ZERO);
+            if let Ok(work::Look { plan, why, outcome: Some(outcome) }) = result
+                && outcome.failure.is_none()
+            {
+                self.carried_out(&name, &plan, why, outcome, &order.trigger, order.since).await;
+            }
+            return;
+        }
         let look = match result {
             Ok(look) => look,
             Err(error) => {
@@ -469,8 +480,22 @@ impl Daemon {
             (Some(Failure::Stopped), _) => self.queue.released(&name),
             _ => self.queue.failed(&name, retry, now),
         }
-        let trigger = order.trigger.clone();
-        self.looked(&name, look, &trigger, order.since).await;
+        let gone = look.plan.changes.is_empty() && look.plan.blocked.is_none();
+        self.looked(&name, look, &order.trigger, order.since).await;
+        let declared = |desired: &Desired| desired.tenants.contains_key(&*name) || desired.held.contains(&name);
+        if gone && self.fleet.as_ref().is_some_and(|fleet| !declared(&fleet.effective)) {
+            self.present.remove(&name);
+            self.runs.remove(&name);
+        }
+    }
+
+    /// Whether a tenant's declaration is another one now than when work on it began.
+    fn is_stale(&self, order: &Order) -> bool {
+        let Some(fleet) = &self.fleet else { return true };
+        let name = order.name.as_str();
+        let (then, now) = (&order.desired, &fleet.effective);
+        !Arc::ptr_eq(then, now)
+            && (then.tenants.get(name) != now.tenants.get(name) || then.held.contains(name) != now.held.contains(name))
     }
 
     /// Takes in what was seen of a tenant and done to it.
@@ -484,7 +509,7 @@ impl Daemon {
         run.seen = true;
         run.blocked = blocked;
         run.differs = match (&look.outcome, look.why, mode) {
-            (Some(outcome), ..) if outcome.failure.is_none() => Vec::new(),
+            (Some(outcome), ..) if outcome.failure.is_none() && look.plan.blocked.is_none() => Vec::new(),
             (None, Why::Drift, DriftMode::Disabled) => Vec::new(),
             _ => differs,
         };
@@ -544,7 +569,8 @@ impl Daemon {
                     }
                     self.tell(NotifyEvent::Drift, Some(name), &format!("corrected {what}"));
                 }
-                tracing::info!(tenant = name, why = %why, what, took_ms, "made as declared");
+                let done = if plan.blocked.is_some() { "contained" } else { "made as declared" };
+                tracing::info!(tenant = name, why = %why, what, took_ms, "{done}");
                 self.run_of(name).last = Some(Correction { time: Timestamp::now(), what, why, took_ms });
             }
             Some(Failure::Stopped) => {}
@@ -592,20 +618,16 @@ impl Daemon {
         });
     }
 
-    /// Writes an entry. Where that fails it is said; the next one tells of the gap.
+    /// Writes an entry. Where that fails it is said; a later one tells of the gap.
     async fn record(&mut self, entry: Entry) {
-        match self.recorder.append(entry).await {
-            Ok(_) => {
-                self.metrics.journaled(self.journal.head().seq);
-                self.journal_error = None;
-            }
-            Err(e) => {
-                self.metrics.journal_failed();
-                let error = chain(&e);
-                tracing::error!(error, "cannot write the journal");
-                self.journal_error = Some(error);
-            }
+        if let Err(e) = self.recorder.append(entry).await {
+            self.metrics.journal_failed();
+            tracing::error!(error = chain(&e), "cannot write the journal");
         }
+    }
+
+    fn journal_error(&self) -> Option<String> {
+        self.journal.error().map(|error| chain(&error))
     }
 
     fn save(&mut self) -> bool {

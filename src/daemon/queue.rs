@@ -132,6 +132,15 @@ impl Queue {
         self.forget_if_idle(tenant);
     }
 
+    /// Ends the waiting of all tenants: what they failed by is over.
+    pub(super) fn forgive_all(&mut self) {
+        let waiting: Vec<String> =
+            self.entries.iter().filter(|(_, entry)| entry.failures > 0).map(|(name, _)| name.clone()).collect();
+        for tenant in waiting {
+            self.forgive(&tenant);
+        }
+    }
+
     /// Whether a tenant is being worked on.
     pub(super) fn is_busy(&self, tenant: &str) -> bool {
         self.entries.get(tenant).is_some_and(|entry| entry.busy)

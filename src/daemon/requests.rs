@@ -125,13 +125,16 @@ impl Daemon {
             (None, None) => self.present.iter().cloned().collect(),
         };
         let tenants = names.iter().map(|name| self.tenant_status(name)).collect();
+        let records = self.journal.head().seq;
+        self.metrics.journaled(records.saturating_sub(self.journaled));
+        self.journaled = records;
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started,
             time: Timestamp::now(),
             source: self.source.clone(),
             engine: self.engine_status.clone(),
-            journal: JournalStatus { records: self.journal.head().seq, error: self.journal_error.clone() },
+            journal: JournalStatus { records, error: self.journal_error() },
             conditions: self.conditions(),
             tenants,
         })
@@ -179,8 +182,8 @@ impl Daemon {
         let source = &self.source;
         let stalled = if let Some(error) = &self.state_error {
             Some(("StateUnavailable", error.clone()))
-        } else if let Some(error) = &self.journal_error {
-            Some(("JournalUnavailable", error.clone()))
+        } else if let Some(error) = self.journal_error() {
+            Some(("JournalUnavailable", error))
         } else if let (false, Some(error)) = (self.engine_status.up, &self.engine_status.error) {
             Some(("DependencyNotReady", error.clone()))
         } else if let Some(error) = &source.error {

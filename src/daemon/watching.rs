@@ -35,6 +35,8 @@ impl Daemon {
                 self.engine_status.up = true;
                 self.engine_status.events = true;
                 self.engine_status.error = None;
+                // What failed while it was away may succeed now.
+                self.queue.forgive_all();
                 self.ask_survey(Trigger::Start, Duration::ZERO);
             }
             LinkNews::Down(reason) => {
@@ -87,6 +89,11 @@ impl Daemon {
     }
 
     fn marked(&mut self, tenant: &str, trigger: Trigger, now: Instant) {
+        if tenant.parse::<TenantName>().is_err() {
+            // Whatever carries such a label is removed by a look at everything.
+            self.ask_survey(trigger, PAUSE);
+            return;
+        }
         if self.surveying {
             self.touched.insert(tenant.to_owned());
         }
@@ -140,13 +147,19 @@ impl Daemon {
 
     /// What is due by time alone.
     pub(super) async fn time_passed(&mut self) {
-        let busy = !(self.state.pins.is_empty() && self.state.suspended.is_empty()) || self.state_error.is_some();
+        let busy = !(self.state.pins.is_empty() && self.state.suspended.is_empty())
+            || self.state_error.is_some()
+            || self.journal.error().is_some();
         self.next_tick = Instant::now() + if busy { TICK } else { IDLE_TICK };
         self.settle_exits().await;
         self.prove();
         self.retry_pending().await;
         if self.state_error.is_some() {
             self.save();
+        }
+        if self.journal.error().is_some() && self.recorder.tell_gap().await.is_ok() {
+            tracing::info!("the journal can be written again");
+            self.queue.forgive_all();
         }
         let now = Timestamp::now();
         let expired: Vec<String> = self

@@ -66,6 +66,8 @@ pub(super) struct Look {
 
 /// A look at everything.
 pub(super) struct Survey {
+    /// What was compared with.
+    pub(super) desired: Option<Arc<Desired>>,
     pub(super) plan: Plan,
     pub(super) facts: EngineFacts,
     /// The tenant of each container of ours, by the container's id.
@@ -91,7 +93,7 @@ pub(super) async fn survey(
     let unobserved = observed.unobserved.iter().map(|one| one.tenant.clone());
     let networks = observed.networks.iter().filter_map(|network| network.tenant.clone());
     let present = containers.values().cloned().chain(networks).chain(unobserved).collect();
-    Ok(Survey { plan, facts: observed.engine, containers, present, took: begun.elapsed() })
+    Ok(Survey { desired, plan, facts: observed.engine, containers, present, took: begun.elapsed() })
 }
 
 /// Looks at one tenant, and makes it as declared where that is allowed.

@@ -54,18 +54,34 @@ impl Recorder {
         Self { journal, lost: AtomicU64::new(0) }
     }
 
-    /// Writes an entry, and before it how many are missing.
+    /// Writes an entry, and before it how many are missing. One that cannot be written counts as
+    /// missing.
     ///
     /// # Errors
     /// The journal cannot be written.
     pub async fn append(&self, entry: Entry) -> Result<u64, JournalError> {
-        let lost = self.lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let gap = Entry::Lost { records: lost, reason: "the journal could not be written".to_owned() };
-            if let Err(e) = self.journal.append(gap).await {
-                self.lost.fetch_add(lost, Ordering::Relaxed);
-                return Err(e);
-            }
+        let result = self.write(entry).await;
+        if result.is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Writes how many records are missing, after a time without a journal.
+    ///
+    /// # Errors
+    /// The journal cannot be written yet.
+    pub async fn tell_gap(&self) -> Result<(), JournalError> {
+        let records = self.lost.swap(0, Ordering::Relaxed);
+        let gap = Entry::Lost { records, reason: "the journal could not be written".to_owned() };
+        self.journal.append(gap).await.map(drop).inspect_err(|_| {
+            self.lost.fetch_add(records, Ordering::Relaxed);
+        })
+    }
+
+    async fn write(&self, entry: Entry) -> Result<u64, JournalError> {
+        if self.lost.load(Ordering::Relaxed) > 0 {
+            self.tell_gap().await?;
         }
         self.journal.append(entry).await
     }
@@ -77,7 +93,7 @@ impl Recorder {
         context: &Context,
         contains: bool,
     ) -> Result<Ticket, JournalError> {
-        match self.append(Entry::Intent(step_record(tenant, step, context))).await {
+        match self.write(Entry::Intent(step_record(tenant, step, context))).await {
             Ok(seq) => Ok(Some(seq)),
             Err(_) if contains => {
                 self.lost.fetch_add(1, Ordering::Relaxed);
@@ -96,10 +112,8 @@ impl Recorder {
             error: result.as_ref().err().map(chain),
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         };
-        if self.append(Entry::Outcome(outcome)).await.is_err() {
-            // An intent without an outcome says that it is unknown; the gap says why.
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        // An intent without an outcome says that it is unknown; the gap that is told later says why.
+        let _ = self.append(Entry::Outcome(outcome)).await;
     }
 }
 
