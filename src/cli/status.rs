@@ -33,7 +33,12 @@ pub fn run(command: &Command, global: &Global) -> anyhow::Result<u8> {
         } else {
             tokio::select! {
                 watched = watch(command, &client, status) => watched?,
-                interrupted = tokio::signal::ctrl_c() => interrupted?,
+                interrupted = tokio::signal::ctrl_c() => {
+                    interrupted?;
+                    if io::stdout().is_terminal() {
+                        output::print("\n")?;
+                    }
+                }
             }
         }
         Ok(EXIT_OK)

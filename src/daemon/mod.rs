@@ -76,6 +76,9 @@ const LOOKS: usize = 8;
 /// How often a repair may be followed by another before it counts as a failure.
 const REPAIRS: u32 = 3;
 
+/// How long notifications that wait may take at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// The most tenants that are remembered: as many as files are read.
 const MOST_RUNS: usize = crate::source::MAX_FILES;
 
@@ -96,7 +99,10 @@ pub type Reload = Box<dyn Fn() -> anyhow::Result<Host>>;
 /// the mirror of the repo or the socket cannot be used.
 pub async fn run(host: Host, reload: Reload) -> anyhow::Result<()> {
     let mut daemon = Daemon::begin(host, reload).await?;
-    daemon.main_loop().await
+    daemon.main_loop().await;
+    daemon.end().await;
+    daemon.notifier.finish(FAREWELL).await;
+    Ok(())
 }
 
 /// What ends beside the loop.
@@ -241,7 +247,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    async fn main_loop(&mut self) -> anyhow::Result<()> {
+    async fn main_loop(&mut self) {
         signals::ready();
         tracing::info!(source = self.source.url, engine = %self.host.engine.display(), "following");
         loop {
@@ -268,8 +274,6 @@ impl Daemon {
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
         }
-        self.end().await;
-        Ok(())
     }
 
     /// Lets the steps in hand end, within a bound.
@@ -277,6 +281,12 @@ impl Daemon {
         signals::stopping();
         tracing::info!("ending; steps in hand are finished first");
         self.stop.store(true, Ordering::Relaxed);
+        if let Some((end, server)) = self.server.take() {
+            drop(end);
+            // Who asks now is told that the daemon is ending.
+            self.requests.close();
+            let _ = server.await;
+        }
         let work = async { while self.work.next().await.is_some() {} };
         tokio::select! {
             () = work => {}
@@ -285,10 +295,6 @@ impl Daemon {
         }
         self.save();
         self.record(Entry::Stopped { program: "daemon".to_owned() }).await;
-        if let Some((end, server)) = self.server.take() {
-            drop(end);
-            let _ = server.await;
-        }
     }
 
     /// Begins all work that can begin now.

@@ -22,8 +22,10 @@ use crate::{
 
 impl Daemon {
     pub(super) async fn answer(&mut self, request: Request) {
-        // Who asked may be gone; what was asked is done all the same.
         match request {
+            // Who waited too long was told that it may not be done: it is not.
+            Request::Suspend { ref reply, .. } | Request::Resume { ref reply, .. } if reply.is_closed() => {}
+            Request::Approve { ref reply, .. } if reply.is_closed() => {}
             Request::Status { tenant, reply } => drop(reply.send(self.status(tenant.as_deref()))),
             Request::Health { reply } => drop(reply.send(Ok(self.conditions()))),
             Request::Suspend { tenant, reason, until, by, reply } => {

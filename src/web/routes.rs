@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json, Router,
-    body::{Body, Bytes, to_bytes},
+    body::{Body, Bytes, HttpBody, to_bytes},
     extract::{Path, Request, State},
     http::{HeaderMap, Method, StatusCode, header},
     middleware::{self, Next},
@@ -307,10 +307,14 @@ async fn hook(State(app): State<App>, headers: HeaderMap, body: Body) -> Answer<
 }
 
 async fn read(body: Body, limit: usize) -> Answer<Bytes> {
+    let too_long = || Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {limit} bytes"));
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_long());
+    }
     to_bytes(body, limit).await.map_err(|error| {
         let error = error.into_inner();
         if error.is::<LengthLimitError>() {
-            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {limit} bytes"))
+            too_long()
         } else {
             Failure::new(StatusCode::BAD_REQUEST, "the body cannot be read")
         }

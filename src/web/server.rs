@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     io,
     net::{SocketAddr, TcpListener},
     sync::{Arc, PoisonError, RwLock},
@@ -24,7 +25,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::Notify,
     task::JoinSet,
     time::{sleep, timeout},
@@ -49,6 +50,9 @@ const CONNECTIONS: usize = 64;
 const HEADERS: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(10);
 const CONNECTION: Duration = Duration::from_secs(30);
+
+/// How long a client that is answered is listened to.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The longest headers, in bytes.
 const MAX_HEADERS: usize = 16 << 10;
@@ -255,16 +259,28 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: Option<Peer>,
             request.extensions_mut().insert(peer);
         }
         let answering = service.call(request);
-        async move { Ok::<_, Infallible>(in_time(answering).await) }
+        Box::pin(async move { Ok::<_, Infallible>(in_time(answering).await) })
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_buf_size(MAX_HEADERS)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), answer);
     // What goes wrong on a connection is the client's affair: it sees no answer.
-    let _ = timeout(CONNECTION, connection).await;
+    if timeout(CONNECTION, poll_fn(|context| connection.poll_without_shutdown(context))).await.is_ok() {
+        part(connection.into_parts().io.into_inner()).await;
+    }
+}
+
+/// Closes a connection whose answer is sent. What the client still sends is read for a moment: the
+/// kernel takes the answer back where a connection is closed with something unread.
+async fn part(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let reading = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    let _ = timeout(LINGER, reading).await;
 }
 
 async fn in_time(answering: impl Future<Output = Result<Response, Infallible>>) -> Response {

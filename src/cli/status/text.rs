@@ -99,7 +99,7 @@ impl Writer {
         self.entry("Journal", &format!("{} records", journal.records));
         self.problem(journal.error.as_deref());
         for condition in status.conditions.iter().filter(|condition| !is_fine(condition)) {
-            let line = self.condition(condition);
+            let line = self.condition(condition, 16);
             self.line(&line);
         }
     }
@@ -214,7 +214,8 @@ impl Writer {
         }
         let drift: Vec<_> = tenant.drift.iter().map(|attribute| printable(attribute)).collect();
         self.entry("Drift", &if drift.is_empty() { "none".to_owned() } else { drift.join(", ") });
-        let last = tenant.last_correction.as_ref().map_or("none".to_owned(), |last| self.correction(last));
+        let last = tenant.last_correction.as_ref();
+        let last = last.map_or("none".to_owned(), |last| format!("{} ({} ms)", self.correction(last), last.took_ms));
         self.entry("Last correction", &last);
         if let Some(time) = tenant.next_try {
             let text = format!("{} ({time})", self.ahead(time));
@@ -222,17 +223,17 @@ impl Writer {
         }
         self.line("Conditions");
         for condition in &tenant.conditions {
-            let line = format!("  {}", self.condition(condition));
+            let line = format!("  {}", self.condition(condition, 14));
             self.line(&line);
         }
     }
 
-    fn condition(&self, condition: &Condition) -> String {
+    fn condition(&self, condition: &Condition, width: usize) -> String {
         let Condition { kind, status, reason, message, since } = condition;
         let colour = if is_fine(condition) { GREEN } else { colour_of(*status) };
         let status = self.paint(colour, &format!("{:<7}", status.as_str()));
         let reason = printable(reason);
-        format!("{:<14} {status} {reason} since {}: {}", kind.as_str(), self.ago(*since), printable(message))
+        format!("{:<width$} {status} {reason} since {}: {}", kind.as_str(), self.ago(*since), printable(message))
     }
 
     fn suspension(&self, suspension: &Suspension) -> String {
