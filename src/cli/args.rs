@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+
+use super::events;
+use crate::journal::Anchor;
 
 /// Keeps a Docker Engine's tenants as a git repository declares them.
 #[derive(Debug, Parser)]
@@ -48,6 +52,11 @@ pub enum Command {
     Approve(Approve),
     /// Have the daemon look now, without waiting for an event
     Reconcile(Reconcile),
+    /// Show what was changed, when and why, as the journal has it
+    Events(Events),
+    /// Check that nobody changed the journal
+    #[command(subcommand)]
+    Audit(Audit),
     /// Print the JSON Schemas of the files, or keep a folder of them up to date
     Schema(Schema),
     /// Print what a shell completes the command line with
@@ -201,6 +210,54 @@ pub struct Approve {
 pub struct Reconcile {
     /// Only this tenant
     pub tenant: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Events {
+    /// Only what concerns this tenant
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// Only what is not older: a time such as 2026-11-21T10:00:00Z, or a length of time such as 1h
+    #[arg(long, value_name = "TIME", value_parser = events::since)]
+    pub since: Option<Timestamp>,
+    /// Go on with what happens from now on; a step is shown when it has ended
+    #[arg(long, short)]
+    pub follow: bool,
+    /// The form: lines for people, or the records as they are stored
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    pub format: PlanFormat,
+    #[command(flatten)]
+    pub journal: JournalFolder,
+}
+
+/// Which journal is meant.
+#[derive(Debug, clap::Args)]
+pub struct JournalFolder {
+    /// The journal's folder, such as a copy [default: the one of this host]
+    #[arg(long = "journal", value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Find any record that was altered, removed or reordered
+    ///
+    /// Exits with 0 where the chain of records holds, with 1 where it does not, and says where it
+    /// breaks. Half a record at the end, which a crash leaves, is told of and breaks nothing: the next
+    /// start sets it aside.
+    Verify(AuditVerify),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AuditVerify {
+    /// Print only the last record as SEQ:HASH, to be kept elsewhere
+    #[arg(long)]
+    pub anchor: bool,
+    /// Fail unless this record, which --anchor printed before, is still there
+    #[arg(long, value_name = "SEQ:HASH")]
+    pub against: Option<Anchor>,
+    #[command(flatten)]
+    pub journal: JournalFolder,
 }
 
 #[derive(Debug, clap::Args)]

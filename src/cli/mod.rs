@@ -3,7 +3,9 @@
 mod apply;
 mod approve;
 mod args;
+mod audit;
 mod client;
+mod events;
 mod logs;
 mod manual;
 mod output;
@@ -43,6 +45,8 @@ pub fn main() -> ExitCode {
         Command::Resume(command) => suspend::resume(command, global),
         Command::Approve(command) => approve::approve(command, global),
         Command::Reconcile(command) => approve::reconcile(command, global),
+        Command::Events(command) => events::run(command, global),
+        Command::Audit(command) => audit::run(command, global),
         Command::Schema(command) => schema::run(command),
         Command::Completions(command) => manual::completions(command),
         Command::Man(command) => manual::pages(command),

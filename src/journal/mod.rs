@@ -45,7 +45,7 @@ use line::Body;
 use writer::Writer;
 
 /// How many records may wait to be written. Who adds another waits as well.
-const QUEUE: usize = 1024;
+const QUEUE: usize = 256;
 
 /// How many bytes are gathered for one write.
 const GROUP: usize = 1 << 20;

@@ -38,6 +38,7 @@ pub(super) fn open(folder: &Path, limits: JournalLimits) -> Result<(Writer, Open
     };
     let before = before.last().map(|first| scan(folder, *first, &mut seen)).transpose()?;
     let scanned = scan(folder, last, &mut seen)?;
+    seen.dropped.retain(|dropped| dropped.first < last);
     writer::remove(folder, &seen.dropped);
 
     let (segment, head, ends) = match scanned.end {

@@ -264,3 +264,29 @@ fn reason(error: &JournalError) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{open::open, tests::stopped, verify};
+
+    #[test]
+    fn what_a_failed_write_left_is_set_aside_before_the_next() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let limits = JournalLimits { file_size: crate::model::Bytes::mib(1), files: 2 };
+        let (mut writer, _) = open(folder.path(), limits)?;
+        let body = || Body::new(&stopped("daemon")).map_err(JournalError::TooLong);
+        writer.append(&[body()?])?;
+        // As if the disk had refused the write, and then to cut off what had come of it.
+        writer.segment.file.write_all(b"{\"v\":1,")?;
+        writer.torn = true;
+
+        assert_eq!(writer.append(&[body()?, body()?])?, 4, "the record that tells of it comes first");
+        let verified = verify(folder.path(), Some(writer.head()))?;
+        assert_eq!((verified.records, verified.tail), (5, None));
+        let [aside] = &*verified.set_aside else { panic!("{:?}", verified.set_aside) };
+        assert_eq!((aside.bytes, aside.aside.as_str()), (7, "torn-3-1"));
+        assert_eq!(fs::read(folder.path().join("torn-3-1"))?, b"{\"v\":1,");
+        Ok(())
+    }
+}

@@ -10,6 +10,7 @@ mod fuzz;
 mod goldens;
 mod hanging;
 mod install;
+mod journal;
 mod limits;
 mod notify;
 mod operator;

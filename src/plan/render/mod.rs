@@ -4,4 +4,5 @@ mod json;
 mod text;
 
 pub use json::json;
+pub(crate) use text::{GREEN, RED, YELLOW, label, values};
 pub use text::{Style, blocked_line, summary, text};

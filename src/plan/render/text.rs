@@ -18,10 +18,20 @@ pub enum Style {
     Colour,
 }
 
-const GREEN: &str = "32";
-const YELLOW: &str = "33";
-const RED: &str = "31";
+pub(crate) const GREEN: &str = "32";
+pub(crate) const YELLOW: &str = "33";
+pub(crate) const RED: &str = "31";
 const BOLD: &str = "1";
+
+impl Style {
+    /// Text in a colour, which is one of the codes of ANSI terminals.
+    pub(crate) fn paint(self, code: &str, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+}
 
 /// The whole plan, ending with a newline.
 pub fn text(plan: &Plan, style: Style) -> String {
@@ -86,10 +96,7 @@ impl Writer {
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        match self.style {
-            Style::Plain => text.to_owned(),
-            Style::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
-        }
+        self.style.paint(code, text)
     }
 
     fn tenant(&mut self, tenant: &TenantPlan) {
@@ -150,7 +157,7 @@ impl Writer {
             true => String::new(),
             false => format!(" # {}", comments.join(", ")),
         };
-        let (before, after) = values(change);
+        let (before, after) = values(change.name, &change.before, &change.after);
         self.line(&format!("      {symbol} {:width$} = {before} -> {after}{comment}", label(change.name)));
     }
 
@@ -255,8 +262,8 @@ fn list(items: &[String]) -> String {
 }
 
 /// Actual and declared value. Of two long lists only what differs is shown.
-fn values(change: &AttributeChange) -> (String, String) {
-    match (&change.before, &change.after) {
+pub(crate) fn values(name: &str, before: &Value, after: &Value) -> (String, String) {
+    match (before, after) {
         (Value::Array(before), Value::Array(after)) if before.len() + after.len() > 4 => {
             let only = |these: &[Value], those: &[Value]| {
                 let rest: Vec<&Value> = these.iter().filter(|item| !those.contains(item)).collect();
@@ -280,7 +287,7 @@ fn values(change: &AttributeChange) -> (String, String) {
             };
             (only(before, after), only(after, before))
         }
-        (before, after) => (value(change.name, before), value(change.name, after)),
+        (before, after) => (value(name, before), value(name, after)),
     }
 }
 
@@ -289,7 +296,7 @@ fn value(name: &str, value: &Value) -> String {
 }
 
 /// The attribute's name for people: the engine counts billionths of a processor, they do not.
-fn label(name: &'static str) -> &'static str {
+pub(crate) fn label(name: &str) -> &str {
     if name == "nano_cpus" { "cpus" } else { name }
 }
 
