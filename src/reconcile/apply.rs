@@ -238,7 +238,7 @@ impl<'a> Worker<'a> {
         }
         (self.tell)(Event::Step { tenant: &tenant.tenant, step });
         let ticket = match self.record {
-            Some((recorder, context)) => recorder.intent(tenant, step, context, contains).await?,
+            Some((recorder, context)) => recorder.intent(tenant, step, context, made.as_deref(), contains).await?,
             None => None,
         };
         let begun = Instant::now();

@@ -91,9 +91,10 @@ impl Recorder {
         tenant: &TenantPlan,
         step: &Step,
         context: &Context,
+        made: Option<&str>,
         contains: bool,
     ) -> Result<Ticket, JournalError> {
-        match self.write(Entry::Intent(step_record(tenant, step, context))).await {
+        match self.write(Entry::Intent(step_record(tenant, step, context, made))).await {
             Ok(seq) => Ok(Some(seq)),
             Err(_) if contains => {
                 self.lost.fetch_add(1, Ordering::Relaxed);
@@ -166,10 +167,11 @@ pub fn drift_fields(plan: &TenantPlan) -> Vec<(Resource, Vec<FieldChange>)> {
     plan.changes.iter().map(|change| (change.resource, fields(change, |_| true))).collect()
 }
 
-fn step_record(tenant: &TenantPlan, step: &Step, context: &Context) -> StepRecord {
+/// The record of a step. `made` is the container that an earlier step made.
+fn step_record(tenant: &TenantPlan, step: &Step, context: &Context, made: Option<&str>) -> StepRecord {
     let resource = resource(step);
     let change = change(tenant, step, resource);
-    let fields = change.map(|change| fields(change, |attribute| concerns(step, attribute))).unwrap_or_default();
+    let fields = change.map(|change| step_fields(step, change)).unwrap_or_default();
     let drift = change.filter(|change| !change.attributes.is_empty()).map(|change| {
         if change.attributes.iter().any(|attribute| attribute.cause == Cause::Intent) {
             Why::Intent
@@ -181,7 +183,7 @@ fn step_record(tenant: &TenantPlan, step: &Step, context: &Context) -> StepRecor
         tenant: tenant.tenant.clone(),
         resource: resource.as_str().to_owned(),
         step: describe(step).to_owned(),
-        object: object(step),
+        object: object(step, made),
         fields,
         why: drift.unwrap_or(context.why),
         trigger: context.trigger.clone(),
@@ -232,6 +234,23 @@ fn concerns(step: &Step, attribute: &AttributeChange) -> bool {
     }
 }
 
+/// What a step changes. What is made or removed as a whole is told by the step that does so.
+fn step_fields(step: &Step, change: &Change) -> Vec<FieldChange> {
+    match step {
+        _ if !change.attributes.is_empty() => fields(change, |attribute| concerns(step, attribute)),
+        Step::Start { .. } => {
+            vec![FieldChange { name: "state".to_owned(), before: Value::Null, after: json!("running") }]
+        }
+        Step::CreateContainer { .. }
+        | Step::CreateNetwork { .. }
+        | Step::PrepareWorkspace { .. }
+        | Step::Remove { .. }
+        | Step::RemoveNetwork { .. }
+        | Step::SetAside { .. } => whole(change),
+        _ => Vec::new(),
+    }
+}
+
 fn fields(change: &Change, wanted: impl Fn(&AttributeChange) -> bool) -> Vec<FieldChange> {
     if change.attributes.is_empty() {
         return whole(change);
@@ -272,10 +291,10 @@ fn whole(change: &Change) -> Vec<FieldChange> {
 }
 
 /// The object of a step: the engine's id, or a name where it has none yet.
-fn object(step: &Step) -> String {
+fn object(step: &Step, made: Option<&str>) -> String {
     let target = |target: &Target| match target {
         Target::Existing(id) => id.clone(),
-        Target::Created => "(created)".to_owned(),
+        Target::Created => made.unwrap_or("(created)").to_owned(),
     };
     match step {
         Step::Disconnect { container, .. }
