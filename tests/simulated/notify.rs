@@ -4,6 +4,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
@@ -88,6 +89,7 @@ fn serve(stream: TcpStream, answer: &str, log: &Mutex<Vec<(String, Value)>>) {
 fn settings(folder: &TempDir, url: &str) -> Notify {
     let path = folder.path().join("url");
     fs::write(&path, format!("{url}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     of(&path)
 }
 
@@ -274,6 +276,7 @@ fn over_tls_a_message_goes_to_whom_the_hosts_authorities_vouch_for_alone() {
         let port = receiver.recv().unwrap().port();
         let url = folder.path().join("url");
         fs::write(&url, format!("https://localhost:{port}/T0/s3cret")).unwrap();
+        fs::set_permissions(&url, fs::Permissions::from_mode(0o600)).unwrap();
         // A process of its own, since its variables say whom it trusts.
         let status = Command::new(env::current_exe().unwrap())
             .args(["--exact", "notify::tells_once", "--ignored", "--quiet"])

@@ -74,6 +74,7 @@ pub fn host() -> (TempDir, Host) {
 fn secret(folder: &TempDir, name: &str, text: &str) -> Secret {
     let path = folder.path().join(name);
     fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     Secret::File(path)
 }
 
