@@ -186,7 +186,7 @@ impl Daemon {
             Some(("StateUnavailable", error.clone()))
         } else if let Some(error) = self.journal_error() {
             Some(("JournalUnavailable", error))
-        } else if let (false, Some(error)) = (self.engine_status.up, &self.engine_status.error) {
+        } else if let Some(error) = &self.engine_status.error {
             Some(("DependencyNotReady", error.clone()))
         } else if let Some(error) = &source.error {
             Some(("SourceUnavailable", error.clone()))
