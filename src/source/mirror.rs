@@ -10,7 +10,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use git2::{Commit, ErrorCode, ObjectType, Oid, Repository, RepositoryInitOptions, Tree as GitTree};
+use git2::{
+    Commit, ErrorCode, ObjectType, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags, Tree as GitTree,
+};
 
 use super::{
     FetchError, SourceError,
@@ -161,9 +163,10 @@ impl Mirror {
         }
     }
 
-    /// The mirror as git2 sees it now.
+    /// The mirror as git2 sees it now. Only this way of opening it looks where a shallow one ends.
     pub(super) fn repository(&self) -> Result<Repository, SourceError> {
-        Repository::open_bare(&self.folder).map_err(|e| self.damaged(e))
+        let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
+        Repository::open_ext(&self.folder, flags, &[] as &[&Path]).map_err(|e| self.damaged(e))
     }
 
     /// A commit by its whole id.

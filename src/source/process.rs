@@ -1,6 +1,6 @@
 //! Running git: with a time limit, with bounded output, and with nothing left behind.
 
-use std::{io, process::Stdio, time::Duration};
+use std::{io, pin::pin, process::Stdio, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
@@ -72,24 +72,21 @@ pub(super) async fn run(mut command: Command, limit: Duration) -> Result<Ended, 
     let (output, complaint) = (leader.stdout.take(), leader.stderr.take());
     let id = leader.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let mut group = Group { leader, id };
-    match tokio::time::timeout(limit, async { tokio::join!(read_end(output), read_end(complaint)) }).await {
-        Ok((output, complaint)) => {
-            // Only a process that closed its outputs early is still there.
-            let status = match tokio::time::timeout(limit, group.leader.wait()).await {
-                Ok(status) => status?,
-                Err(_) => return Err(end(group).await),
-            };
-            group.id = None;
-            Ok(Ended { success: status.success(), output: output?, complaint: complaint? })
+    let mut outputs = pin!(async { tokio::join!(read_end(output), read_end(complaint)) });
+    let ended = async {
+        let (output, complaint) = outputs.as_mut().await;
+        let status = group.leader.wait().await?;
+        group.id = None;
+        Ok(Ended { success: status.success(), output: output?, complaint: complaint? })
+    };
+    match tokio::time::timeout(limit, ended).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            group.kill();
+            let _ = tokio::time::timeout(BURIAL, async { tokio::join!(outputs, group.leader.wait()) }).await;
+            Err(RunError::TimedOut)
         }
-        Err(_) => Err(end(group).await),
     }
-}
-
-async fn end(mut group: Group) -> RunError {
-    group.kill();
-    let _ = tokio::time::timeout(BURIAL, group.leader.wait()).await;
-    RunError::TimedOut
 }
 
 /// Reads all and keeps the end.

@@ -25,9 +25,6 @@ pub enum Fault {
     /// It is of a key that does not count.
     #[error("is signed with the key {0}, which is not among verify.signers")]
     Stranger(String),
-    /// It is of a certificate.
-    #[error("is signed with an SSH certificate; certificates do not count, a key in verify.signers does")]
-    Certificate,
     /// It is not of what the commit holds.
     #[error("has a signature of {0} that does not match what it holds")]
     Mismatch(String),
@@ -38,7 +35,9 @@ pub enum Fault {
     #[error("is signed with a security key that nobody touched")]
     Untouched,
     /// It cannot be read.
-    #[error("has a signature that cannot be read")]
+    #[error(
+        "has a signature of a kind that is not read; that of one SSH key counts, or of GnuPG, but no certificate's"
+    )]
     Unreadable,
     /// It is of GnuPG, and no keyring is named.
     #[error("is signed with GnuPG, and verify.gnupgHome names no keyring")]
@@ -102,9 +101,6 @@ impl Signed {
         let signature = self.ssh_signature().ok_or(Fault::Unreadable)?;
         let made_by = signature.public_key();
         let kind = made_by.algorithm();
-        if kind.as_str().contains("-cert-v01@") {
-            return Err(Fault::Certificate);
-        }
         let shown = || format!("{} {}", kind.as_str(), made_by.fingerprint(HashAlg::Sha256));
         let signer = signers
             .iter()
@@ -144,4 +140,95 @@ impl Signed {
 fn is_touched(signature: &SshSig) -> bool {
     let bytes = signature.signature_bytes();
     bytes.len().checked_sub(5).and_then(|at| bytes.get(at)).is_some_and(|flags| flags & USER_PRESENT != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+    use ssh_key::{
+        LineEnding, PrivateKey, Signature, SigningKey,
+        private::Ed25519Keypair,
+        public::{KeyData, SkEd25519},
+    };
+
+    use super::*;
+
+    const HEADERS: &str = "tree 0\nparent 1\nauthor a\ncommitter c\n";
+
+    fn taken_apart(commit: &str) -> Result<(String, String), Fault> {
+        Signed::of(commit.as_bytes()).map(|s| (s.signature, String::from_utf8_lossy(&s.content).into_owned()))
+    }
+
+    #[test]
+    fn all_but_the_signature_is_what_it_signs() {
+        let commit = format!("{HEADERS}gpgsig a\n b\n  c\nencoding x\n\nmessage\n\n gpgsig z\ngpgsig y\n");
+        let content = format!("{HEADERS}encoding x\n\nmessage\n\n gpgsig z\ngpgsig y\n");
+        assert_eq!(taken_apart(&commit), Ok(("a\nb\n c\n".to_owned(), content)));
+    }
+
+    #[test]
+    fn only_one_signature_in_the_headers_is_one() {
+        for (commit, fault) in [
+            (String::new(), Fault::Unsigned),
+            (HEADERS.to_owned(), Fault::Unsigned),
+            (format!("{HEADERS}\ngpgsig a\n"), Fault::Unsigned),
+            (format!("{HEADERS}mergetag x\n gpgsig a\n\n"), Fault::Unsigned),
+            (format!("{HEADERS}gpgsig a\ngpgsig b\n\n"), Fault::Unreadable),
+            (format!("{HEADERS}gpgsig a\ngpgsig-sha256 b\n\n"), Fault::Unreadable),
+            // libgit2 would leave the word out of what is signed, and so cut the parent off.
+            (format!("{HEADERS}gpgsig a\n\n").replace("parent", "gpgsigparent"), Fault::Unreadable),
+        ] {
+            assert_eq!(taken_apart(&commit), Err(fault), "{commit}");
+        }
+    }
+
+    /// The bytes of a plain signature.
+    fn sign(key: &impl SigningKey, message: &[u8]) -> Option<Vec<u8>> {
+        key.try_sign(message).ok().map(|signature| signature.as_bytes().to_vec())
+    }
+
+    /// A commit that a security key signed, whether someone touched it or not. The key is made up.
+    fn signed_by_security_key(flags: u8) -> Option<(Signed, Signer)> {
+        let pair = Ed25519Keypair::from_seed(&[7; 32]);
+        let public = KeyData::SkEd25519(SkEd25519::new(pair.public, "ssh:"));
+        let content = format!("{HEADERS}\nmessage\n").into_bytes();
+        let counter = [0, 0, 0, 9];
+        let inner = SshSig::signed_data(NAMESPACE, HashAlg::Sha512, &content).ok()?;
+        let message = [&Sha256::digest(b"ssh:")[..], &[flags], &counter, &Sha256::digest(inner)].concat();
+        let bytes = [&sign(&PrivateKey::from(pair), &message)?[..], &[flags], &counter].concat();
+        let signature = Signature::new(Algorithm::SkEd25519, bytes).ok()?;
+        let signature = SshSig::new(public.clone(), NAMESPACE, HashAlg::Sha512, signature).ok()?;
+        let signed = Signed { signature: signature.to_pem(LineEnding::LF).ok()?, content };
+        let key = PublicKey::from(public).to_openssh().ok()?.parse().ok()?;
+        Some((signed, Signer { name: "ada".to_owned(), key }))
+    }
+
+    fn ada(signed: &Signed, signer: &Signer) -> Result<String, Fault> {
+        signed.ssh_signer(std::slice::from_ref(signer)).map(|signer| signer.name.clone())
+    }
+
+    #[test]
+    fn a_security_key_counts_when_someone_touched_it() -> Result<(), &'static str> {
+        let (signed, signer) = signed_by_security_key(USER_PRESENT).ok_or("cannot sign")?;
+        assert_eq!(ada(&signed, &signer), Ok("ada".to_owned()));
+        let (mut signed, signer) = signed_by_security_key(0).ok_or("cannot sign")?;
+        assert_eq!(ada(&signed, &signer), Err(Fault::Untouched));
+        signed.content.push(b'x');
+        assert!(matches!(ada(&signed, &signer), Err(Fault::Mismatch(_))));
+        Ok(())
+    }
+
+    #[test]
+    fn the_lines_of_the_armour_may_have_any_length() -> Result<(), &'static str> {
+        let (mut signed, signer) = signed_by_security_key(USER_PRESENT).ok_or("cannot sign")?;
+        for length in [1, 64, 76, 10_000] {
+            let lines: Vec<&str> = signed.signature.lines().collect();
+            let [first, body @ .., last] = lines.as_slice() else { return Err("no armour") };
+            let body: Vec<char> = body.concat().chars().collect();
+            let body: Vec<String> = body.chunks(length).map(|line| line.iter().collect()).collect();
+            signed.signature = format!("{first}\r\n{}\n{last}", body.join("\n"));
+            assert_eq!(ada(&signed, &signer), Ok("ada".to_owned()), "{length}");
+        }
+        Ok(())
+    }
 }
