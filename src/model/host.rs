@@ -17,7 +17,7 @@ use super::{Bytes, Cpus, DriftMode, Pids, RuntimeClass, SignerKey, policy::Guard
 pub struct Host {
     /// The engine's socket.
     pub engine: PathBuf,
-    /// The folder for workspaces and the lock.
+    /// The folder for workspaces, the journal, the mirror of the config repo and the state.
     pub data_root: PathBuf,
     /// The addresses that tenant networks are cut from.
     pub pool: Ipv4Net,

@@ -255,7 +255,8 @@ pub struct HostFile {
     /// The engine's socket. Default: unix:///var/run/docker.sock. `--engine` and DOCKER_HOST go
     /// before it.
     pub engine: Option<Located<EngineUrl>>,
-    /// The folder for workspaces and the lock. Default: /var/lib/tenantd.
+    /// The folder for workspaces, the journal, the mirror of the config repo and what the daemon must know
+    /// after a restart. Default: /var/lib/tenantd.
     pub data_root: Option<Located<AbsolutePath>>,
     /// Where tenant networks get their addresses.
     pub network: Option<Located<NetworkFile>>,
