@@ -57,7 +57,7 @@ pub fn local_path(url: &str) -> Option<PathBuf> {
     path.starts_with('/').then(|| PathBuf::from(path))
 }
 
-/// A URL without the user and password that could stand in it.
+/// A URL without the user and password that could stand in it, fit to be shown.
 pub fn shown_url(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => {
@@ -95,8 +95,9 @@ pub(super) fn compose(source: &Source) -> Result<String, SourceError> {
     set("protocol", &[("allow", "never")]);
     set(&format!("protocol \"{}\"", scheme.name()), &[("allow", "always")]);
     set("fetch", &[("fsckObjects", "true")]);
-    // The source's address is what host.yaml says, and its password goes nowhere else.
-    set("http", &[("followRedirects", "false")]);
+    // The source's address is what host.yaml says, and its password goes nowhere else. A connection
+    // that died ends even where nobody is left to end it.
+    set("http", &[("followRedirects", "false"), ("lowSpeedLimit", "1"), ("lowSpeedTime", "60")]);
     // Nothing is thrown away, so that the last good commit can be read whatever the source becomes;
     // and no process outlives the one that was started.
     set("gc", &[("autoDetach", "false"), ("pruneExpire", "never"), ("cruftPacks", "true")]);
@@ -138,7 +139,7 @@ fn credential_helper(username: &str, path: &str) -> String {
 /// The ssh that asks nobody, knows its host, and leaves no connection open.
 fn ssh_command(source: &Source) -> Result<String, SourceError> {
     let mut command = "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ControlMaster=no -o ControlPath=none \
-                       -o ForwardAgent=no -o ClearAllForwardings=yes"
+                       -o ForwardAgent=no -o ClearAllForwardings=yes -o ServerAliveInterval=15"
         .to_owned();
     if let Some(key) = &source.ssh_key {
         command.push_str(&format!(" -o IdentitiesOnly=yes -i {}", quote_word(for_ssh("sshKey", key)?)));
