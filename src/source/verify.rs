@@ -90,29 +90,32 @@ impl Mirror {
         let before = accepted.map(known).transpose()?.flatten();
         // A commit that is not known vouches for nothing.
         let since = verify.since.as_deref().map(known).transpose()?.flatten();
-        let trusted: Vec<Oid> = [before, since].into_iter().flatten().collect();
-
         let hint = match (&verify.since, since, before) {
             (Some(_), None, _) => SINCE_UNKNOWN,
             (None, _, None) if verify.mode == VerifyMode::All => WHOLE_HISTORY,
             _ => "",
         };
         let judge = Judge { mirror: self, repository: &repository, verify, hint };
+        // What was carried in unsigned under an accepted head may not become the head by itself.
+        let vouches = before.filter(|_| verify.mode == VerifyMode::All);
+        let trusted: Vec<Oid> = [vouches, since].into_iter().flatten().collect();
         let mut commits = judge.unverified(head_id, &trusted)?;
         let shallow = self.boundary()?;
         let cut = commits.iter().find(|id| shallow.contains(*id)).map(|id| VerifyError::Shallow(short(*id)));
-        match (verify.mode, cut) {
-            (VerifyMode::All, Some(cut)) => Err(cut),
-            (VerifyMode::Head, cut) => {
-                commits.retain(|id| *id == head_id);
-                let signer = judge.signer_of_all(head_id, &commits)?;
-                self.continues(accepted, head, signer).map_err(|rewound| cut.unwrap_or(rewound))
-            }
-            _ => {
-                let signer = judge.signer_of_all(head_id, &commits)?;
-                self.continues(accepted, head, signer)
-            }
+        if verify.mode == VerifyMode::Head {
+            commits.retain(|id| *id == head_id && before != Some(head_id));
+            let signer = judge.signer_of_all(head_id, &commits)?;
+            return match (self.continues(accepted, head, signer), cut) {
+                // Behind a cut it cannot be told whether a branch was rewritten.
+                (Err(VerifyError::Rewound { .. }), Some(cut)) => Err(cut),
+                (result, _) => result,
+            };
         }
+        if let Some(cut) = cut {
+            return Err(cut);
+        }
+        let signer = judge.signer_of_all(head_id, &commits)?;
+        self.continues(accepted, head, signer)
     }
 
     /// Whether a head that is signed as it should be continues what was accepted.

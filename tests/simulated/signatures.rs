@@ -285,6 +285,21 @@ fn a_signed_merge_carries_unsigned_commits_in_only_if_the_mode_says_so() {
 }
 
 #[test]
+fn what_an_accepted_head_carried_in_may_not_become_the_head() {
+    let signed = Signed::new();
+    signed.push("one\n", Some(&signed.ada));
+    let unsigned = signed.push("two\n", None);
+    let accepted = signed.push("three\n", Some(&signed.ada));
+    assert_eq!(signed.judge(VerifyMode::Head, None).unwrap(), ada());
+    git(&signed.origin.bare, &["update-ref", "refs/heads/main", &unsigned]);
+    assert_eq!(signed.fault(), Fault::Unsigned);
+    let error = signed.judge(VerifyMode::Head, Some(&accepted)).unwrap_err();
+    assert!(matches!(error, VerifyError::Commit { .. }), "{error:?}");
+    // One that is in force already stays there when the mode changes.
+    assert_eq!(signed.judge(VerifyMode::Head, Some(&unsigned)).unwrap(), None);
+}
+
+#[test]
 fn history_before_the_first_accepted_commit_counts_up_to_since() {
     let signed = Signed::new();
     let unsigned = signed.push("one\n", None);
