@@ -94,7 +94,8 @@ impl JournalError {
     }
 }
 
-/// The journal, open to be added to. A clone adds to the same one.
+/// The journal, open to be added to. A clone adds to the same one. When the last is gone, what still
+/// waits is written, and the file is closed soon after.
 #[derive(Clone, Debug)]
 pub struct Journal {
     queue: mpsc::Sender<Request>,
