@@ -94,11 +94,10 @@ async fn converge(command: &Apply, host: &Host, look: &Look) -> anyhow::Result<u
 /// What writes the steps to the journal that the daemon writes to as well.
 async fn recorder(host: &Host) -> anyhow::Result<Recorder> {
     let (journal, _) = Journal::open(&journal::folder(&host.data_root), host.journal)?;
-    let recorder = Recorder::new(journal);
-    recorder
+    journal
         .append(Entry::Started { program: "apply".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
         .await?;
-    Ok(recorder)
+    Ok(Recorder::new(journal))
 }
 
 /// The id of everything that is applied at once.

@@ -181,7 +181,7 @@ impl Daemon {
         }
         let mirror = Arc::new(open_mirror(&host, &source).await?);
         let recorder = Arc::new(Recorder::new(journal.clone()));
-        recorder
+        journal
             .append(Entry::Started { program: "daemon".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
             .await?;
 
@@ -394,7 +394,7 @@ impl Daemon {
 
     /// Writes an entry. Where that fails it is said; a later one tells of the gap.
     async fn record(&mut self, entry: Entry) {
-        if let Err(e) = self.recorder.append(entry).await {
+        if let Err(e) = self.journal.append(entry).await {
             self.metrics.journal_failed();
             tracing::error!(error = chain(&e), "cannot write the journal");
         }

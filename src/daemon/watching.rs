@@ -157,7 +157,7 @@ impl Daemon {
         if self.state_error.is_some() {
             self.save();
         }
-        if self.journal.error().is_some() && self.recorder.tell_gap().await.is_ok() {
+        if self.journal.error().is_some() && self.journal.retry().await.is_ok() {
             tracing::info!("the journal can be written again");
             self.queue.forgive_all();
         }

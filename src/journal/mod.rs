@@ -125,7 +125,8 @@ struct State {
 
 #[derive(Debug)]
 struct Request {
-    body: Body,
+    /// `None` asks for what is owed alone.
+    body: Option<Body>,
     reply: oneshot::Sender<Result<u64, JournalError>>,
 }
 
@@ -176,6 +177,16 @@ impl Journal {
         answer.blocking_recv().map_err(|_| JournalError::Closed)?
     }
 
+    /// Writes nothing but what is owed after a failure: how many records are missing.
+    ///
+    /// # Errors
+    /// The journal cannot be written yet.
+    pub async fn retry(&self) -> Result<(), JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Request { body: None, reply }).await.map_err(|_| JournalError::Closed)?;
+        answer.await.map_err(|_| JournalError::Closed)?.map(drop)
+    }
+
     /// The last record that is on the disk.
     pub fn head(&self) -> Anchor {
         self.state.borrow().head.clone()
@@ -191,27 +202,27 @@ impl Request {
     fn new(entry: &Entry) -> Result<(Self, oneshot::Receiver<Result<u64, JournalError>>), JournalError> {
         let body = Body::new(entry).map_err(JournalError::TooLong)?;
         let (reply, answer) = oneshot::channel();
-        Ok((Self { body, reply }, answer))
+        Ok((Self { body: Some(body), reply }, answer))
     }
 }
 
 /// Writes what is asked for, all that waits at once, until nobody can ask any more.
 fn serve(mut writer: Writer, mut requests: mpsc::Receiver<Request>, told: &watch::Sender<State>) {
     while let Some(first) = requests.blocking_recv() {
-        let mut size = first.body.len();
-        let (mut bodies, mut replies) = (vec![first.body], vec![first.reply]);
-        while size < GROUP
-            && let Ok(next) = requests.try_recv()
-        {
-            size += next.body.len();
-            bodies.push(next.body);
-            replies.push(next.reply);
+        let (mut bodies, mut replies) = (Vec::new(), Vec::new());
+        let mut size = 0;
+        let mut next = Some(first);
+        while let Some(Request { body, reply }) = next {
+            replies.push((reply, bodies.len() as u64));
+            size += body.as_ref().map_or(0, Body::len);
+            bodies.extend(body);
+            next = if size < GROUP { requests.try_recv().ok() } else { None };
         }
         let result = writer.append(&bodies);
         told.send_replace(State { head: writer.head().clone(), error: result.as_ref().err().cloned() });
-        for (reply, place) in replies.into_iter().zip(0..) {
+        for (reply, place) in replies {
             // Who no longer waits need not know.
-            let _ = reply.send(result.clone().map(|first: u64| first.saturating_add(place)));
+            let _ = reply.send(result.clone().map(|first| first.saturating_add(place)));
         }
     }
 }

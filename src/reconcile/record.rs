@@ -1,10 +1,6 @@
 //! What the journal is told of each step: first the intent, then what became of it.
 
-use std::{
-    error::Error,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{error::Error, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -37,12 +33,11 @@ pub struct Context {
 
 /// Writes steps to the journal.
 ///
-/// Without a record nothing is changed, except that what weakens isolation is contained: such steps
-/// are counted, and the gap is told as soon as the journal can be written again.
+/// Without a record nothing is changed, except that what weakens isolation is contained: the journal
+/// counts what it could not write, and tells of the gap as soon as it can be written again.
 #[derive(Debug)]
 pub struct Recorder {
     journal: Journal,
-    lost: AtomicU64,
 }
 
 /// An intent on record. `None` for a containment that could not be recorded.
@@ -51,39 +46,7 @@ pub(super) type Ticket = Option<u64>;
 impl Recorder {
     /// Writes to a journal.
     pub fn new(journal: Journal) -> Self {
-        Self { journal, lost: AtomicU64::new(0) }
-    }
-
-    /// Writes an entry, and before it how many are missing. One that cannot be written counts as
-    /// missing.
-    ///
-    /// # Errors
-    /// The journal cannot be written.
-    pub async fn append(&self, entry: Entry) -> Result<u64, JournalError> {
-        let result = self.write(entry).await;
-        if result.is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
-        result
-    }
-
-    /// Writes how many records are missing, after a time without a journal.
-    ///
-    /// # Errors
-    /// The journal cannot be written yet.
-    pub async fn tell_gap(&self) -> Result<(), JournalError> {
-        let records = self.lost.swap(0, Ordering::Relaxed);
-        let gap = Entry::Lost { records, reason: "the journal could not be written".to_owned() };
-        self.journal.append(gap).await.map(drop).inspect_err(|_| {
-            self.lost.fetch_add(records, Ordering::Relaxed);
-        })
-    }
-
-    async fn write(&self, entry: Entry) -> Result<u64, JournalError> {
-        if self.lost.load(Ordering::Relaxed) > 0 {
-            self.tell_gap().await?;
-        }
-        self.journal.append(entry).await
+        Self { journal }
     }
 
     pub(super) async fn intent(
@@ -94,12 +57,9 @@ impl Recorder {
         made: Option<&str>,
         contains: bool,
     ) -> Result<Ticket, JournalError> {
-        match self.write(Entry::Intent(step_record(tenant, step, context, made))).await {
+        match self.journal.append(Entry::Intent(step_record(tenant, step, context, made))).await {
             Ok(seq) => Ok(Some(seq)),
-            Err(_) if contains => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-                Ok(None)
-            }
+            Err(_) if contains => Ok(None),
             Err(e) => Err(e),
         }
     }
@@ -114,7 +74,7 @@ impl Recorder {
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         };
         // An intent without an outcome says that it is unknown; the gap that is told later says why.
-        let _ = self.append(Entry::Outcome(outcome)).await;
+        let _ = self.journal.append(Entry::Outcome(outcome)).await;
     }
 }
 
