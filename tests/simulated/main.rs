@@ -6,6 +6,7 @@
 mod blocked;
 mod cli;
 mod crash;
+mod daemon;
 mod fuzz;
 mod goldens;
 mod hanging;

@@ -200,7 +200,16 @@ pub(crate) fn start(state: &mut State, id: &str) -> Outcome {
     );
     state.changed = true;
     state.container_event(id, "start", &[]);
+    if let Some(code) = exit_code(&state.containers[id].doc) {
+        state.die(id, code, false);
+    }
     Ok(Answer::Empty(204))
+}
+
+/// The code that a container ends with right after its start, where its variable `SIM_EXIT` says so.
+fn exit_code(doc: &Value) -> Option<i64> {
+    let variables = doc["Config"]["Env"].as_array()?;
+    variables.iter().find_map(|variable| variable.as_str()?.strip_prefix("SIM_EXIT=")?.parse().ok())
 }
 
 /// Connects every endpoint that is not connected: by the network's id where the container ran on it

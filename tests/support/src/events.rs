@@ -20,10 +20,15 @@ type Kinds = Vec<String>;
 pub(crate) struct Events {
     past: VecDeque<(u64, &'static str, Bytes)>,
     listeners: Vec<(Kinds, UnboundedSender<Bytes>)>,
+    /// Whether what happens is told to nobody.
+    silent: bool,
 }
 
 impl Events {
     fn emit(&mut self, at: u64, kind: &'static str, event: &Value) {
+        if self.silent {
+            return;
+        }
         let line = Bytes::from(format!("{event}\n"));
         self.listeners.retain(|(kinds, listener)| {
             !wanted(kinds, kind) && !listener.is_closed() || listener.send(line.clone()).is_ok()
@@ -81,6 +86,17 @@ fn nanoseconds(text: &str) -> Option<u64> {
 }
 
 impl State {
+    /// Has the event streams stay open and tell nothing of what happens, or tell it again.
+    pub fn silence_events(&mut self, silent: bool) {
+        self.events.silent = silent;
+    }
+
+    pub(crate) fn image_event(&mut self, id: &str, action: &str, reference: &str) {
+        let mut event = json!({"status": action, "id": reference});
+        let attributes = json!({"name": reference});
+        self.finish_event(&mut event, "image", action, id, attributes);
+    }
+
     pub(crate) fn container_event(&mut self, id: &str, action: &str, extra: &[(&str, &str)]) {
         let doc = &self.containers[id].doc;
         let image = &doc["Config"]["Image"];

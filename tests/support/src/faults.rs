@@ -118,6 +118,11 @@ impl Faults {
         self.cut = Some(Cut { left: after, when, counts });
     }
 
+    /// Cuts every call from now on.
+    pub fn cut_all(&mut self) {
+        self.cut = Some(Cut { left: 0, when: When::BeforeEffect, counts: Box::new(|_| true) });
+    }
+
     pub fn is_cut(&self) -> bool {
         self.cut.as_ref().is_some_and(|cut| cut.left == 0)
     }

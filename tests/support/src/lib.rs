@@ -6,7 +6,8 @@
 //! and events were compared with those of 20.10.24 over 131 calls.
 //!
 //! Not simulated: exec, attach, wait, stats, volumes as objects, builds, pulls, Swarm; processes
-//! (a container runs until somebody ends it, see [`State::exit`]); the age in a list's `Status`; and
+//! (a container runs until somebody ends it, see [`State::exit`], or ends
+//! with the code of its variable `SIM_EXIT` right after its start); the age in a list's `Status`; and
 //! that a listener who stops reading slows the engine down.
 //!
 //! ```
@@ -204,6 +205,40 @@ impl SimEngine {
     pub fn heal(&self) {
         self.shared.traffic().faults = faults::Faults::default();
         self.release();
+    }
+
+    /// Takes the engine away, as a crash does: its socket is gone, and so are its connections. What
+    /// it holds stays, and [`State::act`] still works on it.
+    ///
+    /// # Panics
+    ///
+    /// When it is away already.
+    pub fn leave(&self) {
+        std::fs::rename(&self.socket, self.aside()).expect("the engine's socket is there");
+        self.shared.traffic().faults.cut_all();
+        self.end_event_streams();
+    }
+
+    /// Brings the engine back; all other faults end as well.
+    ///
+    /// # Panics
+    ///
+    /// When it is not away.
+    pub fn come_back(&self) {
+        self.heal();
+        std::fs::rename(self.aside(), &self.socket).expect("the engine's socket was set aside");
+    }
+
+    fn aside(&self) -> PathBuf {
+        self.socket.with_extension("away")
+    }
+
+    /// The most calls that waited for their answers at once since the last time that this was asked.
+    #[must_use]
+    pub fn take_most_open(&self) -> u64 {
+        let mut traffic = self.shared.traffic();
+        let open = traffic.open;
+        std::mem::replace(&mut traffic.most_open, open)
     }
 
     /// Ends all open event streams, as a restart of the real engine does.

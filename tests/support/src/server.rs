@@ -32,6 +32,27 @@ pub(crate) struct Shared {
 pub(crate) struct Traffic {
     pub faults: Faults,
     pub calls: Vec<Call>,
+    /// Calls that have no answer yet, and the most of them that there were at once.
+    pub open: u64,
+    pub most_open: u64,
+}
+
+/// A call that has no answer yet.
+struct Open(Arc<Shared>);
+
+impl Open {
+    fn new(shared: &Arc<Shared>) -> Self {
+        let mut traffic = shared.traffic();
+        traffic.open += 1;
+        traffic.most_open = traffic.most_open.max(traffic.open);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.traffic().open -= 1;
+    }
 }
 
 impl Shared {
@@ -82,6 +103,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let call = Call::new(head.method.as_str(), target);
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+    let _open = Open::new(&shared);
     let verdict = {
         let mut traffic = shared.traffic();
         traffic.calls.push(call.clone());

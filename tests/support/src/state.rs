@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::Call;
 use crate::events::Events;
 use crate::networks::Pool;
-use crate::options::{Ids, Options};
+use crate::options::{Ids, Image, Options};
 use crate::routes::{self, Answer};
 
 /// What a call is refused with: a status and the text of `{"message": …}`.
@@ -153,6 +153,26 @@ impl State {
         }
         self.die(&id, code, oom);
         self.changed = false;
+    }
+
+    /// Puts an image under its reference, in the place of another that had it.
+    pub fn tag_image(&mut self, image: Image) {
+        let (id, reference) = (image.id(), image.reference.clone());
+        self.options.images.retain(|other| other.reference != reference);
+        self.options.images.push(image);
+        self.image_event(&id, "tag", &reference);
+    }
+
+    /// Takes an image away. What runs of it goes on.
+    ///
+    /// # Panics
+    ///
+    /// When there is none of that reference.
+    pub fn remove_image(&mut self, reference: &str) {
+        let id = self.options.image(reference).unwrap_or_else(|| panic!("no image is {reference}")).id();
+        self.options.images.retain(|image| image.id() != id);
+        self.image_event(&id, "untag", reference);
+        self.image_event(&id, "delete", &id);
     }
 
     /// The world as text that two engines can be compared by: what a client can set or see, sorted

@@ -1,0 +1,196 @@
+//! From a push to what runs, and what stays in force when a commit cannot be used.
+
+use std::fs;
+
+use serde_json::json;
+use tenantd::model::record::{StepResult, Trigger, Verdict, Why};
+
+use super::{Daemon, object, reason};
+
+const MIB: i64 = 1 << 20;
+
+#[test]
+fn a_push_is_carried_out_and_on_record() {
+    let mut daemon = Daemon::stopped(&["ant", "bee"], "");
+    daemon.start();
+    daemon.settled();
+    let first = daemon.verdicts();
+    assert_eq!(first.iter().map(|one| one.verdict).collect::<Vec<_>>(), [Verdict::Accepted]);
+
+    // A limit changes in place: the same container goes on.
+    let (ant, bee) = (daemon.id("tenantd-ant"), daemon.id("tenantd-bee"));
+    daemon.proved();
+    let before = daemon.head();
+    daemon.tenant("ant", "limits: {memory: 256MiB}\n");
+    let commit = daemon.push();
+    daemon.settled();
+    assert_eq!((daemon.limit("ant", "Memory"), daemon.id("tenantd-ant")), (256 * MIB, ant));
+    let steps = daemon.steps("ant", before);
+    let [(step, Some(outcome))] = &*steps else { panic!("{steps:#?}") };
+    assert_eq!((step.resource.as_str(), step.step.as_str()), ("container", "update the limits"));
+    let field = step.fields.iter().find(|field| field.name == "memory").unwrap();
+    assert_eq!((&field.before, &field.after), (&json!(512 * MIB), &json!(256 * MIB)));
+    assert_eq!(step.why, Why::Intent);
+    assert!(matches!(&step.trigger, Trigger::Commit { revision } if revision.commit == commit), "{step:?}");
+    assert_eq!(step.revision, Some(format!("main@sha1:{commit}")));
+    assert!(!step.plan.is_empty());
+    assert_eq!((outcome.result, outcome.error.as_ref()), (StepResult::Done, None));
+    assert!(daemon.steps("bee", before).is_empty());
+
+    // A file that goes takes its tenant with it, and the status forgets it.
+    let before = daemon.head();
+    daemon.without("bee");
+    daemon.push();
+    daemon.wait("bee is gone", || daemon.ids().get("bee").is_none().then_some(()));
+    daemon.settled();
+    assert!(daemon.steps("bee", before).iter().all(|(step, _)| step.why == Why::Intent));
+    daemon.wait("bee is not shown", || reason(&daemon.status(), "bee").is_empty().then_some(()));
+    assert_eq!(daemon.id("tenantd-bee".replace("bee", "ant").as_str()), ant_of(&daemon));
+    assert_ne!(bee, ant_of(&daemon));
+    daemon.converged();
+    daemon.verified();
+}
+
+fn ant_of(daemon: &Daemon) -> String {
+    daemon.id(&object("ant"))
+}
+
+#[test]
+fn a_commit_that_comes_during_work_is_carried_out_as_intent() {
+    let daemon = Daemon::running(&["ant", "bee"]);
+    daemon.proved();
+    // While ant is looked at for something else, a commit changes it and its neighbour.
+    daemon.engine.slow(|_| true, std::time::Duration::from_millis(100));
+    for round in 1..=3 {
+        let before = daemon.head();
+        daemon.update("ant", 64 * MIB);
+        daemon.tenant("ant", &format!("limits: {{memory: {}MiB}}\ndriftDetection: {{mode: warn}}\n", 100 + round));
+        daemon.tenant("bee", &format!("limits: {{memory: {}MiB}}\ndriftDetection: {{mode: warn}}\n", 200 + round));
+        daemon.push();
+        daemon.wait("both are as declared", || {
+            let (ant, bee) = (daemon.limit("ant", "Memory"), daemon.limit("bee", "Memory"));
+            (ant == (100 + round) * MIB && bee == (200 + round) * MIB).then_some(())
+        });
+        daemon.settled();
+        assert!(daemon.steps("bee", before).iter().all(|(step, _)| step.why == Why::Intent));
+    }
+}
+
+#[test]
+fn a_wrong_file_keeps_the_last_good_declaration() {
+    let mut daemon = Daemon::running(&["ant", "bee"]);
+    daemon.proved();
+    let good = daemon.status()["source"]["applied"].clone();
+    daemon.tenant("ant", "limits: {memory: much}\n");
+    daemon.tenant("bee", "limits: {memory: 256MiB}\n");
+    daemon.push();
+    daemon.wait("bee changes", || (daemon.limit("bee", "Memory") == 256 * MIB).then_some(()));
+    daemon.wait("ant's file is told of", || (daemon.reason("ant") == "InvalidFile").then_some(()));
+    let status = daemon.status();
+    assert_eq!(super::shown(&status, "ant").unwrap()["revision"], good);
+    assert!(status["source"]["findings"][0].as_str().unwrap().contains("tenants/ant.yaml"), "{status:#}");
+    // What it stands at is still looked after, and after a restart as well.
+    for restart in [false, true] {
+        if restart {
+            daemon.restart();
+        }
+        daemon.remove("ant");
+        daemon.runs("ant");
+        daemon.wait("it is told of still", || (daemon.reason("ant") == "InvalidFile").then_some(()));
+        assert_eq!(daemon.limit("ant", "Memory"), 512 * MIB);
+    }
+    daemon.tenant("ant", "limits: {memory: 128MiB}\n");
+    daemon.push();
+    daemon.settled();
+    assert_eq!(daemon.limit("ant", "Memory"), 128 * MIB);
+}
+
+#[test]
+fn a_wrong_policy_is_refused_as_a_whole() {
+    let daemon = Daemon::running(&["ant", "bee"]);
+    let good = daemon.status()["source"]["applied"].clone();
+    daemon.tenant("ant", "limits: {memory: 256MiB}\n");
+    daemon.policy("teirs: {}\n");
+    let wrong = daemon.push();
+    let status = daemon.wait("it is refused", || {
+        let status = daemon.status();
+        (status["source"]["held"]["revision"] == revision(&wrong)).then_some(status)
+    });
+    assert_eq!(status["source"]["applied"], good);
+    assert!(status["source"]["held"]["plan"].is_null());
+    assert!(status["source"]["findings"][0].as_str().unwrap().contains("fleet.yaml"), "{status:#}");
+    assert_eq!(daemon.verdicts().last().unwrap().verdict, Verdict::Refused);
+    daemon.update("bee", 64 * MIB);
+    daemon.wait("drift is repaired", || (daemon.limit("bee", "Memory") == 512 * MIB).then_some(()));
+    assert_eq!(daemon.limit("ant", "Memory"), 512 * MIB);
+    // Back to the commit in force: nothing is told of the wrong one any more.
+    daemon.push_ref("HEAD~1");
+    daemon.wait("nothing waits", || {
+        let source = &daemon.status()["source"];
+        (source["held"].is_null() && source["findings"] == json!([])).then_some(())
+    });
+}
+
+#[test]
+fn a_source_that_cannot_be_read_changes_nothing() {
+    let settings = |daemon: &Daemon| format!("source: {{url: {}, interval: 1s}}", daemon.bare().display());
+    let mut daemon = Daemon::stopped(&["ant"], "");
+    daemon.settings(&settings(&daemon));
+    daemon.start();
+    daemon.settled();
+    let bare = daemon.bare();
+    let (branch, kept) = (bare.join("refs/heads/main"), daemon.folder().join("kept"));
+    let objects = bare.join("objects");
+    let broken = |daemon: &Daemon, what: &str| {
+        daemon.wait(what, || daemon.status()["source"]["error"].as_str().map(str::to_owned))
+    };
+    let whole = |daemon: &Daemon| {
+        daemon.wait("it is read again", || daemon.status()["source"]["error"].is_null().then_some(()))
+    };
+
+    fs::rename(&branch, &kept).unwrap();
+    assert!(broken(&daemon, "the branch is gone").contains("main"));
+    daemon.remove("ant");
+    daemon.runs("ant");
+    fs::rename(&kept, &branch).unwrap();
+    whole(&daemon);
+
+    daemon.tenant("ant", "limits: {memory: 256MiB}\n");
+    fs::rename(&objects, &kept).unwrap();
+    fs::create_dir(&objects).unwrap();
+    fs::write(&branch, format!("{}\n", "1".repeat(40))).unwrap();
+    broken(&daemon, "the repository is damaged");
+    daemon.remove("ant");
+    daemon.runs("ant");
+    assert_eq!(daemon.limit("ant", "Memory"), 512 * MIB);
+    fs::remove_dir_all(&objects).unwrap();
+    fs::rename(&kept, &objects).unwrap();
+    daemon.push();
+    whole(&daemon);
+    daemon.settled();
+    assert_eq!(daemon.limit("ant", "Memory"), 256 * MIB);
+
+    // History that was rewritten is the history now.
+    daemon.git(&["reset", "--quiet", "--soft", "HEAD~1"]);
+    daemon.tenant("ant", "limits: {memory: 300MiB}\n");
+    daemon.push();
+    daemon.settled();
+    assert_eq!(daemon.limit("ant", "Memory"), 300 * MIB);
+}
+
+#[test]
+fn a_thousand_commits_end_at_the_newest() {
+    let daemon = Daemon::running(&["ant"]);
+    for n in 0..1000 {
+        daemon.tenant("ant", &format!("limits: {{memory: {}MiB}}\n", 100 + n % 300));
+        daemon.cli.commit();
+        if n % 10 == 9 {
+            daemon.push_ref("HEAD");
+        }
+    }
+    daemon.tenant("ant", "limits: {memory: 64MiB}\n");
+    daemon.push();
+    daemon.settled();
+    assert_eq!(daemon.limit("ant", "Memory"), 64 * MIB);
+    daemon.converged();
+}
