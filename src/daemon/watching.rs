@@ -120,7 +120,8 @@ impl Daemon {
         let busy = self.queue.is_busy(tenant);
         let run = self.run_of(tenant);
         match event.action.as_str() {
-            "start" => run.started = Some(now),
+            // Whoever killed what ran before has no part in what becomes of this.
+            "start" => (run.started, run.killed) = (Some(now), None),
             "kill" => run.killed = Some(now),
             "die" if !busy => self.exited(tenant, event.exit_code, now),
             _ => {}
