@@ -114,9 +114,12 @@ impl Queue {
         entry.mark.get_or_insert(Mark { trigger: Trigger::Retry, since: now, ready: until });
     }
 
-    /// Makes a tenant wait as after a failure, without any work in between: it ended by itself.
-    pub(super) fn strike(&mut self, tenant: &str, retry: Retry, now: Instant) {
-        let busy = self.entry(tenant).busy;
+    /// Makes a tenant wait as after so many failures, without any work in between: it ended by itself.
+    pub(super) fn strike(&mut self, tenant: &str, strikes: u32, retry: Retry, now: Instant) {
+        let entry = self.entry(tenant);
+        let busy = entry.busy;
+        // Each start in between succeeded, and it is their number that counts.
+        entry.failures = entry.failures.max(strikes.saturating_sub(1));
         self.failed(tenant, retry, now);
         self.entry(tenant).busy = busy;
     }
@@ -234,6 +237,21 @@ mod tests {
             now = due;
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+    }
+
+    #[test]
+    fn one_that_starts_and_ends_again_and_again_waits_longer_each_time() {
+        let (mut queue, mut now) = (Queue::default(), Instant::now());
+        let mut waits = Vec::new();
+        for strikes in 1..5 {
+            queue.strike("ant", strikes, Retry::default(), now);
+            let due = queue.next_due().unwrap_or(now);
+            waits.push((due - now).as_secs());
+            now = due;
+            assert_eq!(names(&queue.take(now, 9)), ["ant"]);
+            queue.succeeded("ant");
+        }
+        assert_eq!(waits, [1, 2, 4, 8]);
     }
 
     #[test]

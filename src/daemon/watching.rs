@@ -142,7 +142,7 @@ impl Daemon {
         run.exit = Some(format!("its container ended by itself{code}; `tenantd logs` shows what it printed"));
         self.next_tick = now;
         if exits > FREE_EXITS {
-            self.queue.strike(tenant, retry, now);
+            self.queue.strike(tenant, exits - FREE_EXITS, retry, now);
         }
     }
 
