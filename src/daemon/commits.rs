@@ -266,6 +266,8 @@ impl Daemon {
         for name in &change.changed {
             let run = self.run_of(name);
             (run.reached, run.faults, run.exits, run.repairs) = (Some(false), 0, 0, 0);
+            // How long it ran well with the former declaration proves nothing about this one.
+            run.in_order = None;
             self.queue.forgive(name);
         }
         self.fleet = Some(change.fleet);
@@ -338,6 +340,7 @@ impl Daemon {
         .await;
         let run = self.run_of(name);
         (run.reached, run.faults, run.repairs, run.exits, run.failure) = (Some(false), 0, 0, 0, None);
+        run.in_order = None;
         self.queue.forgive(name);
         self.queue.mark(name, Trigger::Commit { revision }, std::time::Instant::now(), Duration::ZERO);
     }
