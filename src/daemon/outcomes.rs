@@ -1,6 +1,7 @@
 //! What looks and repairs led to.
 
 use std::{
+    collections::BTreeSet,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -64,6 +65,8 @@ impl Daemon {
         });
         let now = Instant::now();
         let mut jobs = Vec::new();
+        let planned: BTreeSet<&str> = survey.plan.tenants.iter().map(|plan| plan.tenant.as_str()).collect();
+        self.queue.not_found(|name| planned.contains(name) || self.touched.contains(name));
         for plan in survey.plan.tenants {
             let name = plan.tenant.clone();
             if self.touched.contains(&name) || self.queue.is_busy(&name) {

@@ -77,7 +77,16 @@ impl Queue {
     /// Forgets why a tenant was to be looked at: it was.
     pub(super) fn looked_at(&mut self, tenant: &str) {
         if !self.is_busy(tenant) {
-            self.succeeded(tenant);
+            self.entries.remove(tenant);
+        }
+    }
+
+    /// Forgets why tenants were to be looked at of which a look at everything found nothing.
+    pub(super) fn not_found(&mut self, found: impl Fn(&str) -> bool) {
+        let gone = |(name, entry): (&String, &Entry)| (entry.mark.is_some() && !found(name)).then(|| name.clone());
+        let gone: Vec<String> = self.entries.iter().filter_map(gone).collect();
+        for tenant in gone {
+            self.looked_at(&tenant);
         }
     }
 
