@@ -25,16 +25,14 @@ use crate::{
 };
 
 impl Daemon {
-    pub(super) async fn survey_done(&mut self, result: Result<Survey, String>) {
+    pub(super) async fn survey_done(&mut self, trigger: Trigger, result: Result<Survey, String>) {
         self.surveying = false;
-        let trigger = self.survey_trigger.take().unwrap_or(Trigger::FullPass);
         let survey = match result {
             Ok(survey) => survey,
             Err(error) => {
                 tracing::warn!(error, "could not look at everything");
                 self.engine_status.error = Some(error);
-                self.survey_trigger = Some(trigger);
-                self.survey_at = Some(Instant::now() + Duration::from_secs(1));
+                self.ask_survey(trigger, Duration::from_secs(1));
                 return;
             }
         };
