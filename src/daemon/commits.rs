@@ -110,6 +110,7 @@ impl Daemon {
             Ok(declared) => {
                 self.note_signer(declared.signer.as_deref());
                 if self.fleet.as_ref().is_some_and(|fleet| fleet.revision == revision) {
+                    self.source.findings = declared.desired.findings.iter().map(ToString::to_string).collect();
                     return;
                 }
                 if self.fleet.is_none() && !self.surveyed {

@@ -256,7 +256,8 @@ impl Daemon {
                 self.mirror = Arc::new(mirror);
             }
             self.source.url = shown_url(&source.url);
-            self.refused = None;
+            // What waits was judged by the former settings.
+            (self.refused, self.held, self.pending, self.source.held) = (None, None, None, None);
             let accepted = self.accepted.subscribe();
             self.intake = Intake::begin(Arc::clone(&host), source, Arc::clone(&self.mirror), accepted);
         }
