@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    engine::{Engine, EngineEvent},
+    engine::{CallError, Engine, EngineEvent},
     reconcile::chain,
 };
 
@@ -28,7 +28,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub(super) enum LinkNews {
     /// It answers, and its events arrive from now on: what happened before must be looked at.
     Up(Arc<Engine>),
-    /// It does not answer, or its events do not arrive.
+    /// It answers, and refuses to tell its events: only looks show what happens.
+    Deaf(Arc<Engine>, String),
+    /// It does not answer.
     Down(String),
     /// Something happened.
     Event(Box<EngineEvent>),
@@ -65,11 +67,8 @@ impl Drop for Link {
 async fn keep(socket: PathBuf, call: Duration, news: mpsc::Sender<LinkNews>, overflow: Arc<AtomicBool>) {
     let mut wait = FIRST_WAIT;
     loop {
-        let reason = match listen(&socket, call, &news, &overflow, &mut wait).await {
-            Ok(()) => "the engine ended its stream of events".to_owned(),
-            Err(reason) => reason,
-        };
-        if news.send(LinkNews::Down(reason)).await.is_err() {
+        let end = listen(&socket, call, &news, &overflow, &mut wait).await.unwrap_or_else(LinkNews::Down);
+        if news.send(end).await.is_err() {
             return;
         }
         // Spread, so that several daemons do not come back at one moment.
@@ -78,18 +77,26 @@ async fn keep(socket: PathBuf, call: Duration, news: mpsc::Sender<LinkNews>, ove
     }
 }
 
+/// Listens as long as that goes well, and returns what has become of it.
 async fn listen(
     socket: &std::path::Path,
     call: Duration,
     news: &mpsc::Sender<LinkNews>,
     overflow: &AtomicBool,
     wait: &mut Duration,
-) -> Result<(), String> {
+) -> Result<LinkNews, String> {
+    let ended = || LinkNews::Down("the engine ended its stream of events".to_owned());
     let engine = Engine::connect(socket, call).await.map_err(|e| chain(&e))?;
     // Listening begins before anything is looked at, so that nothing is missed in between.
-    let mut events = engine.events().await.map_err(|e| chain(&e))?;
+    let mut events = match engine.events().await {
+        Ok(events) => events,
+        Err(refused @ (CallError::Refused { .. } | CallError::TimedOut { .. })) => {
+            return Ok(LinkNews::Deaf(Arc::new(engine), chain(&refused)));
+        }
+        Err(e) => return Err(chain(&e)),
+    };
     if news.send(LinkNews::Up(Arc::new(engine))).await.is_err() {
-        return Ok(());
+        return Ok(ended());
     }
     while let Some(event) = events.next().await.map_err(|e| chain(&e))? {
         *wait = FIRST_WAIT;
@@ -97,8 +104,8 @@ async fn listen(
         match news.try_send(LinkNews::Event(Box::new(event))) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => overflow.store(true, Ordering::Relaxed),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => break,
         }
     }
-    Ok(())
+    Ok(ended())
 }

@@ -39,6 +39,17 @@ impl Daemon {
                 self.queue.forgive_all();
                 self.ask_survey(Trigger::Start, Duration::ZERO);
             }
+            LinkNews::Deaf(engine, reason) => {
+                if self.engine.is_none() {
+                    tracing::warn!(reason, "the engine answers and tells no events; only looks at everything show drift");
+                    self.engine_status.error = None;
+                    self.queue.forgive_all();
+                    self.ask_survey(Trigger::Start, Duration::ZERO);
+                }
+                self.engine = Some(engine);
+                self.engine_status.up = true;
+                self.engine_status.events = false;
+            }
             LinkNews::Down(reason) => {
                 if self.engine_status.up || self.engine_status.error.is_none() {
                     tracing::warn!(reason, "the engine is away; waiting for it");
