@@ -108,7 +108,7 @@ pub async fn run(host: Host, reload: Reload) -> anyhow::Result<()> {
 /// What ends beside the loop.
 enum Ended {
     Tenant(Box<Done>),
-    Survey(Trigger, Result<Survey, String>),
+    Survey(Trigger, Box<Result<Survey, String>>),
 }
 
 struct Daemon {
@@ -267,7 +267,7 @@ impl Daemon {
                 Some(request) = self.requests.recv() => self.answer(request).await,
                 Some(ended) = self.work.next(), if !self.work.is_empty() => match ended {
                     Ended::Tenant(done) => self.tenant_done(*done).await,
-                    Ended::Survey(trigger, result) => self.survey_done(trigger, result).await,
+                    Ended::Survey(trigger, result) => self.survey_done(trigger, *result).await,
                 },
                 Some(news) = self.link.news.recv() => self.engine_news(news),
                 Some(news) = self.intake.news.recv() => self.source_news(news).await,
@@ -314,7 +314,7 @@ impl Daemon {
             let trigger = self.survey_trigger.take().unwrap_or(Trigger::FullPass);
             let desired = self.fleet.as_ref().map(|fleet| Arc::clone(&fleet.effective));
             let host = Arc::clone(&self.host);
-            let look = async move { Ended::Survey(trigger, work::survey(engine, host, desired).await) };
+            let look = work::survey(engine, host, desired).map(|result| Ended::Survey(trigger, Box::new(result)));
             self.work.push(look.boxed_local());
             return;
         }

@@ -41,7 +41,10 @@ impl Daemon {
             }
             LinkNews::Deaf(engine, reason) => {
                 if self.engine.is_none() {
-                    tracing::warn!(reason, "the engine answers and tells no events; only looks at everything show drift");
+                    tracing::warn!(
+                        reason,
+                        "the engine answers and tells no events; only looks at everything show drift"
+                    );
                     self.engine_status.error = None;
                     self.queue.forgive_all();
                     self.ask_survey(Trigger::Start, Duration::ZERO);
