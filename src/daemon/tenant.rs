@@ -111,7 +111,7 @@ impl Run {
         };
         let drifted = !self.differs.is_empty() && self.reached != Some(false);
         let stalled = matches!(reason, "Blocked" | "ReconciliationFailed" | "BadCommit" | "InvalidFile");
-        let healthy = match (self.seen, self.is_in_order(), around.on_trial) {
+        let healthy = match (self.seen, self.is_in_order() && self.reached != Some(false), around.on_trial) {
             (true, true, false) => (Truth::True, "Running"),
             (true, true, true) => (Truth::Unknown, "Progressing"),
             (true, false, _) => (Truth::False, "NotAsDeclared"),
@@ -172,6 +172,9 @@ impl Run {
         }
         if !self.seen {
             return (Truth::Unknown, "Progressing", "it has not been looked at yet".to_owned());
+        }
+        if self.reached == Some(false) && self.differs.is_empty() {
+            return (Truth::False, "Progressing", "its declaration changed, and is about to be carried out".to_owned());
         }
         if !self.differs.is_empty() {
             return if around.only_warned && self.reached != Some(false) {
