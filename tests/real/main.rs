@@ -9,6 +9,7 @@
 mod builds;
 mod container;
 mod crash;
+mod daemon;
 mod drift;
 mod engine;
 mod failures;
@@ -17,4 +18,5 @@ mod gvisor;
 mod inside;
 mod logs;
 mod network;
+mod soak;
 mod state;
