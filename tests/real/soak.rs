@@ -8,7 +8,7 @@
 //! `TENANTD_SOAK_ROUNDS` is the number of kills, `TENANTD_SOAK_SEED` repeats the choices of a run.
 
 mod churn;
-mod faults;
+pub mod faults;
 mod measure;
 
 use std::{

@@ -1,5 +1,9 @@
 //! `tenantd run` as a process of its own, with a config repo and a private engine.
 
+mod commits;
+mod hands;
+mod outages;
+
 use std::{
     fs,
     os::unix::process::CommandExt,
@@ -22,11 +26,11 @@ use crate::{
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Something to try, and its name.
-pub type Case<'a> = (&'a str, Box<dyn Fn(&mut Service) + 'a>);
+pub type Case<'a> = (String, Box<dyn Fn(&mut Service) + 'a>);
 
 /// A case by its name.
-pub fn case<'a>(name: &'a str, work: impl Fn(&mut Service) + 'a) -> Case<'a> {
-    (name, Box::new(work))
+pub fn case<'a>(name: &str, work: impl Fn(&mut Service) + 'a) -> Case<'a> {
+    (name.to_owned(), Box::new(work))
 }
 
 /// A process that ends with its owner.
@@ -45,6 +49,20 @@ impl Drop for Process {
             let _ = child.wait();
         }
     }
+}
+
+/// Settings with which events alone lead to repairs.
+const HOST: &str = "resync: 1h\ndeadlines: {call: 3s, stop: 1s}\n";
+
+#[test]
+fn the_daemon_keeps_a_real_engine_as_declared() {
+    let mut service = Service::new("daemon", HOST);
+    commits::first(&mut service);
+    let mut cases = hands::cases();
+    cases.extend(commits::cases());
+    cases.extend(outages::cases());
+    service.cases(cases);
+    service.end();
 }
 
 /// A daemon that follows a fleet's config repo.

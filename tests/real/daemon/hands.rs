@@ -1,0 +1,340 @@
+//! What people do by hand is undone, and on record: one case for each thing that they do.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Case, Service, case, signal};
+use crate::engine::{IMAGE, succeed, text};
+
+/// A network that is nobody's.
+pub const FOREIGN: &str = "outside";
+
+/// The tenants of these cases, with runc and with gVisor.
+pub const RUNC: &str = "acme";
+pub const GVISOR: &str = "zeta";
+
+const MIB: u64 = 1 << 20;
+
+/// Something that a person does by hand, and what must be on record about it.
+struct Hand {
+    what: &'static str,
+    /// The docker command, in which `TENANT` is the tenant's name.
+    words: &'static [&'static str],
+    /// What the engine tells first; several where it may be any of them.
+    events: &'static [&'static str],
+    resource: &'static str,
+    /// An attribute that differs; empty where the object is gone.
+    field: &'static str,
+    /// Its value before and after the correction.
+    values: Option<(Value, Value)>,
+    /// Whether the container stays the same one.
+    keeps: bool,
+}
+
+fn hands() -> Vec<Hand> {
+    let hand = |what, words, events| Hand {
+        what,
+        words,
+        events,
+        resource: "container",
+        field: "state",
+        values: None,
+        keeps: true,
+    };
+    let limit = |what, words, field, before: Value, after: Value| Hand {
+        field,
+        values: Some((before, after)),
+        ..hand(what, words, &["container update"])
+    };
+    vec![
+        Hand {
+            field: "name",
+            values: Some((Value::Null, json!("tenantd-acme"))),
+            keeps: false,
+            ..hand(
+                "removes the container",
+                &["rm", "--force", "tenantd-TENANT"],
+                &["container kill", "container die", "container destroy", "network disconnect"],
+            )
+        },
+        limit(
+            "raises the memory",
+            &["update", "--memory", "2g", "--memory-swap", "2g", "tenantd-TENANT"],
+            "memory",
+            json!(2048 * MIB),
+            json!(256 * MIB),
+        ),
+        limit(
+            "raises the processors",
+            &["update", "--cpus", "1.5", "tenantd-TENANT"],
+            "nano_cpus",
+            json!(1_500_000_000_u64),
+            json!(500_000_000),
+        ),
+        limit(
+            "raises the processes",
+            &["update", "--pids-limit", "4000", "tenantd-TENANT"],
+            "pids_limit",
+            json!(4000),
+            json!(128),
+        ),
+        Hand {
+            field: "networks",
+            ..hand(
+                "connects it to a foreign network",
+                &["network", "connect", FOREIGN, "tenantd-TENANT"],
+                &["network connect"],
+            )
+        },
+        Hand {
+            field: "networks",
+            ..hand(
+                "disconnects it from its network",
+                &["network", "disconnect", "--force", "tenantd-TENANT", "tenantd-TENANT"],
+                &["network disconnect"],
+            )
+        },
+        hand(
+            "stops it",
+            &["stop", "--time", "5", "tenantd-TENANT"],
+            &["container kill", "container die", "container stop"],
+        ),
+        hand("kills it", &["kill", "tenantd-TENANT"], &["container kill", "container die"]),
+        hand("pauses it", &["pause", "tenantd-TENANT"], &["container pause"]),
+        Hand {
+            field: "name",
+            values: Some((json!("mine"), json!("tenantd-acme"))),
+            ..hand("renames it", &["rename", "tenantd-TENANT", "mine"], &["container rename"])
+        },
+    ]
+}
+
+/// Those that gVisor answers in another way or that go through other code with it.
+fn hands_on_gvisor() -> Vec<Hand> {
+    let of = |what: &str| hands().into_iter().find(|hand| hand.what == what).expect("there is such a case");
+    vec![
+        Hand { values: Some((Value::Null, json!("tenantd-zeta"))), ..of("removes the container") },
+        of("pauses it"),
+        Hand { keeps: false, ..of("disconnects it from its network") },
+    ]
+}
+
+pub fn cases<'a>() -> Vec<Case<'a>> {
+    let of = |hands: Vec<Hand>, tenant: &'static str| {
+        hands.into_iter().map(move |hand| {
+            let name = format!("someone {} ({tenant})", hand.what);
+            (name, Box::new(move |service: &mut Service| hand.case(service, tenant)) as Box<dyn Fn(&mut Service)>)
+        })
+    };
+    let mut cases: Vec<Case<'a>> = of(hands(), RUNC).chain(of(hands_on_gvisor(), GVISOR)).collect();
+    cases.extend([
+        case("someone puts a stranger on the network", stranger),
+        case("someone removes the network", network_removed),
+        case("someone moves the image's tag", tag_moved),
+        case("someone removes the image", image_removed),
+        case("someone opens the workspace, which no event tells", workspace_opened),
+    ]);
+    cases
+}
+
+impl Hand {
+    fn case(&self, service: &Service, tenant: &str) {
+        let engine = &service.fleet.engine;
+        let name = format!("tenantd-{tenant}");
+        let (id, _) = engine.identity(&name);
+        let mark = Mark::now(service);
+        let words: Vec<String> = self.words.iter().map(|word| word.replace("TENANT", tenant)).collect();
+        succeed(engine.docker(&words.iter().map(String::as_str).collect::<Vec<_>>()));
+        let record = mark.correction(service, tenant, self.resource, self.field);
+        mark.is_caused_by(&record, self.events);
+        if let Some((before, after)) = &self.values {
+            let field = field(&record, self.field);
+            assert_eq!((&field["before"], &field["after"]), (before, after), "the record has both values: {record:#}");
+        }
+        service.wait_until_in_order(&service.head());
+        assert_eq!(engine.identity(&name).0 == id, self.keeps, "whether the container stays the same one");
+        proper(service, tenant);
+        mark.nobody_else(service, tenant);
+    }
+}
+
+/// A tenant's container runs as it is declared for these cases.
+pub fn proper(service: &Service, tenant: &str) {
+    let name = format!("tenantd-{tenant}");
+    let container = service.fleet.engine.inspect(&name);
+    let (host, state) = (&container["HostConfig"], &container["State"]);
+    assert_eq!((&state["Running"], &state["Paused"]), (&json!(true), &json!(false)), "{name} runs: {state}");
+    let limits = [&host["Memory"], &host["NanoCpus"], &host["PidsLimit"]];
+    assert_eq!(limits, [&json!(256 * MIB), &json!(500_000_000), &json!(128)], "{name} has its limits");
+    let networks: Vec<&String> = container["NetworkSettings"]["Networks"].as_object().unwrap().keys().collect();
+    assert_eq!(networks, [&name], "{name} is on its network alone");
+}
+
+/// What the limits of these cases are.
+pub const LIMITS: &str = "limits: {memory: 256MiB, cpus: 0.5, pids: 128}\n";
+
+/// A moment, after which records are looked for.
+pub struct Mark {
+    seq: u64,
+    time: Timestamp,
+}
+
+impl Mark {
+    pub fn now(service: &Service) -> Self {
+        let last = service.records().iter().filter_map(|record| record["seq"].as_u64()).max();
+        Self { seq: last.unwrap_or(0), time: Timestamp::now() }
+    }
+
+    /// The records since.
+    pub fn records(&self, service: &Service) -> Vec<Value> {
+        let mut records = service.records();
+        records.retain(|record| record["seq"].as_u64().is_some_and(|seq| seq > self.seq));
+        records
+    }
+
+    /// Waits for a step that puts an attribute right because it drifted, and that was done.
+    pub fn correction(&self, service: &Service, tenant: &str, resource: &str, attribute: &str) -> Value {
+        let mut found = None;
+        service.wait_until_none(&format!("the correction of {resource}.{attribute} of {tenant} is on record"), || {
+            let records = self.records(service);
+            found = records
+                .iter()
+                .find(|record| {
+                    let is_done = |outcome: &&Value| {
+                        outcome["type"] == "outcome"
+                            && outcome["intent"] == record["seq"]
+                            && outcome["result"] == "done"
+                    };
+                    record["type"] == "intent"
+                        && record["tenant"] == tenant
+                        && record["resource"] == resource
+                        && record["why"] == "drift"
+                        && record["fields"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == attribute))
+                        && records.iter().any(|outcome| is_done(&outcome))
+                })
+                .cloned();
+            found.is_none().then(|| format!("the records are {}", json!(records)))
+        });
+        let found = found.unwrap();
+        assert_eq!(found["revision"], format!("main@sha1:{}", service.head()), "and the commit with it");
+        found
+    }
+
+    /// Looks that a record names the event of the engine that led to it, and its time.
+    fn is_caused_by(&self, record: &Value, events: &[&str]) {
+        let trigger = &record["trigger"];
+        let event = text(&trigger["event"]);
+        assert!(trigger["kind"] == "event" && events.contains(&event.as_str()), "one of {events:?} led to {record:#}");
+        let time: Timestamp = text(&trigger["time"]).parse().unwrap();
+        assert!(self.time <= time && time <= Timestamp::now(), "the event's time is its own: {record:#}");
+    }
+
+    /// Looks that nothing was done to any other tenant.
+    fn nobody_else(&self, service: &Service, tenant: &str) {
+        let records = self.records(service);
+        let other = |record: &&Value| record["type"] == "intent" && record["tenant"] != tenant;
+        let others: Vec<&Value> = records.iter().filter(other).collect();
+        assert!(others.is_empty(), "only {tenant} is put right: {others:#?}");
+        let failed: Vec<&Value> = records.iter().filter(|record| record["result"] == "failed").collect();
+        assert!(failed.is_empty(), "no step failed: {failed:#?}; all: {records:#?}");
+    }
+}
+
+fn field<'a>(record: &'a Value, name: &str) -> &'a Value {
+    let fields = record["fields"].as_array().unwrap();
+    fields.iter().find(|field| field["name"] == name).unwrap_or_else(|| panic!("{name} is in {record:#}"))
+}
+
+fn stranger(service: &mut Service) {
+    let engine = &service.fleet.engine;
+    let before = engine.identity("tenantd-acme");
+    let mark = Mark::now(service);
+    let id = engine.stranger("stranger", "tenantd-acme");
+    let record = mark.correction(service, RUNC, "container", "members");
+    mark.is_caused_by(&record, &["network connect"]);
+    assert_eq!(record["object"], id, "it is the stranger that is taken off: {record:#}");
+    service.wait_until_in_order(&service.head());
+    assert_eq!(engine.identity("tenantd-acme"), before, "the tenant is not touched");
+    assert_eq!(engine.inspect("stranger")["State"]["Running"], true, "and the stranger goes on elsewhere");
+    mark.nobody_else(service, RUNC);
+    engine.remove("stranger");
+}
+
+fn network_removed(service: &mut Service) {
+    let engine = &service.fleet.engine;
+    let mark = Mark::now(service);
+    // Both at once, before the daemon connects it again.
+    let script = "docker network disconnect --force tenantd-acme tenantd-acme && docker network rm tenantd-acme";
+    let docker = engine.docker(&[]);
+    let mut both = std::process::Command::new("sh");
+    both.args(["-c", script]);
+    both.envs(docker.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    succeed(both);
+    let record = mark.correction(service, RUNC, "network", "name");
+    mark.is_caused_by(&record, &["network disconnect", "network destroy"]);
+    service.wait_until_in_order(&service.head());
+    proper(service, RUNC);
+    mark.nobody_else(service, RUNC);
+}
+
+fn tag_moved(service: &mut Service) {
+    let engine = &service.fleet.engine;
+    let (before, _) = engine.identity("tenantd-acme");
+    let mark = Mark::now(service);
+    let moved = engine.build_image(IMAGE, Some("moved"));
+    let record = mark.correction(service, RUNC, "container", "image_id");
+    let trigger = text(&record["trigger"]["event"]);
+    assert!(trigger.starts_with("image "), "an event of an image led to {record:#}");
+    assert_eq!(field(&record, "image_id")["after"], moved, "the record names the new image: {record:#}");
+    service.wait("the container runs the new image", || {
+        engine.inspect("tenantd-acme")["Image"] == moved && engine.inspect("tenantd-zeta")["Image"] == moved
+    });
+    service.wait_until_in_order(&service.head());
+    assert_ne!(engine.identity("tenantd-acme").0, before);
+    engine.build_image(IMAGE, None);
+    service.wait("and the former one again", || engine.inspect("tenantd-acme")["Image"] != moved);
+    service.wait_until_in_order(&service.head());
+}
+
+fn image_removed(service: &mut Service) {
+    let engine = &service.fleet.engine;
+    let before = engine.identity("tenantd-acme");
+    let id = text(&engine.get(&format!("/images/{IMAGE}/json"))["Id"]);
+    // Another name keeps its data.
+    succeed(engine.docker(&["tag", IMAGE, "kept:1"]));
+    succeed(engine.docker(&["rmi", "--force", IMAGE]));
+    service.wait("the daemon says that the image is missing", || {
+        service.condition(RUNC, "Ready").is_some_and(|(status, reason, message)| {
+            status == "False" && reason == "Blocked" && message.contains("image") && message.contains(IMAGE)
+        })
+    });
+    assert_eq!(engine.identity("tenantd-acme"), before, "what runs goes on");
+    succeed(engine.docker(&["tag", &id, IMAGE]));
+    service.wait_until_in_order(&service.head());
+    assert_eq!(engine.identity("tenantd-acme"), before, "and is not made anew");
+    succeed(engine.docker(&["rmi", "kept:1"]));
+}
+
+fn workspace_opened(service: &mut Service) {
+    let workspace = service.fleet.data().join("workspaces/acme");
+    let mark = Mark::now(service);
+    service.settings("resync: 3s\n");
+    signal("HUP", service.pid());
+    service.wait("the settings are read again", || {
+        mark.records(service).iter().any(|record| record["type"] == "reloaded" && record["error"].is_null())
+    });
+    let proper = fs::metadata(&workspace).unwrap().permissions();
+    fs::set_permissions(&workspace, fs::Permissions::from_mode(0o777)).unwrap();
+    let record = mark.correction(service, RUNC, "workspace", "mode");
+    assert_eq!(record["trigger"]["kind"], "full-pass", "no event led to {record:#}");
+    service.wait_until_in_order(&service.head());
+    assert_eq!(fs::metadata(&workspace).unwrap().permissions(), proper, "the mode is as before");
+    service.settings(super::HOST);
+    signal("HUP", service.pid());
+    service.wait("the former settings are in force again", || {
+        let reloaded = mark.records(service).iter().filter(|record| record["type"] == "reloaded").count();
+        reloaded == 2
+    });
+}
