@@ -78,6 +78,7 @@ async fn converge(command: &Apply, host: &Host, look: &Look) -> anyhow::Result<u
     let context = Context {
         trigger: Trigger::Operator { by: users::current() },
         why: Why::Intent,
+        live: None,
         revision: Some(tree.revision.clone()),
         signer: None,
         plan: plan_id(&plan),

@@ -12,7 +12,7 @@ use super::{
     Daemon,
     fleet::{Declaration, Fleet},
     intake::{self, Candidate, Declared, Refused, SourceNews},
-    state::Accepted,
+    state::{Accepted, Pin},
 };
 use crate::{
     engine::CallError,
@@ -64,7 +64,15 @@ impl Daemon {
             Ok(Ok((desired, good))) if desired.policy_usable => {
                 let revision = accepted.revision.clone();
                 self.source.findings = desired.findings.iter().map(ToString::to_string).collect();
-                self.fleet = Some(Fleet::new(revision, Arc::new(desired), &self.state.pins, good));
+                let fleet = Fleet::new(revision, Arc::new(desired), &self.state.pins, good);
+                let on_trial = |(name, pin): (&String, &Pin)| {
+                    (pin.bad.is_none() && !fleet.older.contains_key(name)).then(|| name.clone())
+                };
+                for name in self.state.pins.iter().filter_map(on_trial).collect::<Vec<_>>() {
+                    // It may have ended before the declaration was carried out.
+                    self.run_of(&name).reached = Some(false);
+                }
+                self.fleet = Some(fleet);
                 self.source.applied = Some(accepted.revision);
                 self.source.signer = accepted.signer;
                 self.survey_trigger = Some(Trigger::Start);

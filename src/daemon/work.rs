@@ -131,6 +131,7 @@ async fn carry_out(tools: &Tools, order: &Order, plan: TenantPlan, muster: Optio
     let context = Context {
         trigger: order.trigger.clone(),
         why,
+        live: order.reached.map(|reached| if reached { Why::Drift } else { Why::Intent }),
         revision: order.revision.as_ref().map(ToString::to_string),
         signer: order.signer.clone(),
         plan: plan_id(order, &plan),
@@ -156,6 +157,7 @@ async fn carry_out(tools: &Tools, order: &Order, plan: TenantPlan, muster: Optio
 fn why(order: &Order, plan: &TenantPlan) -> Why {
     match order.reached {
         Some(true) => Why::Drift,
+        Some(false) if plan.steps.iter().any(|step| matches!(step, crate::model::Step::Update { .. })) => Why::Intent,
         Some(false) => reconcile::why(plan, Why::Intent),
         // A workspace that is there already says that the tenant was made before.
         None => {

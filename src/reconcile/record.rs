@@ -23,6 +23,9 @@ pub struct Context {
     pub trigger: Trigger,
     /// Why something is made or removed that has no attribute to tell by.
     pub why: Why,
+    /// Why limits are changed in place, where that is known: the engine's labels cannot follow such a
+    /// change, and tell it from a commit only once.
+    pub live: Option<Why>,
     /// The commit that declares the tenant, or another word for what was read.
     pub revision: Option<String>,
     /// Who signed it.
@@ -145,7 +148,10 @@ fn step_record(tenant: &TenantPlan, step: &Step, context: &Context, made: Option
         step: describe(step).to_owned(),
         object: object(step, made),
         fields,
-        why: drift.unwrap_or(context.why),
+        why: match (step, context.live) {
+            (Step::Update { .. }, Some(why)) => why,
+            _ => drift.unwrap_or(context.why),
+        },
         trigger: context.trigger.clone(),
         revision: context.revision.clone(),
         signer: context.signer.clone(),
