@@ -158,6 +158,7 @@ struct Daemon {
     stop: Arc<AtomicBool>,
     work: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
     started: Timestamp,
+    shown: Vec<tenant::Shown>,
     next_tick: Instant,
 }
 
@@ -237,6 +238,7 @@ impl Daemon {
             stop: Arc::new(AtomicBool::new(false)),
             work: FuturesUnordered::new(),
             started: Timestamp::now(),
+            shown: Vec::new(),
             next_tick: Instant::now(),
         };
         daemon.restore().await;

@@ -197,6 +197,7 @@ impl Daemon {
         if let Some(outcome) = look.outcome {
             self.carried_out(name, &look.plan, look.why, outcome, trigger, since).await;
         }
+        self.note_conditions(name);
     }
 
     async fn carried_out(

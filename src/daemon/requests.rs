@@ -8,7 +8,12 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
-use super::{Daemon, Link, intake::Intake, open_mirror, tenant::Around};
+use super::{
+    Daemon, Link,
+    intake::Intake,
+    open_mirror,
+    tenant::{Around, since},
+};
 use crate::{
     model::{
         DriftMode, Entry, Host, Status, TenantName,
@@ -67,6 +72,7 @@ impl Daemon {
         let Suspension { reason, until, by } = suspension;
         tracing::info!(tenant, reason, %until, by, "suspended");
         self.record(Entry::Suspended { tenant: tenant.to_owned(), reason, until, by }).await;
+        self.note_conditions(tenant);
         Ok(())
     }
 
@@ -83,6 +89,7 @@ impl Daemon {
         self.record(Entry::Resumed { tenant: tenant.to_owned(), by: by.clone() }).await;
         self.queue.forgive(tenant);
         self.queue.mark(tenant, Trigger::Operator { by }, Instant::now(), Duration::ZERO);
+        self.note_conditions(tenant);
         Ok(())
     }
 
@@ -142,6 +149,11 @@ impl Daemon {
         })
     }
 
+    /// Takes note of how a tenant stands, so that its conditions tell since when, whoever asks later.
+    pub(super) fn note_conditions(&mut self, name: &str) {
+        drop(self.tenant_status(name));
+    }
+
     fn tenant_status(&mut self, name: &str) -> TenantStatus {
         let mut run = self.runs.remove(name).unwrap_or_default();
         let fleet = self.fleet.as_ref();
@@ -173,14 +185,7 @@ impl Daemon {
     }
 
     /// The conditions of the daemon as a whole.
-    fn conditions(&self) -> Vec<Condition> {
-        let condition = |kind, status: Truth, reason: &str, message: String| Condition {
-            kind,
-            status,
-            reason: reason.to_owned(),
-            message,
-            since: self.started,
-        };
+    pub(super) fn conditions(&mut self) -> Vec<Condition> {
         let source = &self.source;
         let stalled = if let Some(error) = &self.state_error {
             Some(("StateUnavailable", error.clone()))
@@ -215,6 +220,13 @@ impl Daemon {
         let (is_stalled, reason, message) = match stalled {
             Some((reason, message)) => (Truth::True, reason, message),
             None => (Truth::False, "NotStalled", String::new()),
+        };
+        let mut condition = |kind, status, reason: &'static str, message| Condition {
+            kind,
+            status,
+            reason: reason.to_owned(),
+            message,
+            since: since(&mut self.shown, kind, status, reason),
         };
         vec![
             condition(ConditionKind::Ready, ready.0, ready.1, ready.2),

@@ -41,9 +41,22 @@ pub(super) struct Run {
     pub(super) last: Option<Correction>,
     /// Drift that is on record and not repaired.
     pub(super) warned: Vec<String>,
-    /// Since when the conditions are as they are, and how they were.
-    since: Timestamp,
-    shown: Option<(Truth, &'static str)>,
+    /// The conditions as they were last, and since when.
+    shown: Vec<Shown>,
+}
+
+/// A condition as it was last.
+pub(super) type Shown = (ConditionKind, Truth, &'static str, Timestamp);
+
+/// Since when a condition is as it is.
+pub(super) fn since(shown: &mut Vec<Shown>, kind: ConditionKind, status: Truth, reason: &'static str) -> Timestamp {
+    let former = shown.iter().position(|(former, ..)| *former == kind);
+    let since = match former.map(|index| shown.swap_remove(index)) {
+        Some((_, was, why, since)) if (was, why) == (status, reason) => since,
+        _ => Timestamp::now(),
+    };
+    shown.push((kind, status, reason, since));
+    since
 }
 
 impl Default for Run {
@@ -63,8 +76,7 @@ impl Default for Run {
             exit: None,
             last: None,
             warned: Vec::new(),
-            since: Timestamp::now(),
-            shown: None,
+            shown: Vec::new(),
         }
     }
 }
@@ -98,17 +110,6 @@ impl Run {
     /// How it stands, in the form that is shown. Conditions keep their time as long as they do not change.
     pub(super) fn status(&mut self, around: &Around<'_>) -> TenantStatus {
         let (ready, reason, message) = self.ready(around);
-        if self.shown != Some((ready, reason)) {
-            self.shown = Some((ready, reason));
-            self.since = Timestamp::now();
-        }
-        let condition = |kind, status: Truth, reason: &str, message: String| Condition {
-            kind,
-            status,
-            reason: reason.to_owned(),
-            message,
-            since: self.since,
-        };
         let drifted = !self.differs.is_empty() && self.reached != Some(false);
         let stalled = matches!(reason, "Blocked" | "ReconciliationFailed" | "BadCommit" | "InvalidFile");
         let healthy = match (self.seen, self.is_in_order() && self.reached != Some(false), around.on_trial) {
@@ -118,6 +119,13 @@ impl Run {
             (false, ..) => (Truth::Unknown, "NotLookedAt"),
         };
         let drift_reason = if drifted { "DriftDetected" } else { "InSync" };
+        let mut condition = |kind, status, reason: &'static str, message| Condition {
+            kind,
+            status,
+            reason: reason.to_owned(),
+            message,
+            since: since(&mut self.shown, kind, status, reason),
+        };
         let conditions = vec![
             condition(ConditionKind::Ready, ready, reason, message.clone()),
             condition(
@@ -133,7 +141,12 @@ impl Run {
                 if stalled { message } else { String::new() },
             ),
             condition(ConditionKind::Healthy, healthy.0, healthy.1, String::new()),
-            condition(ConditionKind::Drifted, drifted.into(), drift_reason, self.differs.join(", ")),
+            condition(
+                ConditionKind::Drifted,
+                drifted.into(),
+                drift_reason,
+                if drifted { self.differs.join(", ") } else { String::new() },
+            ),
         ];
         TenantStatus {
             tenant: around.name.to_owned(),
@@ -160,12 +173,17 @@ impl Run {
         }
         if let Some(bad) = around.bad {
             let stands = around.revision.as_ref().filter(|_| around.declared);
-            let stands = stands.map_or_else(|| "it is left as it is".to_owned(), |at| format!("it stands at {at}"));
-            return (Truth::False, "BadCommit", format!("{} is bad for it: {}; {stands}", bad.revision, bad.reason));
+            let stands =
+                stands.map_or_else(|| "it is left as it is".to_owned(), |at| format!("it stands at {}", at.short()));
+            return (
+                Truth::False,
+                "BadCommit",
+                format!("{} is bad for it: {}; {stands}", bad.revision.short(), bad.reason),
+            );
         }
         if around.file_wrong {
             let stands = match (&around.revision, around.declared) {
-                (Some(revision), true) => format!("its file has errors; it stands at {revision}"),
+                (Some(revision), true) => format!("its file has errors; it stands at {}", revision.short()),
                 _ => "its file has errors, and no older one is known; it is left as it is".to_owned(),
             };
             return (Truth::False, "InvalidFile", stands);

@@ -166,6 +166,8 @@ impl Daemon {
             || self.state_error.is_some()
             || self.journal.error().is_some();
         self.next_tick = Instant::now() + if busy { TICK } else { IDLE_TICK };
+        // So that they tell since when, whoever asks later.
+        drop(self.conditions());
         self.settle_exits().await;
         self.prove();
         self.retry_pending().await;
