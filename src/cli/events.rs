@@ -38,6 +38,10 @@ const MAX_PENDING: usize = 10_000;
 const MAX_FIELDS: usize = 6;
 const MAX_VALUE: usize = 80;
 
+/// The length of an image's id, and of what is shown of it, in characters.
+const IMAGE_ID: usize = 71;
+const SHORT_IMAGE_ID: usize = 19;
+
 /// The journal's folder, as the command line or the host's settings name it.
 pub fn folder(journal: &JournalFolder, global: &Global) -> anyhow::Result<PathBuf> {
     match &journal.folder {
@@ -171,9 +175,14 @@ impl Shown<'_> {
     }
 
     fn step(&mut self, time: Timestamp, step: &StepRecord, end: (&str, String)) {
-        let what = match step.fields.is_empty() {
-            true => step.step.clone(),
-            false => format!("{}: {} {}", step.step, step.resource, fields(&step.fields)),
+        // What is made or goes as a whole is told by the step; its image is what differs most.
+        let telling =
+            |field: &&FieldChange| field.name == "image" || !(field.before.is_null() || field.after.is_null());
+        let changed: Vec<FieldChange> = step.fields.iter().filter(telling).cloned().collect();
+        let what = match (changed.is_empty(), step.resource.as_str()) {
+            (true, _) => step.step.clone(),
+            (false, "container") => format!("{}: {}", step.step, fields(&changed)),
+            (false, resource) => format!("{}: {resource} {}", step.step, fields(&changed)),
         };
         let mut because = vec![trigger(&step.trigger)];
         if let Some(revision) = &step.revision {
@@ -309,9 +318,12 @@ fn field(change: &FieldChange) -> String {
     }
 }
 
-/// A value without the quotes around it, cut where it is long.
+/// A value without the quotes around it, cut where it is long. Of an image's id a few digits do.
 fn value(text: &str) -> String {
     let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    if bare.starts_with("sha256:") && bare.len() == IMAGE_ID {
+        return bare.get(..SHORT_IMAGE_ID).unwrap_or(bare).to_owned();
+    }
     match bare.char_indices().nth(MAX_VALUE) {
         Some((end, _)) => format!("{}…", bare.get(..end).unwrap_or_default()),
         None => bare.to_owned(),

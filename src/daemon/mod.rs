@@ -49,7 +49,7 @@ use crate::{
         status::{Correction, EngineStatus, SourceStatus},
     },
     notify::{Notification, Notifier},
-    reconcile::{Recorder, chain},
+    reconcile::{Recorder, chain, correction_of},
     source::{Mirror, shown_url},
     web::{self, Request, Server},
 };
@@ -243,7 +243,8 @@ impl Daemon {
         };
         daemon.restore().await;
         for (tenant, (time, step, outcome)) in opened.last {
-            let correction = Correction { time, what: step.step, why: step.why, took_ms: outcome.took_ms };
+            let what = correction_of(&step);
+            let correction = Correction { time, what, why: step.why, took_ms: outcome.took_ms };
             daemon.run_of(&tenant).last = Some(correction);
         }
         Ok(daemon)

@@ -21,7 +21,7 @@ use crate::{
         record::{DriftRecord, StepResult, Trigger, Why},
         status::Correction,
     },
-    reconcile::{Failure, Outcome, chain, differences, drift_fields},
+    reconcile::{Failure, Outcome, chain, correction, differences, drift_fields},
 };
 
 impl Daemon {
@@ -110,7 +110,7 @@ impl Daemon {
             if let Ok(work::Look { plan, why, outcome: Some(outcome) }) = result
                 && outcome.failure.is_none()
             {
-                self.carried_out(&name, &plan, why, outcome, &order.trigger, order.since).await;
+                self.carried_out(&name, &plan, why, outcome, order.since).await;
             }
             return;
         }
@@ -195,33 +195,25 @@ impl Daemon {
             self.warn_of_drift(name, &look.plan, trigger).await;
         }
         if let Some(outcome) = look.outcome {
-            self.carried_out(name, &look.plan, look.why, outcome, trigger, since).await;
+            self.carried_out(name, &look.plan, look.why, outcome, since).await;
         }
         self.note_conditions(name);
     }
 
-    async fn carried_out(
-        &mut self,
-        name: &str,
-        plan: &TenantPlan,
-        why: Why,
-        outcome: Outcome,
-        trigger: &Trigger,
-        since: Instant,
-    ) {
+    async fn carried_out(&mut self, name: &str, plan: &TenantPlan, why: Why, outcome: Outcome, since: Instant) {
         let took = since.elapsed();
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let what = differences(plan).join(", ");
         let result = if outcome.failure.is_none() { StepResult::Done } else { StepResult::Failed };
         self.metrics.corrected(why, result);
         self.metrics.reconciled(took);
         match &outcome.failure {
             None => {
+                let what = correction(plan);
                 if why == Why::Drift {
                     for change in &plan.changes {
                         self.metrics.drifted(change.resource.as_str());
                     }
-                    self.tell(NotifyEvent::Drift, Some(name), &format!("corrected {what}"));
+                    self.tell(NotifyEvent::Drift, Some(name), &what);
                 }
                 let done = if plan.blocked.is_some() { "contained" } else { "made as declared" };
                 tracing::info!(tenant = name, why = %why, what, took_ms, "{done}");
@@ -230,7 +222,8 @@ impl Daemon {
             Some(Failure::Stopped) => {}
             Some(failure) => {
                 let error = chain(failure);
-                tracing::warn!(tenant = name, why = %why, what, error, took_ms, trigger = ?trigger, "could not be made as declared");
+                let differs = differences(plan).join(", ");
+                tracing::warn!(tenant = name, why = %why, differs, error, took_ms, "could not be made as declared");
                 self.tell(NotifyEvent::Failed, Some(name), &error);
                 self.fault(name, failure, &error).await;
             }

@@ -6,7 +6,7 @@ mod record;
 use std::collections::BTreeSet;
 
 pub use apply::{Applied, Event, Failure, Outcome, Worker, apply, describe};
-pub use record::{Context, Recorder, chain, differences, drift_fields, why};
+pub use record::{Context, Recorder, chain, correction, correction_of, differences, drift_fields, why};
 
 use crate::{
     engine::{CallError, Engine},

@@ -11,7 +11,7 @@ use crate::{
         plan::{Action, AttributeChange, Cause, Change, Object, Resource, Target},
         record::{FieldChange, OutcomeRecord, StepRecord, StepResult, Trigger, Why},
     },
-    plan::LIVE,
+    plan::{LIVE, render::label},
 };
 
 use super::apply::{Failure, describe};
@@ -107,6 +107,56 @@ pub fn why(plan: &TenantPlan, fallback: Why) -> Why {
         Why::Drift
     } else {
         fallback
+    }
+}
+
+/// How many attributes are named where a few words must do.
+const NAMED: usize = 3;
+
+/// What carrying out a plan does, in a few words: `created`, or `corrected memory, pids_limit`.
+pub fn correction(plan: &TenantPlan) -> String {
+    let all = |action: Action| plan.changes.iter().all(|change| change.action == action);
+    match plan.changes.as_slice() {
+        _ if plan.blocked.is_some() => format!("contained: {}", differences(plan).join(", ")),
+        [] => "nothing".to_owned(),
+        [_, _, ..] if all(Action::Create) => "created".to_owned(),
+        [_, _, ..] if all(Action::Delete) => "removed".to_owned(),
+        changes => changes.iter().map(put_right).collect::<Vec<_>>().join("; "),
+    }
+}
+
+fn put_right(change: &Change) -> String {
+    let resource = change.resource.as_str();
+    let names: Vec<&str> = change.attributes.iter().map(|attribute| attribute.name).collect();
+    match change.action {
+        Action::Create => format!("created the {resource}"),
+        Action::Delete => format!("removed the {resource} {}", change.name),
+        Action::Replace if change.resource == Resource::Container => format!("replaced: {}", named(&names)),
+        Action::Replace => format!("replaced the {resource}: {}", named(&names)),
+        Action::Update if change.resource == Resource::Container => format!("corrected {}", named(&names)),
+        Action::Update => format!("corrected the {resource}: {}", named(&names)),
+    }
+}
+
+/// What a step did, as the journal has it, in a few words.
+pub fn correction_of(step: &StepRecord) -> String {
+    let names: Vec<&str> = step.fields.iter().map(|field| field.name.as_str()).collect();
+    match step.fields.as_slice() {
+        [] => step.step.clone(),
+        // The start of a new container is the last step of making it.
+        fields if fields.iter().all(|field| field.before.is_null()) => "created".to_owned(),
+        _ => format!("corrected {}", named(&names)),
+    }
+}
+
+/// Some attributes by name, and how many more there are. Memory stands for memory and swap.
+fn named(names: &[&str]) -> String {
+    let names: Vec<&str> =
+        names.iter().copied().filter(|name| *name != "memory_swap" || !names.contains(&"memory")).collect();
+    let shown: Vec<&str> = names.iter().take(NAMED).map(|name| label(name)).collect();
+    match names.len().saturating_sub(NAMED) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 

@@ -156,7 +156,7 @@ fn events_are_told_as_a_person_reads_them() {
         "bee               suspend  until 2027-01-01 00:00:00Z: moving (by uid 0)",
         "bee               intent   start the container   no outcome yet   (commit main@sha1:abcdef1234; plan 0a1b2c)",
     ];
-    let acme = "acme-dental       drift    update the limits: container memory 4GiB -> 1536MiB; cpus unlimited -> 0.5   \
+    let acme = "acme-dental       drift    update the limits: memory 4GiB -> 1536MiB; cpus unlimited -> 0.5   \
                 done in 12 ms   (container update event 12:00:00.912Z; main@sha1:abcdef1234; signed by alice; plan 0a1b2c)";
     let all = [
         "-                 start    daemon 1.2.3",

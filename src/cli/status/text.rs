@@ -9,7 +9,7 @@ use crate::{
         Revision, Status,
         finding::printable,
         record::Why,
-        status::{Condition, ConditionKind, Correction, HeldRevision, Suspension, TenantStatus, Truth},
+        status::{Condition, ConditionKind, Correction, HeldRevision, SourceStatus, Suspension, TenantStatus, Truth},
     },
     plan::render::Style,
 };
@@ -32,7 +32,7 @@ pub(super) fn all(status: &Status, style: Style) -> String {
     if let Some(held) = &status.source.held {
         out.held(held);
     }
-    out.findings(&status.source.findings);
+    out.findings(&status.source);
     out.table(&status.tenants);
     out.text
 }
@@ -76,7 +76,7 @@ impl Writer {
     fn daemon(&mut self, status: &Status) {
         let (source, engine, journal) = (&status.source, &status.engine, &status.journal);
         let version = self.paint(BOLD, &format!("tenantd {}", printable(&status.version)));
-        self.line(&format!("{version}, running since {} ({})", status.started, self.ago(status.started)));
+        self.line(&format!("{version}, running since {} ({})", seconds(status.started), self.ago(status.started)));
         let fetched =
             source.fetched.map_or("has not answered yet".to_owned(), |time| format!("answered {}", self.ago(time)));
         self.entry("Source", &format!("{}, {fetched}", printable(&source.url)));
@@ -112,7 +112,7 @@ impl Writer {
     }
 
     fn held(&mut self, held: &HeldRevision) {
-        let title = self.paint(YELLOW, "Held:");
+        let title = self.paint(YELLOW, if held.plan.is_some() { "Held:" } else { "Refused:" });
         self.line(&format!("\n{title} {} is not in force: {}", held.revision, printable(&held.reason)));
         self.names(&held.tenants);
         match &held.plan {
@@ -137,13 +137,15 @@ impl Writer {
         }
     }
 
-    fn findings(&mut self, findings: &[String]) {
-        if findings.is_empty() {
+    fn findings(&mut self, source: &SourceStatus) {
+        if source.findings.is_empty() {
             return;
         }
-        let title = self.paint(RED, "Wrong files of the commit in force:");
+        let refused = source.held.as_ref().is_some_and(|held| held.plan.is_none());
+        let which = if refused { "refused commit" } else { "commit in force" };
+        let title = self.paint(RED, &format!("Wrong files of the {which}:"));
         self.line(&format!("\n{title}"));
-        for finding in findings {
+        for finding in &source.findings {
             self.line(&format!("  {}", printable(finding)));
         }
     }
@@ -160,10 +162,12 @@ impl Writer {
         let rows: Vec<_> = std::iter::once(titles).chain(tenants.iter().map(|tenant| self.row(tenant))).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or(0);
         let widths: [usize; 7] = std::array::from_fn(width);
+        // A title over nothing only makes the table wider.
+        let columns = if tenants.iter().all(|tenant| self.message(tenant).is_empty()) { 6 } else { 7 };
         self.line("");
         for row in rows {
             let mut line = String::new();
-            for ((text, colour), width) in row.iter().zip(widths) {
+            for ((text, colour), width) in row.iter().zip(widths).take(columns) {
                 let shown = colour.filter(|_| !text.is_empty()).map_or(text.clone(), |colour| self.paint(colour, text));
                 line.push_str(&shown);
                 line.push_str(&" ".repeat(width + 2 - text.chars().count()));
@@ -218,13 +222,20 @@ impl Writer {
         let last = last.map_or("none".to_owned(), |last| format!("{} ({} ms)", self.correction(last), last.took_ms));
         self.entry("Last correction", &last);
         if let Some(time) = tenant.next_try {
-            let text = format!("{} ({time})", self.ahead(time));
+            let text = format!("{} ({})", self.ahead(time), seconds(time));
             self.entry("Next try", &text);
         }
         self.line("Conditions");
+        let mut said = String::new();
         for condition in &tenant.conditions {
-            let line = format!("  {}", self.condition(condition, 14));
+            // What Ready says in full need not be said again.
+            let repeats = !said.is_empty() && condition.message == said;
+            let message = if repeats { String::new() } else { condition.message.clone() };
+            let line = format!("  {}", self.condition(&Condition { message, ..condition.clone() }, 14));
             self.line(&line);
+            if condition.kind == ConditionKind::Ready {
+                said.clone_from(&condition.message);
+            }
         }
     }
 
@@ -233,12 +244,14 @@ impl Writer {
         let colour = if is_fine(condition) { GREEN } else { colour_of(*status) };
         let status = self.paint(colour, &format!("{:<7}", status.as_str()));
         let reason = printable(reason);
-        format!("{:<width$} {status} {reason} since {}: {}", kind.as_str(), self.ago(*since), printable(message))
+        let message = if message.is_empty() { String::new() } else { format!(": {}", printable(message)) };
+        format!("{:<width$} {status} {reason} since {}{message}", kind.as_str(), self.ago(*since))
     }
 
     fn suspension(&self, suspension: &Suspension) -> String {
         let Suspension { reason, until, by } = suspension;
-        format!("until {until} ({}) by {}: {}", self.ahead(*until), printable(by), printable(reason))
+        let until = seconds(*until);
+        format!("until {until} ({}) by {}: {}", self.ahead(suspension.until), printable(by), printable(reason))
     }
 
     fn correction(&self, correction: &Correction) -> String {
@@ -256,6 +269,11 @@ impl Writer {
     fn ahead(&self, time: Timestamp) -> String {
         format!("in {}", span(time.duration_since(self.now)))
     }
+}
+
+/// A moment, to the second.
+fn seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// The largest unit that fits; a clock that stepped back makes it nothing.
