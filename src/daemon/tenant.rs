@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 /// What is remembered of a tenant between two looks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Run {
     /// Whether the declaration in force was reached before; `None` where that is not known.
     pub(super) reached: Option<bool>,
@@ -57,28 +57,6 @@ pub(super) fn since(shown: &mut Vec<Shown>, kind: ConditionKind, status: Truth, 
     };
     shown.push((kind, status, reason, since));
     since
-}
-
-impl Default for Run {
-    fn default() -> Self {
-        Self {
-            reached: None,
-            seen: false,
-            differs: Vec::new(),
-            blocked: None,
-            failure: None,
-            repairs: 0,
-            faults: 0,
-            in_order: None,
-            started: None,
-            killed: None,
-            exits: 0,
-            exit: None,
-            last: None,
-            warned: Vec::new(),
-            shown: Vec::new(),
-        }
-    }
 }
 
 /// What is known of a tenant from elsewhere.
