@@ -135,6 +135,8 @@ struct Daemon {
 
     link: Link,
     engine: Option<Arc<Engine>>,
+    /// When the engine came back after it was away.
+    engine_back: Option<Instant>,
     engine_status: EngineStatus,
     facts: Arc<EngineFacts>,
     containers: BTreeMap<String, String>,
@@ -218,6 +220,7 @@ impl Daemon {
             held: None,
             refused: None,
             engine: None,
+            engine_back: None,
             engine_status: EngineStatus::default(),
             facts: Arc::default(),
             containers: BTreeMap::new(),

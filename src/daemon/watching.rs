@@ -13,7 +13,8 @@ use crate::{
 /// An exit so soon after a start counts against the tenant; one after so long clears it.
 const RAPID: Duration = Duration::from_secs(10);
 
-/// How long after a kill by somebody an exit is that somebody's doing.
+/// How long after a kill by somebody an exit is that somebody's doing. An engine that comes back ends
+/// what still runs from before as well.
 const KILLED: Duration = Duration::from_secs(30);
 
 /// How many rapid exits are repaired at once.
@@ -31,6 +32,7 @@ impl Daemon {
         match news {
             LinkNews::Up(engine) => {
                 tracing::info!(api = %engine.api(), "the engine answers");
+                self.engine_back = self.surveyed.then(Instant::now);
                 self.engine = Some(engine);
                 self.engine_status.up = true;
                 self.engine_status.events = true;
@@ -144,10 +146,12 @@ impl Daemon {
 
     /// A container ended. One that nobody killed may do so again: its next starts are slowed down.
     fn exited(&mut self, tenant: &str, code: Option<i64>, now: Instant) {
-        let retry = self.retry();
+        let (retry, back) = (self.retry(), self.engine_back);
         let run = self.run_of(tenant);
         let within = |time: Option<Instant>, span| time.is_some_and(|time| now.duration_since(time) < span);
-        if within(run.killed, KILLED) {
+        let outlived_its_engine =
+            back.is_some_and(|back| within(Some(back), KILLED) && run.started.is_none_or(|started| started < back));
+        if within(run.killed, KILLED) || outlived_its_engine {
             return;
         }
         run.exits = if within(run.started, RAPID) { run.exits + 1 } else { 0 };
