@@ -169,6 +169,8 @@ impl Daemon {
         let source = host.source.clone().context(
             "the host's settings name no config repo; write `source: {url: …}` into host.yaml, with a path or a URL",
         )?;
+        // First of all: a signal that comes before the loop runs ends it in good order, too.
+        let signals = Signals::listen()?;
         let host = Arc::new(host);
         let lock = Lock::take(&host.data_root)?;
         let (journal, opened) = Journal::open(&journal::folder(&host.data_root), host.journal)?;
@@ -203,7 +205,7 @@ impl Daemon {
             source: SourceStatus { url: shown_url(&source.url), ..SourceStatus::default() },
             looks: Arc::new(Semaphore::new(LOOKS)),
             turns: Arc::new(Semaphore::new(host.parallelism.max(1))),
-            signals: Signals::listen()?,
+            signals,
             host,
             reload,
             _lock: lock,

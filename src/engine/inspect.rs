@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::Value;
 
 use crate::model::{
@@ -445,6 +445,15 @@ impl ListedNetwork {
             labels: self.labels,
         }
     }
+}
+
+/// `GET /networks/{name}`: who is on it. An endpoint without a container has a key that begins with `ep-`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct InspectedNetwork {
+    pub(super) id: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) containers: BTreeMap<String, IgnoredAny>,
 }
 
 /// `GET /images/{name}/json`.

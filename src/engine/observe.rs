@@ -49,11 +49,41 @@ impl Engine {
             json!({"network": [name]}),
         ];
         let [labelled, named, members] = lists.map(|filters| self.list_containers(Some(filters)));
-        let (labelled, named, members, networks) = tokio::try_join!(labelled, named, members, self.networks())?;
+        let (labelled, named, members, networks, endpoints) =
+            tokio::try_join!(labelled, named, members, self.networks(), self.endpoints(&name))?;
         let mut seen = BTreeSet::new();
         let listed = [labelled, named, members].into_iter().flatten().filter(|one| seen.insert(one.id.clone()));
-        let containers = self.inspect_listed(listed.collect()).await;
+        let mut containers = self.inspect_listed(listed.collect()).await;
+        if let Some(network) = endpoints {
+            self.add_members(&mut containers, network).await;
+        }
         Ok(assemble(facts.clone(), networks, containers))
+    }
+
+    /// What the network of a name says itself of who is on it. The list of containers knows that only
+    /// some time after the event that tells of it.
+    async fn endpoints(&self, name: &str) -> Result<Option<inspect::InspectedNetwork>, CallError> {
+        match self.get(&format!("/networks/{name}")).await {
+            Ok(network) => Ok(Some(network)),
+            // There is none, or there are several: then the lists must do.
+            Err(CallError::Refused { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Adds those on a network whom the list does not have there yet.
+    async fn add_members(&self, containers: &mut Containers, network: inspect::InspectedNetwork) {
+        let inspect::InspectedNetwork { id: network, containers: endpoints } = network;
+        let listed = containers.members.entry(network).or_default();
+        for id in endpoints.into_keys().filter(|id| !id.starts_with("ep-")) {
+            if listed.iter().any(|member| member.id == id) {
+                continue;
+            }
+            // One that cannot be inspected is going, or the next look tells.
+            if let Ok(Some(found)) = self.inspect_container(&id).await {
+                listed.push(Member { id, name: found.name, tenant: found.tenant });
+            }
+        }
     }
 
     async fn list_containers(&self, filters: Option<Value>) -> Result<Vec<inspect::ListedContainer>, CallError> {

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::{
     engine::{PrivateEngine, succeed, text},
-    fleet::{Fleet, run},
+    fleet::{Fleet, eventually, run},
 };
 
 /// How long something may take that the daemon does by itself. Far more than it needs: the machine
@@ -175,6 +175,7 @@ impl Service {
     /// Ends it with a TERM, and looks that it ends well.
     pub fn terminate(&self) {
         let mut child = self.daemon.held().take().expect("the daemon runs");
+        eventually("the daemon hears signals", || hears(child.id()));
         signal("TERM", child.id());
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
@@ -304,4 +305,11 @@ pub fn signal(name: &str, pid: u32) {
     let mut command = Command::new("kill");
     command.args(["-s", name, &pid.to_string()]);
     succeed(command);
+}
+
+/// Whether a process does something of its own about a TERM: one that has only begun does not.
+fn hears(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & (1 << 14) != 0)
 }
