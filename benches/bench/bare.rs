@@ -105,6 +105,20 @@ pub async fn play(script: Script, socket: &Path) -> anyhow::Result<Received> {
     Ok(received)
 }
 
+/// Makes one call and returns its answer.
+pub fn ask(socket: &Path, call: &Call) -> anyhow::Result<String> {
+    world::runtime()?.block_on(async {
+        let mut answer = Vec::new();
+        exchange(&mut connect(socket).await?, call, |bytes| answer.extend(bytes)).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    })
+}
+
+/// Makes calls one after another.
+pub fn make(socket: &Path, calls: Vec<Call>) -> anyhow::Result<()> {
+    world::runtime()?.block_on(play(Script { at_once: 1, stages: vec![vec![calls]] }, socket)).map(drop)
+}
+
 type Connection = http1::SendRequest<Full<Bytes>>;
 
 async fn connect(socket: &Path) -> anyhow::Result<Connection> {
@@ -123,14 +137,14 @@ async fn work(
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some(chain) = next else { return Ok((connection, received)) };
         for call in chain {
-            received.bytes += exchange(&mut connection, &call).await?;
+            exchange(&mut connection, &call, |bytes| received.bytes += bytes.len()).await?;
             received.calls += 1;
         }
     }
 }
 
-/// Makes one call and throws the answer away. Returns its length.
-async fn exchange(connection: &mut Connection, call: &Call) -> anyhow::Result<usize> {
+/// Makes one call and hands its answer over as it comes.
+async fn exchange(connection: &mut Connection, call: &Call, mut take: impl FnMut(&[u8])) -> anyhow::Result<()> {
     let mut request = Request::builder().method(call.method.as_str()).uri(&call.path).header(header::HOST, "docker");
     let body = call.body.as_ref().map(Value::to_string);
     if body.is_some() {
@@ -144,9 +158,10 @@ async fn exchange(connection: &mut Connection, call: &Call) -> anyhow::Result<us
         let text = body.collect().await?.to_bytes();
         bail!("{} {} answered {status}: {}", call.method, call.path, String::from_utf8_lossy(&text));
     }
-    let mut bytes = 0;
     while let Some(frame) = body.frame().await {
-        bytes += frame?.data_ref().map_or(0, Bytes::len);
+        if let Some(bytes) = frame?.data_ref() {
+            take(bytes);
+        }
     }
-    Ok(bytes)
+    Ok(())
 }

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::{Value, json};
 use tenantd::{
     engine::{CallError, Engine, encode},
     model::{Container, Host, NAME_PREFIX, Network, Step},
@@ -53,8 +54,7 @@ impl Fleet {
     /// Network, container and start of each tenant.
     pub fn first_up(&self) -> Vec<Chains> {
         let chain = |member: &Member| {
-            let network =
-                Call::new("POST", format!("{}/networks/create", self.api), Some(encode::network(&member.network)));
+            let network = self.post("/networks/create", Some(encode::network(&member.network)));
             std::iter::once(network).chain(self.container(member)).collect()
         };
         vec![self.members.iter().map(chain).collect()]
@@ -89,12 +89,38 @@ impl Fleet {
         vec![vec![Call::get(format!("{}/containers/json?all=1", self.api))]]
     }
 
-    fn container(&self, member: &Member) -> impl Iterator<Item = Call> + use<> {
-        let (api, name) = (&self.api, &member.container.name);
-        let create = format!("{api}/containers/create?name={name}");
-        let start = format!("{api}/containers/{name}/start");
-        [Call::new("POST", create, Some(encode::container(&member.container))), Call::new("POST", start, None)]
-            .into_iter()
+    /// Create and start of one tenant's container.
+    pub fn container(&self, member: &Member) -> impl Iterator<Item = Call> + use<> {
+        let name = &member.container.name;
+        let create = format!("/containers/create?name={name}");
+        let start = format!("/containers/{name}/start");
+        [self.post(&create, Some(encode::container(&member.container))), self.post(&start, None)].into_iter()
+    }
+
+    /// The removal of one tenant's container.
+    pub fn removal(&self, member: &Member) -> Call {
+        self.call("DELETE", &format!("/containers/{}?force=1&v=1", member.container.name))
+    }
+
+    /// The limits of one tenant's container, with another limit of memory where one is given.
+    pub fn update(&self, member: &Member, memory: Option<i64>) -> Call {
+        let Container { name, nano_cpus, pids_limit, .. } = &member.container;
+        let memory = memory.unwrap_or(member.container.memory);
+        let limits = json!({
+            "Memory": memory, "MemorySwap": memory, "NanoCpus": nano_cpus, "PidsLimit": pids_limit,
+            "RestartPolicy": {"Name": "no"},
+        });
+        self.post(&format!("/containers/{name}/update"), Some(limits))
+    }
+
+    /// A call of the engine's API without a body.
+    pub fn call(&self, method: &str, path: &str) -> Call {
+        Call::new(method, format!("{}{path}", self.api), None)
+    }
+
+    /// A call of the engine's API.
+    pub fn post(&self, path: &str, body: Option<Value>) -> Call {
+        Call::new("POST", format!("{}{path}", self.api), body)
     }
 
     /// Makes the folders that the containers mount.

@@ -6,17 +6,26 @@
 //!
 //! | variable | default | |
 //! |---|---|---|
-//! | `BENCH_PARTS` | `simulated,real` | which parts run; `real` needs root and dockerd |
+//! | `BENCH_PARTS` | `simulated,real,following` | which parts run; all but the first need root and dockerd |
 //! | `BENCH_SIMULATED` | `1000,10000` | tenants on the simulated engine |
 //! | `BENCH_TENANTS` | `30` | tenants on the real engine |
 //! | `BENCH_AUDIT` | `300` | tenants of the audit on the real engine |
 //! | `BENCH_ROUNDS` | `3` | how often each slow thing is measured |
+//! | `BENCH_FOLLOWED` | `100` | tenants of the daemon on the real engine |
+//! | `BENCH_FOLLOWED_SIMULATED` | `5000` | tenants of the daemon on the simulated engine |
+//! | `BENCH_DRIFTS`, `BENCH_PUSHES`, `BENCH_CUTS` | `21`, `7`, `7` | how often each drift, push, and drift without events is measured |
+//! | `BENCH_REST` | `120` | seconds at rest, with each engine |
 
 mod bare;
 mod compose;
+mod daemon;
+mod events;
 mod fleet;
+mod following;
 mod measure;
+mod proxy;
 mod real;
+mod rest;
 mod simulated;
 mod table;
 mod world;
@@ -41,6 +50,7 @@ fn main() -> ExitCode {
         ["simulated", folder] => simulated::main(folder.as_ref()),
         ["bare", socket, script] => bare::main(socket, script),
         ["real", folder] => real::main(folder.as_ref()),
+        ["following", folder] => following::main(folder.as_ref()),
         other => Err(anyhow::anyhow!("unknown words: {other:?}")),
     };
     match result {
@@ -53,7 +63,7 @@ fn main() -> ExitCode {
 }
 
 fn everything() -> anyhow::Result<()> {
-    let parts: String = setting("BENCH_PARTS", "simulated,real".to_owned())?;
+    let parts: String = setting("BENCH_PARTS", "simulated,real,following".to_owned())?;
     // On a disk, where an engine can keep its data.
     let folder = tempfile::Builder::new().prefix("tenantd-bench.").tempdir_in("/var/tmp")?;
     if parts.contains("simulated") {
@@ -61,11 +71,13 @@ fn everything() -> anyhow::Result<()> {
         part.arg("simulated").arg(folder.path());
         supervise(part)?;
     }
-    if parts.contains("real") {
-        let mut part = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/private-engine"));
-        part.arg("with").arg(folder.path().join("engine")).arg("--");
-        part.arg(env::current_exe()?).arg("real").arg(folder.path());
-        supervise(part)?;
+    for name in ["real", "following"] {
+        if parts.contains(name) {
+            let mut part = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/private-engine"));
+            part.arg("with").arg(folder.path().join("engine")).arg("--");
+            part.arg(env::current_exe()?).arg(name).arg(folder.path());
+            supervise(part)?;
+        }
     }
     Ok(())
 }

@@ -71,9 +71,14 @@ pub fn supervise(report: &str, program: &[&str]) -> ExitCode {
 
 /// The run of median length.
 pub fn median(runs: &[Run]) -> Duration {
-    let mut walls: Vec<Duration> = runs.iter().map(|run| run.wall).collect();
-    walls.sort();
-    walls.get(walls.len() / 2).copied().unwrap_or_default()
+    quantile(runs.iter().map(|run| run.wall), 50)
+}
+
+/// The time that so many of a hundred are not above.
+pub fn quantile(times: impl IntoIterator<Item = Duration>, percent: usize) -> Duration {
+    let mut times: Vec<Duration> = times.into_iter().collect();
+    times.sort();
+    times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
 /// The highest peak, in KiB.

@@ -26,7 +26,7 @@ use crate::{
     world::World,
 };
 
-const IMAGE: &str = "tenantd-bench:1";
+pub const IMAGE: &str = "tenantd-bench:1";
 
 /// How many calls the bare client is tried with at once; the best counts.
 const AT_ONCE: [usize; 4] = [1, 2, 4, 8];
@@ -39,7 +39,7 @@ const HEALINGS: usize = 7;
 const REST: Duration = Duration::from_millis(300);
 
 const APPLY: [&str; 2] = ["apply", "--yes"];
-const PLAN: [&str; 2] = ["plan", "--detailed-exitcode"];
+pub const PLAN: [&str; 2] = ["plan", "--detailed-exitcode"];
 
 /// Runs beside the engine that `DOCKER_HOST` names, which has nothing else to do.
 pub fn main(folder: &Path) -> anyhow::Result<()> {
@@ -50,7 +50,7 @@ pub fn main(folder: &Path) -> anyhow::Result<()> {
     audit(&Lab::new(&folder.join("audit"), &socket, setting("BENCH_AUDIT", 300)?)?)
 }
 
-fn build_image(socket: &Path) -> anyhow::Result<()> {
+pub fn build_image(socket: &Path) -> anyhow::Result<()> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/build-image");
     let output =
         Command::new(script).arg(socket).arg(IMAGE).output().with_context(|| format!("cannot run {script}"))?;

@@ -10,16 +10,14 @@ use tenantd_test_support::{Call as Seen, Options, SimEngine};
 use crate::{
     bare::{self, Call, Received, Script},
     measure::{Run, median, peak},
+    rest::AT_ONCE,
     setting,
     table::{Table, as_mebibytes, mebibytes, time, verdict},
     world::World,
 };
 
 /// The image that the simulated engine has.
-const IMAGE: &str = "tenantd/test:1";
-
-/// How many calls tenantd has under way at once.
-const AT_ONCE: usize = 8;
+pub const IMAGE: &str = "tenantd/test:1";
 
 /// The goals for a plan of 10,000 tenants: seconds beyond the engine's own time, and memory in MiB.
 const GOAL: (usize, f64, f64) = (10_000, 1.0, 100.0);
@@ -81,7 +79,7 @@ fn measure(folder: &Path, tenants: usize, rounds: usize) -> anyhow::Result<Measu
 }
 
 /// The calls that were seen: what came first in its order, and the inspections side by side.
-fn replay(seen: &[Seen]) -> Script {
+pub fn replay(seen: &[Seen]) -> Script {
     let call = |seen: &Seen| {
         let version = seen.version.as_ref().map(|version| format!("/v{version}")).unwrap_or_default();
         let query = if seen.query.is_empty() { String::new() } else { format!("?{}", seen.query) };

@@ -6,10 +6,16 @@ use std::{
     process::Command,
 };
 
-use anyhow::Context;
-use git2::{ObjectType, Repository, Signature};
+use anyhow::{Context, ensure};
+use git2::{ObjectType, Repository, RepositoryInitOptions, Signature};
 
 use crate::measure::{self, Run};
+
+/// The branch that is followed.
+const BRANCH: &str = "main";
+
+/// The memory limit that every second tenant declares for itself.
+const MEMORY: &str = "256MiB";
 
 /// A config repo with one commit, and a host of its own.
 pub struct World {
@@ -22,9 +28,28 @@ impl World {
     pub fn new(folder: &Path, socket: &Path, image: &str, tenants: usize) -> anyhow::Result<Self> {
         let world = Self { folder: folder.to_owned(), socket: socket.to_owned() };
         fs::create_dir_all(folder)?;
-        fs::write(world.host(), host(&world))?;
+        world.settings(socket, "")?;
         commit(&world.repo(), &fleet(image), tenants)?;
         Ok(world)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The engine's socket.
+    pub fn engine(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The daemon's socket.
+    pub fn control(&self) -> PathBuf {
+        self.folder.join("tenantd.sock")
+    }
+
+    /// Writes the host's settings: an engine's socket, and what else is to be said.
+    pub fn settings(&self, engine: &Path, more: &str) -> anyhow::Result<()> {
+        Ok(fs::write(self.host(), host(self, engine, more))?)
     }
 
     pub fn repo(&self) -> PathBuf {
@@ -49,11 +74,14 @@ impl World {
 }
 
 /// Room for more than 10,000 networks.
-fn host(world: &World) -> String {
+fn host(world: &World, engine: &Path, more: &str) -> String {
     format!(
-        "apiVersion: tenantd/v1\nkind: Host\nengine: unix://{}\ndataRoot: {}\nnetwork: {{pool: 10.0.0.0/12, prefix: 29}}\n",
-        world.socket.display(),
-        world.data_root().display()
+        "apiVersion: tenantd/v1\nkind: Host\nengine: unix://{}\ndataRoot: {}\nnetwork: {{pool: 10.0.0.0/12, prefix: 29}}\n\
+         source: {{url: {}, branch: {BRANCH}}}\nsocket: {}\n{more}",
+        engine.display(),
+        world.data_root().display(),
+        world.repo().display(),
+        world.control().display(),
     )
 }
 
@@ -69,7 +97,7 @@ fn tenant(number: usize) -> (String, String) {
     let tier = ["free", "pro", "team", "enterprise"][number % 4];
     let mut text = format!("apiVersion: tenantd/v1\nkind: Tenant\ntenant: {name}\ntier: {tier}\n");
     if number.is_multiple_of(2) {
-        text += "limits: {cpus: 0.5, memory: 256MiB, pids: 128, disk: 1GiB}\n";
+        text += &format!("limits: {{cpus: 0.5, memory: {MEMORY}, pids: 128, disk: 1GiB}}\n");
     }
     if number.is_multiple_of(3) {
         text += &format!("environment:\n  CUSTOMER: \"{number}\"\n  REGION: eu-central-1\n");
@@ -82,7 +110,8 @@ fn tenant(number: usize) -> (String, String) {
 
 /// Writes one commit, all objects in one pack, as a clone has them.
 fn commit(path: &Path, fleet: &str, tenants: usize) -> anyhow::Result<()> {
-    let repository = Repository::init_bare(path)?;
+    let mut options = RepositoryInitOptions::new();
+    let repository = Repository::init_opts(path, options.bare(true).initial_head(BRANCH))?;
     let objects = repository.odb()?;
     let memory = objects.add_new_mempack_backend(1000)?;
     let mut folder = repository.treebuilder(None)?;
@@ -102,6 +131,43 @@ fn commit(path: &Path, fleet: &str, tenants: usize) -> anyhow::Result<()> {
     std::io::Write::write_all(&mut writer, &pack)?;
     writer.commit()?;
     memory.reset()?;
+    Ok(())
+}
+
+/// Somebody's clone of the config repo.
+pub struct Clone {
+    folder: PathBuf,
+}
+
+impl Clone {
+    pub fn of(world: &World) -> anyhow::Result<Self> {
+        let clone = Self { folder: world.folder().join("clone") };
+        git(world.folder(), &["clone", "--quiet", &world.repo().display().to_string(), "clone"])?;
+        Ok(clone)
+    }
+
+    /// Commits another memory limit for some of the tenants that have one of their own.
+    pub fn commit(&self, changed: usize, memory: &str) -> anyhow::Result<()> {
+        for number in with_limits(changed) {
+            let (name, text) = tenant(number);
+            fs::write(self.folder.join(format!("tenants/{name}.yaml")), text.replace(MEMORY, memory))?;
+        }
+        git(&self.folder, &["-c", "user.name=bench", "-c", "user.email=bench@localhost", "commit", "-qam", "Limits"])
+    }
+
+    pub fn push(&self) -> anyhow::Result<()> {
+        git(&self.folder, &["push", "--quiet"])
+    }
+}
+
+/// The first tenants that have limits of their own, by number.
+pub fn with_limits(count: usize) -> impl Iterator<Item = usize> {
+    (0..).step_by(2).take(count)
+}
+
+fn git(folder: &Path, words: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new("git").arg("-C").arg(folder).args(words).output().context("git")?;
+    ensure!(output.status.success(), "git {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
