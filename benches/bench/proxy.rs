@@ -8,46 +8,41 @@ use std::{
     thread,
 };
 
-/// Serves `at` with what `engine` answers, until the process ends. Streams of events open, and stay
-/// silent.
+/// What is answered to a request for events, which then never come.
+const SILENCE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// Serves `at` with what `engine` answers to all other requests, until the process ends.
 pub fn serve_without_events(engine: &Path, at: &Path) -> std::io::Result<()> {
     let listener = UnixListener::bind(at)?;
     let engine = engine.to_owned();
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let engine = engine.clone();
-            thread::spawn(move || pass(client, &engine));
+            let Ok(engine) = UnixStream::connect(&engine) else { continue };
+            let (Ok(to_client), Ok(from_engine)) = (client.try_clone(), engine.try_clone()) else { continue };
+            thread::spawn(move || requests(client, engine));
+            thread::spawn(move || answers(from_engine, to_client));
         }
     });
     Ok(())
 }
 
-fn pass(mut client: UnixStream, engine: &Path) -> std::io::Result<()> {
+fn requests(mut client: UnixStream, mut engine: UnixStream) -> std::io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
-    let mut engine = UnixStream::connect(engine)?;
-    let length = client.read(&mut buffer)?;
-    let first = buffer.get(..length).unwrap_or_default();
-    engine.write_all(first)?;
-    if String::from_utf8_lossy(first).lines().next().is_some_and(|line| line.contains("/events?")) {
-        return silent(client, engine);
+    loop {
+        let length = client.read(&mut buffer)?;
+        let request = buffer.get(..length).unwrap_or_default();
+        let is_events = || String::from_utf8_lossy(request).lines().next().is_some_and(|l| l.contains("/events?"));
+        if request.is_empty() {
+            return engine.shutdown(Shutdown::Both);
+        } else if is_events() {
+            client.write_all(SILENCE)?;
+        } else {
+            engine.write_all(request)?;
+        }
     }
-    let (mut to_engine, mut from_client) = (engine.try_clone()?, client.try_clone()?);
-    thread::spawn(move || {
-        let _ended = std::io::copy(&mut from_client, &mut to_engine);
-        to_engine.shutdown(Shutdown::Write)
-    });
-    std::io::copy(&mut engine, &mut client)?;
-    client.shutdown(Shutdown::Both)
 }
 
-/// Passes the head of the answer on and nothing after it.
-fn silent(mut client: UnixStream, mut engine: UnixStream) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") && engine.read(&mut byte)? > 0 {
-        head.extend(byte);
-    }
-    client.write_all(&head)?;
-    // Returns when the client goes.
-    client.read(&mut byte).map(drop)
+fn answers(mut engine: UnixStream, mut client: UnixStream) -> std::io::Result<()> {
+    std::io::copy(&mut engine, &mut client)?;
+    client.shutdown(Shutdown::Both)
 }
