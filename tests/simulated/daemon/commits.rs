@@ -153,6 +153,7 @@ fn a_source_that_cannot_be_read_changes_nothing() {
     daemon.tenant("ant", "limits: {memory: 256MiB}\n");
     fs::rename(&objects, &kept).unwrap();
     fs::create_dir(&objects).unwrap();
+    let head = fs::read(&branch).unwrap();
     fs::write(&branch, format!("{}\n", "1".repeat(40))).unwrap();
     broken(&daemon, "the repository is damaged");
     daemon.remove("ant");
@@ -160,6 +161,7 @@ fn a_source_that_cannot_be_read_changes_nothing() {
     assert_eq!(daemon.limit("ant", "Memory"), 512 * MIB);
     fs::remove_dir_all(&objects).unwrap();
     fs::rename(&kept, &objects).unwrap();
+    fs::write(&branch, head).unwrap();
     daemon.push();
     whole(&daemon);
     daemon.settled();

@@ -2,6 +2,11 @@
 
 mod commits;
 mod drift;
+mod engine;
+mod guards;
+mod operator;
+mod restart;
+mod trial;
 
 use std::{
     fs,
@@ -90,10 +95,11 @@ impl Daemon {
         self.cli.host_file(&format!("{text}\n"));
     }
 
-    /// Writes `fleet.yaml` with further lines.
+    /// Writes `fleet.yaml` with further lines, which may set other times.
     pub fn policy(&self, more: &str) {
         let defaults = "apiVersion: tenantd/v1\nkind: Fleet\ndefaults: {tier: free, image: tenantd/test:1}\n";
-        self.cli.write("fleet.yaml", &format!("{defaults}{POLICY}{more}"));
+        let times = if more.contains("health:") { "" } else { POLICY };
+        self.cli.write("fleet.yaml", &format!("{defaults}{times}{more}"));
     }
 
     /// Writes a tenant's file with further lines.

@@ -1,0 +1,195 @@
+//! A commit that removes too much waits for a person.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tenantd::model::record::Verdict;
+
+use super::{Daemon, condition};
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("t{n:02}")).collect()
+}
+
+fn fleet(count: usize, settings: &str) -> Daemon {
+    let names = names(count);
+    Daemon::running_with(&names.iter().map(String::as_str).collect::<Vec<_>>(), settings)
+}
+
+/// Waits until a commit is held, and returns what is said of it.
+#[track_caller]
+fn held(daemon: &Daemon, commit: &str) -> Value {
+    daemon.wait("it is held", || {
+        let held = daemon.status()["source"]["held"].clone();
+        (held["revision"] == format!("main@sha1:{commit}") && held["plan"].is_string()).then_some(held)
+    })
+}
+
+fn plan(held: &Value) -> &str {
+    held["plan"].as_str().unwrap()
+}
+
+fn count(daemon: &Daemon) -> usize {
+    daemon.engine.containers().len()
+}
+
+#[test]
+fn many_removals_are_held_until_somebody_agrees() {
+    let mut daemon = fleet(12, "");
+    // One at a time passes, and what went before counts no more.
+    for name in ["t00", "t01"] {
+        daemon.without(name);
+        daemon.push();
+        daemon.wait("it goes", || (!daemon.ids().contains_key(name)).then_some(()));
+        daemon.settled();
+    }
+    daemon.without("t02");
+    daemon.without("t03");
+    daemon.tenant("t04", "limits: {memory: 256MiB}\n");
+    let first = daemon.push();
+    let waiting = held(&daemon, &first);
+    assert_eq!(waiting["tenants"], serde_json::json!(["t02", "t03"]));
+    assert!(waiting["reason"].as_str().unwrap().contains("2 of 10"), "{waiting}");
+    assert_eq!(condition(&daemon.status(), "Stalled")["reason"], "RevisionHeld");
+    assert_eq!(daemon.verdicts().last().unwrap().verdict, Verdict::Held);
+
+    // Nothing of it is done; drift is repaired meanwhile.
+    daemon.remove("t02");
+    daemon.runs("t02");
+    assert_eq!((count(&daemon), daemon.limit("t04", "Memory")), (10, 512 << 20));
+    let refused = daemon.ask(&["approve", "000000000000"]).with(1);
+    assert!(refused.err.contains(plan(&waiting)), "{}", refused.err);
+
+    // It is held again after a restart, under the same id.
+    daemon.restart();
+    assert_eq!(plan(&held(&daemon, &first)), plan(&waiting));
+    daemon.end(Signal::KILL);
+    daemon.start();
+    assert_eq!(plan(&held(&daemon, &first)), plan(&waiting));
+
+    // A newer one takes its place.
+    daemon.without("t05");
+    let second = daemon.push();
+    let newer = held(&daemon, &second);
+    assert_ne!(plan(&newer), plan(&waiting));
+    daemon.ask(&["approve", plan(&waiting)]).with(1);
+    daemon.ask(&["approve", plan(&newer)]).with(0);
+    daemon.settled();
+    daemon.wait("they are gone", || (count(&daemon) == 7).then_some(()));
+    assert_eq!(daemon.limit("t04", "Memory"), 256 << 20);
+    let last = daemon.verdicts().pop().unwrap();
+    assert_eq!((last.verdict, last.plan.as_deref()), (Verdict::Approved, Some(plan(&newer))));
+    assert!(last.by.is_some());
+    assert!(daemon.status()["source"]["held"].is_null());
+    daemon.restart();
+    daemon.settled();
+    assert_eq!(count(&daemon), 7);
+}
+
+#[test]
+fn a_commit_that_comes_back_needs_nobody() {
+    let daemon = fleet(4, "");
+    daemon.without("t00");
+    daemon.without("t01");
+    let commit = daemon.push();
+    held(&daemon, &commit);
+    daemon.tenant("t00", "");
+    daemon.tenant("t01", "");
+    daemon.push();
+    daemon.settled();
+    assert!(daemon.status()["source"]["held"].is_null());
+    assert_eq!(count(&daemon), 4);
+}
+
+#[test]
+fn an_emptied_and_a_moved_folder_are_held() {
+    let daemon = fleet(1, "");
+    daemon.without("t00");
+    let commit = daemon.push();
+    held(&daemon, &commit);
+    daemon.tenant("t00", "");
+    daemon.push();
+    daemon.settled();
+    let repo = &daemon.cli.repo;
+    fs::rename(repo.join("tenants"), repo.join("people")).unwrap();
+    let commit = daemon.push();
+    held(&daemon, &commit);
+    fs::create_dir(repo.join("moved")).unwrap();
+    for name in ["people", "fleet.yaml"] {
+        fs::rename(repo.join(name), repo.join("moved").join(name)).unwrap();
+    }
+    let commit = daemon.push();
+    daemon.wait("it is not in force", || {
+        (daemon.status()["source"]["held"]["revision"] == format!("main@sha1:{commit}")).then_some(())
+    });
+    daemon.remove("t00");
+    daemon.runs("t00");
+}
+
+#[test]
+fn no_commit_loosens_the_guard_that_it_is_judged_by() {
+    let daemon = fleet(10, "guards: {removals: {percent: 30, atLeast: 5}}");
+    daemon.policy("guards: {removals: {percent: 100, atLeast: 1000}}\n");
+    daemon.without("t00");
+    daemon.without("t01");
+    let commit = daemon.push();
+    held(&daemon, &commit);
+    // Loosened first, the repo's guard is gone; the host's floor stays.
+    daemon.tenant("t00", "");
+    daemon.tenant("t01", "");
+    daemon.push();
+    daemon.settled();
+    daemon.without("t00");
+    daemon.without("t01");
+    daemon.push();
+    daemon.settled();
+    daemon.wait("they are gone", || (count(&daemon) == 8).then_some(()));
+    for name in ["t02", "t03", "t04", "t05", "t06"] {
+        daemon.without(name);
+    }
+    let commit = daemon.push();
+    assert_eq!(held(&daemon, &commit)["tenants"].as_array().unwrap().len(), 5);
+    assert_eq!(count(&daemon), 8);
+}
+
+#[test]
+fn a_first_start_removes_nobody_elses_tenants() {
+    let mut other = Daemon::running(&["ant", "bee"]);
+    other.stop();
+    for name in ["ant", "bee"] {
+        other.without(name);
+    }
+    other.tenant("cat", "");
+    other.push();
+    // Another daemon's folder of data: nothing is known of what ran here.
+    fs::remove_dir_all(&other.host.data_root).unwrap();
+    let commit = other.git(&["rev-parse", "HEAD"]);
+    other.start();
+    let waiting = held(&other, &commit);
+    assert_eq!(waiting["tenants"], serde_json::json!(["ant", "bee"]));
+    assert_eq!(count(&other), 2);
+    other.ask(&["approve", plan(&waiting)]).with(0);
+    other.settled();
+    other.wait("they are gone", || (count(&other) == 1).then_some(()));
+}
+
+#[test]
+fn many_tenants_that_go_at_once_keep_nobody_busy() {
+    let daemon = fleet(40, "");
+    for name in names(40).iter().skip(5) {
+        daemon.without(name);
+    }
+    let commit = daemon.push();
+    let waiting = held(&daemon, &commit);
+    daemon.ask(&["approve", plan(&waiting)]).with(0);
+    daemon.wait("they are gone", || (count(&daemon) == 5).then_some(()));
+    daemon.settled();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let _ = daemon.engine.take_calls();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(daemon.engine.take_calls(), []);
+    assert_eq!(daemon.status()["tenants"].as_array().unwrap().len(), 5);
+    daemon.remove("t01");
+    daemon.runs("t01");
+}
