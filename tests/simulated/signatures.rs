@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// An SSH key pair in a folder.
-struct Key {
+pub struct Key {
     file: PathBuf,
 }
 
 impl Key {
-    fn new(folder: &Path, name: &str, kind: &[&str]) -> Self {
+    pub fn new(folder: &Path, name: &str, kind: &[&str]) -> Self {
         let file = folder.join(name);
         let made =
             Command::new("ssh-keygen").args(["-q", "-N", "", "-C", name, "-f"]).arg(&file).args(kind).status().unwrap();
@@ -32,12 +32,12 @@ impl Key {
         Self { file }
     }
 
-    fn public(&self) -> String {
+    pub fn public(&self) -> String {
         fs::read_to_string(self.file.with_extension("pub")).unwrap().trim_end().to_owned()
     }
 
     /// git's options to sign with it.
-    fn options(&self) -> Vec<String> {
+    pub fn options(&self) -> Vec<String> {
         let key = format!("user.signingkey={}", self.file.display());
         ["-c", "gpg.format=ssh", "-c", &key, "-c", "commit.gpgsign=true"].map(str::to_owned).into()
     }

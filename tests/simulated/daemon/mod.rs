@@ -30,6 +30,7 @@ use tenantd::{
 
 use crate::{
     cli::{Cli, Ended},
+    origin,
     world::World,
 };
 
@@ -47,6 +48,8 @@ pub struct Daemon {
     cli: Cli,
     child: Option<Child>,
     starts: u32,
+    /// Whether its journal lies where only it sees it.
+    private: bool,
 }
 
 impl Deref for Daemon {
@@ -73,11 +76,10 @@ impl Daemon {
 
     /// One that does not run yet; the tenants are pushed.
     pub fn stopped(tenants: &[&str], settings: &str) -> Self {
-        let daemon = Self { cli: Cli::uncommitted(tenants), child: None, starts: 0 };
+        let daemon = Self { cli: Cli::uncommitted(tenants), child: None, starts: 0, private: false };
         daemon.settings(settings);
         daemon.policy("");
-        let ended = git(&["init", "--quiet", "--bare", "--initial-branch=main"]).arg(daemon.bare()).status();
-        assert!(ended.unwrap().success());
+        origin::git(daemon.folder(), &["init", "--quiet", "--bare", "--initial-branch=main", "fleet.git"]);
         daemon.push();
         daemon
     }
@@ -92,7 +94,10 @@ impl Daemon {
         if !more.contains("resync:") {
             text += "\nresync: 1h";
         }
-        self.cli.host_file(&format!("{text}\n"));
+        let root = self.host.data_root.display();
+        let head = format!("apiVersion: tenantd/v1\nkind: Host\ndataRoot: {root}\n");
+        let deadlines = "deadlines: {call: 10s, start: 30s, stop: 1s, settle: 100ms}\n";
+        fs::write(self.folder().join("host.yaml"), format!("{head}{deadlines}{text}\n")).unwrap();
     }
 
     /// Writes `fleet.yaml` with further lines, which may set other times.
@@ -131,9 +136,7 @@ impl Daemon {
 
     /// git on the working repository.
     pub fn git(&self, arguments: &[&str]) -> String {
-        let output = git(arguments).current_dir(&self.cli.repo).output().unwrap();
-        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        origin::git(&self.cli.repo, arguments)
     }
 
     /// Begins to run. Its log goes into a file.
@@ -146,8 +149,17 @@ impl Daemon {
         self.starts += 1;
         let log = fs::File::create(self.log_file()).unwrap();
         command.env("PATH", path()).env("RUST_LOG", "tenantd=debug").stderr(log);
-        self.child = Some(command.spawn().unwrap());
-        self.wait("the daemon answers", || (self.ask(&["status"]).code == 0).then_some(()));
+        let mut child = command.spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while self.ask(&["status"]).code != 0 {
+            if child.try_wait().unwrap().is_some() || Instant::now() > deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("the daemon does not answer\n{}", tail(&self.log()));
+            }
+            sleep(POLL);
+        }
+        self.child = Some(child);
     }
 
     fn log_file(&self) -> PathBuf {
@@ -254,8 +266,19 @@ impl Daemon {
 
     /// Waits for something to come.
     #[track_caller]
-    pub fn wait<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn wait<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        self.wait_as_long(PATIENCE, what, look)
+    }
+
+    /// Waits for something that takes a busy machine a while.
+    #[track_caller]
+    pub fn wait_long<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        self.wait_as_long(PATIENCE * 6, what, look)
+    }
+
+    #[track_caller]
+    fn wait_as_long<T>(&self, patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(found) = look() {
                 return found;
@@ -268,6 +291,15 @@ impl Daemon {
         }
     }
 
+    /// The journal's folder.
+    pub fn journal(&self) -> PathBuf {
+        let folder = journal::folder(&self.host.data_root);
+        match self.private {
+            true => PathBuf::from(format!("/proc/{}/root{}", self.pid(), folder.display())),
+            false => folder,
+        }
+    }
+
     /// Everything that is in the journal.
     pub fn records(&self) -> Vec<Record> {
         let mut records = Vec::new();
@@ -275,7 +307,7 @@ impl Daemon {
             records.push(record.clone());
             ControlFlow::Continue(())
         };
-        journal::read(&journal::folder(&self.host.data_root), None, take).unwrap();
+        journal::read(&self.journal(), None, take).unwrap();
         records
     }
 
@@ -381,14 +413,6 @@ pub fn shown<'a>(status: &'a Value, tenant: &str) -> Option<&'a Value> {
 
 fn path() -> std::ffi::OsString {
     std::env::var_os("PATH").unwrap_or_default()
-}
-
-/// git without anything of the tester's own settings.
-pub fn git(arguments: &[&str]) -> Command {
-    let mut command = Command::new("git");
-    command.args(arguments).env_clear().env("PATH", path()).env("HOME", "/nonexistent");
-    command.env("GIT_CONFIG_NOSYSTEM", "1");
-    command
 }
 
 /// The last lines of a log.

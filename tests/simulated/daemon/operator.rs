@@ -29,7 +29,10 @@ fn a_suspended_tenant_is_left_alone_until_its_time_is_over() {
         let status = daemon.status();
         let ant = shown(&status, "ant").unwrap();
         let ready = condition(ant, "Ready");
-        assert_eq!((ready["reason"].as_str(), ant["suspended"]["reason"].as_str()), (Some("Suspended"), Some("disk check")));
+        assert_eq!(
+            (ready["reason"].as_str(), ant["suspended"]["reason"].as_str()),
+            (Some("Suspended"), Some("disk check"))
+        );
         assert!(ready["message"].as_str().unwrap().contains("disk check"), "{ready}");
     }
     let suspended = daemon.records().into_iter().find_map(|record| match record.entry {
@@ -53,9 +56,7 @@ fn a_suspended_tenant_is_left_alone_until_its_time_is_over() {
         }
         daemon.runs("ant");
         daemon.settled();
-        let resumed = |record: &tenantd::model::Record| {
-            matches!(&record.entry, Entry::Resumed { tenant, by } if tenant == "ant" && by == "expiry")
-        };
+        let resumed = |record: &tenantd::model::Record| matches!(&record.entry, Entry::Resumed { tenant, by } if tenant == "ant" && by == "expiry");
         assert_eq!(daemon.records().iter().filter(|record| resumed(record)).count(), 1 + usize::from(restart));
     }
 }

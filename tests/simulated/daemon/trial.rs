@@ -4,10 +4,7 @@ use std::{thread::sleep, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tenantd::model::{
-    Entry, Revision,
-    record::Why,
-};
+use tenantd::model::{Entry, Revision, record::Why};
 
 use super::{Daemon, object, shown};
 
@@ -24,7 +21,8 @@ fn bad(daemon: &Daemon, tenant: &str) -> Vec<(Option<Revision>, String)> {
 
 fn creates(daemon: &Daemon, tenant: &str) -> usize {
     let of = |call: &&tenantd_test_support::Call| {
-        call.path == "/containers/create" && call.parameter("name").is_some_and(|name| name.starts_with(&object(tenant)))
+        call.path == "/containers/create"
+            && call.parameter("name").is_some_and(|name| name.starts_with(&object(tenant)))
     };
     daemon.engine.calls().iter().filter(of).count()
 }
