@@ -38,7 +38,8 @@ pub(super) struct Fleet {
 pub(super) struct Change {
     pub(super) fleet: Fleet,
     pub(super) pins: BTreeMap<String, Pin>,
-    /// The tenants whose declaration in force is another one now, or is there for the first time.
+    /// The tenants whose declaration in force is another one now, or is there for the first time, or
+    /// no more.
     pub(super) changed: BTreeSet<String>,
 }
 
@@ -112,13 +113,13 @@ impl Fleet {
         }
         let fleet = Self::new(revision, declared, &new_pins, good);
         let before = |name: &str| former.and_then(|former| former.effective.tenants.get(name));
-        let changed = fleet
-            .effective
-            .tenants
-            .iter()
-            .filter(|(name, tenant)| before(name.as_str()) != Some(tenant))
-            .map(|(name, _)| name.to_string())
-            .collect();
+        let effective = &fleet.effective;
+        let changes = effective.tenants.iter().filter(|(name, tenant)| before(name.as_str()) != Some(tenant));
+        let mut changed: BTreeSet<String> = changes.map(|(name, _)| name.to_string()).collect();
+        let former = former.into_iter().flat_map(|former| former.effective.tenants.keys());
+        let stays =
+            |name: &&TenantName| effective.tenants.contains_key(*name) || effective.held.contains(name.as_str());
+        changed.extend(former.filter(|name| !stays(name)).map(TenantName::to_string));
         Change { fleet, pins: new_pins, changed }
     }
 
@@ -242,6 +243,14 @@ mod tests {
         let other = Fleet::succeed(Some(&same.fleet), revision(4), declared(&[("ant", "48MiB")]), &same.pins);
         assert_eq!(memory(&other.fleet, "ant").as_deref(), Some("48MiB"));
         assert_eq!(other.pins["ant"], Pin { good: Some(revision(1)), bad: None });
+    }
+
+    #[test]
+    fn a_tenant_that_goes_changes_and_one_whose_file_is_wrong_does_not() {
+        let first = settled(&[("ant", "64MiB"), ("bee", "64MiB"), ("cat", "64MiB")]);
+        let change =
+            Fleet::succeed(Some(&first), revision(2), declared(&[("ant", ""), ("cat", "64MiB")]), &BTreeMap::new());
+        assert_eq!(change.changed, BTreeSet::from(["bee".to_owned()]));
     }
 
     #[test]

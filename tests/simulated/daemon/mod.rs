@@ -1,11 +1,14 @@
 //! The daemon as a process, on a simulated engine and a real git repository.
 
 mod commits;
+mod disk;
 mod drift;
 mod engine;
 mod guards;
 mod operator;
 mod restart;
+mod signed;
+mod soak;
 mod trial;
 
 use std::{
