@@ -221,7 +221,7 @@ impl Daemon {
     /// Lets a held commit in.
     pub(super) async fn approve(&mut self, plan: &str, by: &str) -> Result<String, Refusal> {
         match self.held.take() {
-            None => Err(Refusal::not_found("no commit is held")),
+            None => Err(Refusal::not_found("no commit is held; a newer one may have taken its place")),
             Some(held) if held.plan != plan => {
                 let waiting = format!("the held commit has the plan id {}, not {plan}", held.plan);
                 self.held = Some(held);
