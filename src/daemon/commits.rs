@@ -291,6 +291,7 @@ impl Daemon {
             by: approved.map(|(_, by)| by.to_owned()),
         }))
         .await;
+        self.hasten();
         self.survey_trigger = Some(Trigger::Commit { revision });
         self.survey_at = Some(std::time::Instant::now());
         true

@@ -380,6 +380,11 @@ impl Daemon {
         self.runs.entry(name.to_owned()).or_default()
     }
 
+    /// Something may be due by time before long.
+    fn hasten(&mut self) {
+        self.next_tick = self.next_tick.min(Instant::now() + TICK);
+    }
+
     /// Asks for a look at everything, after a pause.
     fn ask_survey(&mut self, trigger: Trigger, pause: Duration) {
         let at = Instant::now() + pause;

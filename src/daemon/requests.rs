@@ -69,6 +69,7 @@ impl Daemon {
             };
             return Err(self.not_kept());
         }
+        self.hasten();
         let Suspension { reason, until, by } = suspension;
         tracing::info!(tenant, reason, %until, by, "suspended");
         self.record(Entry::Suspended { tenant: tenant.to_owned(), reason, until, by }).await;
