@@ -46,9 +46,16 @@ fn without_a_journal_nothing_but_containment_is_done() {
         while file.write_all(&vec![b'.'; size]).is_ok() {}
     }
     drop(file);
+    // The last page of the journal's file has room for some records more.
+    daemon.wait("it says so", || {
+        daemon.ask(&["suspend", "cat", "--reason", "to write something", "--until", "1h"]);
+        daemon.ask(&["resume", "cat"]);
+        daemon.status()["journal"]["error"].as_str().map(str::to_owned)
+    });
+    daemon.ask(&["resume", "cat"]);
     daemon.tenant("ant", "limits: {memory: 256MiB}\n");
     daemon.push();
-    daemon.wait("it says so", || daemon.status()["journal"]["error"].as_str().map(str::to_owned));
+    daemon.wait("it is in force", || (daemon.reason("ant") != "ReconciliationSucceeded").then_some(()));
     let status = daemon.status();
     assert_eq!(
         (&condition(&status, "Ready")["status"], &condition(&status, "Ready")["reason"]),
