@@ -135,7 +135,7 @@ struct Daemon {
 
     link: Link,
     engine: Option<Arc<Engine>>,
-    /// When the engine came back after it was away.
+    /// Since when its events arrive: the daemon began, or the engine was away.
     engine_back: Option<Instant>,
     engine_status: EngineStatus,
     facts: Arc<EngineFacts>,

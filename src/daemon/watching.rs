@@ -14,7 +14,8 @@ use crate::{
 const RAPID: Duration = Duration::from_secs(10);
 
 /// How long after a kill by somebody an exit is that somebody's doing. An engine that comes back ends
-/// what still runs from before as well.
+/// what still runs from before as well, and what was killed before the daemon began to listen may
+/// end after that.
 const KILLED: Duration = Duration::from_secs(30);
 
 /// How many rapid exits are repaired at once.
@@ -32,7 +33,7 @@ impl Daemon {
         match news {
             LinkNews::Up(engine) => {
                 tracing::info!(api = %engine.api(), "the engine answers");
-                self.engine_back = self.surveyed.then(Instant::now);
+                self.engine_back = Some(Instant::now());
                 self.engine = Some(engine);
                 self.engine_status.up = true;
                 self.engine_status.events = true;
@@ -149,9 +150,9 @@ impl Daemon {
         let (retry, back) = (self.retry(), self.engine_back);
         let run = self.run_of(tenant);
         let within = |time: Option<Instant>, span| time.is_some_and(|time| now.duration_since(time) < span);
-        let outlived_its_engine =
+        let ran_unheard =
             back.is_some_and(|back| within(Some(back), KILLED) && run.started.is_none_or(|started| started < back));
-        if within(run.killed, KILLED) || outlived_its_engine {
+        if within(run.killed, KILLED) || ran_unheard {
             return;
         }
         run.exits = if within(run.started, RAPID) { run.exits + 1 } else { 0 };

@@ -11,6 +11,8 @@ use crate::engine::succeed;
 /// Declares the tenants of all cases and brings them up.
 pub fn first(service: &mut Service) {
     succeed(service.fleet.engine.docker(&["network", "create", FOREIGN]));
+    // Longer than the command of a bad commit runs.
+    service.fleet.policy("health: {after: 5s}\n");
     declare(service, "");
     service.fleet.declare(GVISOR, &format!("runtime: gvisor\n{LIMITS}"));
     service.start();
@@ -70,6 +72,9 @@ fn limits(service: &mut Service) {
 /// A commit with which a tenant does not become healthy: the declaration before stands in for it.
 fn bad(service: &mut Service, command: &str) {
     let good = service.head();
+    service.wait("the declaration before has proved good", || {
+        service.condition(RUNC, "Healthy").is_some_and(|(status, ..)| status == "True")
+    });
     let mark = Mark::now(service);
     declare(service, command);
     let commit = service.push();

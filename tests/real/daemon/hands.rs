@@ -267,7 +267,10 @@ fn network_removed(service: &mut Service) {
         engine.call("DELETE", "/networks/tenantd-acme", None).0 == 204
     });
     let record = mark.correction(service, RUNC, "network", &["name"]);
-    mark.is_caused_by(&record, &["network disconnect", "network destroy"]);
+    // A try to connect the container to the network may have failed in between.
+    if record["trigger"]["kind"] != "retry" {
+        mark.is_caused_by(&record, &["network disconnect", "network destroy"]);
+    }
     service.wait_until_in_order(&service.head());
     proper(service, RUNC);
     mark.nobody_else(service, RUNC);
@@ -282,18 +285,22 @@ fn tag_moved(service: &mut Service) {
     let trigger = text(&record["trigger"]["event"]);
     assert!(trigger.starts_with("image "), "an event of an image led to {record:#}");
     assert_eq!(field(&record, "image_id")["after"], moved, "the record names the new image: {record:#}");
-    service.wait("the container runs the new image", || {
-        engine.inspect("tenantd-acme")["Image"] == moved && engine.inspect("tenantd-zeta")["Image"] == moved
-    });
+    // Between two containers there may be none of the name.
+    let runs =
+        |tenant: &str| engine.call("GET", &format!("/containers/tenantd-{tenant}/json"), None).1["Image"] == moved;
+    service.wait("the containers run the new image", || runs(RUNC) && runs(GVISOR));
     service.wait_until_in_order(&service.head());
     assert_ne!(engine.identity("tenantd-acme").0, before);
     engine.build_image(IMAGE, None);
-    service.wait("and the former one again", || engine.inspect("tenantd-acme")["Image"] != moved);
+    service.wait("and the former one again", || !runs(RUNC) && !runs(GVISOR));
     service.wait_until_in_order(&service.head());
+    proper(service, RUNC);
+    proper(service, GVISOR);
 }
 
 fn image_removed(service: &mut Service) {
     let engine = &service.fleet.engine;
+    let mark = Mark::now(service);
     let others = engine.identity("tenantd-zeta");
     let id = text(&engine.get(&format!("/images/{IMAGE}/json"))["Id"]);
     // Another name keeps its data.
@@ -305,7 +312,6 @@ fn image_removed(service: &mut Service) {
             status == "False" && reason == "Blocked" && message.contains("image-missing") && message.contains(IMAGE)
         })
     });
-    let mark = Mark::now(service);
     succeed(engine.docker(&["tag", &id, IMAGE]));
     let record = mark.correction(service, RUNC, "container", &["name"]);
     mark.is_caused_by(&record, &["image tag"]);
