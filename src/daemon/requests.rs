@@ -204,7 +204,9 @@ impl Daemon {
         };
         let ready = match (&self.fleet, self.surveyed, &stalled) {
             (None, ..) => (Truth::False, "Progressing", "no commit is in force yet".to_owned()),
-            (_, false, None) => (Truth::False, "Progressing", "the engine has not been looked at yet".to_owned()),
+            (_, false, None) => {
+                (Truth::False, "Progressing", "the engine has not been looked at since it answers".to_owned())
+            }
             (_, _, Some((reason @ ("StateUnavailable" | "JournalUnavailable" | "DependencyNotReady"), message))) => {
                 (Truth::False, *reason, message.clone())
             }

@@ -34,6 +34,8 @@ impl Daemon {
             LinkNews::Up(engine) => {
                 tracing::info!(api = %engine.api(), "the engine answers");
                 self.engine_back = Some(Instant::now());
+                // Whatever was known of it may have changed while its events did not arrive.
+                self.surveyed = false;
                 self.engine = Some(engine);
                 self.engine_status.up = true;
                 self.engine_status.events = true;
