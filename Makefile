@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 # The binary that is installed.
 BINARY ?= $(or $(CARGO_TARGET_DIR),target)/release/tenantd
 
-.PHONY: help demo test check bench build install install-files uninstall schema audit clean
+.PHONY: help demo test soak check bench build install install-files uninstall schema audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ demo: ## Show the main job on a private engine (KEEP=1 leaves it running, ENGINE
 test: ## Check and test everything: format, lints, docs, unit, simulated and real engines
 	@tests/engine/install-packages
 	@tests/run
+
+soak: ## Strike the daemon and the engine with faults for half an hour, and print a table
+	@tests/engine/install-packages
+	@tests/run soak
 
 check: ## Only format, lints and docs
 	$(CARGO) fmt --all --check

@@ -6,7 +6,6 @@ mod outages;
 
 use std::{
     fs,
-    os::unix::process::CommandExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -139,8 +138,10 @@ impl Service {
         let mut daemon = self.daemon.held();
         assert!(daemon.is_none(), "the daemon runs already");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file()).unwrap();
-        let mut command = Command::new(&self.binary);
-        command.env_remove("DOCKER_HOST").current_dir(self.fleet.engine.dir()).process_group(0);
+        // It ends with the test, however that ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(&self.binary);
+        command.env_remove("DOCKER_HOST").current_dir(self.fleet.engine.dir());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("--host").arg(self.fleet.engine.dir().join("host.yaml")).args(["run", "--log-format", "json"]);
         *daemon = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());

@@ -9,17 +9,16 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+
 use crate::{
     daemon::{Service, signal},
-    engine::{PrivateEngine, succeed},
+    engine::{PrivateEngine, succeed, text},
     fleet::{Fleet, eventually},
 };
 
 /// The size of the file system that the journal lies on.
 const JOURNAL: &str = "size=64m";
-
-/// What makes the daemon's clock another one.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -76,7 +75,14 @@ impl Fault {
                 a_while();
                 journal.free();
             }
-            Self::ClockSteps => step_clock(&service.fleet, random.i64(-86_400..86_400)),
+            Self::ClockSteps => {
+                let seconds = random.i64(3_600..86_400) * if random.bool() { 1 } else { -1 };
+                step_clock(&service.fleet, seconds);
+                service.wait("the daemon's clock is another one", || {
+                    let time = service.status().and_then(|status| text(&status["time"]).parse::<Timestamp>().ok());
+                    time.is_some_and(|time| (time.as_second() - Timestamp::now().as_second() - seconds).abs() < 60)
+                });
+            }
             Self::Burst(_) => {}
         }
     }
@@ -135,9 +141,10 @@ impl Drop for Journal {
 
 /// What the daemon is started with to have a clock that steps.
 pub fn clock(fleet: &Fleet) -> Vec<(&'static str, String)> {
-    assert!(Path::new(FAKETIME).exists(), "{FAKETIME} exists; tests/engine/install-packages installs it");
+    let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
+    assert!(Path::new(&library).exists(), "{library} exists; tests/engine/install-packages installs it");
     vec![
-        ("LD_PRELOAD", FAKETIME.to_owned()),
+        ("LD_PRELOAD", library),
         ("FAKETIME_TIMESTAMP_FILE", clock_file(fleet).display().to_string()),
         ("FAKETIME_CACHE_DURATION", "1".to_owned()),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),

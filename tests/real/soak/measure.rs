@@ -75,6 +75,8 @@ impl Measure {
         row("steps cut off", of("outcome", "result", "unknown"));
         row("commits accepted", of("revision", "verdict", "accepted"));
         row("commits refused", of("revision", "verdict", "refused"));
+        let gaps = records.iter().filter(|record| record["type"] == "lost").count();
+        row("journal: gaps after a full disk", gaps.to_string());
         row("journal: records, files", format!("{}, {}", verified.records, verified.files));
         row("journal: torn ends set aside", verified.set_aside.len().to_string());
         let mut sorted = self.converged.clone();
