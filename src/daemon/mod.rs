@@ -38,7 +38,7 @@ use tokio::{
 
 use crate::{
     engine::Engine,
-    host::Lock,
+    host::{Lock, LockError},
     journal::{self, Journal},
     metrics::Metrics,
     model::{
@@ -84,6 +84,10 @@ const MOST_RUNS: usize = crate::source::MAX_FILES;
 
 /// How long the steps in hand may take to end after a signal. `systemd/tenantd.service` waits longer.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// How long another process may still hold the data root. One that was killed while it started git holds
+/// it until git has begun.
+const TAKEOVER: Duration = Duration::from_secs(5);
 
 /// How often the loop looks at what is due by time: with something that is, and without.
 const TICK: Duration = Duration::from_millis(500);
@@ -172,7 +176,8 @@ impl Daemon {
         // First of all: a signal that comes before the loop runs ends it in good order, too.
         let signals = Signals::listen()?;
         let host = Arc::new(host);
-        let lock = Lock::take(&host.data_root)?;
+        let waiting = |held: &LockError| tracing::warn!(error = chain(held), "waiting");
+        let lock = Lock::wait(&host.data_root, TAKEOVER, waiting).await?;
         let (journal, opened) = Journal::open(&journal::folder(&host.data_root), host.journal)?;
         if let Some(recovered) = &opened.recovered {
             tracing::warn!(file = recovered.file, aside = recovered.aside, "set a torn end of the journal aside");
