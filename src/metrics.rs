@@ -114,7 +114,12 @@ impl Metrics {
         let r = &mut registry;
         Self {
             drift: counters(r, "tenantd_drift", "Drift that was seen", RESOURCES.map(|kind| [("kind", kind)])),
-            corrections: counters(r, "tenantd_corrections", "Tenants that were made as declared, or could not be", corrections),
+            corrections: counters(
+                r,
+                "tenantd_corrections",
+                "Tenants that were made as declared, or could not be",
+                corrections,
+            ),
             engine_events: counters(
                 r,
                 "tenantd_engine_events",
