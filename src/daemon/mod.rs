@@ -21,6 +21,7 @@ mod work;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -66,9 +67,12 @@ use work::{Done, Order, Survey, Tools};
 /// How long the events of one cause are waited for before a tenant is looked at.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How many marked tenants are looked at one by one. Where there are more, one look at everything is
-/// cheaper: it lists once.
+/// How many tenants are looked at one by one, or wait for that. Where there are more, one look at
+/// everything is cheaper: it lists once.
 const MANY: usize = 16;
+
+/// How long a look at everything makes others wait. One that takes longer goes on beside them.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How many tenants are looked at side by side; more gain nothing on one engine.
 const LOOKS: usize = 8;
@@ -147,10 +151,15 @@ struct Daemon {
     present: BTreeSet<String>,
     surveyed: bool,
     surveying: bool,
+    survey_began: Instant,
     survey_at: Option<Instant>,
     survey_trigger: Option<Trigger>,
     touched: BTreeSet<String>,
     next_pass: Instant,
+    /// From when on another look at everything may begin only because many tenants are marked.
+    rested: Instant,
+    /// Held by each look at one tenant that has begun, or waits for its place.
+    looking: Rc<()>,
 
     fleet: Option<Fleet>,
     state: State,
@@ -234,10 +243,13 @@ impl Daemon {
             present: BTreeSet::new(),
             surveyed: false,
             surveying: false,
+            survey_began: Instant::now(),
             survey_at: None,
             survey_trigger: None,
             touched: BTreeSet::new(),
             next_pass: Instant::now(),
+            rested: Instant::now(),
+            looking: Rc::new(()),
             fleet: None,
             state,
             state_unsaved: false,
@@ -317,10 +329,12 @@ impl Daemon {
         if self.link.take_overflow() {
             self.ask_survey(Trigger::Start, Duration::ZERO);
         }
-        let many = self.queue.ready(now) > MANY;
-        let due = self.survey_at.is_some_and(|at| at <= now) || self.next_pass <= now || many;
-        if !self.surveying && due {
+        let room = self.room();
+        let many = self.queue.ready(now) > room;
+        let asked = self.survey_at.is_some_and(|at| at <= now) || self.next_pass <= now;
+        if !self.surveying && (asked || (many && self.rested <= now)) {
             self.surveying = true;
+            self.survey_began = now;
             self.survey_at = None;
             self.touched.clear();
             self.next_pass = now + self.host.resync.get();
@@ -332,18 +346,29 @@ impl Daemon {
             return;
         }
         // Before everything was looked at once, nothing is known of the engine itself.
-        if !self.surveyed || self.fleet.is_none() || many {
+        if !self.surveyed || self.fleet.is_none() || (many && self.survey_is_young(now)) {
             return;
         }
-        for (name, mark) in self.queue.take(now, MANY) {
+        for (name, mark) in self.queue.take(now, room) {
             if self.surveying {
                 self.touched.insert(name.clone());
             }
             let order = self.order(&name, mark.trigger, mark.since);
             let (tools, facts) = (self.tools(Arc::clone(&engine)), Arc::clone(&self.facts));
-            let look = work::look_and_repair(tools, order, facts);
+            let look = work::look_and_repair(tools, order, facts, Rc::clone(&self.looking));
             self.work.push(look.map(|done| Ended::Tenant(Box::new(done))).boxed_local());
         }
+    }
+
+    /// How many more tenants may be looked at one by one.
+    fn room(&self) -> usize {
+        // One place is the daemon's own.
+        MANY.saturating_sub(Rc::strong_count(&self.looking) - 1)
+    }
+
+    /// Whether a look at everything is on its way that will soon answer what is asked.
+    fn survey_is_young(&self, now: Instant) -> bool {
+        self.surveying && now < self.survey_began + PATIENCE
     }
 
     fn tools(&self, engine: Arc<Engine>) -> Tools {
@@ -453,12 +478,19 @@ impl Daemon {
         if self.engine.is_none() {
             return wake;
         }
-        let many = self.queue.ready(now) > MANY;
+        let room = self.room();
+        let many = self.queue.ready(now) > room;
         if !self.surveying {
             wake = self.survey_at.map_or(wake, |at| wake.min(at)).min(self.next_pass);
         }
-        if self.surveyed && self.fleet.is_some() && !many {
-            wake = self.queue.next_due().map_or(wake, |due| wake.min(due));
+        if self.surveyed && self.fleet.is_some() {
+            if many && self.surveying {
+                wake = wake.min((self.survey_began + PATIENCE).max(now + TICK));
+            } else if many {
+                wake = wake.min(self.rested);
+            } else {
+                wake = self.queue.next_due().map_or(wake, |due| wake.min(due));
+            }
         }
         wake.max(now)
     }

@@ -27,12 +27,15 @@ use crate::{
 impl Daemon {
     pub(super) async fn survey_done(&mut self, trigger: Trigger, result: Result<Survey, String>) {
         self.surveying = false;
+        // Not more than half of the time, however much happens.
+        self.rested = Instant::now() + self.survey_began.elapsed().min(Duration::from_secs(5));
         let survey = match result {
             Ok(survey) => survey,
             Err(error) => {
                 tracing::warn!(error, "could not look at everything");
                 self.engine_status.error = Some(error);
                 self.ask_survey(trigger, Duration::from_secs(1));
+                self.rested = Instant::now() + Duration::from_secs(1);
                 return;
             }
         };

@@ -97,14 +97,16 @@ pub(super) async fn survey(
 }
 
 /// Looks at one tenant, and makes it as declared where that is allowed.
-pub(super) async fn look_and_repair(tools: Tools, order: Order, facts: Arc<EngineFacts>) -> Done {
+///
+/// `looking` is let go of when the look is over.
+pub(super) async fn look_and_repair(tools: Tools, order: Order, facts: Arc<EngineFacts>, looking: Rc<()>) -> Done {
     let result = async {
         let name: TenantName = order.name.parse().map_err(|_| "its label is no tenant's name".to_owned())?;
         let declared = order.desired.tenants.get(order.name.as_str());
         let place = tools.looks.acquire().await.ok();
         let observed = reconcile::observe_tenant(&tools.engine, &tools.host, &name, declared, &facts);
         let observed = observed.await.map_err(|e| chain(&e))?;
-        drop(place);
+        drop((place, looking));
         let one = alone(&order.desired, &order.name);
         let plan = plan::plan_tenant(&order.name, &one, &tools.host, &observed);
         Ok(carry_out(&tools, &order, plan, None).await)

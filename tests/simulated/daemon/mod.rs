@@ -239,9 +239,16 @@ impl Daemon {
     /// Waits until the newest commit is in force and all tenants are as it declares.
     #[track_caller]
     pub fn settled(&self) {
+        self.settled_within(PATIENCE, Duration::ZERO);
+    }
+
+    /// The same with more time, and pauses between the questions: a long status is work as well.
+    #[track_caller]
+    pub fn settled_within(&self, patience: Duration, pause: Duration) {
         let newest =
             format!("main@sha1:{}", self.git(&["--git-dir", self.bare().to_str().unwrap(), "rev-parse", "main"]));
-        self.wait("the newest commit is in force everywhere", || {
+        self.wait_as_long(patience, "the newest commit is in force everywhere", || {
+            sleep(pause);
             let status = self.status();
             let tenants = status["tenants"].as_array().unwrap();
             let all = tenants.iter().all(|tenant| {
