@@ -6,7 +6,7 @@
 //!
 //! | variable | default | |
 //! |---|---|---|
-//! | `BENCH_PARTS` | `simulated,real,following` | which parts run; all but the first need root and dockerd |
+//! | `BENCH_PARTS` | `simulated,real,following` | which parts run; the last two need root and dockerd; `rest` is what `following` does without them |
 //! | `BENCH_SIMULATED` | `1000,10000` | tenants on the simulated engine |
 //! | `BENCH_TENANTS` | `30` | tenants on the real engine |
 //! | `BENCH_AUDIT` | `300` | tenants of the audit on the real engine |
@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         ["bare", socket, script] => bare::main(socket, script),
         ["real", folder] => real::main(folder.as_ref()),
         ["following", folder] => following::main(folder.as_ref()),
+        ["rest", folder] => rest::main(folder.as_ref()),
         other => Err(anyhow::anyhow!("unknown words: {other:?}")),
     };
     match result {
@@ -66,10 +67,12 @@ fn everything() -> anyhow::Result<()> {
     let parts: String = setting("BENCH_PARTS", "simulated,real,following".to_owned())?;
     // On a disk, where an engine can keep its data.
     let folder = tempfile::Builder::new().prefix("tenantd-bench.").tempdir_in("/var/tmp")?;
-    if parts.contains("simulated") {
-        let mut part = Command::new(env::current_exe()?);
-        part.arg("simulated").arg(folder.path());
-        supervise(part)?;
+    for name in ["simulated", "rest"] {
+        if parts.contains(name) {
+            let mut part = Command::new(env::current_exe()?);
+            part.arg(name).arg(folder.path());
+            supervise(part)?;
+        }
     }
     for name in ["real", "following"] {
         if parts.contains(name) {

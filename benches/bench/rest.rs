@@ -99,6 +99,14 @@ struct Engine<'a> {
     used: &'a dyn Fn() -> anyhow::Result<Duration>,
 }
 
+/// What can be counted without a real engine.
+pub fn main(folder: &Path) -> anyhow::Result<()> {
+    let mut costs = Costs::default();
+    simulated(&folder.join("rest"), &mut costs)?;
+    costs.print();
+    Ok(())
+}
+
 pub fn simulated(folder: &Path, costs: &mut Costs) -> anyhow::Result<()> {
     let tenants: usize = setting("BENCH_FOLLOWED_SIMULATED", 5000)?;
     let engine = SimEngine::start(Options::default());

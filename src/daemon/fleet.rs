@@ -15,7 +15,7 @@ use crate::{
 /// A tenant's declaration and the commit that it stands in.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Declaration {
-    pub(super) tenant: Tenant,
+    pub(super) tenant: Arc<Tenant>,
     pub(super) revision: Revision,
 }
 
@@ -275,7 +275,7 @@ mod tests {
     fn a_weaker_runtime_never_stands_in() {
         let first = settled(&[("ant", "64MiB")]);
         let mut next = (*declared(&[("ant", "64MiB")])).clone();
-        if let Some(ant) = next.tenants.get_mut("ant") {
+        if let Some(ant) = next.tenants.get_mut("ant").map(Arc::make_mut) {
             ant.class = RuntimeClass::Gvisor;
         }
         let change = Fleet::succeed(Some(&first), revision(2), Arc::new(next), &BTreeMap::new());

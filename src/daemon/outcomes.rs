@@ -39,16 +39,17 @@ impl Daemon {
                 return;
             }
         };
-        self.metrics.full_pass(survey.took);
+        let Survey { desired: planned_for, found, took } = survey;
+        self.metrics.full_pass(took);
         self.engine_status.error = None;
         self.engine_status.full_pass = Some(Timestamp::now());
-        self.engine_status.version.clone_from(&survey.facts.version);
-        self.facts = Arc::new(survey.facts);
+        self.engine_status.version.clone_from(&found.facts.version);
+        self.facts = Arc::new(found.facts);
         // What changed since the engine listed them is known from events.
         let touched = &self.touched;
-        self.containers.retain(|id, tenant| survey.containers.contains_key(id) || touched.contains(tenant));
-        self.containers.extend(survey.containers);
-        self.present = survey.present;
+        self.containers.retain(|id, tenant| found.containers.contains_key(id) || touched.contains(tenant));
+        self.containers.extend(found.containers);
+        self.present = found.present;
         self.surveyed = true;
         if self.fleet.is_none()
             && let Some(candidate) = self.pending.take()
@@ -56,7 +57,7 @@ impl Daemon {
             self.decide(candidate).await;
         }
         let Some(desired) = self.fleet.as_ref().map(|fleet| Arc::clone(&fleet.effective)) else { return };
-        if !survey.desired.is_some_and(|planned| Arc::ptr_eq(&planned, &desired)) {
+        if !planned_for.is_some_and(|planned| Arc::ptr_eq(&planned, &desired)) {
             // Something else is in force since it began.
             self.ask_survey(trigger, Duration::ZERO);
             return;
@@ -66,9 +67,9 @@ impl Daemon {
         });
         let now = Instant::now();
         let mut jobs = Vec::new();
-        let planned: BTreeSet<&str> = survey.plan.tenants.iter().map(|plan| plan.tenant.as_str()).collect();
+        let planned: BTreeSet<&str> = found.plan.tenants.iter().map(|plan| plan.tenant.as_str()).collect();
         self.queue.not_found(|name| planned.contains(name) || self.touched.contains(name));
-        for plan in survey.plan.tenants {
+        for plan in found.plan.tenants {
             let name = plan.tenant.clone();
             if self.touched.contains(&name) || self.queue.is_busy(&name) {
                 if plan.will_change() {

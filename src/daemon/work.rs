@@ -2,7 +2,6 @@
 
 use std::{
     cell::Cell,
-    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
@@ -13,8 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::{
     engine::Engine,
     model::{
-        Desired, DriftMode, Host, Plan, Revision, TenantName, TenantPlan, observed::EngineFacts, record::Trigger,
-        record::Why,
+        Desired, DriftMode, Host, Revision, TenantName, TenantPlan, observed::EngineFacts, record::Trigger, record::Why,
     },
     plan::{self, guard::short_hash},
     reconcile::{self, Context, Outcome, Recorder, Worker, chain},
@@ -22,6 +20,9 @@ use crate::{
 
 /// How long a tenant waits for the containment of others before it goes on.
 const MUSTER: Duration = Duration::from_secs(3);
+
+/// How many tenants are inspected and planned at a time where everything is looked at.
+const PART: usize = 500;
 
 /// What work is done with.
 #[derive(Clone)]
@@ -68,12 +69,7 @@ pub(super) struct Look {
 pub(super) struct Survey {
     /// What was compared with.
     pub(super) desired: Option<Arc<Desired>>,
-    pub(super) plan: Plan,
-    pub(super) facts: EngineFacts,
-    /// The tenant of each container of ours, by the container's id.
-    pub(super) containers: BTreeMap<String, String>,
-    /// Tenants that have a container or a network.
-    pub(super) present: BTreeSet<String>,
+    pub(super) found: reconcile::Survey,
     pub(super) took: Duration,
 }
 
@@ -84,16 +80,8 @@ pub(super) async fn survey(
     desired: Option<Arc<Desired>>,
 ) -> Result<Survey, String> {
     let begun = Instant::now();
-    let nothing = Desired::default();
-    let wanted = desired.as_deref().unwrap_or(&nothing);
-    let observed = reconcile::observe(&engine, &host, wanted).await.map_err(|e| chain(&e))?;
-    let plan = if desired.is_some() { plan::plan(wanted, &host, &observed) } else { Plan::default() };
-    let labelled = observed.containers.iter().filter_map(|c| Some((c.id.clone(), c.tenant.clone()?)));
-    let containers: BTreeMap<String, String> = labelled.collect();
-    let unobserved = observed.unobserved.iter().map(|one| one.tenant.clone());
-    let networks = observed.networks.iter().filter_map(|network| network.tenant.clone());
-    let present = containers.values().cloned().chain(networks).chain(unobserved).collect();
-    Ok(Survey { desired, plan, facts: observed.engine, containers, present, took: begun.elapsed() })
+    let found = reconcile::survey(&engine, &host, desired.as_deref(), PART).await.map_err(|e| chain(&e))?;
+    Ok(Survey { desired, found, took: begun.elapsed() })
 }
 
 /// Looks at one tenant, and makes it as declared where that is allowed.
@@ -102,7 +90,7 @@ pub(super) async fn survey(
 pub(super) async fn look_and_repair(tools: Tools, order: Order, facts: Arc<EngineFacts>, looking: Rc<()>) -> Done {
     let result = async {
         let name: TenantName = order.name.parse().map_err(|_| "its label is no tenant's name".to_owned())?;
-        let declared = order.desired.tenants.get(order.name.as_str());
+        let declared = order.desired.tenants.get(order.name.as_str()).map(Arc::as_ref);
         let place = tools.looks.acquire().await.ok();
         let observed = reconcile::observe_tenant(&tools.engine, &tools.host, &name, declared, &facts);
         let observed = observed.await.map_err(|e| chain(&e))?;

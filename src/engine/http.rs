@@ -18,6 +18,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
+use super::rows::Rows;
+
 /// The largest answer that is read: a list of some hundred thousand containers.
 const MAX_ANSWER: usize = 512 << 20;
 
@@ -87,6 +89,42 @@ impl Http {
         self.exchange(method, path, body, deadline).await.map(|(_, body)| body)
     }
 
+    /// Makes one call and hands over the elements of the array that it answers, as they arrive, all
+    /// within the deadline.
+    pub(super) async fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        deadline: Duration,
+        mut take: impl FnMut(T),
+    ) -> Result<(), CallError> {
+        let call = format!("GET {path}");
+        let malformed = |detail: String| CallError::Malformed { call: call.clone(), detail };
+        let exchange = async {
+            let (connection, answer) = self.send(Method::GET, path, None, &call).await?;
+            let (head, mut body) = answer.into_parts();
+            let status = head.status.as_u16();
+            if status != 200 {
+                return Err(CallError::Refused { status, message: message(status, &read(body, &call).await?) });
+            }
+            let (mut rows, mut length) = (Rows::default(), 0);
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|source| CallError::Broken { call: call.clone(), source })?;
+                let Some(piece) = frame.data_ref() else { continue };
+                length += piece.len();
+                if length > MAX_ANSWER {
+                    return Err(malformed(format!("longer than {MAX_ANSWER} bytes")));
+                }
+                rows.push(piece, |row| parse(&call, row).map(&mut take))?;
+            }
+            self.keep(connection).await;
+            if rows.is_complete() { Ok(()) } else { Err(malformed("it is no whole list".to_owned())) }
+        };
+        match tokio::time::timeout(deadline, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(CallError::TimedOut { call: call.clone(), deadline }),
+        }
+    }
+
     /// Makes one call and returns a header of its answer, where it has that.
     pub(super) async fn header(&self, path: &str, name: &str, deadline: Duration) -> Result<Option<String>, CallError> {
         let (headers, _) = self.exchange(Method::GET, path, None, deadline).await?;
@@ -102,12 +140,10 @@ impl Http {
     ) -> Result<(HeaderMap, Bytes), CallError> {
         let call = format!("{method} {path}");
         let exchange = async {
-            let (mut connection, answer) = self.send(method, path, body, &call).await?;
+            let (connection, answer) = self.send(method, path, body, &call).await?;
             let (head, body) = answer.into_parts();
             let body = read(body, &call).await?;
-            if connection.ready().await.is_ok() {
-                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            }
+            self.keep(connection).await;
             match head.status.as_u16() {
                 200..=299 | 304 => Ok((head.headers, body)),
                 status => Err(CallError::Refused { status, message: message(status, &body) }),
@@ -160,6 +196,13 @@ impl Http {
         };
         let answer = connection.send_request(request).await.map_err(broken)?;
         Ok((connection, answer))
+    }
+
+    /// Keeps a connection whose answer was read for the next call.
+    async fn keep(&self, mut connection: SendRequest<Full<Bytes>>) {
+        if connection.ready().await.is_ok() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
     }
 
     fn idle_connection(&self) -> Option<SendRequest<Full<Bytes>>> {

@@ -10,6 +10,7 @@ mod http;
 mod inspect;
 mod logs;
 mod observe;
+mod rows;
 mod version;
 
 use std::{path::Path, time::Duration};
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 pub use events::{EngineEvent, Events};
 pub use http::CallError;
 pub use logs::LogRequest;
+pub use observe::Listed;
 pub use version::{ApiVersion, VersionError};
 
 use crate::model::{Container, Network, plan::LiveLimits};
@@ -220,6 +222,10 @@ impl Engine {
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
         self.get_within(path, self.call).await
+    }
+
+    async fn get_list<T: DeserializeOwned>(&self, path: &str, take: impl FnMut(T)) -> Result<(), CallError> {
+        self.http.list(&self.versioned(path), self.call, take).await
     }
 
     async fn get_within<T: DeserializeOwned>(&self, path: &str, deadline: Duration) -> Result<T, CallError> {

@@ -30,9 +30,21 @@ impl Engine {
     /// # Errors
     /// The engine cannot be reached, or refuses a list.
     pub async fn observe(&self) -> Result<Observed, CallError> {
+        let (mut observed, listed) = self.overview().await?;
+        self.inspect_listed(listed, &mut observed).await;
+        Ok(observed)
+    }
+
+    /// Looks at the engine and its networks, and lists the containers that concern us.
+    ///
+    /// # Errors
+    /// As those of [`Engine::observe`].
+    pub async fn overview(&self) -> Result<(Observed, Vec<Listed>), CallError> {
+        let mut list = List::default();
         // What the engine says of itself takes it longer than a list: it runs programs to know.
-        let (engine, networks, containers) = tokio::try_join!(self.facts(), self.networks(), self.containers())?;
-        Ok(assemble(engine, networks, containers))
+        let lists = self.list_containers(None, &mut list);
+        let (engine, networks, ()) = tokio::try_join!(self.facts(), self.networks(), lists)?;
+        Ok((assemble(engine, networks, list.members), list.containers))
     }
 
     /// Looks at one tenant's containers, at what is on its network or has its names, and at the list
@@ -42,22 +54,26 @@ impl Engine {
     /// The engine cannot be reached, or refuses a list.
     pub async fn observe_tenant(&self, tenant: &TenantName, facts: &EngineFacts) -> Result<Observed, CallError> {
         let (name, replacement) = (tenant.object_name(), tenant.replacement_name());
+        let mut lists = [List::default(), List::default(), List::default()];
+        let [labelled, named, members] = &mut lists;
         // Filters of different kinds must all hold; here any of them will do.
-        let lists = [
-            json!({"label": [format!("{TENANT_LABEL}={tenant}")]}),
-            json!({"name": [format!("^/{name}$"), format!("^/{}$", replacement.replace('.', "\\."))]}),
-            json!({"network": [name]}),
-        ];
-        let [labelled, named, members] = lists.map(|filters| self.list_containers(Some(filters)));
-        let (labelled, named, members, networks, endpoints) =
-            tokio::try_join!(labelled, named, members, self.networks(), self.endpoints(&name))?;
-        let mut seen = BTreeSet::new();
-        let listed = [labelled, named, members].into_iter().flatten().filter(|one| seen.insert(one.id.clone()));
-        let mut containers = self.inspect_listed(listed.collect()).await;
+        let label = json!({"label": [format!("{TENANT_LABEL}={tenant}")]});
+        let names = json!({"name": [format!("^/{name}$"), format!("^/{}$", replacement.replace('.', "\\."))]});
+        let network = json!({"network": [name]});
+        let ((), (), (), networks, endpoints) = tokio::try_join!(
+            self.list_containers(Some(label), labelled),
+            self.list_containers(Some(names), named),
+            self.list_containers(Some(network), members),
+            self.networks(),
+            self.endpoints(&name)
+        )?;
+        let mut list = lists.into_iter().reduce(List::merge).unwrap_or_default();
         if let Some(network) = endpoints {
-            self.add_members(&mut containers, network).await;
+            self.add_members(&mut list, network).await;
         }
-        Ok(assemble(facts.clone(), networks, containers))
+        let mut observed = assemble(facts.clone(), networks, list.members);
+        self.inspect_listed(list.containers, &mut observed).await;
+        Ok(observed)
     }
 
     /// What the network of a name says itself of who is on it. The list of containers knows that only
@@ -72,9 +88,9 @@ impl Engine {
     }
 
     /// Adds those on a network whom the list does not have there yet.
-    async fn add_members(&self, containers: &mut Containers, network: inspect::InspectedNetwork) {
+    async fn add_members(&self, list: &mut List, network: inspect::InspectedNetwork) {
         let inspect::InspectedNetwork { id: network, containers: endpoints } = network;
-        let listed = containers.members.entry(network).or_default();
+        let listed = list.members.entry(network).or_default();
         for id in endpoints.into_keys().filter(|id| !id.starts_with("ep-")) {
             if listed.iter().any(|member| member.id == id) {
                 continue;
@@ -86,9 +102,9 @@ impl Engine {
         }
     }
 
-    async fn list_containers(&self, filters: Option<Value>) -> Result<Vec<inspect::ListedContainer>, CallError> {
+    async fn list_containers(&self, filters: Option<Value>, list: &mut List) -> Result<(), CallError> {
         let filters = filters.map_or_else(String::new, |filters| format!("&filters={}", query(&filters.to_string())));
-        self.get(&format!("/containers/json?all=1{filters}")).await
+        self.get_list(&format!("/containers/json?all=1{filters}"), |container| list.add(container)).await
     }
 
     /// The network of a name, if there is one.
@@ -100,36 +116,33 @@ impl Engine {
     }
 
     async fn networks(&self) -> Result<Vec<ObservedNetwork>, CallError> {
-        let networks: Vec<inspect::ListedNetwork> = self.get("/networks").await?;
-        let observed = |network: inspect::ListedNetwork| {
+        let mut networks = Vec::new();
+        let add = |network: inspect::ListedNetwork| {
             let id = network.id.clone();
             let spec = network.network();
-            ObservedNetwork { id, tenant: spec.labels.get(TENANT_LABEL).cloned(), spec, members: Vec::new() }
+            let tenant = spec.labels.get(TENANT_LABEL).cloned();
+            networks.push(ObservedNetwork { id, tenant, spec, members: Vec::new() });
         };
-        Ok(networks.into_iter().map(observed).collect())
+        self.get_list("/networks", add).await?;
+        Ok(networks)
     }
 
-    async fn containers(&self) -> Result<Containers, CallError> {
-        Ok(self.inspect_listed(self.list_containers(None).await?).await)
-    }
-
-    /// Inspects those of a list that carry our label.
-    async fn inspect_listed(&self, listed: Vec<inspect::ListedContainer>) -> Containers {
-        let mut all = Containers { members: members(&listed), ..Containers::default() };
-        let mut inspections = stream::iter(listed.into_iter().filter_map(Seen::of))
-            .map(|seen| async move {
-                let Some(tenant) = seen.tenant.clone() else { return Ok(seen.stranger()) };
-                match self.inspect_container(&seen.id).await {
+    /// Adds listed containers to a look, inspected where they carry our label.
+    pub async fn inspect_listed(&self, listed: Vec<Listed>, observed: &mut Observed) {
+        let mut inspections = stream::iter(listed)
+            .map(|listed| async move {
+                let Some(tenant) = listed.tenant.clone() else { return Ok(listed.stranger()) };
+                match self.inspect_container(&listed.id).await {
                     Ok(Some(mut container)) => {
                         container.tenant = Some(tenant);
                         Ok(container)
                     }
                     Ok(None) => Err(None),
                     Err(e) => Err(Some(Unobserved {
-                        object: format!("container {}", seen.name),
+                        object: format!("container {}", listed.name),
                         reason: e.to_string(),
                         listed: matches!(e, CallError::TimedOut { .. })
-                            .then(|| ObservedContainer { tenant: Some(tenant.clone()), ..seen.stranger() }),
+                            .then(|| ObservedContainer { tenant: Some(tenant.clone()), ..listed.stranger() }),
                         tenant,
                     })),
                 }
@@ -137,14 +150,14 @@ impl Engine {
             .buffer_unordered(AT_ONCE);
         while let Some(result) = inspections.next().await {
             match result {
-                Ok(container) => all.containers.push(container),
-                Err(Some(unobserved)) => all.unobserved.push(unobserved),
+                Ok(container) => observed.containers.push(container),
+                Err(Some(unobserved)) => observed.unobserved.push(unobserved),
                 // It went away between the list and the inspection.
                 Err(None) => {}
             }
         }
-        drop(inspections);
-        all
+        observed.containers.sort_by(|a, b| a.id.cmp(&b.id));
+        observed.unobserved.sort_by(|a, b| a.tenant.cmp(&b.tenant));
     }
 
     /// Looks at one container; `None` where it is gone.
@@ -178,9 +191,10 @@ impl Engine {
     /// The engine does not answer in time.
     pub async fn find_tenant(&self, tenant: &str, name: &str) -> Result<Option<String>, CallError> {
         let filter = json!({"label": [format!("{TENANT_LABEL}={tenant}")]});
-        let mut listed = self.list_containers(Some(filter)).await?;
-        listed.sort_by_key(|c| c.name() != name);
-        Ok(listed.into_iter().next().map(|c| c.id))
+        let mut list = List::default();
+        self.list_containers(Some(filter), &mut list).await?;
+        list.containers.sort_by_key(|container| container.name != name);
+        Ok(list.containers.into_iter().next().map(|container| container.id))
     }
 
     async fn facts(&self) -> Result<EngineFacts, CallError> {
@@ -223,64 +237,79 @@ impl Engine {
     }
 }
 
-/// Puts the parts of a look together: who is on which network, and everything in a stable order.
-fn assemble(engine: EngineFacts, networks: Vec<ObservedNetwork>, containers: Containers) -> Observed {
-    let Containers { containers, unobserved, mut members } = containers;
-    let mut observed = Observed { engine, networks, containers, unobserved, ..Observed::default() };
-    for network in observed.networks.iter_mut().filter(|network| network.tenant.is_some()) {
+/// Puts the parts of an overview together: who is on which network, and everything in a stable order.
+fn assemble(
+    engine: EngineFacts,
+    mut networks: Vec<ObservedNetwork>,
+    mut members: BTreeMap<String, Vec<Member>>,
+) -> Observed {
+    for network in networks.iter_mut().filter(|network| network.tenant.is_some()) {
         network.members = members.remove(&network.id).unwrap_or_default();
         network.members.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    observed.containers.sort_by(|a, b| a.id.cmp(&b.id));
-    observed.networks.sort_by(|a, b| a.id.cmp(&b.id));
-    observed.unobserved.sort_by(|a, b| a.tenant.cmp(&b.tenant));
-    observed
+    networks.sort_by(|a, b| a.id.cmp(&b.id));
+    Observed { engine, networks, ..Observed::default() }
 }
 
-/// What the list of containers leads to.
+/// What is kept of a list of containers.
 #[derive(Default)]
-struct Containers {
-    containers: Vec<ObservedContainer>,
-    unobserved: Vec<Unobserved>,
+struct List {
+    /// Those that concern us.
+    containers: Vec<Listed>,
+    /// Which containers are on each network, by its id.
     members: BTreeMap<String, Vec<Member>>,
 }
 
 /// A listed container that concerns us: by its label, or by a name that we would use.
-struct Seen {
-    id: String,
-    name: String,
-    tenant: Option<String>,
+pub struct Listed {
+    /// Its full id.
+    pub id: String,
+    /// Its name, without the engine's slash.
+    pub name: String,
+    /// The tenant that its label names, if it has one.
+    pub tenant: Option<String>,
     state: RunState,
 }
 
-impl Seen {
-    fn of(listed: inspect::ListedContainer) -> Option<Self> {
-        let name = listed.name();
-        let tenant = listed.labels.get(TENANT_LABEL).cloned();
-        (tenant.is_some() || name.starts_with(NAME_PREFIX)).then(|| Self {
-            name,
-            tenant,
-            state: inspect::run_state(&listed.state),
-            id: listed.id,
-        })
+impl List {
+    fn add(&mut self, row: inspect::ListedContainer) {
+        let (name, tenant) = (row.name(), row.labels.get(TENANT_LABEL).cloned());
+        for endpoint in row.network_settings.networks.into_values() {
+            let member = Member { id: row.id.clone(), name: name.clone(), tenant: tenant.clone() };
+            self.members.entry(endpoint.network_id).or_default().push(member);
+        }
+        if tenant.is_some() || name.starts_with(NAME_PREFIX) {
+            self.containers.push(Listed { id: row.id, name, tenant, state: inspect::run_state(&row.state) });
+        }
     }
 
-    fn stranger(self) -> ObservedContainer {
-        ObservedContainer { id: self.id, name: self.name, state: self.state, ..ObservedContainer::default() }
+    /// Both lists as one; what is in both of them counts once.
+    fn merge(mut self, other: Self) -> Self {
+        for container in other.containers {
+            if self.containers.iter().all(|known| known.id != container.id) {
+                self.containers.push(container);
+            }
+        }
+        for (network, members) in other.members {
+            let known = self.members.entry(network).or_default();
+            for member in members {
+                if known.iter().all(|known| known.id != member.id) {
+                    known.push(member);
+                }
+            }
+        }
+        self
     }
 }
 
-/// Which containers are on each network, by its id.
-fn members(listed: &[inspect::ListedContainer]) -> BTreeMap<String, Vec<Member>> {
-    let mut members: BTreeMap<String, Vec<Member>> = BTreeMap::new();
-    for container in listed {
-        for endpoint in container.network_settings.networks.values() {
-            members.entry(endpoint.network_id.clone()).or_default().push(Member {
-                id: container.id.clone(),
-                name: container.name(),
-                tenant: container.labels.get(TENANT_LABEL).cloned(),
-            });
+impl Listed {
+    /// What is known of it without an inspection, as of a container that is not ours.
+    pub fn stranger(&self) -> ObservedContainer {
+        ObservedContainer {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            state: self.state,
+            ..ObservedContainer::default()
         }
     }
-    members
 }

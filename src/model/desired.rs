@@ -1,6 +1,9 @@
 //! What the repo at one commit asks for, every default resolved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::Serialize;
 
@@ -9,8 +12,8 @@ use super::{Bytes, Cpus, Destination, DriftMode, Finding, ImageRef, Pids, Policy
 /// All tenants of a fleet as declared.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
-    /// The tenants whose declaration holds.
-    pub tenants: BTreeMap<TenantName, Tenant>,
+    /// The tenants whose declaration holds, shared by all that hold them.
+    pub tenants: BTreeMap<TenantName, Arc<Tenant>>,
     /// Names whose file is wrong: what runs under them is left as it is.
     pub held: BTreeSet<String>,
     /// What was found in the files, errors and warnings.

@@ -29,17 +29,40 @@ use crate::model::{
 /// A tenant whose file has errors keeps what it has. An object that carries a tenant's name and not
 /// its label is never touched.
 pub fn plan(desired: &Desired, host: &Host, observed: &Observed) -> Plan {
+    let names = names(desired, observed);
+    Plan { tenants: Planner::new(desired, host, observed).tenants(&names, observed) }
+}
+
+/// All who have a plan: who is declared, and who has something that is ours.
+pub fn names(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
+    let declared = desired.tenants.keys().map(TenantName::as_str).chain(desired.held.iter().map(String::as_str));
     let found = index(observed);
-    let subnets = subnets::allocate(desired, host, observed, &found);
-    let names: BTreeSet<&str> = desired
-        .tenants
-        .keys()
-        .map(TenantName::as_str)
-        .chain(desired.held.iter().map(String::as_str))
-        .chain(found.iter().filter(|(_, found)| found.is_ours()).map(|(name, _)| *name))
-        .collect();
-    let one = |name: &str| plan_one(name, desired, host, observed, found.get(name), subnets.get(name).copied());
-    Plan { tenants: names.into_iter().map(one).collect() }
+    let found = found.iter().filter(|(_, found)| found.is_ours()).map(|(name, _)| *name);
+    declared.chain(found).map(str::to_owned).collect()
+}
+
+/// Plans for some tenants at a time, so that no look need hold the containers of all.
+pub struct Planner<'a> {
+    desired: &'a Desired,
+    host: &'a Host,
+    subnets: BTreeMap<&'a str, Ipv4Net>,
+}
+
+impl<'a> Planner<'a> {
+    /// Begins with all networks; containers have no say in who gets which addresses.
+    pub fn new(desired: &'a Desired, host: &'a Host, observed: &Observed) -> Self {
+        let subnets = subnets::allocate(desired, host, observed, &index(observed));
+        Self { desired, host, subnets }
+    }
+
+    /// The parts of [`plan`] for some tenants, in the order of their names. `observed` holds what the
+    /// planner began with, and all containers that have a label or a name of these tenants.
+    pub fn tenants(&self, names: &BTreeSet<String>, observed: &Observed) -> Vec<TenantPlan> {
+        let found = index(observed);
+        let subnet = |name: &str| self.subnets.get(name).copied();
+        let one = |name: &str| plan_one(name, self.desired, self.host, observed, found.get(name), subnet(name));
+        names.iter().map(|name| one(name)).collect()
+    }
 }
 
 /// Plans for one tenant alone, out of a look at that tenant and at all networks.

@@ -3,18 +3,19 @@
 mod apply;
 mod record;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use apply::{Applied, Event, Failure, Outcome, Worker, apply, describe};
 pub use record::{Context, Recorder, chain, correction, correction_of, differences, drift_fields, why};
 
 use crate::{
-    engine::{CallError, Engine},
+    engine::{CallError, Engine, Listed},
     host::{WorkspaceError, Workspaces, runtime_works_on},
     model::{
-        Desired, Host, Observed, Tenant, TenantName,
+        Desired, Host, NAME_PREFIX, Observed, Plan, REPLACEMENT_SUFFIX, Tenant, TenantName,
         observed::{EngineFacts, ObservedContainer, RunState},
     },
+    plan::{self, Planner},
 };
 
 /// Why the world could not be looked at.
@@ -48,6 +49,81 @@ pub async fn observe_all_but_images(engine: &Engine, host: &Host) -> Result<Obse
     observed.workspaces = Workspaces::new(&host.data_root).list()?;
     tell_hung_starts(&mut observed);
     Ok(observed)
+}
+
+/// What a look at everything leads to.
+pub struct Survey {
+    /// What would make the engine as declared.
+    pub plan: Plan,
+    /// What the engine said of itself.
+    pub facts: EngineFacts,
+    /// The tenant of each container of ours, by the container's id.
+    pub containers: BTreeMap<String, String>,
+    /// Tenants that have a container or a network.
+    pub present: BTreeSet<String>,
+}
+
+/// Looks at everything and plans for all tenants, as [`plan::plan`] does after [`observe`], but holds
+/// no more than the containers of so many tenants `at_a_time`. Without declarations nothing is planned.
+///
+/// # Errors
+/// As those of [`observe`].
+pub async fn survey(
+    engine: &Engine,
+    host: &Host,
+    desired: Option<&Desired>,
+    at_a_time: usize,
+) -> Result<Survey, ObserveError> {
+    let references = desired.map(references).unwrap_or_default();
+    let (overview, images) = tokio::join!(engine.overview(), engine.images(&references));
+    let (mut observed, listed) = overview?;
+    observed.images = images;
+    observed.workspaces = Workspaces::new(&host.data_root).list()?;
+
+    let (mut containers, mut of_tenants, mut elsewhere) =
+        (BTreeMap::new(), BTreeMap::<_, Vec<Listed>>::new(), Vec::new());
+    for one in listed {
+        if is_in_the_way(&one) {
+            elsewhere.push((one.tenant.clone(), one.stranger()));
+        }
+        if let Some(tenant) = one.tenant.clone() {
+            containers.insert(one.id.clone(), tenant.clone());
+            of_tenants.entry(tenant).or_default().push(one);
+        }
+    }
+    let networks = observed.networks.iter().filter_map(|network| network.tenant.clone());
+    let present = of_tenants.keys().cloned().chain(networks).collect();
+    let Some(desired) = desired else {
+        return Ok(Survey { plan: Plan::default(), facts: observed.engine, containers, present });
+    };
+    let mut names = plan::names(desired, &observed);
+    names.extend(of_tenants.keys().cloned());
+
+    let planner = Planner::new(desired, host, &observed);
+    let mut plan = Plan::default();
+    let mut names = names.into_iter();
+    loop {
+        let part: BTreeSet<String> = names.by_ref().take(at_a_time.max(1)).collect();
+        if part.is_empty() {
+            return Ok(Survey { plan, facts: observed.engine, containers, present });
+        }
+        let is_others = |tenant: &Option<String>| tenant.as_ref().is_none_or(|tenant| !part.contains(tenant));
+        let others = elsewhere.iter().filter(|(tenant, _)| is_others(tenant));
+        observed.containers = others.map(|(_, container)| container.clone()).collect();
+        let own = part.iter().filter_map(|name| of_tenants.remove(name)).flatten().collect();
+        engine.inspect_listed(own, &mut observed).await;
+        tell_hung_starts(&mut observed);
+        plan.tenants.extend(planner.tenants(&part, &observed));
+        observed.unobserved.clear();
+    }
+}
+
+/// Whether a container has a name that is another tenant's, or would be.
+fn is_in_the_way(listed: &Listed) -> bool {
+    listed.name.strip_prefix(NAME_PREFIX).is_some_and(|name| {
+        let meant = name.strip_suffix(REPLACEMENT_SUFFIX).unwrap_or(name);
+        listed.tenant.as_deref() != Some(meant)
+    })
 }
 
 /// Looks at one tenant, and at the list of all networks. `facts` is what the engine said of itself.
@@ -85,6 +161,10 @@ fn tell_hung_starts(observed: &mut Observed) {
 
 /// The other part of [`observe`].
 pub async fn observe_images(engine: &Engine, desired: &Desired, observed: &mut Observed) {
-    let images: BTreeSet<String> = desired.tenants.values().map(|tenant| tenant.image.to_string()).collect();
-    observed.images = engine.images(&images).await;
+    observed.images = engine.images(&references(desired)).await;
+}
+
+/// The images that are asked for.
+fn references(desired: &Desired) -> BTreeSet<String> {
+    desired.tenants.values().map(|tenant| tenant.image.to_string()).collect()
 }

@@ -13,7 +13,10 @@ mod url;
 mod values;
 mod yaml;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub use host::{host, socket};
 
@@ -62,10 +65,10 @@ pub fn compile(tree: &Tree) -> Desired {
     if !usable {
         held.extend(compiled.iter().filter_map(|one| Some(one.claimed_name()?.to_string())));
     }
-    let mut tenants: BTreeMap<TenantName, Tenant> = BTreeMap::new();
+    let mut tenants: BTreeMap<TenantName, Arc<Tenant>> = BTreeMap::new();
     for tenant in compiled.into_iter().filter_map(|compiled| compiled.tenant) {
         if usable && !held.contains(tenant.name.as_str()) {
-            tenants.insert(tenant.name.clone(), tenant);
+            tenants.insert(tenant.name.clone(), Arc::new(tenant));
         }
     }
     Desired { tenants, held, findings, policy_usable: usable, policy: policy.daemon }

@@ -50,7 +50,7 @@ fn one(more: &str) -> Desired {
     compile(&tree(&[("fleet.yaml", FLEET_FILE), ("tiers.yaml", TIERS_FILE), ("tenants/ant.yaml", &file("ant", more))]))
 }
 
-fn tenant(more: &str) -> Tenant {
+fn tenant(more: &str) -> Arc<Tenant> {
     let desired = one(more);
     assert_eq!(desired.findings, [], "{more}");
     desired.tenants["ant"].clone()
@@ -72,12 +72,12 @@ fn names(desired: &Desired) -> Vec<&str> {
 fn a_tenant_that_says_nothing_has_what_fleet_and_tier_give() {
     let ant = tenant("");
     assert_eq!((ant.tier.as_str(), ant.class, ant.sessions), ("small", RuntimeClass::Container, 1));
-    assert_eq!((ant.image.as_str(), ant.command), ("agency/agent:1", Some(vec!["/agent".to_owned()])));
+    assert_eq!((ant.image.as_str(), ant.command.clone()), ("agency/agent:1", Some(vec!["/agent".to_owned()])));
     let limits = ant.limits;
     let shown = [limits.cpus.to_string(), limits.memory.to_string(), limits.pids.to_string(), limits.disk.to_string()];
     assert_eq!(shown, ["0.5", "256MiB", "256", "1GiB"]);
     assert_eq!(
-        ant.environment.into_iter().collect::<Vec<_>>(),
+        ant.environment.clone().into_iter().collect::<Vec<_>>(),
         [("LEVEL".to_owned(), "info".to_owned()), ("MODE".to_owned(), "fast".to_owned())]
     );
     assert!(ant.allowlist.is_empty());
@@ -89,7 +89,7 @@ fn a_tenant_that_says_nothing_has_what_fleet_and_tier_give() {
 #[test]
 fn what_a_tenant_says_goes_before_what_is_given() {
     let ant = tenant("command: [/own, --flag]\nimage: agency/own:2\nenvironment: {MODE: slow, OWN: \"\"}\n");
-    assert_eq!((ant.image.as_str(), ant.command.unwrap().len()), ("agency/own:2", 2));
+    assert_eq!((ant.image.as_str(), ant.command.as_ref().unwrap().len()), ("agency/own:2", 2));
     let environment: Vec<String> = ant.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
     assert_eq!(environment, ["LEVEL=info", "MODE=slow", "OWN="]);
 

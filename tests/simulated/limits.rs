@@ -1,5 +1,7 @@
 //! An engine that drops a limit: never a weaker sandbox.
 
+use std::sync::Arc;
+
 use tenantd_test_support::{Limits, Options};
 
 use crate::world::{World, named};
@@ -54,7 +56,7 @@ fn a_limit_that_is_dropped_at_a_replacement_leaves_the_old_container_in_place() 
     world.converge(&named(&["ant"]));
     let old = world.id("tenantd-ant");
     let mut desired = named(&["ant"]);
-    for tenant in desired.tenants.values_mut() {
+    for tenant in desired.tenants.values_mut().map(Arc::make_mut) {
         tenant.command = Some(vec!["/serve".to_owned()]);
     }
     let plan = world.plan(&desired);

@@ -155,7 +155,7 @@ impl fmt::Debug for Story {
         let fleet = |f: &mut fmt::Formatter<'_>, title: &str, desired: &Desired| {
             writeln!(f, "{title}: held {:?}", desired.held)?;
             desired.tenants.values().try_for_each(|tenant| {
-                let Tenant { name, class, image, limits, environment, command, .. } = tenant;
+                let Tenant { name, class, image, limits, environment, command, .. } = &**tenant;
                 let (cpus, memory, pids) = (limits.cpus, limits.memory, limits.pids);
                 let image = image.as_str();
                 writeln!(f, "  {name}: {class} {image} {cpus} {memory} {pids} {environment:?} {command:?}")
@@ -418,6 +418,9 @@ proptest! {
         let (planned, observed) = world.try_plan(&desired).unwrap();
         prop_assert!(planned == plan::plan(&desired, &world.host, &observed), "another plan of the same");
         prop_assert!(planned == world.plan(&desired), "another plan after another look");
+        for at_a_time in [1, 2, 100] {
+            prop_assert!(planned == world.survey(&desired, at_a_time), "another plan of {at_a_time} at a time");
+        }
         prop_assert_eq!(world.engine.mutations(), mutations);
 
         check_ownership(&planned, &observed);

@@ -1,5 +1,7 @@
 //! Engines 20.10 to 29, by what each of them answers.
 
+use std::sync::Arc;
+
 use tenantd::model::{RuntimeClass, Tenant};
 use tenantd_test_support::{Options, SimEngine, recorded_engines};
 
@@ -25,7 +27,7 @@ fn every_supported_engine_is_spoken_to_in_a_version_that_it_knows_and_converges(
         let world = World::of(Options::engine(release));
         let mut desired = fleet([tenant("ant"), Tenant { class: RuntimeClass::Gvisor, ..tenant("bee") }]);
         world.converge(&desired);
-        for tenant in desired.tenants.values_mut() {
+        for tenant in desired.tenants.values_mut().map(Arc::make_mut) {
             tenant.limits.memory = "256MiB".parse().unwrap();
             tenant.command = Some(vec!["/serve".to_owned()]);
         }

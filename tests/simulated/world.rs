@@ -89,6 +89,14 @@ impl World {
         self.try_plan(desired).unwrap().0
     }
 
+    /// Looks and plans as the daemon does, so many tenants at a time.
+    pub fn survey(&self, desired: &Desired, at_a_time: usize) -> Plan {
+        self.runtime.block_on(async {
+            let engine = connect(&self.host).await.unwrap();
+            reconcile::survey(&engine, &self.host, Some(desired), at_a_time).await.unwrap().plan
+        })
+    }
+
     /// Carries out a plan that was made before.
     pub fn carry_out(&self, plan: Plan) -> Result<Run, String> {
         let (steps, done) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
@@ -215,7 +223,7 @@ pub fn tenant(name: &str) -> Tenant {
 
 /// A fleet of these tenants.
 pub fn fleet(tenants: impl IntoIterator<Item = Tenant>) -> Desired {
-    let tenants = tenants.into_iter().map(|tenant| (tenant.name.clone(), tenant)).collect();
+    let tenants = tenants.into_iter().map(|tenant| (tenant.name.clone(), tenant.into())).collect();
     Desired { tenants, policy_usable: true, ..Desired::default() }
 }
 
