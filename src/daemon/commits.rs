@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -33,6 +33,9 @@ pub(super) struct Held {
     revision: Revision,
     declared: Declared,
 }
+
+/// How long the engine's events may take to arrive.
+const NEWS: Duration = Duration::from_millis(100);
 
 /// How many failures of one declaration make it bad, where one alone may have another cause.
 const FAULTS: u32 = 3;
@@ -293,7 +296,7 @@ impl Daemon {
         .await;
         self.hasten();
         self.survey_trigger = Some(Trigger::Commit { revision });
-        self.survey_at = Some(std::time::Instant::now());
+        self.survey_at = Some(Instant::now());
         true
     }
 
@@ -308,19 +311,24 @@ impl Daemon {
 
     /// Counts a failure against the declaration in force, where it may be the declaration's own fault.
     pub(super) async fn fault(&mut self, name: &str, failure: &Failure, error: &str) {
-        let weight = match failure {
-            Failure::Ended(_) => FAULTS,
-            Failure::NotAsDeclared(_)
-            | Failure::Engine { source: CallError::Refused { .. } | CallError::TimedOut { .. }, .. } => 1,
-            _ => return,
-        };
         let run = self.run_of(name);
         if run.reached == Some(true) {
             return;
         }
-        run.faults += weight;
-        if run.faults >= FAULTS {
-            self.condemn(name, error).await;
+        match failure {
+            Failure::Ended(_) => {
+                // Somebody may have ended it, of which the engine is about to tell.
+                run.exit = Some(error.to_owned());
+                self.next_tick = self.next_tick.min(Instant::now() + NEWS);
+            }
+            Failure::NotAsDeclared(_)
+            | Failure::Engine { source: CallError::Refused { .. } | CallError::TimedOut { .. }, .. } => {
+                run.faults += 1;
+                if run.faults >= FAULTS {
+                    self.condemn(name, error).await;
+                }
+            }
+            _ => {}
         }
     }
 
@@ -352,7 +360,7 @@ impl Daemon {
         (run.reached, run.faults, run.repairs, run.exits, run.failure) = (Some(false), 0, 0, 0, None);
         run.in_order = None;
         self.queue.forgive(name);
-        self.queue.mark(name, Trigger::Commit { revision }, std::time::Instant::now(), Duration::ZERO);
+        self.queue.mark(name, Trigger::Commit { revision }, Instant::now(), Duration::ZERO);
     }
 
     /// Ends the trial of declarations that have run well for long enough.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Daemon, IDLE_TICK, PAUSE, TICK, link::LinkNews};
+use super::{Daemon, IDLE_TICK, PAUSE, TICK, link::LinkNews, tenant::Run};
 use crate::{
     engine::EngineEvent,
     model::{Entry, NAME_PREFIX, REPLACEMENT_SUFFIX, TenantName, record::Trigger},
@@ -204,8 +204,12 @@ impl Daemon {
 
     /// A tenant that ended while its declaration had yet to prove good did not become healthy.
     async fn settle_exits(&mut self) {
-        let ended: Vec<(String, String)> =
-            self.runs.iter_mut().filter_map(|(name, run)| Some((name.clone(), run.exit.take()?))).collect();
+        let by_itself = |run: &Run| run.killed.is_none_or(|killed| killed.elapsed() >= KILLED);
+        let ended = self.runs.iter_mut().filter_map(|(name, run)| {
+            let reason = run.exit.take()?;
+            by_itself(run).then(|| (name.clone(), reason))
+        });
+        let ended: Vec<(String, String)> = ended.collect();
         for (name, reason) in ended {
             self.condemn(&name, &reason).await;
         }
