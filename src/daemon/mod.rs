@@ -1,7 +1,7 @@
 //! `tenantd run`: follows the config repo and the engine, and makes the one as the other says.
 //!
 //! One loop owns everything that is known and decides; it never waits. Commits come in from
-//! [`intake`], the engine's events from [`link`], questions from the socket. Work on tenants runs
+//! `intake`, the engine's events from `link`, questions from the socket. Work on tenants runs
 //! beside it and reports its end. Whatever leads to a look is recorded and has no say in what is
 //! done: a tenant is looked at, compared and repaired the same way every time.
 
