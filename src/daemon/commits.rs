@@ -318,8 +318,9 @@ impl Daemon {
         match failure {
             Failure::Ended(_) => {
                 // Somebody may have ended it, of which the engine is about to tell.
-                run.exit = Some(error.to_owned());
-                self.next_tick = self.next_tick.min(Instant::now() + NEWS);
+                let due = Instant::now() + NEWS;
+                run.exit = Some((due, error.to_owned()));
+                self.next_tick = self.next_tick.min(due);
             }
             Failure::NotAsDeclared(_)
             | Failure::Engine { source: CallError::Refused { .. } | CallError::TimedOut { .. }, .. } => {

@@ -35,8 +35,8 @@ pub(super) struct Run {
     pub(super) killed: Option<Instant>,
     /// Exits by itself, each shortly after a start.
     pub(super) exits: u32,
-    /// The last exit by itself that was not judged yet.
-    pub(super) exit: Option<String>,
+    /// The last exit by itself that was not judged yet, and from when on it may be.
+    pub(super) exit: Option<(Instant, String)>,
     /// The last correction.
     pub(super) last: Option<Correction>,
     /// Drift that is on record and not repaired.

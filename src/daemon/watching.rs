@@ -141,7 +141,7 @@ impl Daemon {
         match event.action.as_str() {
             // Whoever killed what ran before has no part in what becomes of this.
             "start" => (run.started, run.killed) = (Some(now), None),
-            "kill" => run.killed = Some(now),
+            "kill" => (run.killed, run.exit) = (Some(now), None),
             "die" if !busy => self.exited(tenant, event.exit_code, now),
             _ => {}
         }
@@ -151,16 +151,15 @@ impl Daemon {
     fn exited(&mut self, tenant: &str, code: Option<i64>, now: Instant) {
         let (retry, back) = (self.retry(), self.engine_back);
         let run = self.run_of(tenant);
-        let within = |time: Option<Instant>, span| time.is_some_and(|time| now.duration_since(time) < span);
-        let ran_unheard =
-            back.is_some_and(|back| within(Some(back), KILLED) && run.started.is_none_or(|started| started < back));
-        if within(run.killed, KILLED) || ran_unheard {
+        if is_explained(run, back) {
             return;
         }
-        run.exits = if within(run.started, RAPID) { run.exits + 1 } else { 0 };
+        let rapid = run.started.is_some_and(|started| now.duration_since(started) < RAPID);
+        run.exits = if rapid { run.exits + 1 } else { 0 };
         let exits = run.exits;
         let code = code.map_or_else(String::new, |code| format!(" with exit code {code}"));
-        run.exit = Some(format!("its container ended by itself{code}; `tenantd logs` shows what it printed"));
+        let reason = format!("its container ended by itself{code}; `tenantd logs` shows what it printed");
+        run.exit = Some((now, reason));
         self.next_tick = now;
         if exits > FREE_EXITS {
             self.queue.strike(tenant, exits - FREE_EXITS, retry, now);
@@ -204,14 +203,30 @@ impl Daemon {
 
     /// A tenant that ended while its declaration had yet to prove good did not become healthy.
     async fn settle_exits(&mut self) {
-        let by_itself = |run: &Run| run.killed.is_none_or(|killed| killed.elapsed() >= KILLED);
-        let ended = self.runs.iter_mut().filter_map(|(name, run)| {
-            let reason = run.exit.take()?;
-            by_itself(run).then(|| (name.clone(), reason))
-        });
-        let ended: Vec<(String, String)> = ended.collect();
+        let (now, back, away) = (Instant::now(), self.engine_back, self.engine.is_none());
+        let mut ended = Vec::new();
+        for (name, run) in &mut self.runs {
+            match &run.exit {
+                Some((due, _)) if *due > now => self.next_tick = self.next_tick.min(*due),
+                Some(_) => {
+                    let reason = run.exit.take().map(|(_, reason)| reason).unwrap_or_default();
+                    if !away && !is_explained(run, back) {
+                        ended.push((name.clone(), reason));
+                    }
+                }
+                None => {}
+            }
+        }
         for (name, reason) in ended {
             self.condemn(&name, &reason).await;
         }
     }
+}
+
+/// Whether a tenant's end is somebody's doing, or may be: it was killed, or ran since before the
+/// engine's events arrived, so that a kill may not have been heard of.
+fn is_explained(run: &Run, back: Option<Instant>) -> bool {
+    let lately = |time: Instant| time.elapsed() < KILLED;
+    let unheard = |back: Instant| lately(back) && run.started.is_none_or(|started| started < back);
+    run.killed.is_some_and(lately) || back.is_some_and(unheard)
 }
