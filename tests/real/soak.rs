@@ -41,7 +41,7 @@ fn everything_ends_as_declared_whatever_fails() {
 
     let mut service = Service::new("soak", HOST);
     let journal = Journal::small(&service.fleet);
-    service.environment = faults::clock(&service.fleet);
+    service.through = faults::clock(&service.fleet);
     faults::step_clock(&service.fleet, 0);
     let mut soak = Soak {
         churn: Churn::new(fastrand::Rng::with_seed(seed), &service.fleet),

@@ -69,8 +69,8 @@ pub struct Service {
     daemon: Process,
     pub fleet: Fleet,
     binary: PathBuf,
-    /// Variables that it is started with.
-    pub environment: Vec<(&'static str, String)>,
+    /// A command that it is started by, which becomes it.
+    pub through: Vec<String>,
 }
 
 impl Service {
@@ -82,7 +82,7 @@ impl Service {
             daemon: Process(Mutex::new(None)),
             fleet,
             binary: PathBuf::from(env!("CARGO_BIN_EXE_tenantd")),
-            environment: Vec::new(),
+            through: Vec::new(),
         };
         service.settings(further);
         succeed(service.git(&["init", "--quiet", "--bare", "--initial-branch=main", "../origin.git"]));
@@ -140,9 +140,8 @@ impl Service {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file()).unwrap();
         // It ends with the test, however that ends.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(&self.binary);
+        command.args(["--pdeathsig", "KILL"]).args(&self.through).arg(&self.binary);
         command.env_remove("DOCKER_HOST").current_dir(self.fleet.engine.dir());
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("--host").arg(self.fleet.engine.dir().join("host.yaml")).args(["run", "--log-format", "json"]);
         *daemon = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }

@@ -139,19 +139,22 @@ impl Drop for Journal {
     }
 }
 
-/// What the daemon is started with to have a clock that steps.
-pub fn clock(fleet: &Fleet) -> Vec<(&'static str, String)> {
+/// What the daemon is started by to have a clock that steps.
+pub fn clock(fleet: &Fleet) -> Vec<String> {
     let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
     assert!(Path::new(&library).exists(), "{library} exists; tests/engine/install-packages installs it");
-    vec![
+    // The library leaves files there when it is killed.
+    let script = "mount -t tmpfs tmpfs /dev/shm && exec env \"$@\"";
+    let words = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh"];
+    let variables = [
         ("LD_PRELOAD", library),
         ("FAKETIME_TIMESTAMP_FILE", clock_file(fleet).display().to_string()),
         ("FAKETIME_CACHE_DURATION", "1".to_owned()),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
         ("NO_FAKE_STAT", "1".to_owned()),
-        // It would leave files in /dev/shm when it is killed.
-        ("FAKETIME_DISABLE_SHM", "1".to_owned()),
-    ]
+    ];
+    let variables = variables.map(|(name, value)| format!("{name}={value}"));
+    words.map(str::to_owned).into_iter().chain(variables).collect()
 }
 
 /// Has the daemon's clock differ from the machine's by so many seconds.
