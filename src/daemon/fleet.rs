@@ -117,9 +117,7 @@ impl Fleet {
         let changes = effective.tenants.iter().filter(|(name, tenant)| before(name.as_str()) != Some(tenant));
         let mut changed: BTreeSet<String> = changes.map(|(name, _)| name.to_string()).collect();
         let former = former.into_iter().flat_map(|former| former.effective.tenants.keys());
-        let stays =
-            |name: &&TenantName| effective.tenants.contains_key(*name) || effective.held.contains(name.as_str());
-        changed.extend(former.filter(|name| !stays(name)).map(TenantName::to_string));
+        changed.extend(former.filter(|name| !effective.mentions(name.as_str())).map(TenantName::to_string));
         Change { fleet, pins: new_pins, changed }
     }
 

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
-    model::{Desired, Finding, Host, Revision, Severity, host::Source},
+    model::{Desired, Finding, Host, Revision, Severity, host::Source, policy::Retry, quantity::Timespan},
     reconcile::chain,
     source::{Mirror, SourceError, VerifyError, Watch, local_path},
     spec,
@@ -19,7 +19,7 @@ use crate::{
 const SPACING: Duration = Duration::from_millis(50);
 
 /// The first wait after a fetch that failed.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+const FIRST_WAIT: Timespan = Timespan::seconds(1);
 
 /// What is told of the config repo.
 pub(super) enum SourceNews {
@@ -140,7 +140,7 @@ async fn follow(
             }
         };
         tokio::select! {
-            () = tokio::time::sleep(pause(source.interval.get(), failures)) => {}
+            () = tokio::time::sleep(pause(source.interval, failures)) => {}
             () = changed => {}
             () = kick.notified() => {}
         }
@@ -148,9 +148,9 @@ async fn follow(
 }
 
 /// How long until the next fetch, a tenth more or less: the interval, and less after a failure.
-fn pause(interval: Duration, failures: u32) -> Duration {
-    let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    let wait = if failures == 0 { interval } else { FIRST_WAIT.saturating_mul(doubled).min(interval) };
+fn pause(interval: Timespan, failures: u32) -> Duration {
+    let retry = Retry { initial: FIRST_WAIT, max: interval };
+    let wait = if failures == 0 { interval.get() } else { retry.wait(failures) };
     wait.mul_f64(0.9 + fastrand::f64() / 5.0)
 }
 

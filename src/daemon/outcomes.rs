@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     model::{
-        Desired, DriftMode, Entry, TenantPlan,
+        DriftMode, Entry, TenantPlan,
         host::NotifyEvent,
         record::{DriftRecord, StepResult, Trigger, Why},
         status::Correction,
@@ -62,9 +62,7 @@ impl Daemon {
             self.ask_survey(trigger, Duration::ZERO);
             return;
         }
-        self.runs.retain(|name, _| {
-            desired.tenants.contains_key(name.as_str()) || desired.held.contains(name) || self.present.contains(name)
-        });
+        self.runs.retain(|name, _| desired.mentions(name) || self.present.contains(name));
         let now = Instant::now();
         let mut jobs = Vec::new();
         let planned: BTreeSet<&str> = found.plan.tenants.iter().map(|plan| plan.tenant.as_str()).collect();
@@ -139,8 +137,7 @@ impl Daemon {
         }
         let gone = look.plan.changes.is_empty() && look.plan.blocked.is_none();
         self.looked(&name, look, &order.trigger, order.since).await;
-        let declared = |desired: &Desired| desired.tenants.contains_key(&*name) || desired.held.contains(&name);
-        if gone && self.fleet.as_ref().is_some_and(|fleet| !declared(&fleet.effective)) {
+        if gone && self.fleet.as_ref().is_some_and(|fleet| !fleet.effective.mentions(&name)) {
             self.present.remove(&name);
             self.runs.remove(&name);
         }

@@ -118,7 +118,7 @@ impl Queue {
         let entry = self.entry(tenant);
         entry.busy = false;
         entry.failures = entry.failures.saturating_add(1);
-        let until = now + delay(retry, entry.failures);
+        let until = now + retry.wait(entry.failures);
         entry.waits_until = Some(until);
         entry.mark.get_or_insert(Mark { trigger: Trigger::Retry, since: now, ready: until });
     }
@@ -163,10 +163,9 @@ impl Queue {
         self.entries.get(tenant).is_some_and(|entry| entry.mark.is_some())
     }
 
-    /// Until when a tenant waits after failures, and how many there were.
-    pub(super) fn waits(&self, tenant: &str) -> Option<(Instant, u32)> {
-        let entry = self.entries.get(tenant)?;
-        entry.waits_until.map(|until| (until, entry.failures))
+    /// Until when a tenant waits after failures.
+    pub(super) fn waits(&self, tenant: &str) -> Option<Instant> {
+        self.entries.get(tenant)?.waits_until
     }
 
     fn entry(&mut self, tenant: &str) -> &mut Entry {
@@ -189,12 +188,6 @@ impl Entry {
         let ready = self.mark.as_ref()?.ready;
         Some(self.waits_until.map_or(ready, |until| until.max(ready)))
     }
-}
-
-/// How long the wait after so many failures is.
-fn delay(retry: Retry, failures: u32) -> Duration {
-    let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    retry.initial.get().saturating_mul(doubled).min(retry.max.get())
 }
 
 #[cfg(test)]

@@ -45,8 +45,7 @@ impl Daemon {
 
     fn knows(&self, tenant: &str) -> Result<(), Refusal> {
         let fleet = self.fleet.as_ref();
-        let declared = fleet
-            .is_some_and(|fleet| fleet.effective.tenants.contains_key(tenant) || fleet.effective.held.contains(tenant));
+        let declared = fleet.is_some_and(|fleet| fleet.effective.mentions(tenant));
         if declared || self.present.contains(tenant) || self.state.suspended.contains_key(tenant) {
             return Ok(());
         }
@@ -162,7 +161,7 @@ impl Daemon {
         let declared = fleet.is_some_and(|fleet| fleet.effective.tenants.contains_key(name));
         let older = fleet.is_some_and(|fleet| fleet.older.contains_key(name));
         let now = Instant::now();
-        let next_try = self.queue.waits(name).filter(|(until, _)| *until > now).map(|(until, _)| {
+        let next_try = self.queue.waits(name).filter(|until| *until > now).map(|until| {
             let wait = i64::try_from((until - now).as_millis()).unwrap_or(i64::MAX);
             Timestamp::now() + jiff::SignedDuration::from_millis(wait)
         });

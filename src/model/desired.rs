@@ -24,6 +24,13 @@ pub struct Desired {
     pub policy: Policy,
 }
 
+impl Desired {
+    /// Whether the repo speaks of a tenant, rightly or with errors. One that it does not is to go.
+    pub fn mentions(&self, tenant: &str) -> bool {
+        self.tenants.contains_key(tenant) || self.held.contains(tenant)
+    }
+}
+
 /// One tenant as declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tenant {

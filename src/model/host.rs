@@ -78,6 +78,24 @@ pub struct Source {
     pub webhook_secret: Option<Secret>,
 }
 
+impl Source {
+    /// `main` of a repository, from its top, asked each minute and without credentials.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            branch: "main".to_owned(),
+            path: String::new(),
+            interval: Timespan::seconds(60),
+            timeout: Timespan::seconds(60),
+            ssh_key: None,
+            known_hosts: None,
+            username: None,
+            password: None,
+            webhook_secret: None,
+        }
+    }
+}
+
 /// Where a secret lies. The secret itself is read when it is needed, and kept nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

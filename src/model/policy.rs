@@ -1,5 +1,7 @@
 //! What a fleet lets the daemon do by itself, and where it must stop and ask.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +67,14 @@ pub struct Retry {
     pub initial: Timespan,
     /// At most.
     pub max: Timespan,
+}
+
+impl Retry {
+    /// How long the wait after so many failures is, at least one.
+    pub fn wait(self, failures: u32) -> Duration {
+        let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.initial.get().saturating_mul(doubled).min(self.max.get())
+    }
 }
 
 impl Default for Retry {

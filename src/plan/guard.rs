@@ -21,8 +21,7 @@ pub struct Hold {
 /// A commit without any tenant is always held where there were some: a moved or emptied folder is
 /// more likely than a fleet that ends.
 pub fn hold(known: &BTreeSet<String>, next: &Desired, guards: Guards) -> Option<Hold> {
-    let stays = |name: &&String| next.tenants.contains_key(name.as_str()) || next.held.contains(*name);
-    let removed: Vec<String> = known.iter().filter(|name| !stays(name)).cloned().collect();
+    let removed: Vec<String> = known.iter().filter(|name| !next.mentions(name)).cloned().collect();
     if removed.is_empty() {
         return None;
     }

@@ -316,23 +316,11 @@ fn remove(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::quantity::Timespan;
 
     #[tokio::test]
     async fn a_host_without_git_is_told_so() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
-        let source = Source {
-            url: "/srv/fleet.git".to_owned(),
-            branch: "main".to_owned(),
-            path: String::new(),
-            interval: Timespan::seconds(60),
-            timeout: Timespan::seconds(60),
-            ssh_key: None,
-            known_hosts: None,
-            username: None,
-            password: None,
-            webhook_secret: None,
-        };
+        let source = Source::new("/srv/fleet.git");
         let mut mirror = Mirror::open(&folder.path().join("source.git"), &source)?;
         mirror.program = PathBuf::from("/nonexistent/git");
         assert!(matches!(mirror.fetch().await, Err(FetchError::NoGit)));

@@ -176,21 +176,10 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::model::{host::Secret, quantity::Timespan};
+    use crate::model::host::Secret;
 
     fn source(url: &str) -> Source {
-        Source {
-            url: url.to_owned(),
-            branch: "main".to_owned(),
-            path: String::new(),
-            interval: Timespan::seconds(60),
-            timeout: Timespan::seconds(60),
-            ssh_key: None,
-            known_hosts: None,
-            username: None,
-            password: None,
-            webhook_secret: None,
-        }
+        Source::new(url)
     }
 
     /// What git reads out of the file under a key.

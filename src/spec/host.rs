@@ -12,7 +12,6 @@ use super::{
 use crate::model::{
     Finding, Host, Invalid, RuntimeClass, Severity, SignerKey,
     host::{Ceilings, Listen, Notify, NotifyEvent, Signer, Source, Verify, VerifyMode},
-    quantity::Timespan,
 };
 
 /// Reads the host's settings. `file` is the name that findings carry.
@@ -127,29 +126,24 @@ fn settings(file: &HostFile) -> Host {
     host
 }
 
-/// The branch that is followed where none is named.
-const BRANCH: &str = "main";
-
-/// How often the config repo is asked for news, and how long a fetch may take, where nothing is said.
-const MINUTE: Timespan = Timespan::seconds(60);
-
 /// The user name that goes with a password where none is named. GitHub and GitLab take any.
 const USERNAME: &str = "git";
 
 fn source(file: &SourceFile) -> Option<Source> {
     let password = value(file.password.as_ref()).map(|place| place.0.clone());
     let username = value(file.username.as_ref()).map(|name| name.0.clone());
+    let default = Source::new(file.url.get()?.as_str());
     Some(Source {
-        url: file.url.get()?.as_str().to_owned(),
-        branch: value(file.branch.as_ref()).map_or_else(|| BRANCH.to_owned(), |branch| branch.0.clone()),
+        branch: value(file.branch.as_ref()).map_or(default.branch, |branch| branch.0.clone()),
         path: value(file.path.as_ref()).map(|path| path.0.clone()).filter(|path| path != ".").unwrap_or_default(),
-        interval: value(file.interval.as_ref()).map_or(MINUTE, |period| period.0),
-        timeout: value(file.timeout.as_ref()).map_or(MINUTE, |period| period.0),
+        interval: value(file.interval.as_ref()).map_or(default.interval, |period| period.0),
+        timeout: value(file.timeout.as_ref()).map_or(default.timeout, |period| period.0),
         ssh_key: value(file.ssh_key.as_ref()).map(|path| PathBuf::from(&path.0)),
         known_hosts: value(file.known_hosts.as_ref()).map(|path| PathBuf::from(&path.0)),
         username: username.or_else(|| password.as_ref().map(|_| USERNAME.to_owned())),
         password,
         webhook_secret: value(file.webhook_secret.as_ref()).map(|place| place.0.clone()),
+        url: default.url,
     })
 }
 

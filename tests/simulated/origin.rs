@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 use tenantd::{
-    model::{host::Source, quantity::Timespan},
+    model::host::Source,
     source::{FetchError, Mirror},
 };
 
@@ -120,18 +120,7 @@ impl Origin {
 
 /// The settings that follow `main` of a URL.
 pub fn of_url(url: &str) -> Source {
-    Source {
-        url: url.to_owned(),
-        branch: "main".to_owned(),
-        path: String::new(),
-        interval: Timespan::seconds(60),
-        timeout: Timespan::seconds(60),
-        ssh_key: None,
-        known_hosts: None,
-        username: None,
-        password: None,
-        webhook_secret: None,
-    }
+    Source::new(url)
 }
 
 /// Runs a future to its end.

@@ -29,7 +29,6 @@ use tenantd::{
     model::{
         Host, Status,
         host::{Listen, Secret, Source},
-        quantity::Timespan,
         status::Suspension,
     },
     web::{self, Refusal, Request, Server, Settings},
@@ -79,18 +78,7 @@ fn secret(folder: &TempDir, name: &str, text: &str) -> Secret {
 }
 
 fn source(webhook_secret: Option<Secret>) -> Source {
-    Source {
-        url: "/srv/fleet.git".to_owned(),
-        branch: "main".to_owned(),
-        path: String::new(),
-        interval: Timespan::seconds(60),
-        timeout: Timespan::seconds(60),
-        ssh_key: None,
-        known_hosts: None,
-        username: None,
-        password: None,
-        webhook_secret,
-    }
+    Source { webhook_secret, ..Source::new("/srv/fleet.git") }
 }
 
 impl Daemon {
