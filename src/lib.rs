@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod daemon;
 pub mod engine;
+pub mod gateway;
 pub mod host;
 pub mod journal;
 pub mod metrics;

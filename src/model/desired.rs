@@ -7,7 +7,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Bytes, Cpus, Destination, DriftMode, Finding, ImageRef, Pids, Policy, RuntimeClass, TenantName, TierName};
+use super::{
+    Bytes, Cpus, Destination, DriftMode, Finding, ImageRef, Pids, Policy, RuntimeClass, TenantName, TierName,
+    egress::{Budget, Route},
+};
 
 /// All tenants of a fleet as declared.
 #[derive(Clone, Debug, Default)]
@@ -52,10 +55,21 @@ pub struct Tenant {
     pub sessions: u32,
     /// What it may reach.
     pub allowlist: BTreeSet<Destination>,
+    /// The services that it reaches with keys that it never sees.
+    pub routes: Vec<Route>,
+    /// How many credits it may use.
+    pub budget: Budget,
     /// Fleet-wide settings of the sandbox.
     pub sandbox: Sandbox,
     /// What is done about drift.
     pub drift: DriftMode,
+}
+
+impl Tenant {
+    /// Whether anything at all is open to it, so that it needs a way out.
+    pub fn has_way_out(&self) -> bool {
+        !(self.allowlist.is_empty() && self.routes.is_empty())
+    }
 }
 
 /// How much a tenant may use.

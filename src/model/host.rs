@@ -10,7 +10,9 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, Cpus, DriftMode, Pids, RuntimeClass, SignerKey, policy::Guards, quantity::Timespan};
+use super::{
+    Bytes, Cpus, DriftMode, Pids, RuntimeClass, SecretName, SignerKey, TenantName, policy::Guards, quantity::Timespan,
+};
 
 /// The host's settings with every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -51,6 +53,8 @@ pub struct Host {
     pub guards: Guards,
     /// The weakest drift mode that a commit can choose.
     pub weakest_drift: DriftMode,
+    /// The way out.
+    pub egress: Egress,
 }
 
 /// The config repo that the daemon follows.
@@ -242,6 +246,100 @@ impl Default for Host {
             // Below these no fleet.yaml can go: half of the tenants, or ten.
             guards: Guards { percent: 50, at_least: 10 },
             weakest_drift: DriftMode::Disabled,
+            egress: Egress::default(),
+        }
+    }
+}
+
+/// The way out: what the gateway works with, and what no allowlist can open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Egress {
+    /// Who is asked for names; empty for those of /etc/resolv.conf.
+    pub resolvers: Vec<SocketAddr>,
+    /// The port of the proxy, inside.
+    pub proxy_port: u16,
+    /// Ranges that are not public, or whole, and that a tenant may list all the same.
+    pub permit: Vec<Ipv4Net>,
+    /// The folder in which the gateway finds what each tenant may reach. Its owner is root.
+    pub policies: PathBuf,
+    /// The gateway's own folder: the only one that it writes to.
+    pub state: PathBuf,
+    /// The user that the gateway becomes once it has begun.
+    pub user: String,
+    /// The gateway's network namespace, by its name under /run/netns.
+    pub namespace: String,
+    /// Certificates of authorities that upstreams of credentials may have beside the host's own.
+    pub authorities: Option<PathBuf>,
+    /// The secrets that this host keeps, by name, and whom each may serve.
+    pub secrets: BTreeMap<SecretName, SecretGrant>,
+    /// The key that secrets in the config repo are encrypted to.
+    pub identity: Option<Secret>,
+    /// What one tenant may use of the gateway.
+    pub limits: EgressLimits,
+}
+
+/// A secret, and whom it may serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SecretGrant {
+    /// Where it lies.
+    pub place: SecretPlace,
+    /// The tenants that may name it.
+    pub tenants: BTreeSet<TenantName>,
+    /// The upstreams, by host name, that it may be sent to.
+    pub upstreams: BTreeSet<String>,
+}
+
+/// Where a tenant's secret lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretPlace {
+    /// On this host.
+    Host(Secret),
+    /// In the config repo, encrypted to `egress.identity`: a path from the repo's folder on.
+    Repo(String),
+}
+
+/// What one tenant may use of the gateway at once, or in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct EgressLimits {
+    /// Connections at once.
+    pub connections: u32,
+    /// Bytes in a second, both directions together; `None` for no bound.
+    pub bandwidth: Option<Bytes>,
+    /// Names looked up in a second.
+    pub lookups: u32,
+    /// The longest head of a request, in bytes.
+    pub head: Bytes,
+    /// The longest body of a request that goes through a credential's route, in bytes.
+    pub body: Bytes,
+    /// How long a client may take to say where it wants to.
+    pub hello: Timespan,
+    /// How long a connection may carry nothing in either direction.
+    pub idle: Timespan,
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self {
+            resolvers: Vec::new(),
+            proxy_port: 3128,
+            permit: Vec::new(),
+            policies: PathBuf::from("/run/tenantd/egress"),
+            state: PathBuf::from("/var/lib/tenantd-gateway"),
+            user: "tenantd-gateway".to_owned(),
+            namespace: "tenantd".to_owned(),
+            authorities: None,
+            secrets: BTreeMap::new(),
+            identity: None,
+            limits: EgressLimits {
+                connections: 256,
+                bandwidth: None,
+                lookups: 50,
+                head: Bytes::kib(64),
+                body: Bytes::mib(64),
+                hello: Timespan::seconds(10),
+                idle: Timespan::seconds(3600),
+            },
         }
     }
 }

@@ -25,7 +25,7 @@ pub mod tree;
 
 pub use container::{Container, Mount};
 pub use desired::{Desired, Tenant};
-pub use egress::Destination;
+pub use egress::{Destination, EgressPolicy, SecretName};
 pub use finding::{Finding, Severity, Span};
 pub use host::Host;
 pub use image::ImageRef;

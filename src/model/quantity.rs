@@ -91,6 +91,11 @@ impl Bytes {
         Self(bytes)
     }
 
+    /// That many KiB.
+    pub const fn kib(count: u64) -> Self {
+        Self(count << 10)
+    }
+
     /// That many MiB.
     pub const fn mib(count: u64) -> Self {
         Self(count << 20)

@@ -11,7 +11,7 @@ use super::{
     fleet::{Policy, Tier, command, drift, environment, known_tier, value},
     stem,
 };
-use crate::model::{Destination, Finding, Span, Tenant, TenantName, desired::Limits};
+use crate::model::{Destination, Finding, Span, Tenant, TenantName, desired::Limits, egress::Budget};
 
 /// The least memory that leaves room for an init and an agent. The engine's own floor is 6 MiB.
 const LEAST_MEMORY: u64 = 16 << 20;
@@ -73,6 +73,8 @@ impl Check<'_> {
             limits: limits?,
             sessions: tier_values?.sessions,
             allowlist,
+            routes: Vec::new(),
+            budget: Budget::default(),
             sandbox: self.policy.sandbox,
             drift: drift(file.drift_detection.as_ref()).unwrap_or(self.policy.drift),
         })

@@ -1,0 +1,13 @@
+//! The way out: a process that is the only one to which a tenant's packets lead.
+//!
+//! It listens in a network namespace without any uplink, where each tenant's network ends, and dials
+//! from the host's. Between the two there is no path for a packet: what gets through was read, decided
+//! and written, byte by byte. Decisions are pure; everything around them is not.
+
+pub mod client;
+pub mod refusal;
+pub mod routes;
+pub mod usage;
+
+pub use client::{Client, InForce};
+pub use refusal::{Refusal, Rule};
