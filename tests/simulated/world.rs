@@ -215,6 +215,8 @@ pub fn tenant(name: &str) -> Tenant {
             disk: "1GiB".parse().unwrap(),
         },
         sessions: 1,
+        routes: Vec::new(),
+        budget: Default::default(),
         allowlist: Default::default(),
         sandbox: Sandbox::default(),
         drift: Default::default(),
