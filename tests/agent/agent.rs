@@ -29,6 +29,11 @@ agent [COMMAND]
   fork N                    start N sleeping children, print how many started, end them
   connect HOST:PORT [MS]    connected, refused, timed out or unreachable; default 2000 ms
   lookup NAME               ask the name server of /etc/resolv.conf
+  send tcp|udp HOST:PORT HEX [MS]  send bytes, print what comes back, for people and as text
+  hold HOST:PORT N SECONDS  open N connections, say how many, and keep them
+  ping ADDRESS [MS]         an ICMP echo: answered, or why not
+  spoof SOURCE ADDRESS:PORT HEX  a UDP packet with another's address as its source; needs NET_RAW
+  claim ADDRESS             tell the network by ARP that an address is here; needs NET_RAW
   print BYTES               print that many bytes
   escape [ADDRESS...]       try the ways out; status 0 when all of them are refused";
 
@@ -56,6 +61,15 @@ mod system {
             data: *const c_void,
         ) -> c_int;
         pub fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
+        pub fn sendto(
+            socket: c_int,
+            bytes: *const c_void,
+            length: usize,
+            flags: c_int,
+            address: *const c_void,
+            size: u32,
+        ) -> isize;
+        pub fn recv(socket: c_int, bytes: *mut c_void, length: usize, flags: c_int) -> isize;
     }
 }
 
@@ -81,6 +95,15 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         ["lookup", name] => lookup(name),
+        ["send", kind, address, hex] => send(kind, address, hex, 1500),
+        ["send", kind, address, hex, limit] => number(limit).and_then(|limit| send(kind, address, hex, limit)),
+        ["hold", address, count, seconds] => {
+            number(count).and_then(|count| number(seconds).and_then(|seconds| hold(address, count, seconds)))
+        }
+        ["ping", address] => ping(address, 1000),
+        ["ping", address, limit] => number(limit).and_then(|limit| ping(address, limit)),
+        ["spoof", source, address, hex] => spoof(source, address, hex),
+        ["claim", address] => claim(address),
         ["print", bytes] => number(bytes).and_then(print),
         ["escape", addresses @ ..] => return escape(addresses),
         ["help" | "--help"] => say(USAGE),
@@ -434,6 +457,192 @@ fn addresses(answer: &[u8], mut at: usize, record: Record) -> Option<io::Result<
         at += 10 + length;
     }
     Some(Ok(found))
+}
+
+/// Bytes out of hexadecimal digits.
+fn bytes_of(hex: &str) -> io::Result<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let pairs = hex.as_bytes().chunks(2);
+    let bytes: Option<Vec<u8>> = pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect();
+    bytes.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "no hexadecimal digits"))
+}
+
+/// Sends bytes, and prints what came back until the other side ends or nothing more comes in time.
+fn send(kind: &str, address: &str, hex: &str, limit: u64) -> io::Result<()> {
+    let (address, bytes) = (resolve(address)?, bytes_of(hex)?);
+    let end = Instant::now() + Duration::from_millis(limit);
+    let mut told = Vec::new();
+    let how = match kind {
+        "tcp" => {
+            let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(limit.max(1)))?;
+            stream.write_all(&bytes)?;
+            stream.set_nonblocking(true)?;
+            collect(|buffer| stream.read(buffer), end, &mut told)
+        }
+        _ => {
+            let any: IpAddr = match address {
+                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let socket = UdpSocket::bind((any, 0))?;
+            socket.connect(address)?;
+            socket.send(&bytes)?;
+            socket.set_nonblocking(true)?;
+            collect(|buffer| socket.recv(buffer), end, &mut told)
+        }
+    };
+    let hex = told.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    say(&format!("{how} after {} bytes\n{hex}\n{}", told.len(), String::from_utf8_lossy(&told)))
+}
+
+/// Reads on until the end, a failure or the time, and says which. Polled, as in [`ask`].
+fn collect(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>, end: Instant, told: &mut Vec<u8>) -> String {
+    let mut buffer = [0; 4096];
+    while told.len() < 1 << 16 {
+        match read(&mut buffer) {
+            Ok(0) => return "closed".to_owned(),
+            Ok(length) => told.extend(&buffer[..length]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return "silent".to_owned(),
+            Err(error) => return error.to_string(),
+        }
+    }
+    "enough".to_owned()
+}
+
+/// Opens connections that say nothing.
+fn hold(address: &str, count: u64, seconds: u64) -> io::Result<()> {
+    let address = resolve(address)?;
+    let limit = Duration::from_secs(2);
+    let mut held = Vec::new();
+    for _ in 0..count {
+        match TcpStream::connect_timeout(&address, limit) {
+            Ok(stream) => held.push(stream),
+            Err(_) => break,
+        }
+    }
+    say(&format!("holds {}", held.len()))?;
+    sleep(Some(seconds))
+}
+
+/// The last failed call's error, where a call failed.
+fn checked(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// The kernel's form of an IPv4 address and a port.
+fn socket_address(address: Ipv4Addr, port: u16) -> [u8; 16] {
+    let mut form = [0; 16];
+    form[..2].copy_from_slice(&2_u16.to_ne_bytes());
+    form[2..4].copy_from_slice(&port.to_be_bytes());
+    form[4..8].copy_from_slice(&address.octets());
+    form
+}
+
+/// Makes a socket, or says why not.
+fn raw_socket(domain: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
+    // SAFETY: the call takes no memory.
+    let socket = unsafe { system::socket(domain, kind, protocol) };
+    if socket < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
+}
+
+fn send_to(socket: c_int, bytes: &[u8], address: &[u8]) -> io::Result<usize> {
+    // SAFETY: both slices outlive the call, which reads no further than their lengths.
+    checked(unsafe {
+        system::sendto(socket, bytes.as_ptr().cast(), bytes.len(), 0, address.as_ptr().cast(), address.len() as u32)
+    })
+}
+
+fn checksum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !((folded & 0xffff) + (folded >> 16)) as u16
+}
+
+fn invalid<E>(_: E) -> io::Error {
+    io::Error::from(ErrorKind::InvalidInput)
+}
+
+/// Asks for an echo with the kind of socket that needs no privilege.
+fn ping(address: &str, limit: u64) -> io::Result<()> {
+    const MSG_DONTWAIT: c_int = 0x40;
+    let address: Ipv4Addr = address.parse().map_err(invalid)?;
+    let socket = raw_socket(2, 2, 1)?;
+    let mut echo = [8, 0, 0, 0, 0, 1, 0, 1, b'o', b'u', b't', b'?'];
+    let sum = checksum(&echo);
+    echo[2..4].copy_from_slice(&sum.to_be_bytes());
+    send_to(socket, &echo, &socket_address(address, 0))?;
+    let end = Instant::now() + Duration::from_millis(limit);
+    let mut buffer = [0_u8; 256];
+    loop {
+        // SAFETY: the kernel writes no further than the buffer's length.
+        let read = checked(unsafe { system::recv(socket, buffer.as_mut_ptr().cast(), buffer.len(), MSG_DONTWAIT) });
+        match read {
+            Ok(_) => return say("answered"),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(io::Error::new(ErrorKind::TimedOut, "timed out"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sends a UDP packet with a source that is not ours.
+fn spoof(source: &str, address: &str, hex: &str) -> io::Result<()> {
+    let source: Ipv4Addr = source.parse().map_err(invalid)?;
+    let SocketAddr::V4(to) = address.parse().map_err(invalid)? else { return Err(invalid(())) };
+    let bytes = bytes_of(hex)?;
+    let length = u16::try_from(28 + bytes.len()).map_err(invalid)?;
+    let mut packet = vec![0x45, 0];
+    packet.extend(length.to_be_bytes());
+    packet.extend([0, 1, 0, 0, 64, 17, 0, 0]);
+    packet.extend(source.octets());
+    packet.extend(to.ip().octets());
+    packet.extend(53_001_u16.to_be_bytes());
+    packet.extend(to.port().to_be_bytes());
+    packet.extend((length - 20).to_be_bytes());
+    packet.extend([0, 0]);
+    packet.extend(&bytes);
+    let socket = raw_socket(2, 3, 255)?;
+    send_to(socket, &packet, &socket_address(*to.ip(), 0))?;
+    say("sent")
+}
+
+/// Tells everybody on the network that an address is at our interface, by request and by answer.
+fn claim(address: &str) -> io::Result<()> {
+    const ETH_P_ARP: u16 = 0x0806;
+    let address: Ipv4Addr = address.parse().map_err(invalid)?;
+    let text = |name: &str| fs::read_to_string(format!("/sys/class/net/eth0/{name}"));
+    let own = bytes_of(&text("address")?.trim().replace(':', ""))?;
+    let index: u32 = text("ifindex")?.trim().parse().map_err(invalid)?;
+    let socket = raw_socket(17, 3, c_int::from(ETH_P_ARP.to_be()))?;
+    let mut to = [0_u8; 20];
+    to[..2].copy_from_slice(&17_u16.to_ne_bytes());
+    to[2..4].copy_from_slice(&ETH_P_ARP.to_be_bytes());
+    to[4..8].copy_from_slice(&index.to_ne_bytes());
+    to[11] = 6;
+    to[12..18].fill(0xff);
+    for kind in [1, 2] {
+        let mut frame = vec![0xff; 6];
+        frame.extend(&own);
+        frame.extend(ETH_P_ARP.to_be_bytes());
+        frame.extend([0, 1, 8, 0, 6, 4, 0, kind]);
+        frame.extend(&own);
+        frame.extend(address.octets());
+        frame.extend([0xff; 6]);
+        frame.extend(address.octets());
+        send_to(socket, &frame, &to)?;
+    }
+    say("claimed")
 }
 
 /// Prints lines of 64 bytes, the last one cut to length.
