@@ -34,6 +34,7 @@ agent [COMMAND]
   ping ADDRESS [MS]         an ICMP echo: answered, or why not
   spoof SOURCE ADDRESS:PORT HEX  a UDP packet with another's address as its source; needs NET_RAW
   claim ADDRESS             tell the network by ARP that an address is here; needs NET_RAW
+  script PATH               run each line of a file as a command, and print `= CODE` and its output
   print BYTES               print that many bytes
   escape [ADDRESS...]       try the ways out; status 0 when all of them are refused";
 
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
         ["ping", address, limit] => number(limit).and_then(|limit| ping(address, limit)),
         ["spoof", source, address, hex] => spoof(source, address, hex),
         ["claim", address] => claim(address),
+        ["script", path] => script(path),
         ["print", bytes] => number(bytes).and_then(print),
         ["escape", addresses @ ..] => return escape(addresses),
         ["help" | "--help"] => say(USAGE),
@@ -643,6 +645,31 @@ fn claim(address: &str) -> io::Result<()> {
         send_to(socket, &frame, &to)?;
     }
     say("claimed")
+}
+
+/// How many commands of a script run at once.
+const AT_ONCE: usize = 8;
+
+/// Runs the commands of a file, and prints what became of each in their order.
+fn script(path: &str) -> io::Result<()> {
+    let program = std::env::current_exe()?;
+    let text = fs::read_to_string(path)?;
+    let lines: Vec<&str> = text.lines().collect();
+    for some in lines.chunks(AT_ONCE) {
+        let mut children = Vec::new();
+        for line in some {
+            let mut command = Command::new(&program);
+            command.args(line.split(' ')).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            children.push(command.spawn()?);
+        }
+        for child in children {
+            let output = child.wait_with_output()?;
+            say(&format!("= {}", output.status.code().unwrap_or(-1)))?;
+            io::stdout().write_all(&output.stdout)?;
+            io::stdout().write_all(&output.stderr)?;
+        }
+    }
+    Ok(())
 }
 
 /// Prints lines of 64 bytes, the last one cut to length.

@@ -96,6 +96,13 @@ impl PrivateEngine {
         command
     }
 
+    /// A command in all of the engine's namespaces, as on its own machine.
+    pub fn within(&self, words: &[&str]) -> Command {
+        let mut command = self.script("enter");
+        command.args(words);
+        command
+    }
+
     /// The docker command on this engine.
     pub fn docker(&self, words: &[&str]) -> Command {
         // The engine never tells the end of some commands that its runtime has lost.

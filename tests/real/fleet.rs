@@ -15,6 +15,9 @@ use crate::engine::{IMAGE, PrivateEngine, said, text};
 /// The tenants of one engine.
 pub struct Fleet {
     pub engine: PrivateEngine,
+    /// Whether tenantd runs on the engine's own machine, in all of its namespaces; else beside it, with
+    /// nothing but the engine's socket.
+    pub within: bool,
 }
 
 /// Something to try, and its name.
@@ -41,7 +44,7 @@ impl Fleet {
 
     /// A fleet without tenants.
     pub fn on(engine: PrivateEngine) -> Self {
-        let fleet = Self { engine };
+        let fleet = Self { engine, within: false };
         fs::create_dir_all(fleet.repo().join("tenants")).unwrap();
         fleet.policy("");
         fleet.host("");
@@ -91,8 +94,13 @@ impl Fleet {
 
     /// The binary with this fleet's settings. Nothing that hangs keeps a test for more than two minutes.
     pub fn tenantd(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("timeout");
-        command.args(["--kill-after=1", "120", env!("CARGO_BIN_EXE_tenantd")]);
+        let bounded = ["timeout", "--kill-after=1", "120", env!("CARGO_BIN_EXE_tenantd")];
+        let mut command = match self.within {
+            // Whoever enters a mount namespace is at its root.
+            true => self.engine.within(&["env", "-C", &self.engine.dir().display().to_string()]),
+            false => Command::new(bounded[0]),
+        };
+        command.args(&bounded[usize::from(!self.within)..]);
         self.settings(&mut command, words);
         command
     }
