@@ -30,7 +30,7 @@ check: ## Only format, lints and docs
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 bench: ## Measure, beside a bare client and docker-compose
-	@tests/engine/install-packages docker-compose
+	@tests/engine/install-packages docker-compose haproxy squid tinyproxy
 	$(CARGO) build --release --locked
 	$(CARGO) bench --locked
 

@@ -6,7 +6,7 @@
 //!
 //! | variable | default | |
 //! |---|---|---|
-//! | `BENCH_PARTS` | `simulated,real,following` | which parts run; the last two need root and dockerd; `rest` is what `following` does without them |
+//! | `BENCH_PARTS` | `simulated,real,following,egress` | which parts run; `real` and `following` need root and dockerd, `egress` root and other proxies; `rest` is what `following` does without an engine |
 //! | `BENCH_SIMULATED` | `1000,10000` | tenants on the simulated engine |
 //! | `BENCH_TENANTS` | `30` | tenants on the real engine |
 //! | `BENCH_AUDIT` | `300` | tenants of the audit on the real engine |
@@ -14,11 +14,13 @@
 //! | `BENCH_FOLLOWED` | `100` | tenants of the daemon on the real engine |
 //! | `BENCH_FOLLOWED_SIMULATED` | `5000` | tenants of the daemon on the simulated engine |
 //! | `BENCH_DRIFTS`, `BENCH_PUSHES`, `BENCH_CUTS` | `21`, `7`, `7` | how often each drift, push, and drift without events is measured |
+//! | `BENCH_LOAD` | `2` | seconds of each load on a proxy |
 //! | `BENCH_REST` | `120` | seconds at rest, with each engine |
 
 mod bare;
 mod compose;
 mod daemon;
+mod egress;
 mod events;
 mod fleet;
 mod following;
@@ -52,6 +54,8 @@ fn main() -> ExitCode {
         ["real", folder] => real::main(folder.as_ref()),
         ["following", folder] => following::main(folder.as_ref()),
         ["rest", folder] => rest::main(folder.as_ref()),
+        ["egress", folder] => egress::main(folder.as_ref()),
+        ["load", way, load] => egress::load(way, load),
         other => Err(anyhow::anyhow!("unknown words: {other:?}")),
     };
     match result {
@@ -64,7 +68,7 @@ fn main() -> ExitCode {
 }
 
 fn everything() -> anyhow::Result<()> {
-    let parts: String = setting("BENCH_PARTS", "simulated,real,following".to_owned())?;
+    let parts: String = setting("BENCH_PARTS", "simulated,real,following,egress".to_owned())?;
     // On a disk, where an engine can keep its data.
     let folder = tempfile::Builder::new().prefix("tenantd-bench.").tempdir_in("/var/tmp")?;
     for name in ["simulated", "rest"] {
@@ -73,6 +77,12 @@ fn everything() -> anyhow::Result<()> {
             part.arg(name).arg(folder.path());
             supervise(part)?;
         }
+    }
+    if parts.contains("egress") {
+        let mut part = Command::new("unshare");
+        part.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
+        part.arg(env::current_exe()?).arg("egress").arg(folder.path());
+        supervise(part)?;
     }
     for name in ["real", "following"] {
         if parts.contains(name) {

@@ -1,0 +1,261 @@
+//! The gateway beside other proxies: throughput, added latency, connections per second, memory.
+//!
+//! Everything runs in namespaces of its own: the host with the upstream, a tenant, and between them
+//! the gateway's namespace or, for the others and for the direct way, one link. One load generator drives
+//! them all, and they take turns.
+
+mod load;
+mod proxies;
+mod upstream;
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+
+pub use load::main as load;
+
+use crate::{
+    daemon, setting,
+    table::{Table, mebibytes},
+};
+use load::{Load, Measured, Way};
+use proxies::Proxy;
+
+/// A public address, of the upstream alone.
+const UPSTREAM: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 34);
+/// The name that leads there.
+const NAME: &str = "upstream.example";
+/// The tenant's gateway, and the host's end of the other link.
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const LINK: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
+
+/// How many connections are open at once.
+const CONNECTIONS: [usize; 3] = [1, 64, 1000];
+
+/// Tenants for the memory of each.
+const TENANTS: u32 = 1000;
+
+pub fn main(folder: &Path) -> anyhow::Result<()> {
+    let folder = folder.join("egress");
+    fs::create_dir_all(&folder)?;
+    build_network(&folder)?;
+    upstream::start(UPSTREAM)?;
+    let gateway = Gateway::start(&folder)?;
+    let others = proxies::start(&folder, LINK, UPSTREAM)?;
+    compare("CONNECT, or the nearest", &contenders(&others, false))?;
+    compare("TLS by server name", &contenders(&others, true))?;
+    drop(others);
+    gateway.memory(&folder)?;
+    gateway.cuts(&folder)
+}
+
+/// One way to the upstream, by name.
+type Contender<'a> = (&'a str, Way);
+
+fn contenders(others: &[Proxy], by_name: bool) -> Vec<Contender<'_>> {
+    let mut all = vec![("direct", Way::Direct { address: (UPSTREAM, upstream::PORT).into(), by_name })];
+    let gateway = match by_name {
+        true => Way::Direct { address: (GATEWAY, upstream::PORT).into(), by_name },
+        false => Way::Connect { proxy: (GATEWAY, 3128).into() },
+    };
+    all.push(("tenantd", gateway));
+    all.extend(others.iter().filter_map(|proxy| Some((proxy.name, proxy.way(by_name)?))));
+    all
+}
+
+/// Measures all in turn, round by round, and prints the medians.
+fn compare(title: &str, contenders: &[Contender<'_>]) -> anyhow::Result<()> {
+    let rounds: usize = setting("BENCH_ROUNDS", 3)?;
+    let seconds: u64 = setting("BENCH_LOAD", 2)?;
+    let mut header = vec![String::new()];
+    header.extend(CONNECTIONS.iter().map(|count| format!("MiB/s, {count}")));
+    header.extend(["round trip, 1", "round trip, 64", "new in a second"].map(str::to_owned));
+    let loads: Vec<Load> = CONNECTIONS
+        .iter()
+        .map(|count| Load::Stream { connections: *count, seconds })
+        .chain([1, 64].map(|connections| Load::Echo { connections, seconds }))
+        .chain([Load::Open { at_once: 64, seconds }])
+        .collect();
+    let mut found = vec![vec![Vec::new(); loads.len()]; contenders.len()];
+    for _ in 0..rounds {
+        for (column, load) in loads.iter().enumerate() {
+            for (row, (name, way)) in contenders.iter().enumerate() {
+                let measured = load::run(way, load).with_context(|| format!("{name}: {load:?}"))?;
+                found[row][column].push(measured);
+            }
+        }
+    }
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut table = Table::new(
+        format!("{title}: medians of {rounds} rounds of {seconds} s, one upstream on the same machine"),
+        &header,
+    );
+    for ((name, _), columns) in contenders.iter().zip(found) {
+        table.row(std::iter::once((*name).to_owned()).chain(columns.into_iter().map(Measured::median)));
+    }
+    table.print();
+    Ok(())
+}
+
+/// Runs `ip` or another program that must succeed.
+fn must(words: &str) -> anyhow::Result<()> {
+    let mut words = words.split(' ');
+    let mut command = Command::new(words.next().unwrap_or_default());
+    let output = command.args(words).output().with_context(|| format!("{command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// A host with the upstream's address and a name server, and a tenant on the other link.
+fn build_network(folder: &Path) -> anyhow::Result<()> {
+    let hosts = folder.join("hosts");
+    fs::write(&hosts, format!("127.0.0.1 localhost\n{UPSTREAM} {NAME}\n"))?;
+    let resolv = folder.join("resolv.conf");
+    fs::write(&resolv, format!("nameserver {}\n", upstream::RESOLVER))?;
+    for (file, place) in [(hosts, "/etc/hosts"), (resolv, "/etc/resolv.conf")] {
+        must(&format!("mount --bind {} {}", file.display(), fs::canonicalize(place)?.display()))?;
+    }
+    must("mount -t tmpfs -o mode=755 tmpfs /run")?;
+    must("ip link set lo up")?;
+    must(&format!("ip address add {UPSTREAM}/32 dev lo"))?;
+    must(&format!("ip address add {}/32 dev lo", upstream::RESOLVER))?;
+    must("ip netns add tenant")?;
+    must("ip -n tenant link set lo up")?;
+    must("ip link add link0 type veth peer name link0 netns tenant")?;
+    must(&format!("ip address add {LINK}/24 dev link0"))?;
+    must("ip link set link0 up")?;
+    must("ip -n tenant address add 10.88.0.2/24 dev link0")?;
+    must("ip -n tenant link set link0 up")?;
+    must(&format!("ip -n tenant route add {UPSTREAM}/32 via {LINK}"))
+}
+
+/// `tenantd gateway` for one tenant, and for many that do nothing.
+struct Gateway(Child);
+
+impl Gateway {
+    fn start(folder: &Path) -> anyhow::Result<Self> {
+        let host = folder.join("host.yaml");
+        let show = folder.display();
+        fs::write(
+            &host,
+            format!(
+                "apiVersion: tenantd/v1\nkind: Host\nengine: unix://{show}/none.sock\negress:\n  resolvers: ['{}:53']\n  \
+                 policies: {show}/policies\n  state: {show}/state\n  user: nobody\n  limits: {{connections: 4096}}\n",
+                upstream::RESOLVER
+            ),
+        )?;
+        fs::create_dir_all(folder.join("policies/policies"))?;
+        policy(folder, "customer-0", GATEWAY, true)?;
+        let log = fs::File::create(folder.join("gateway.log"))?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tenantd"));
+        command.args(["gateway", "--host"]).arg(&host).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let gateway = Self(command.spawn()?);
+        let link = || {
+            must("ip link add gate0 netns tenant type veth peer name td0 netns tenantd")?;
+            must(&format!("ip -n tenantd address add {GATEWAY}/28 dev td0"))?;
+            must("ip -n tenantd link set td0 up")?;
+            must("ip -n tenant address add 10.77.0.2/28 dev gate0")?;
+            must("ip -n tenant link set gate0 up")
+        };
+        wait("the gateway makes its namespace", || Path::new("/run/netns/tenantd").exists().then_some(()))?;
+        // The name is there a moment before the namespace is.
+        wait("its namespace can be entered", || must("ip -n tenantd link show lo").is_ok().then_some(()))?;
+        link()?;
+        let probe = Load::Echo { connections: 1, seconds: 0 };
+        let way = Way::Connect { proxy: (GATEWAY, 3128).into() };
+        wait("the gateway answers", || load::run(&way, &probe).ok())
+            .with_context(|| fs::read_to_string(folder.join("gateway.log")).unwrap_or_default())?;
+        Ok(gateway)
+    }
+
+    fn resident(&self) -> anyhow::Result<i64> {
+        daemon::memory(self.0.id(), "VmRSS")
+    }
+
+    /// What an idle connection and a tenant take.
+    fn memory(&self, folder: &Path) -> anyhow::Result<()> {
+        let rest = Duration::from_secs(3);
+        let begin = self.resident()?;
+        let way = Way::Connect { proxy: (GATEWAY, 3128).into() };
+        let count = 1000;
+        let mut idle = load::command(&way, &Load::Idle { connections: count, seconds: 8 });
+        let mut idle = idle.stdout(Stdio::null()).spawn()?;
+        thread::sleep(rest);
+        let held = self.resident()?;
+        idle.wait()?;
+        for number in 1..TENANTS {
+            let gateway = Ipv4Addr::from(u32::from(GATEWAY) + number * 16);
+            policy(folder, &format!("customer-{number}"), gateway, false)?;
+        }
+        thread::sleep(rest);
+        let served = self.resident()?;
+        let mut table = Table::new("Resident memory of the gateway", &["", "resident", "each"]);
+        let each = |more: i64, of: usize| format!("{:.1} KiB", more.max(0) as f64 / of as f64);
+        table.row(["after the load, one tenant".to_owned(), mebibytes(begin), String::new()]);
+        table.row([format!("{count} idle tunnels more"), mebibytes(held), each(held - begin, count)]);
+        table.row([format!("{TENANTS} tenants"), mebibytes(served), each(served - held, TENANTS as usize)]);
+        table.print();
+        Ok(())
+    }
+
+    /// From a policy that was written to a tunnel that is cut.
+    fn cuts(&self, folder: &Path) -> anyhow::Result<()> {
+        let rounds: usize = setting("BENCH_CUTS", 7)?;
+        let mut times = Vec::new();
+        for _ in 0..rounds {
+            let way = Way::Connect { proxy: (GATEWAY, 3128).into() };
+            let mut idle = load::command(&way, &Load::Idle { connections: 1, seconds: 60 });
+            let mut idle = idle.stdout(Stdio::null()).spawn()?;
+            thread::sleep(Duration::from_millis(500));
+            let begun = Instant::now();
+            policy(folder, "customer-0", GATEWAY, false)?;
+            // It ends as soon as its connection does.
+            idle.wait()?;
+            times.push(begun.elapsed());
+            policy(folder, "customer-0", GATEWAY, true)?;
+            thread::sleep(Duration::from_millis(1500));
+        }
+        let mut table =
+            Table::new("From a policy file that shrinks to the tunnel that is cut", &["", "median", "most"]);
+        let row = [crate::measure::quantile(times.iter().copied(), 50), crate::measure::quantile(times, 100)];
+        table.row(std::iter::once("tenantd gateway".to_owned()).chain(row.map(crate::table::time)));
+        table.print();
+        Ok(())
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Writes what a tenant may reach, as `tenantd run` does.
+fn policy(folder: &Path, tenant: &str, gateway: Ipv4Addr, open: bool) -> anyhow::Result<()> {
+    let subnet = format!("{}/28", Ipv4Addr::from(u32::from(gateway) - 1));
+    let allow = if open { vec![format!("{NAME}:{}", upstream::PORT)] } else { Vec::new() };
+    let policy = serde_json::json!({"v": 1, "tenant": tenant, "subnet": subnet, "allow": allow});
+    let path = folder.join("policies/policies").join(format!("{tenant}.json"));
+    let temporary = path.with_extension("tmp");
+    fs::write(&temporary, policy.to_string())?;
+    Ok(fs::rename(temporary, path)?)
+}
+
+fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        ensure!(Instant::now() < deadline, "{what}, within 20 s");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
