@@ -5,6 +5,7 @@
 //! and written, byte by byte. Decisions are pure; everything around them is not.
 
 pub mod client;
+pub mod privilege;
 pub mod refusal;
 pub mod routes;
 pub mod usage;

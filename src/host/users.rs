@@ -32,6 +32,14 @@ pub fn group_id(name: &str) -> io::Result<Option<u32>> {
     Ok(id_of(&read(Path::new("/etc/group"))?, name))
 }
 
+/// The ids of a user and of its primary group, if /etc/passwd has it.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn user_ids(name: &str) -> io::Result<Option<(u32, u32)>> {
+    Ok(ids_of(&read(Path::new("/etc/passwd"))?, name))
+}
+
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(MAX_FILE).read_to_string(&mut text)?;
@@ -45,6 +53,13 @@ fn entries(text: &str) -> impl Iterator<Item = (&str, u32)> {
         let (name, id) = (fields.next()?, fields.nth(1)?);
         Some((name, id.parse().ok()?)).filter(|(name, _)| !name.is_empty())
     })
+}
+
+/// User and group of `name:password:user:group:…`.
+fn ids_of(text: &str, name: &str) -> Option<(u32, u32)> {
+    let line = text.lines().find(|line| !name.is_empty() && line.split(':').next() == Some(name))?;
+    let mut ids = line.split(':').skip(2).map(str::parse);
+    Some((ids.next()?.ok()?, ids.next()?.ok()?))
 }
 
 fn name_of(text: &str, id: u32) -> Option<&str> {
@@ -63,6 +78,8 @@ mod tests {
     fn names_and_ids_are_found_in_well_formed_lines_alone() {
         let text = "root:x:0:0:root:/root:/bin/bash\n# a note\n:x:7:\nant:x:1000:1000::/:\nbee:x:many:\n";
         assert_eq!((name_of(text, 0), name_of(text, 1000), name_of(text, 7)), (Some("root"), Some("ant"), None));
+        assert_eq!((ids_of(text, "bee"), ids_of(text, "")), (None, None));
+        assert_eq!(ids_of("ant:x:1000:1001::/:\n", "ant"), Some((1000, 1001)));
         assert_eq!((id_of(text, "ant"), id_of(text, "bee"), id_of(text, "")), (Some(1000), None, None));
     }
 

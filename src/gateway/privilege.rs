@@ -1,0 +1,263 @@
+//! What the gateway gives up before it reads the first byte of a tenant.
+//!
+//! It begins as root, because it must enter a network namespace. Then it moves into a root of its own, an
+//! empty file system in memory with the few folders that it needs, becomes another user in all of its
+//! threads, can gain no privilege any more, and is refused the system calls that it never makes.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown},
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+    unistd::{Gid, Uid, setgroups, setresgid, setresuid},
+};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, chdir, getrlimit, pivot_root, set_dumpable_behavior, setrlimit,
+};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+use crate::{host::users::user_ids, model::host::Egress};
+
+/// What a process of the gateway's may not have done; each step is needed, so that a failure ends it.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivilegeError {
+    /// It was not started by root.
+    #[error("the gateway must be started by root; it becomes {0} once it has begun")]
+    NotRoot(String),
+    /// The user is not known.
+    #[error(
+        "there is no user {0:?} on this host; make one with `useradd --system {0}`, or name another as egress.user"
+    )]
+    NoUser(String),
+    /// The user is root.
+    #[error("egress.user is root: nothing would be given up")]
+    Root,
+    /// The kernel or the file system refused something.
+    #[error("cannot {0}")]
+    Refused(String, #[source] io::Error),
+    /// The filter of system calls could not be put in force.
+    #[error("cannot filter system calls")]
+    Filter(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn refused<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> PrivilegeError {
+    let what = what.into();
+    move |error| PrivilegeError::Refused(what, error.into())
+}
+
+/// Where the gateway finds things once it lives in a root of its own.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// What tenants may reach; nothing there can be written.
+    pub policies: PathBuf,
+    /// The gateway's own folder.
+    pub state: PathBuf,
+    /// The host's settings for names.
+    pub resolv_conf: PathBuf,
+}
+
+/// A user that is known and is not root.
+#[derive(Clone, Copy, Debug)]
+pub struct User {
+    uid: Uid,
+    gid: Gid,
+}
+
+impl User {
+    /// Looks the gateway's user up.
+    ///
+    /// # Errors
+    /// This process is not root's, or the user is not known or is root itself.
+    pub fn of(egress: &Egress) -> Result<Self, PrivilegeError> {
+        if !Uid::effective().is_root() {
+            return Err(PrivilegeError::NotRoot(egress.user.clone()));
+        }
+        let ids = user_ids(&egress.user).map_err(refused("read /etc/passwd"))?;
+        let (uid, gid) = ids.ok_or_else(|| PrivilegeError::NoUser(egress.user.clone()))?;
+        if uid == 0 {
+            return Err(PrivilegeError::Root);
+        }
+        Ok(Self { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid) })
+    }
+}
+
+/// Moves this thread, and all that it starts later, into a root of its own. Call it before there are
+/// others.
+///
+/// The folder of policies is made if it is missing; the gateway's own folder is made, and given to its
+/// user.
+///
+/// # Errors
+/// Something cannot be made or mounted. The process must end then: it may stand between two roots.
+pub fn enter(egress: &Egress, user: User) -> Result<Places, PrivilegeError> {
+    make_folder(&egress.policies, 0o755)?;
+    make_folder(&egress.state, 0o750)?;
+    let to_user = || {
+        chown(&egress.state, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+        fs::set_permissions(&egress.state, fs::Permissions::from_mode(0o750))
+    };
+    to_user().map_err(refused(format!("give {} to {}", egress.state.display(), egress.user)))?;
+    let resolv_conf = fs::canonicalize("/etc/resolv.conf").map_err(refused("find /etc/resolv.conf"))?;
+    let notify = std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from).filter(|path| path.is_absolute());
+
+    unshare(CloneFlags::CLONE_NEWNS).map_err(refused("make a mount namespace"))?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(refused("keep mounts apart"))?;
+    // Opened in this namespace, and before the new root hides some of them.
+    let mut binds = vec![
+        Bind::folder(&egress.policies, "policies", false)?,
+        Bind::folder(&egress.state, "state", true)?,
+        Bind::folder(resolv_conf.parent().unwrap_or(Path::new("/etc")), "names", false)?,
+    ];
+    if let Some(socket) = &notify {
+        binds.push(Bind::socket(socket)?);
+    }
+    let root = &egress.state;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("tmpfs"), root, Some("tmpfs"), flags, Some("mode=755,size=64k")).map_err(refused("make a root"))?;
+    for bind in &binds {
+        bind.mount_below(root)?;
+    }
+    let remount = flags | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(none, root, none, remount, none).map_err(refused("close the root"))?;
+    chdir(root).map_err(refused("enter the root"))?;
+    // The old root comes to lie over the new one, and is taken away.
+    pivot_root(".", ".").map_err(refused("change the root"))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(refused("leave the old root"))?;
+    chdir("/").map_err(refused("enter the root"))?;
+    let name = resolv_conf.file_name().unwrap_or_default();
+    Ok(Places { policies: "/policies".into(), state: "/state".into(), resolv_conf: Path::new("/names").join(name) })
+}
+
+fn make_folder(path: &Path, mode: u32) -> Result<(), PrivilegeError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(refused(format!("make {}", path.display())))
+}
+
+/// Something of the host that stays in sight.
+struct Bind {
+    source: File,
+    name: PathBuf,
+    is_folder: bool,
+    writable: bool,
+}
+
+impl Bind {
+    fn folder(path: &Path, name: &str, writable: bool) -> Result<Self, PrivilegeError> {
+        Ok(Self { source: open(path)?, name: name.into(), is_folder: true, writable })
+    }
+
+    /// A socket keeps its path.
+    fn socket(path: &Path) -> Result<Self, PrivilegeError> {
+        let name = path.strip_prefix("/").unwrap_or(path).to_owned();
+        Ok(Self { source: open(path)?, name, is_folder: false, writable: true })
+    }
+
+    fn mount_below(&self, root: &Path) -> Result<(), PrivilegeError> {
+        let target = root.join(&self.name);
+        if self.is_folder {
+            make_folder(&target, 0o755)?;
+        } else {
+            make_folder(target.parent().unwrap_or(root), 0o755)?;
+            File::create(&target).map_err(refused(format!("make {}", target.display())))?;
+        }
+        let source = format!("/proc/self/fd/{}", self.source.as_fd().as_raw_fd());
+        let shown = || format!("mount {}", self.name.display());
+        let none = None::<&str>;
+        mount(Some(source.as_str()), &target, none, MsFlags::MS_BIND, none).map_err(refused(shown()))?;
+        let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        flags |= MsFlags::MS_NOEXEC;
+        if !self.writable {
+            flags |= MsFlags::MS_RDONLY;
+        }
+        mount(none, &target, none, flags, none).map_err(refused(shown()))
+    }
+}
+
+fn open(path: &Path) -> Result<File, PrivilegeError> {
+    let flags = i32::try_from(rustix::fs::OFlags::PATH.bits()).unwrap_or_default();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    opened.map_err(refused(format!("open {}", path.display())))
+}
+
+/// Becomes the gateway's user in all threads that run, with no capability and no way to any, and filters
+/// the system calls of all of them.
+///
+/// # Errors
+/// The kernel refuses a step. The process must end then.
+pub fn become_user(user: User) -> Result<(), PrivilegeError> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    // As many descriptors as it may have, and no image of its memory on any disk.
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).map_err(refused("take all descriptors"))?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(refused("forbid core dumps"))?;
+    // The C library has every thread make these calls. Capabilities go with the last of them.
+    setgroups(&[]).map_err(refused("leave all groups"))?;
+    setresgid(user.gid, user.gid, user.gid).map_err(refused("change the group"))?;
+    setresuid(user.uid, user.uid, user.uid).map_err(refused("change the user"))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(refused("forbid traces"))?;
+    filter().map_err(PrivilegeError::Filter)
+}
+
+/// The system calls that the gateway never makes, and an intruder would: other programs, other
+/// processes, mounts, namespaces, the kernel itself.
+const NEVER: &[nix::libc::c_long] = &[
+    nix::libc::SYS_acct,
+    nix::libc::SYS_add_key,
+    nix::libc::SYS_bpf,
+    nix::libc::SYS_chroot,
+    nix::libc::SYS_clock_settime,
+    nix::libc::SYS_delete_module,
+    nix::libc::SYS_execve,
+    nix::libc::SYS_execveat,
+    nix::libc::SYS_finit_module,
+    nix::libc::SYS_fsmount,
+    nix::libc::SYS_fsopen,
+    nix::libc::SYS_init_module,
+    nix::libc::SYS_io_uring_setup,
+    nix::libc::SYS_kexec_load,
+    nix::libc::SYS_keyctl,
+    nix::libc::SYS_mount,
+    nix::libc::SYS_mount_setattr,
+    nix::libc::SYS_move_mount,
+    nix::libc::SYS_name_to_handle_at,
+    nix::libc::SYS_open_by_handle_at,
+    nix::libc::SYS_open_tree,
+    nix::libc::SYS_perf_event_open,
+    nix::libc::SYS_personality,
+    nix::libc::SYS_pidfd_getfd,
+    nix::libc::SYS_pivot_root,
+    nix::libc::SYS_process_vm_readv,
+    nix::libc::SYS_process_vm_writev,
+    nix::libc::SYS_ptrace,
+    nix::libc::SYS_quotactl,
+    nix::libc::SYS_reboot,
+    nix::libc::SYS_request_key,
+    nix::libc::SYS_setdomainname,
+    nix::libc::SYS_sethostname,
+    nix::libc::SYS_setns,
+    nix::libc::SYS_settimeofday,
+    nix::libc::SYS_swapoff,
+    nix::libc::SYS_swapon,
+    nix::libc::SYS_syslog,
+    nix::libc::SYS_umount2,
+    nix::libc::SYS_unshare,
+    nix::libc::SYS_userfaultfd,
+];
+
+/// Puts the filter in force for all threads; with it comes that no privilege can be gained.
+fn filter() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let rules: BTreeMap<i64, Vec<_>> = NEVER.iter().map(|call| (*call, Vec::new())).collect();
+    let refuse = SeccompAction::Errno(u32::try_from(nix::libc::EPERM)?);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, std::env::consts::ARCH.try_into()?)?;
+    let program: BpfProgram = filter.try_into()?;
+    Ok(seccompiler::apply_filter_all_threads(&program)?)
+}
