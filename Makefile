@@ -49,7 +49,10 @@ install: build install-files ## Install the binary, its unit, manual and complet
 install-files: # All but the build; the manual and the completions come from the binary
 	install -D -m 755 $(BINARY) $(bin)/tenantd
 	install -d $(unit) $(share)/bash-completion/completions $(share)/zsh/site-functions $(share)/fish/vendor_completions.d
-	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' systemd/tenantd.service >$(unit)/tenantd.service
+	for unit in tenantd.service tenantd-gateway.service; do \
+	  sed 's|/usr/local/bin/|$(PREFIX)/bin/|' systemd/$$unit >$(unit)/$$unit || exit 1; \
+	done
+	install -D -m 644 systemd/tenantd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/tenantd.conf
 	$(bin)/tenantd man $(share)/man/man1
 	$(bin)/tenantd completions bash >$(share)/bash-completion/completions/tenantd
 	$(bin)/tenantd completions zsh >$(share)/zsh/site-functions/_tenantd
@@ -58,7 +61,8 @@ install-files: # All but the build; the manual and the completions come from the
 	install -D -m 644 -t $(doc)/schema schema/*.json
 
 uninstall: ## Remove what install has put there; settings and data stay
-	rm -f $(bin)/tenantd $(unit)/tenantd.service $(share)/man/man1/tenantd.1 $(share)/man/man1/tenantd-*.1 \
+	rm -f $(bin)/tenantd $(unit)/tenantd.service $(unit)/tenantd-gateway.service $(share)/man/man1/tenantd.1 $(share)/man/man1/tenantd-*.1 \
+	  $(DESTDIR)$(PREFIX)/lib/sysusers.d/tenantd.conf \
 	  $(share)/bash-completion/completions/tenantd $(share)/zsh/site-functions/_tenantd \
 	  $(share)/fish/vendor_completions.d/tenantd.fish
 	rm -rf $(doc)

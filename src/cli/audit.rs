@@ -1,6 +1,8 @@
 //! `tenantd audit`.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
+
+use anyhow::Context;
 
 use super::{
     EXIT_OK,
@@ -8,7 +10,7 @@ use super::{
     events, output,
 };
 use crate::{
-    journal::{self, Problem, Verified},
+    journal::{self, Anchor, Problem, Verified},
     model::finding::printable,
 };
 
@@ -19,20 +21,30 @@ pub fn run(command: &Audit, global: &Global) -> anyhow::Result<u8> {
 }
 
 fn verify(command: &AuditVerify, global: &Global) -> anyhow::Result<u8> {
-    let folder = events::folder(&command.journal, global)?;
-    let verified = journal::verify(&folder, command.against.as_ref()).map_err(|broken| match broken.problem {
-        Problem::Empty(_) | Problem::Unreadable(_) => anyhow::Error::new(broken),
-        _ => anyhow::Error::new(broken).context(format!("the journal in {} does not hold", folder.display())),
-    })?;
+    let folders = events::journals(&command.journal, global)?;
+    let (own, gateway) = (folders.first().context("no journal is named")?, folders.get(1));
+    let against = command.against.as_ref();
+    let verified = check(own, against)?;
     if command.anchor {
         output::print(&format!("{}\n", verified.head))?;
-    } else {
-        output::print(&report(command, &verified))?;
+        return Ok(EXIT_OK);
+    }
+    output::print(&report(&verified, against))?;
+    if let Some(gateway) = gateway {
+        let verified = check(gateway, None)?;
+        output::print(&format!("\nThe gateway's own journal, {}:\n{}", gateway.display(), report(&verified, None)))?;
     }
     Ok(EXIT_OK)
 }
 
-fn report(command: &AuditVerify, verified: &Verified) -> String {
+fn check(folder: &Path, against: Option<&Anchor>) -> anyhow::Result<Verified> {
+    journal::verify(folder, against).map_err(|broken| match broken.problem {
+        Problem::Empty(_) | Problem::Unreadable(_) => anyhow::Error::new(broken),
+        _ => anyhow::Error::new(broken).context(format!("the journal in {} does not hold", folder.display())),
+    })
+}
+
+fn report(verified: &Verified, against: Option<&Anchor>) -> String {
     let Verified { records, files, first, head, set_aside, tail } = verified;
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -52,7 +64,7 @@ fn report(command: &AuditVerify, verified: &Verified) -> String {
             tail.bytes, tail.offset, tail.file, head.seq
         );
     }
-    if let Some(anchor) = &command.against {
+    if let Some(anchor) = against {
         let _ = writeln!(text, "Record {} is as the anchor says.", anchor.seq);
     }
     let _ = writeln!(text, "Head: {head}");

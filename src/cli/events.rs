@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, SystemTime},
 };
@@ -20,7 +20,10 @@ use crate::{
     model::{
         Entry, Record, Revision,
         finding::printable,
-        record::{DriftRecord, FieldChange, OutcomeRecord, RevisionRecord, StepRecord, StepResult, Trigger, Why},
+        record::{
+            DriftRecord, FieldChange, OutcomeRecord, RefusedRecord, RevisionRecord, StepRecord, StepResult, Trigger,
+            Why,
+        },
     },
     plan::render::{GREEN, RED, Style, YELLOW, label, values},
 };
@@ -42,12 +45,16 @@ const MAX_VALUE: usize = 80;
 const IMAGE_ID: usize = 71;
 const SHORT_IMAGE_ID: usize = 19;
 
-/// The journal's folder, as the command line or the host's settings name it.
-pub fn folder(journal: &JournalFolder, global: &Global) -> anyhow::Result<PathBuf> {
-    match &journal.folder {
-        Some(folder) => Ok(folder.clone()),
-        None => Ok(journal::folder(&setup::host(global)?.data_root)),
+/// The journals that are meant: the one that the command line names, or this host's own and beside it
+/// the gateway's where there is one.
+pub fn journals(journal: &JournalFolder, global: &Global) -> anyhow::Result<Vec<PathBuf>> {
+    if let Some(folder) = &journal.folder {
+        return Ok(vec![folder.clone()]);
     }
+    let host = setup::host(global)?;
+    let gateway = journal::folder(&host.egress.state);
+    let own = journal::folder(&host.data_root);
+    Ok(std::iter::once(own).chain(gateway.is_dir().then_some(gateway)).collect())
 }
 
 /// Reads a time, or a length of time before now.
@@ -70,17 +77,13 @@ pub fn since(text: &str) -> anyhow::Result<Timestamp> {
 }
 
 pub fn run(command: &Events, global: &Global) -> anyhow::Result<u8> {
-    let folder = folder(&command.journal, global)?;
-    let mut reader = Reader::new(&folder, command.since)?;
+    let folders = journals(&command.journal, global)?;
+    let sources: Result<Vec<_>, _> = folders.iter().map(|folder| Source::new(folder, command.since)).collect();
+    let mut sources = sources?;
     let mut shown = Shown { command, style: output::style(), pending: BTreeMap::new(), text: String::new() };
     loop {
-        while let Some(item) = reader.read_next()? {
-            match item {
-                Item::Record { record, line } => shown.record(*record, line),
-                Item::Unreadable { file, line, why } => {
-                    output::tell(&format!("warning: {file}, line {line} is not shown: {}", printable(&why)));
-                }
-            }
+        while let Some((record, line)) = next(&mut sources)? {
+            shown.record(record, &line);
             if shown.text.len() >= BUFFER && !shown.flush()? {
                 return Ok(EXIT_OK);
             }
@@ -93,6 +96,42 @@ pub fn run(command: &Events, global: &Global) -> anyhow::Result<u8> {
         }
         thread::sleep(POLL);
     }
+}
+
+/// A journal, read one record ahead.
+struct Source {
+    reader: Reader,
+    ahead: Option<(Record, String)>,
+}
+
+impl Source {
+    fn new(folder: &Path, since: Option<Timestamp>) -> anyhow::Result<Self> {
+        Ok(Self { reader: Reader::new(folder, since)?, ahead: None })
+    }
+
+    /// Reads on to the next record, and tells of what is none.
+    fn look_ahead(&mut self) -> anyhow::Result<()> {
+        while self.ahead.is_none() {
+            match self.reader.read_next()? {
+                None => break,
+                Some(Item::Record { record, line }) => self.ahead = Some((*record, line.to_owned())),
+                Some(Item::Unreadable { file, line, why }) => {
+                    output::tell(&format!("warning: {file}, line {line} is not shown: {}", printable(&why)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The oldest record of all journals that was not shown yet. Within a journal their order stands.
+fn next(sources: &mut [Source]) -> anyhow::Result<Option<(Record, String)>> {
+    for source in &mut *sources {
+        source.look_ahead()?;
+    }
+    let oldest = sources.iter_mut().filter(|source| source.ahead.is_some());
+    let oldest = oldest.min_by_key(|source| source.ahead.as_ref().map(|(record, _)| record.time));
+    Ok(oldest.and_then(|source| source.ahead.take()))
 }
 
 /// What is shown of the records that were read.
@@ -230,6 +269,10 @@ impl Shown<'_> {
                 (Some(tenant), YELLOW, "suspend", format!("until {}: {reason} (by {by})", seconds(until)))
             }
             Entry::Resumed { tenant, by } => (Some(tenant), "", "resume", format!("by {by}")),
+            Entry::Refused(RefusedRecord { tenant, destination, rule, count }) => {
+                let times = if count > 1 { format!(", {count} times") } else { String::new() };
+                (Some(tenant), YELLOW, "refused", format!("{destination}: {rule}{times}"))
+            }
             Entry::Bad { tenant, revision, back_to, reason } => {
                 let back = back_to.as_ref().map_or_else(String::new, |to| format!(", back to {}", short(to)));
                 (Some(tenant), RED, "bad", format!("{} is bad{back}: {reason}", short(&revision)))
@@ -273,6 +316,7 @@ fn concerns(entry: &Entry, wanted: &str) -> bool {
         Entry::Intent(StepRecord { tenant, .. })
         | Entry::Outcome(OutcomeRecord { tenant, .. })
         | Entry::Drift(DriftRecord { tenant, .. })
+        | Entry::Refused(RefusedRecord { tenant, .. })
         | Entry::Suspended { tenant, .. }
         | Entry::Resumed { tenant, .. }
         | Entry::Bad { tenant, .. } => tenant == wanted,

@@ -96,6 +96,21 @@ pub enum Entry {
         /// What went wrong.
         reason: String,
     },
+    /// The gateway refused something. It keeps these in a journal of its own.
+    Refused(RefusedRecord),
+}
+
+/// Something that the gateway refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefusedRecord {
+    /// The tenant.
+    pub tenant: String,
+    /// Where it wanted to, cut to a length.
+    pub destination: String,
+    /// The rule that says no, such as `not-listed`.
+    pub rule: String,
+    /// How often since the last record of the same.
+    pub count: u64,
 }
 
 /// What a file of the journal begins with.
