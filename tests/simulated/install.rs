@@ -66,6 +66,8 @@ fn an_installation_has_every_part_and_takes_it_away_again() {
     for path in [
         "usr/bin/tenantd",
         "usr/lib/systemd/system/tenantd.service",
+        "usr/lib/systemd/system/tenantd-gateway.service",
+        "usr/lib/sysusers.d/tenantd.conf",
         "usr/share/man/man1/tenantd.1",
         "usr/share/bash-completion/completions/tenantd",
         "usr/share/zsh/site-functions/_tenantd",
@@ -81,8 +83,11 @@ fn an_installation_has_every_part_and_takes_it_away_again() {
         let mode = fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, if path.starts_with("usr/bin") { 0o755 } else { 0o644 }, "{}", path.display());
     }
-    let unit = fs::read_to_string(folder.path().join("usr/lib/systemd/system/tenantd.service")).unwrap();
-    assert!(unit.contains("ExecStart=/usr/bin/tenantd run --host /etc/tenantd/host.yaml\n") && !unit.contains("local"));
+    for (name, command) in [("tenantd", "run"), ("tenantd-gateway", "gateway")] {
+        let unit = fs::read_to_string(folder.path().join(format!("usr/lib/systemd/system/{name}.service"))).unwrap();
+        let start = format!("ExecStart=/usr/bin/tenantd {command} --host /etc/tenantd/host.yaml\n");
+        assert!(unit.contains(&start) && !unit.contains("local"), "{name}");
+    }
 
     make("uninstall", folder.path());
     assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
@@ -125,17 +130,19 @@ fn analyze(arguments: &[&str]) {
 }
 
 #[test]
-fn the_unit_is_right_and_exposes_little() {
+fn the_units_are_right_and_expose_little() {
     let folder = tempfile::tempdir().unwrap();
-    let unit = fs::read_to_string(root().join("systemd/tenantd.service")).unwrap();
-    let here = unit.replace("/usr/local/bin/tenantd", env!("CARGO_BIN_EXE_tenantd"));
-    let path = folder.path().join("tenantd.service");
-    fs::write(&path, here).unwrap();
-    let path = path.to_str().unwrap();
-    // Units that it is ordered after may be wrong in their own ways.
-    analyze(&["verify", "--man=no", "--recursive-errors=no", path]);
-    // In tenths: 40 is 4.0.
-    analyze(&["security", "--offline=true", "--threshold=40", "--no-pager", path]);
+    for name in ["tenantd.service", "tenantd-gateway.service"] {
+        let unit = fs::read_to_string(root().join("systemd").join(name)).unwrap();
+        let here = unit.replace("/usr/local/bin/tenantd", env!("CARGO_BIN_EXE_tenantd"));
+        let path = folder.path().join(name);
+        fs::write(&path, here).unwrap();
+        let path = path.to_str().unwrap();
+        // Units that it is ordered after may be wrong in their own ways.
+        analyze(&["verify", "--man=no", "--recursive-errors=no", path]);
+        // In tenths: 40 is 4.0.
+        analyze(&["security", "--offline=true", "--threshold=40", "--no-pager", path]);
+    }
 }
 
 /// The value of a setting of the unit.
