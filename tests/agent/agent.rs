@@ -31,6 +31,9 @@ agent [COMMAND]
   lookup NAME               ask the name server of /etc/resolv.conf
   send tcp|udp HOST:PORT HEX [MS]  send bytes, print what comes back, for people and as text
   hold HOST:PORT N SECONDS  open N connections, say how many, and keep them
+  get URL [HEADER...]       HTTP without TLS by the name in the URL, or by http_proxy; print the answer
+  names ADDRESS NAME=ADDRESS...  a name server on port 53 that knows these names and no other
+  upstream PORT             HTTP that answers with the headers that it was sent, and prints them
   ping ADDRESS [MS]         an ICMP echo: answered, or why not
   spoof SOURCE ADDRESS:PORT HEX  a UDP packet with another's address as its source; needs NET_RAW
   claim ADDRESS             tell the network by ARP that an address is here; needs NET_RAW
@@ -101,6 +104,9 @@ fn main() -> ExitCode {
         ["hold", address, count, seconds] => {
             number(count).and_then(|count| number(seconds).and_then(|seconds| hold(address, count, seconds)))
         }
+        ["get", url, headers @ ..] => get(url, headers),
+        ["names", address, names @ ..] => names_server(address, names),
+        ["upstream", port] => number(port).and_then(upstream),
         ["ping", address] => ping(address, 1000),
         ["ping", address, limit] => number(limit).and_then(|limit| ping(address, limit)),
         ["spoof", source, address, hex] => spoof(source, address, hex),
@@ -515,6 +521,95 @@ fn collect(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>, end: Instant, t
         }
     }
     "enough".to_owned()
+}
+
+/// Asks for a URL, by the proxy that `http_proxy` names if it is set. With `https://` it only opens the
+/// tunnel.
+fn get(url: &str, headers: &[&str]) -> io::Result<()> {
+    let (scheme, rest) = url.split_once("://").ok_or(ErrorKind::InvalidInput)?;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let path = if path.is_empty() { "/" } else { path };
+    let default = if scheme == "https" { 443 } else { 80 };
+    let authority = if host.contains(':') { host.to_owned() } else { format!("{host}:{default}") };
+    let (address, line) = match std::env::var("http_proxy") {
+        Ok(proxy) if scheme == "https" => (proxy, format!("CONNECT {authority}")),
+        Ok(proxy) => (proxy, format!("GET {url}")),
+        Err(_) => (authority.clone(), format!("GET {path}")),
+    };
+    let host = if scheme == "https" { &authority } else { host };
+    let mut stream = TcpStream::connect(resolve(address.trim_start_matches("http://").trim_end_matches('/'))?)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let further: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    write!(stream, "{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{further}\r\n")?;
+    let mut lines = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") && lines.read_line(&mut head)? > 0 {}
+    say(head.lines().next().unwrap_or("no answer"))?;
+    if line.starts_with("CONNECT") && head.contains(" 200 ") {
+        return Ok(());
+    }
+    let length =
+        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    let mut body = String::new();
+    lines.take(length.unwrap_or(1 << 20)).read_to_string(&mut body)?;
+    say(body.trim_end())
+}
+
+/// Answers questions for addresses.
+fn names_server(address: &str, names: &[&str]) -> io::Result<()> {
+    let socket = UdpSocket::bind((address, 53))?;
+    let mut query = [0; 1500];
+    loop {
+        let (length, from) = socket.recv_from(&mut query)?;
+        let Some(end) = query[12..length].iter().position(|byte| *byte == 0).map(|at| 12 + at) else { continue };
+        let mut name = String::new();
+        let mut at = 12;
+        while at < end {
+            let length = usize::from(query[at]);
+            let Some(label) = query.get(at + 1..at + 1 + length) else { break };
+            name = format!("{name}{}.", String::from_utf8_lossy(label).to_lowercase());
+            at += 1 + length;
+        }
+        let known = names.iter().filter_map(|pair| pair.split_once('='));
+        let found = known.into_iter().find(|(known, _)| format!("{known}.") == name);
+        let found = found.and_then(|(_, address)| address.parse::<Ipv4Addr>().ok());
+        let is_address = query.get(end + 1..end + 3) == Some(&[0, 1]);
+        let mut reply = query[..2].to_vec();
+        let count = u8::from(found.is_some() && is_address);
+        reply.extend([0x81, if found.is_some() { 0x80 } else { 0x83 }, 0, 1, 0, count, 0, 0, 0, 0]);
+        reply.extend(query.get(12..end + 5).unwrap_or_default());
+        if let Some(address) = found.filter(|_| is_address) {
+            reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+            reply.extend(address.octets());
+        }
+        socket.send_to(&reply, from)?;
+    }
+}
+
+/// Answers every request with what it was sent.
+fn upstream(port: u64) -> io::Result<()> {
+    let port = u16::try_from(port).map_err(invalid)?;
+    for stream in TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.incoming().flatten() {
+        // A client that goes away in the middle harms nobody else.
+        let _ = thread::spawn(move || echo_head(stream));
+    }
+    Ok(())
+}
+
+fn echo_head(mut stream: TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut lines = BufReader::new(stream.try_clone()?);
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if lines.read_line(&mut head)? == 0 {
+                return Ok(());
+            }
+        }
+        say(head.trim_end())?;
+        let body = format!("The upstream was sent:\n{}\n", head.trim_end());
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+    }
 }
 
 /// Opens connections that say nothing.
