@@ -1,6 +1,8 @@
-//! What Docker does not do on a host: workspaces, secrets, the lock, and the end of stuck runtimes.
+//! What Docker does not do on a host: workspaces, secrets, the gateway's namespace, the lock, and the
+//! end of stuck runtimes.
 
 mod lock;
+pub mod namespace;
 mod reap;
 pub mod secret;
 pub mod users;
