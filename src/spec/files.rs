@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::{
     decode::{Located, LocatedMap},
+    egress::files::{BudgetFile, CredentialFile, EgressFile},
     url::SourceUrl,
     values::{
         AbsolutePath, BranchName, CommitId, EngineUrl, GroupName, HealthTime, JournalFileSize, JournalFiles, LogFiles,
@@ -82,6 +83,10 @@ pub struct TenantFile {
     pub limits: Option<Located<LimitsFile>>,
     /// What it may reach: `host:port` or `*.domain:port`. Default: nothing.
     pub allowlist: Option<Located<Vec<Located<Destination>>>>,
+    /// Services that it reaches through the gateway, with keys that it never sees. Default: none.
+    pub credentials: Option<Located<Vec<Located<CredentialFile>>>>,
+    /// How many credits it may use. Default: no bound.
+    pub budget: Option<Located<BudgetFile>>,
     /// What the daemon does about drift of this tenant. Default: that of `fleet.yaml`.
     pub drift_detection: Option<Located<DriftFile>>,
 }
@@ -287,6 +292,8 @@ pub struct HostFile {
     pub resync: Option<Located<Period>>,
     /// What no commit can loosen.
     pub guards: Option<Located<HostGuardsFile>>,
+    /// The way out of tenants.
+    pub egress: Option<Located<EgressFile>>,
 }
 
 /// The config repo that the daemon follows.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     decode::{Located, decode},
+    egress,
     files::{HostFile, ListenFile, NotifyFile, SourceFile, VerifyFile},
     fleet::{drift, removals, value},
     url::Transport,
@@ -34,6 +35,9 @@ pub fn host(file: &str, bytes: &[u8]) -> Result<Host, Vec<Finding>> {
         }
         if let Some(source) = value(content.source.as_ref()) {
             check_source(file, source, &mut findings);
+        }
+        if let Some(egress) = value(content.egress.as_ref()) {
+            egress::check(file, egress, host.pool, &mut findings);
         }
         if let Some(verify) = &content.verify {
             check_verify(file, verify, &mut findings);
@@ -118,6 +122,7 @@ fn settings(file: &HostFile) -> Host {
         host.journal.file_size = value(journal.file_size.as_ref()).map_or(host.journal.file_size, |size| size.0);
         host.journal.files = value(journal.files.as_ref()).map_or(host.journal.files, |files| files.0);
     }
+    host.egress = value(file.egress.as_ref()).map(egress::settings).unwrap_or_default();
     host.resync = value(file.resync.as_ref()).map_or(host.resync, |period| period.0);
     if let Some(guards) = value(file.guards.as_ref()) {
         host.guards = removals(guards.removals.as_ref(), host.guards);

@@ -1,6 +1,7 @@
 //! YAML to what is desired: every error of every file at once, every default resolved. Pure.
 
 pub mod decode;
+pub mod egress;
 pub mod files;
 pub mod reference;
 pub mod schema;

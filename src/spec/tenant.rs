@@ -7,11 +7,12 @@ use std::{
 
 use super::{
     decode::Located,
+    egress,
     files::{LimitsFile, TenantFile},
     fleet::{Policy, Tier, command, drift, environment, known_tier, value},
     stem,
 };
-use crate::model::{Destination, Finding, Span, Tenant, TenantName, desired::Limits, egress::Budget};
+use crate::model::{Destination, Finding, Span, Tenant, TenantName, desired::Limits};
 
 /// The least memory that leaves room for an init and an agent. The engine's own floor is 6 MiB.
 const LEAST_MEMORY: u64 = 16 << 20;
@@ -54,6 +55,7 @@ impl Check<'_> {
         let tier = self.tier();
         let image = self.image();
         let allowlist = self.allowlist();
+        let routes = egress::routes(self.path, file.credentials.as_ref(), self.findings);
         let environment = self.environment();
         let tier_values = tier.as_ref().and_then(|tier| self.policy.tiers.get(tier)?.as_ref());
         if file.tier.is_none() && self.has_unknown_key() {
@@ -73,8 +75,8 @@ impl Check<'_> {
             limits: limits?,
             sessions: tier_values?.sessions,
             allowlist,
-            routes: Vec::new(),
-            budget: Budget::default(),
+            routes,
+            budget: egress::budget(file.budget.as_ref()),
             sandbox: self.policy.sandbox,
             drift: drift(file.drift_detection.as_ref()).unwrap_or(self.policy.drift),
         })

@@ -236,6 +236,8 @@ crate::text_value!(Pool, "Pool", {
     "examples": ["10.77.0.0/16"]
 });
 
+pub(super) use checked_text;
+
 /// Makes a newtype of a whole number within bounds.
 macro_rules! bounded_number {
     ($(#[$doc:meta])* $name:ident, $min:literal, $max:literal) => {
@@ -260,6 +262,8 @@ macro_rules! bounded_number {
         }
     };
 }
+
+pub(super) use bounded_number;
 
 bounded_number!(
     /// Open files for each process.
@@ -312,6 +316,8 @@ macro_rules! bounded_time {
         crate::text_value!($name, stringify!($name), $schema);
     };
 }
+
+pub(super) use bounded_time;
 
 bounded_time!(
     /// The time from one look to the next, or a bound of one.

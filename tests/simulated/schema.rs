@@ -109,15 +109,17 @@ fn the_example_and_the_valid_samples_pass() {
 }
 
 /// Rules that say more than a schema can: they need another file, the bytes, or arithmetic.
-const BEYOND: [&str; 26] = [
+const BEYOND: [&str; 30] = [
     "alias",
     "anchor",
     "bad-entry",
+    "bad-permit",
     "bad-pool",
     "clear-text",
     "control-character",
     "duplicate-destination",
     "duplicate-key",
+    "duplicate-route",
     "duplicate-signer",
     "duplicate-tenant",
     "empty-file",
@@ -126,9 +128,11 @@ const BEYOND: [&str; 26] = [
     "merge-key",
     "missing-file",
     "multiple-documents",
+    "no-identity",
     "no-signers",
     "no-tiers",
     "not-utf8",
+    "permit-overlaps",
     "raise-below-tier",
     "runtime-not-allowed",
     "secret",

@@ -142,7 +142,7 @@ impl From<Upstream> for String {
 
 crate::text_value!(Upstream, "Upstream", {
     "type": "string",
-    "pattern": "^https://",
+    "pattern": "^https://([A-Za-z0-9-]+\\.)+[A-Za-z][A-Za-z0-9-]*(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$",
     "examples": ["https://services.example.com"]
 });
 
@@ -230,7 +230,7 @@ impl FromStr for Template {
                 parts.push(Part::Text(before.to_owned()));
             }
             let name = from.strip_prefix("${secret:").and_then(|from| from.split_once('}'));
-            let (name, after) = name.ok_or_else(|| bad(format!("{from:?} names no secret")))?;
+            let (name, after) = name.ok_or_else(|| bad("what follows `${` names no secret".to_owned()))?;
             parts.push(Part::Secret(name.parse()?));
             rest = after;
         }
@@ -238,7 +238,8 @@ impl FromStr for Template {
             parts.push(Part::Text(rest.to_owned()));
         }
         if !parts.iter().any(|part| matches!(part, Part::Secret(_))) {
-            return Err(bad("the value names no secret; this file is no place for one".to_owned()));
+            // It may be the secret itself, so that the line is not shown.
+            return Err(Invalid::new("secret", "the value names no secret; this file is no place for one", FORM));
         }
         Ok(Self { parts })
     }
@@ -288,7 +289,7 @@ impl FromStr for SecretName {
         if text.len() > 128 || !text.split('/').all(is_part) {
             return Err(Invalid::new(
                 "bad-name",
-                format!("{text:?} is not a secret's name"),
+                "this is not a secret's name",
                 "write letters, digits, -, _ and ., in parts between slashes, such as acme/crm",
             ));
         }

@@ -1,0 +1,10 @@
+//! The way out in the files: the host's settings of it, and a tenant's credentials and budget.
+
+pub mod files;
+
+mod host;
+mod tenant;
+mod values;
+
+pub(super) use host::{check, settings};
+pub(super) use tenant::{budget, routes};
