@@ -216,6 +216,8 @@ impl Engine {
             runtimes: info.runtimes.into_keys().collect(),
             missing_limits: limits.into_iter().filter(|(_, present)| !present).map(|(name, _)| name).collect(),
             seccomp,
+            // It cannot know.
+            is_here: false,
         })
     }
 

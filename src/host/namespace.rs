@@ -100,7 +100,7 @@ pub fn path(name: &str) -> Result<PathBuf, NamespaceError> {
 /// The kernel refuses.
 pub fn prepare(name: &str) -> Result<(), NamespaceError> {
     let path = path(name)?;
-    if !is_namespace(&path) {
+    if !is_there(&path) {
         pin_new(&path)?;
     }
     within(&path, "set the switches of", set_switches)
@@ -146,7 +146,7 @@ fn on_thread<T: Send>(
 }
 
 /// Whether a namespace is pinned there; a plain file is what a restart of the host leaves at most.
-fn is_namespace(path: &Path) -> bool {
+pub fn is_there(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|found| u64::try_from(found.f_type) == Ok(NSFS))
 }
 
@@ -178,6 +178,34 @@ fn share(folder: &Path) -> Result<(), NamespaceError> {
     }
     mount_bind_recursive(folder, folder).map_err(failed)?;
     mount_change(folder, shared).map_err(failed)
+}
+
+/// The switches of a pinned namespace that are not as they must be, such as `ipv4/ip_forward = 1`.
+///
+/// # Errors
+/// The namespace cannot be entered, or a switch cannot be read.
+pub fn open_switches(path: &Path) -> Result<Vec<String>, NamespaceError> {
+    within(path, "read the switches of", || {
+        let mut open = Vec::new();
+        for (name, value) in SWITCHES {
+            match fs::read_to_string(Path::new("/proc/sys/net").join(name)) {
+                // What a kernel does not have cannot be open.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+                Ok(found) if found.trim() == value => {}
+                Ok(found) => open.push(format!("{name} = {}", found.trim())),
+            }
+        }
+        Ok(open)
+    })
+}
+
+/// Sets the switches of a pinned namespace, those that are not as they must be.
+///
+/// # Errors
+/// The namespace cannot be entered, or the kernel refuses.
+pub fn set_switches_of(path: &Path) -> Result<(), NamespaceError> {
+    if open_switches(path)?.is_empty() { Ok(()) } else { within(path, "set the switches of", set_switches) }
 }
 
 fn set_switches() -> io::Result<()> {

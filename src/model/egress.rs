@@ -4,6 +4,7 @@ pub mod address;
 pub mod name;
 
 mod destination;
+mod found;
 mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 pub use destination::{Destination, Place};
+pub use found::{Filed, Fingerprint, FoundFiles, FoundLink, ObservedEgress, Site, WayOut};
 pub use route::{Cost, Inject, Part, Route, RouteName, SecretName, StreamMode, Template, Upstream};
 
 use super::TenantName;

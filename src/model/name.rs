@@ -13,6 +13,9 @@ use super::{Invalid, NAME_PREFIX, REPLACEMENT_SUFFIX};
 /// no two tenants can meet in a cut one. A UUID fits.
 pub const MAX_NAME: usize = 40;
 
+/// What the name of each link to the gateway starts with.
+pub const LINK_PREFIX: &str = "tg-";
+
 /// A tenant's name: 1 to 40 of `a-z`, `0-9` and `-`, neither starting nor ending with `-`.
 ///
 /// It is safe as a path component, a host name, a label's value and part of an engine object's name.
@@ -40,10 +43,19 @@ impl TenantName {
     /// The kernel allows 15 characters. 12 of base 32 are 60 bits; `spec` still refuses two tenants
     /// that would meet.
     pub fn interface_name(&self) -> String {
+        self.short_name("td-")
+    }
+
+    /// The name of both ends of the link from the tenant's bridge to the gateway: `tg-` and the same hash.
+    pub fn link_name(&self) -> String {
+        self.short_name(LINK_PREFIX)
+    }
+
+    fn short_name(&self, prefix: &str) -> String {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
         let digest = Sha256::digest(self.0.as_bytes());
         let short: String = digest.iter().take(12).map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect();
-        format!("td-{short}")
+        format!("{prefix}{short}")
     }
 }
 
@@ -164,6 +176,7 @@ mod tests {
         assert_eq!(name.object_name(), "tenantd-acme-dental");
         assert_eq!(name.interface_name().len(), 15);
         assert_eq!(name.interface_name(), "td-obcv7735trd7");
+        assert_eq!(name.link_name(), "tg-obcv7735trd7");
         Ok(())
     }
 }

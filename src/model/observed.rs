@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Container, Cpus, Network, Pairs};
+use super::{Container, Cpus, Network, Pairs, egress::ObservedEgress};
 
 /// One look at the engine and the host.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,8 @@ pub struct Observed {
     pub images: BTreeMap<String, ImageState>,
     /// Workspaces under the data root, by folder name.
     pub workspaces: BTreeMap<String, Workspace>,
+    /// Ways out of tenants.
+    pub egress: ObservedEgress,
     /// Containers of ours that exist and could not be inspected.
     pub unobserved: Vec<Unobserved>,
 }
@@ -38,6 +40,9 @@ pub struct EngineFacts {
     pub missing_limits: BTreeSet<&'static str>,
     /// Whether containers are confined by its default seccomp profile.
     pub seccomp: bool,
+    /// Whether its networks are in the network namespace of this process.
+    #[serde(skip)]
+    pub is_here: bool,
 }
 
 /// What a container is doing.
@@ -91,6 +96,15 @@ pub struct ObservedNetwork {
     pub spec: Network,
     /// Containers on it, by id: their names and the tenant that they are labelled with.
     pub members: Vec<Member>,
+}
+
+impl ObservedNetwork {
+    /// The name of its bridge's interface on the engine's host, where it has one.
+    pub fn interface(&self) -> Option<String> {
+        const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+        let named = || self.spec.options.get(BRIDGE_NAME).cloned();
+        (self.spec.driver == "bridge").then(|| named().or_else(|| Some(format!("br-{}", self.id.get(..12)?))))?
+    }
 }
 
 /// A container on a network.

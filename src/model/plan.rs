@@ -1,9 +1,11 @@
 //! What would be done, and why: complete data, so that carrying it out has no choice left.
 
+use std::collections::BTreeSet;
+
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::{Container, Network, observed::Workspace};
+use super::{Container, EgressPolicy, Network, SecretName, egress::WayOut, observed::Workspace};
 
 /// Everything that one plan would do, tenant by tenant in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,8 +37,6 @@ pub struct TenantPlan {
 pub enum Note {
     /// `limits.disk` is not yet enforced by the host.
     DiskUnenforced,
-    /// The allowlist is not yet opened: the tenant has no way out at all.
-    AllowlistClosed,
     /// The tenant may have more processors than the engine has: it is given all of them.
     CpusCapped,
     /// The tenant's file has errors: what runs is left as it is.
@@ -64,6 +64,8 @@ pub enum Resource {
     Network,
     /// Its files.
     Workspace,
+    /// Its way out.
+    Egress,
 }
 
 impl Resource {
@@ -73,6 +75,7 @@ impl Resource {
             Self::Container => "container",
             Self::Network => "network",
             Self::Workspace => "workspace",
+            Self::Egress => "egress",
         }
     }
 }
@@ -124,6 +127,8 @@ pub enum Object {
         #[serde(flatten)]
         state: Workspace,
     },
+    /// A way out.
+    Egress(Box<WayOut>),
 }
 
 /// Why an attribute differs. It explains and decides nothing.
@@ -257,6 +262,46 @@ pub enum Step {
         /// The tenant's folder name.
         tenant: String,
     },
+    /// Makes the link to the gateway as declared, then tells the gateway what the tenant may reach.
+    OpenEgress {
+        /// What is declared.
+        way: Box<OpenWay>,
+    },
+    /// Takes away what a policy allows beyond its declaration. What it allows rightly stays open.
+    NarrowEgress {
+        /// What is left.
+        policy: Box<EgressPolicy>,
+    },
+    /// Closes what leads from a tenant's bridge to the host itself, and sets the switches of the gateway's
+    /// namespace.
+    GuardEgress {
+        /// The tenant.
+        tenant: String,
+        /// The link.
+        link: String,
+        /// The bridge that it leads from.
+        bridge: String,
+    },
+    /// Tells the gateway that a tenant may reach nothing, and removes its secrets and its link.
+    CloseEgress {
+        /// The tenant.
+        tenant: String,
+        /// The link.
+        link: String,
+    },
+}
+
+/// A way out as it is declared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OpenWay {
+    /// The name of both ends of the link.
+    pub link: String,
+    /// The bridge that it leads from.
+    pub bridge: String,
+    /// What the gateway is told. Its subnet's first address is that of the link's end inside.
+    pub policy: EgressPolicy,
+    /// The secrets whose values the gateway is given.
+    pub secrets: BTreeSet<SecretName>,
 }
 
 /// The settings that an engine can change on a container that runs.

@@ -204,7 +204,7 @@ impl fmt::Display for Verdict {
 pub struct StepRecord {
     /// The tenant.
     pub tenant: String,
-    /// The kind of resource: `container`, `network` or `workspace`.
+    /// The kind of resource: `container`, `network`, `workspace` or `egress`.
     pub resource: String,
     /// What is done, such as `update the limits`.
     pub step: String,

@@ -3,6 +3,7 @@
 pub mod guard;
 
 mod diff;
+mod egress;
 mod obstacle;
 mod realize;
 mod subnets;
@@ -38,7 +39,9 @@ pub fn names(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
     let declared = desired.tenants.keys().map(TenantName::as_str).chain(desired.held.iter().map(String::as_str));
     let found = index(observed);
     let found = found.iter().filter(|(_, found)| found.is_ours()).map(|(name, _)| *name);
-    declared.chain(found).map(str::to_owned).collect()
+    let mut names: BTreeSet<String> = declared.chain(found).map(str::to_owned).collect();
+    names.extend(egress::strangers(&observed.egress, &names));
+    names
 }
 
 /// Plans for some tenants at a time, so that no look need hold the containers of all.
@@ -90,7 +93,7 @@ fn plan_one(
     }
     match desired.tenants.get(name) {
         Some(tenant) => tenant::converge(tenant, host, observed, found, subnet),
-        None => tenant::remove(name, host, found),
+        None => tenant::remove(name, host, observed, found),
     }
 }
 
@@ -103,6 +106,8 @@ struct Found<'a> {
     networks: Vec<&'a ObservedNetwork>,
     /// Its workspace.
     workspace: Option<Workspace>,
+    /// Whether the gateway is told of it.
+    is_told_of: bool,
     /// Why an object of it could not be looked at: object and reason.
     unobserved: Option<(&'a str, &'a str)>,
     /// An object that has its name and not its label: kind and id.
@@ -117,6 +122,7 @@ impl Found<'_> {
         !self.containers.is_empty()
             || !self.networks.is_empty()
             || self.workspace.is_some()
+            || self.is_told_of
             || self.unobserved.is_some()
     }
 }
@@ -153,6 +159,9 @@ fn index(observed: &Observed) -> BTreeMap<&str, Found<'_>> {
         if name.parse::<TenantName>().is_ok() {
             all.entry(name).or_default().workspace = Some(*workspace);
         }
+    }
+    for name in observed.egress.files.keys() {
+        all.entry(name).or_default().is_told_of = true;
     }
     for unobserved in &observed.unobserved {
         all.entry(&unobserved.tenant).or_default().unobserved = Some((&unobserved.object, &unobserved.reason));

@@ -4,7 +4,7 @@ use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
 use super::{
-    Found, diff,
+    Found, diff, egress,
     obstacle::{image_missing, image_unknown, image_volumes, obstacle, unobserved},
     realize,
 };
@@ -27,9 +27,6 @@ pub(super) fn converge(
 ) -> TenantPlan {
     let mut plan =
         TenantPlan { tenant: tenant.name.to_string(), notes: vec![Note::DiskUnenforced], ..TenantPlan::default() };
-    if !tenant.allowlist.is_empty() {
-        plan.notes.push(Note::AllowlistClosed);
-    }
     if tenant.limits.cpus > observed.engine.cpus {
         plan.notes.push(Note::CpusCapped);
     }
@@ -50,7 +47,7 @@ pub(super) fn converge(
     let masked = world.container.filter(|_| image.is_err()).map(|actual| mask(actual, tenant));
     world.container = masked.as_ref().or(world.container);
     // Without a free subnet nothing is made, only compared: any one of the pool will do for that.
-    let subnet = subnet.unwrap_or(host.pool);
+    let (allotted, subnet) = (subnet, subnet.unwrap_or(host.pool));
     let facts = match &image {
         Ok(facts) => (*facts).clone(),
         Err(_) => facts_of(world.container.and_then(|c| c.spec.as_deref())),
@@ -62,6 +59,7 @@ pub(super) fn converge(
         workspace_path: host.workspace(tenant.name.as_str()).to_string_lossy().into_owned(),
     };
     world.converge(tenant.class, declared, found.workspace, &mut plan);
+    egress::converge(tenant, host, observed, allotted, &mut plan);
 
     let creates = plan.steps.iter().any(|step| matches!(step, Step::CreateContainer { .. }));
     if plan.blocked.is_none() && creates {
@@ -74,7 +72,7 @@ pub(super) fn converge(
 }
 
 /// Plans the end of a tenant that no file declares any more. Its workspace is kept aside.
-pub(super) fn remove(name: &str, host: &Host, found: &Found<'_>) -> TenantPlan {
+pub(super) fn remove(name: &str, host: &Host, observed: &Observed, found: &Found<'_>) -> TenantPlan {
     let mut plan = TenantPlan { tenant: name.to_owned(), ..TenantPlan::default() };
     if let Some((object, reason)) = found.unobserved {
         plan.blocked = Some(unobserved(object, reason));
@@ -87,6 +85,7 @@ pub(super) fn remove(name: &str, host: &Host, found: &Found<'_>) -> TenantPlan {
         }
         plan.steps.push(Step::Remove { container: container.id.clone() });
     }
+    egress::remove(name, &observed.egress, &mut plan);
     for network in &found.networks {
         remove_network(name, network, &mut plan);
     }

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     engine::{CallError, Engine},
-    host::{WorkspaceError, Workspaces, reap},
+    host::{EgressError, WaysOut, WorkspaceError, Workspaces, reap},
     journal::JournalError,
     model::{
         Container, Host, Network, Plan, RuntimeClass, Step, TenantName, TenantPlan, observed::RunState, plan::Target,
@@ -78,6 +78,14 @@ pub enum Failure {
     /// The host did not do it.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+    /// The way out was not made or closed.
+    #[error("{step}")]
+    Egress {
+        /// The step, as a person names it.
+        step: StepName,
+        /// Why.
+        source: EgressError,
+    },
     /// The engine made something else than what was asked for, and it was removed again.
     #[error("the engine did not keep to what was declared, so the container was removed again: {0}")]
     NotAsDeclared(String),
@@ -128,6 +136,10 @@ pub fn describe(step: &Step) -> &'static str {
         Step::Rename { .. } => "rename the container",
         Step::Unpause { .. } => "unpause the container",
         Step::SetAside { .. } => "set the workspace aside",
+        Step::OpenEgress { .. } => "open the way out",
+        Step::NarrowEgress { .. } => "narrow the way out",
+        Step::GuardEgress { .. } => "guard the way out",
+        Step::CloseEgress { .. } => "close the way out",
     }
 }
 
@@ -260,6 +272,10 @@ impl<'a> Worker<'a> {
         Workspaces::new(&self.host.data_root)
     }
 
+    fn ways_out(&self) -> WaysOut<'_> {
+        WaysOut::new(&self.host.egress)
+    }
+
     async fn carry_out(&self, tenant: &str, step: &Step, made: &mut Option<String>) -> Result<(), Failure> {
         let engine = self.engine;
         let name = || tenant.parse::<TenantName>().map_err(|_| Failure::Plan("a step names no tenant"));
@@ -270,6 +286,16 @@ impl<'a> Worker<'a> {
             Step::PrepareWorkspace { .. } => return Ok(self.workspaces().prepare(&name()?)?),
             Step::SetAside { .. } => {
                 return Ok(self.workspaces().set_aside(&name()?, jiff::Timestamp::now()).map(drop)?);
+            }
+            Step::OpenEgress { way } => return self.ways_out().open(way).await.map_err(|source| egress(step, source)),
+            Step::NarrowEgress { policy } => {
+                return self.ways_out().narrow(policy).map_err(|source| egress(step, source));
+            }
+            Step::GuardEgress { link, bridge, .. } => {
+                return self.ways_out().guard(link, bridge).await.map_err(|source| egress(step, source));
+            }
+            Step::CloseEgress { tenant, link } => {
+                return self.ways_out().close(tenant, link).await.map_err(|source| egress(step, source));
             }
             Step::CreateContainer { spec, temporary_name } => {
                 let id = self.create(spec, temporary_name.as_deref()).await?;
@@ -389,6 +415,10 @@ impl<'a> Worker<'a> {
             Ok(_) => Ok(()),
         }
     }
+}
+
+fn egress(step: &Step, source: EgressError) -> Failure {
+    Failure::Egress { step: StepName(describe(step)), source }
 }
 
 fn target<'a>(of: &'a Target, made: &'a Option<String>) -> Option<&'a str> {

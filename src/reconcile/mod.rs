@@ -10,7 +10,7 @@ pub use record::{Context, Recorder, chain, correction, correction_of, difference
 
 use crate::{
     engine::{CallError, Engine, Listed},
-    host::{WorkspaceError, Workspaces, runtime_works_on},
+    host::{EgressError, WaysOut, WorkspaceError, Workspaces, engine_is_here, runtime_works_on},
     model::{
         Desired, Host, NAME_PREFIX, Observed, Plan, REPLACEMENT_SUFFIX, Tenant, TenantName,
         observed::{EngineFacts, ObservedContainer, RunState},
@@ -27,6 +27,9 @@ pub enum ObserveError {
     /// The data root cannot be read.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+    /// What the gateway is told cannot be read.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
 }
 
 /// Looks at everything that a plan for `desired` needs: the engine and the host's folders.
@@ -46,6 +49,7 @@ pub async fn observe(engine: &Engine, host: &Host, desired: &Desired) -> Result<
 /// As those of [`observe`].
 pub async fn observe_all_but_images(engine: &Engine, host: &Host) -> Result<Observed, ObserveError> {
     let mut observed = engine.observe().await?;
+    look_at_ways_out(host, &mut observed).await?;
     observed.workspaces = Workspaces::new(&host.data_root).list()?;
     tell_hung_starts(&mut observed);
     Ok(observed)
@@ -78,6 +82,7 @@ pub async fn survey(
     let (overview, images) = tokio::join!(engine.overview(), engine.images(&references));
     let (mut observed, listed) = overview?;
     observed.images = images;
+    look_at_ways_out(host, &mut observed).await?;
     observed.workspaces = Workspaces::new(&host.data_root).list()?;
 
     let (mut containers, mut of_tenants, mut elsewhere) =
@@ -140,9 +145,21 @@ pub async fn observe_tenant(
     let images: BTreeSet<String> = declared.map(|tenant| tenant.image.to_string()).into_iter().collect();
     let (observed, images) = tokio::join!(engine.observe_tenant(name, facts), engine.images(&images));
     let mut observed = Observed { images, ..observed? };
+    let secrets =
+        declared.into_iter().flat_map(|tenant| &tenant.routes).flat_map(|route| route.inject.template().secrets());
+    observed.egress = WaysOut::new(&host.egress).look_at(name, secrets, facts.is_here).await;
     observed.workspaces = Workspaces::new(&host.data_root).look(name.as_str())?;
     tell_hung_starts(&mut observed);
     Ok(observed)
+}
+
+/// Finds out whether the engine is this host's own, and looks at all ways out.
+async fn look_at_ways_out(host: &Host, observed: &mut Observed) -> Result<(), ObserveError> {
+    let bridges = observed.networks.iter().filter_map(|network| network.interface());
+    let bridges: Vec<String> = bridges.collect();
+    observed.engine.is_here = engine_is_here(&host.engine, bridges.iter().map(String::as_str)).await;
+    observed.egress = WaysOut::new(&host.egress).look(observed.engine.is_here).await?;
+    Ok(())
 }
 
 /// A container that does not run, does not answer, and whose runtime is at work hangs in a start that

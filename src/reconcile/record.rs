@@ -213,6 +213,9 @@ fn resource(step: &Step) -> Resource {
     match step {
         Step::PrepareWorkspace { .. } | Step::SetAside { .. } => Resource::Workspace,
         Step::CreateNetwork { .. } | Step::RemoveNetwork { .. } => Resource::Network,
+        Step::OpenEgress { .. } | Step::NarrowEgress { .. } | Step::GuardEgress { .. } | Step::CloseEgress { .. } => {
+            Resource::Egress
+        }
         _ => Resource::Container,
     }
 }
@@ -227,7 +230,10 @@ fn change<'a>(tenant: &'a TenantPlan, step: &Step, resource: Resource) -> Option
         }
         _ => {
             let of_kind = || tenant.changes.iter().filter(|change| change.resource == resource);
-            let removes = matches!(step, Step::Remove { .. } | Step::RemoveNetwork { .. } | Step::SetAside { .. });
+            let removes = matches!(
+                step,
+                Step::Remove { .. } | Step::RemoveNetwork { .. } | Step::SetAside { .. } | Step::CloseEgress { .. }
+            );
             let ends = of_kind().find(|change| matches!(change.action, Action::Delete) == removes);
             ends.or_else(|| of_kind().next())
         }
@@ -242,10 +248,14 @@ fn concerns(step: &Step, attribute: &AttributeChange) -> bool {
         Step::Rename { .. } => attribute.name == "name",
         Step::Start { .. } | Step::Unpause { .. } => attribute.name == "state",
         Step::Pause { .. } => attribute.weakens,
+        Step::NarrowEgress { .. } => matches!(attribute.name, "allow" | "routes" | "budget"),
+        Step::GuardEgress { .. } => matches!(attribute.name, "host_side" | "switches"),
+        Step::CloseEgress { .. } => attribute.weakens,
         Step::Stop { .. } | Step::Remove { .. } | Step::RemoveNetwork { .. } => false,
         Step::PrepareWorkspace { .. }
         | Step::SetAside { .. }
         | Step::CreateNetwork { .. }
+        | Step::OpenEgress { .. }
         | Step::CreateContainer { .. } => true,
     }
 }
@@ -260,6 +270,8 @@ fn step_fields(step: &Step, change: &Change) -> Vec<FieldChange> {
         Step::CreateContainer { .. }
         | Step::CreateNetwork { .. }
         | Step::PrepareWorkspace { .. }
+        | Step::OpenEgress { .. }
+        | Step::CloseEgress { .. }
         | Step::Remove { .. }
         | Step::RemoveNetwork { .. }
         | Step::SetAside { .. } => whole(change),
@@ -280,7 +292,7 @@ fn fields(change: &Change, wanted: impl Fn(&AttributeChange) -> bool) -> Vec<Fie
 }
 
 /// What tells one object from another; the rest is the same for all tenants.
-const TELLING: [&str; 11] = [
+const TELLING: [&str; 18] = [
     "name",
     "image",
     "runtime",
@@ -292,6 +304,13 @@ const TELLING: [&str; 11] = [
     "ranges",
     "internal",
     "path",
+    "link",
+    "bridge",
+    "subnet",
+    "allow",
+    "routes",
+    "budget",
+    "secrets",
 ];
 
 fn whole(change: &Change) -> Vec<FieldChange> {
@@ -321,6 +340,9 @@ fn object(step: &Step, made: Option<&str>) -> String {
         | Step::Remove { container }
         | Step::Update { container, .. } => container.clone(),
         Step::PrepareWorkspace { tenant } | Step::SetAside { tenant } => tenant.clone(),
+        Step::OpenEgress { way } => way.link.clone(),
+        Step::NarrowEgress { policy } => policy.tenant.link_name(),
+        Step::GuardEgress { link, .. } | Step::CloseEgress { link, .. } => link.clone(),
         Step::CreateNetwork { spec } => spec.name.clone(),
         Step::RemoveNetwork { network } => network.clone(),
         Step::CreateContainer { spec, temporary_name } => temporary_name.clone().unwrap_or_else(|| spec.name.clone()),

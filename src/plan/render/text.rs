@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::model::{
     Bytes, Container, Cpus, Network, Plan, TenantPlan,
+    egress::WayOut,
     plan::{Action, AttributeChange, Blocked, Cause, Change, Note, Object, Resource, Step},
 };
 
@@ -165,6 +166,9 @@ impl Writer {
     fn containment(&mut self, tenant: &TenantPlan, change: &Change) {
         let concerns = |step: &&Step| match step {
             Step::Pause { .. } => change.resource == Resource::Container,
+            Step::CloseEgress { .. } | Step::NarrowEgress { .. } | Step::GuardEgress { .. } => {
+                change.resource == Resource::Egress
+            }
             Step::Disconnect { .. } => change.attributes.iter().any(|a| a.name == "networks" || a.name == "members"),
             _ => false,
         };
@@ -172,7 +176,13 @@ impl Writer {
             .contain
             .iter()
             .filter(concerns)
-            .map(|step| if matches!(step, Step::Pause { .. }) { "paused" } else { "disconnected" })
+            .map(|step| match step {
+                Step::Pause { .. } => "paused",
+                Step::CloseEgress { .. } => "closed",
+                Step::NarrowEgress { .. } => "narrowed",
+                Step::GuardEgress { .. } => "guarded",
+                _ => "disconnected",
+            })
             .collect();
         words.dedup();
         if !words.is_empty() && change.action != Action::Create {
@@ -193,6 +203,7 @@ impl Writer {
                     ("mode", format!("\"{:04o}\"", state.mode)),
                 ]
             }
+            Some(Object::Egress(way)) => way_out_rows(way),
             None => Vec::new(),
         };
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -225,7 +236,6 @@ impl Writer {
 fn remark(note: Note) -> &'static str {
     match note {
         Note::DiskUnenforced => "limits.disk is not enforced yet, /workspace is a plain folder on the host",
-        Note::AllowlistClosed => "the allowlist is not opened yet, there is no way out at all",
         Note::CpusCapped => "limits.cpus is more than the engine has, so it may use all of its processors",
         Note::Held => "held as it is, its file has errors",
     }
@@ -255,6 +265,15 @@ fn network_rows(network: &Network) -> Vec<(&'static str, String)> {
         ("subnet", list(&subnets)),
         ("internal", network.internal.to_string()),
     ]
+}
+
+fn way_out_rows(way: &WayOut) -> Vec<(&'static str, String)> {
+    let names: Vec<String> = way.secrets.iter().map(ToString::to_string).collect();
+    let lists = [("allow", &way.allow), ("routes", &way.routes), ("budget", &way.budget), ("secrets", &names)];
+    let mut rows = vec![("link", format!("{:?}", way.link)), ("bridge", format!("{:?}", way.bridge))];
+    rows.extend(way.subnet.map(|subnet| ("subnet", format!("\"{subnet}\""))));
+    rows.extend(lists.into_iter().filter(|(_, items)| !items.is_empty()).map(|(name, items)| (name, list(items))));
+    rows
 }
 
 fn list(items: &[String]) -> String {

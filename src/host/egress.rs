@@ -1,0 +1,230 @@
+//! Ways out on this host: links, the gateway's namespace, and what the gateway is told.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::{
+    link::{LinkError, Links},
+    namespace::{self, NamespaceError},
+    policies::{Policies, PolicyError},
+    secret::{self, SecretError},
+};
+use crate::model::{
+    EgressPolicy, SecretName, TenantName,
+    egress::{Fingerprint, ObservedEgress, SecretValues, Site},
+    host::{Egress, SecretPlace},
+    name::LINK_PREFIX,
+    plan::OpenWay,
+};
+
+/// Why a way out could not be looked at, made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum EgressError {
+    /// The link.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The gateway's namespace.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// What the gateway is told.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A secret cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The host keeps no such secret.
+    #[error("the host keeps no secret {0}")]
+    NoSecret(SecretName),
+    /// The subnet has no address for the gateway.
+    #[error("the subnet of {0} has no address for the gateway")]
+    NoAddress(TenantName),
+}
+
+/// The ways out of all tenants of one host.
+pub struct WaysOut<'a> {
+    settings: &'a Egress,
+    policies: Policies,
+}
+
+impl<'a> WaysOut<'a> {
+    /// Those that the host's settings describe.
+    pub fn new(settings: &'a Egress) -> Self {
+        Self { settings, policies: Policies::new(&settings.policies, &settings.user) }
+    }
+
+    /// Looks at everything, with all secrets of the host.
+    ///
+    /// # Errors
+    /// The files cannot be listed. Links that cannot be looked at are told by the site.
+    pub async fn look(&self, engine_is_here: bool) -> Result<ObservedEgress, EgressError> {
+        let mut observed = self.site(engine_is_here, None).await;
+        for tenant in self.policies.tenants()? {
+            observed.files.extend(self.policies.look(&tenant).map(|found| (tenant, found)));
+        }
+        observed.secrets = self.fingerprints(self.settings.secrets.keys());
+        Ok(observed)
+    }
+
+    /// Looks at one tenant, with the secrets that are asked for. A tenant that is named as a link is, is that link's
+    /// owner.
+    pub async fn look_at<'s>(
+        &self,
+        tenant: &TenantName,
+        secrets: impl Iterator<Item = &'s SecretName>,
+        engine_is_here: bool,
+    ) -> ObservedEgress {
+        let link = if is_link(tenant.as_str()) { tenant.to_string() } else { tenant.link_name() };
+        let mut observed = self.site(engine_is_here, Some(&link)).await;
+        observed.files.extend(self.policies.look(tenant.as_str()).map(|found| (tenant.to_string(), found)));
+        observed.secrets = self.fingerprints(secrets);
+        observed
+    }
+
+    /// The site and its links.
+    async fn site(&self, engine_is_here: bool, only: Option<&str>) -> ObservedEgress {
+        if !engine_is_here {
+            return ObservedEgress::default();
+        }
+        let unknown = |e: &dyn std::error::Error| ObservedEgress {
+            site: Site::Unknown(match e.source() {
+                Some(cause) => format!("{e}: {cause}"),
+                None => e.to_string(),
+            }),
+            ..ObservedEgress::default()
+        };
+        let path = match namespace::path(&self.settings.namespace) {
+            Ok(path) => path,
+            Err(e) => return unknown(&e),
+        };
+        let is_there = namespace::is_there(&path);
+        let switches = match is_there.then(|| namespace::open_switches(&path)).transpose() {
+            Ok(switches) => switches.unwrap_or_default(),
+            Err(e) => return unknown(&e),
+        };
+        match self.links(&path, is_there, only).await {
+            Ok(links) => {
+                let site = if is_there { Site::Ready } else { Site::GatewayMissing };
+                ObservedEgress { site, switches, links, ..ObservedEgress::default() }
+            }
+            Err(e) => unknown(&e),
+        }
+    }
+
+    async fn links(
+        &self,
+        namespace: &Path,
+        is_there: bool,
+        only: Option<&str>,
+    ) -> Result<BTreeMap<String, crate::model::egress::FoundLink>, LinkError> {
+        Links::open(is_there.then_some(namespace))?.look(only).await
+    }
+
+    fn fingerprints<'s>(
+        &self,
+        names: impl Iterator<Item = &'s SecretName>,
+    ) -> BTreeMap<SecretName, Result<Fingerprint, String>> {
+        let known = names.filter(|name| self.settings.secrets.contains_key(*name));
+        known.map(|name| (name.clone(), self.value(name).map(|value| Fingerprint::of(&value)).map_err(chain))).collect()
+    }
+
+    /// The value of a secret as it is now.
+    fn value(&self, name: &SecretName) -> Result<String, EgressError> {
+        let grant = self.settings.secrets.get(name).ok_or_else(|| EgressError::NoSecret(name.clone()))?;
+        match &grant.place {
+            SecretPlace::Host(place) => Ok(secret::read(place)?.as_str().to_owned()),
+            SecretPlace::Repo(_) => Err(EgressError::NoSecret(name.clone())),
+        }
+    }
+
+    /// Makes a way out as declared: the link, then the secrets, and what it allows last.
+    ///
+    /// # Errors
+    /// A secret cannot be read, the kernel refuses, or the gateway's namespace is not there. What is not allowed before
+    /// is not allowed then either.
+    pub async fn open(&self, way: &OpenWay) -> Result<(), EgressError> {
+        let tenant = &way.policy.tenant;
+        let values = way.secrets.iter().map(|name| Ok((name.clone(), self.value(name)?)));
+        let values: SecretValues = values.collect::<Result<_, EgressError>>()?;
+        let first = way.policy.subnet.hosts().next().ok_or_else(|| EgressError::NoAddress(tenant.clone()))?;
+        let address = ipnet::Ipv4Net::new(first, way.policy.subnet.prefix_len())
+            .map_err(|_| EgressError::NoAddress(tenant.clone()))?;
+        let path = namespace::path(&self.settings.namespace)?;
+        namespace::set_switches_of(&path)?;
+        Links::open(Some(&path))?.make(&way.link, tenant.as_str(), &way.bridge, address).await?;
+        self.policies.write_secrets(tenant, &values)?;
+        Ok(self.policies.write(&way.policy)?)
+    }
+
+    /// Writes a policy that allows less than the one in force.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn narrow(&self, policy: &EgressPolicy) -> Result<(), EgressError> {
+        Ok(self.policies.write(policy)?)
+    }
+
+    /// Closes what leads from a tenant's bridge to the host, and sets the switches of the gateway's namespace.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub async fn guard(&self, link: &str, bridge: &str) -> Result<(), EgressError> {
+        let path = namespace::path(&self.settings.namespace)?;
+        if namespace::is_there(&path) {
+            namespace::set_switches_of(&path)?;
+        }
+        Ok(Links::open(None)?.guard(link, bridge).await?)
+    }
+
+    /// Takes a tenant's way out away: what the gateway is told goes first, the link last.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub async fn close(&self, tenant: &str, link: &str) -> Result<(), EgressError> {
+        self.policies.remove(tenant)?;
+        let path = namespace::path(&self.settings.namespace)?;
+        let links = Links::open(namespace::is_there(&path).then_some(path.as_path()))?;
+        Ok(links.remove(link).await?)
+    }
+}
+
+fn is_link(name: &str) -> bool {
+    name.starts_with(LINK_PREFIX)
+}
+
+fn chain(error: EgressError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Whether an engine is this host's own: its socket was made in the network namespace that this process is in. Where
+/// the kernel does not say, a bridge that the engine reports must be here.
+pub async fn engine_is_here(socket: &Path, bridges: impl Iterator<Item = &str>) -> bool {
+    if let Some(same) = same_namespace(socket).await {
+        return same;
+    }
+    let Ok(links) = Links::open(None) else { return false };
+    let mut any = false;
+    for bridge in bridges {
+        if !links.has(bridge).await.unwrap_or(false) {
+            return false;
+        }
+        any = true;
+    }
+    any
+}
+
+/// Whether the process that listens on a socket has the network of this one.
+async fn same_namespace(socket: &Path) -> Option<bool> {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+    let connecting = tokio::net::UnixStream::connect(socket);
+    let stream = tokio::time::timeout(PATIENCE, connecting).await.ok()?.ok()?;
+    let pid = stream.peer_cred().ok()?.pid().filter(|pid| *pid > 0)?;
+    let theirs = std::fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
+    let ours = std::fs::read_link("/proc/self/ns/net").ok()?;
+    Some(theirs == ours)
+}

@@ -1,0 +1,308 @@
+//! What the gateway is told: a policy for each tenant, and the values of its secrets beside it.
+//!
+//! `policies/NAME.json` can be read by everyone, `secrets/NAME.json` by root and the gateway's group. Both are
+//! written beside their place and moved there, so that whoever reads sees one or the other, and never a part.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::users;
+use crate::model::{
+    EgressPolicy, TenantName,
+    egress::{Filed, Fingerprint, FoundFiles, SecretValues},
+};
+
+/// The most that is read of one file, in bytes: a thousand destinations and a hundred routes are a tenth of it.
+const MAX_FILE: u64 = 4 << 20;
+
+/// The folders of policies and of secrets.
+const POLICIES: &str = "policies";
+const SECRETS: &str = "secrets";
+
+/// What the file of a tenant ends with.
+const ENDING: &str = ".json";
+
+/// The files for all tenants.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    root: PathBuf,
+    /// The gateway's user, whose group may read secrets.
+    user: String,
+}
+
+/// Why a file could not be read or written. No variant holds any of a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The kernel refuses.
+    #[error("cannot {action} {path}", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The gateway's user is not there, so that nobody could be given a secret.
+    #[error("there is no user {0} on this host, whose group the gateway's secrets would belong to")]
+    NoUser(String),
+}
+
+/// A policy with what tells whether somebody else changed it. The gateway takes no notice of that.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    #[serde(flatten)]
+    policy: EgressPolicy,
+    #[serde(default)]
+    written: String,
+}
+
+impl Policies {
+    /// The files below a folder.
+    pub fn new(root: &Path, user: &str) -> Self {
+        Self { root: root.to_owned(), user: user.to_owned() }
+    }
+
+    fn path(&self, folder: &str, tenant: &str) -> PathBuf {
+        self.root.join(folder).join(format!("{tenant}{ENDING}"))
+    }
+
+    /// The tenants that have a file. None where nothing was ever written.
+    ///
+    /// # Errors
+    /// A folder exists and cannot be read.
+    pub fn tenants(&self) -> Result<BTreeSet<String>, PolicyError> {
+        let mut tenants = BTreeSet::new();
+        for folder in [POLICIES, SECRETS] {
+            let path = self.root.join(folder);
+            let failed = |source| PolicyError::Io { action: "read", path: path.clone(), source };
+            let entries = match fs::read_dir(&path) {
+                Ok(entries) => entries,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(failed(e)),
+            };
+            for entry in entries {
+                let name = entry.map_err(failed)?.file_name();
+                let stem = name.to_str().and_then(|name| name.strip_suffix(ENDING));
+                tenants.extend(stem.filter(|stem| stem.parse::<TenantName>().is_ok()).map(str::to_owned));
+            }
+        }
+        Ok(tenants)
+    }
+
+    /// What is there of a tenant; `None` where there is nothing.
+    pub fn look(&self, tenant: &str) -> Option<FoundFiles> {
+        let mut found = FoundFiles::default();
+        match read(&self.path(POLICIES, tenant), 0o022) {
+            Filed::Missing => {}
+            Filed::Wrong(reason) => found.policy = Filed::Wrong(reason),
+            Filed::Present(bytes) => match serde_json::from_slice::<Written>(&bytes) {
+                Ok(file) => {
+                    found.edited = file.written != mark(&file.policy);
+                    found.policy = Filed::Present(file.policy);
+                }
+                Err(_) => found.policy = Filed::Wrong("it is not a policy".to_owned()),
+            },
+        }
+        found.secrets = match read(&self.path(SECRETS, tenant), 0o027) {
+            Filed::Missing => Filed::Missing,
+            Filed::Wrong(reason) => Filed::Wrong(reason),
+            Filed::Present(bytes) => match serde_json::from_slice::<SecretValues>(&bytes) {
+                Ok(values) => Filed::Present(
+                    values.into_iter().map(|(name, value)| (name, Fingerprint::of(&value))).collect::<BTreeMap<_, _>>(),
+                ),
+                Err(_) => Filed::Wrong("it does not hold secrets".to_owned()),
+            },
+        };
+        (!found.policy.is_missing() || !found.secrets.is_missing()).then_some(found)
+    }
+
+    /// Writes a policy.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn write(&self, policy: &EgressPolicy) -> Result<(), PolicyError> {
+        let path = self.path(POLICIES, policy.tenant.as_str());
+        self.folder(POLICIES, 0o755, None)?;
+        let written = Written { policy: policy.clone(), written: mark(policy) };
+        replace(&path, &written, 0o644, None)
+    }
+
+    /// Writes the values of a tenant's secrets; without any, the file goes.
+    ///
+    /// # Errors
+    /// The kernel refuses, or there is no such user as the gateway's.
+    pub fn write_secrets(&self, tenant: &TenantName, values: &SecretValues) -> Result<(), PolicyError> {
+        let path = self.path(SECRETS, tenant.as_str());
+        if values.is_empty() {
+            return remove(&path);
+        }
+        let failed = |source| PolicyError::Io { action: "read", path: PathBuf::from("/etc/passwd"), source };
+        let ids = users::user_ids(&self.user).map_err(failed)?;
+        let (_, group) = ids.ok_or_else(|| PolicyError::NoUser(self.user.clone()))?;
+        self.folder(SECRETS, 0o750, Some(group))?;
+        replace(&path, values, 0o640, Some(group))
+    }
+
+    /// Removes what the gateway was told of a tenant: first what it may reach, then its secrets.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn remove(&self, tenant: &str) -> Result<(), PolicyError> {
+        remove(&self.path(POLICIES, tenant))?;
+        remove(&self.path(SECRETS, tenant))
+    }
+
+    fn folder(&self, name: &str, mode: u32, group: Option<u32>) -> Result<(), PolicyError> {
+        let path = self.root.join(name);
+        let failed = |source| PolicyError::Io { action: "make", path: path.clone(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(&self.root).map_err(failed)?;
+        match fs::DirBuilder::new().mode(mode).create(&path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e)),
+            _ => {}
+        }
+        // Whatever the process's mask leaves out, and whoever made it.
+        for folder in [&self.root, &path] {
+            chown(folder, None, group.filter(|_| folder == &path)).map_err(failed)?;
+        }
+        fs::set_permissions(&self.root, Permissions::from_mode(0o755)).map_err(failed)?;
+        fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(failed)
+    }
+}
+
+/// Tells whether a policy is the one that was written. It keeps nobody from changing it; whoever can write there is
+/// root.
+fn mark(policy: &EgressPolicy) -> String {
+    let text = serde_json::to_vec(policy).unwrap_or_default();
+    Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads a file that must be ours and closed as far as the bits `closed` say.
+fn read(path: &Path, closed: u32) -> Filed<Vec<u8>> {
+    let wrong = |reason: &str| Filed::Wrong(reason.to_owned());
+    // A pipe or a link in the file's place must not lead anywhere.
+    let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW).bits();
+    let file = match File::options().read(true).custom_flags(i32::try_from(flags).unwrap_or_default()).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Filed::Missing,
+        Err(e) => return Filed::Wrong(e.to_string()),
+    };
+    let Ok(metadata) = file.metadata() else { return wrong("it cannot be looked at") };
+    if !metadata.is_file() {
+        return wrong("it is not a file");
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & closed != 0 {
+        return wrong("it is open to others");
+    }
+    let mut bytes = Vec::new();
+    match file.take(MAX_FILE + 1).read_to_end(&mut bytes) {
+        Ok(_) if bytes.len() as u64 > MAX_FILE => wrong("it is longer than 4 MiB"),
+        Ok(_) => Filed::Present(bytes),
+        Err(e) => Filed::Wrong(e.to_string()),
+    }
+}
+
+fn replace<T: Serialize>(path: &Path, content: &T, mode: u32, group: Option<u32>) -> Result<(), PolicyError> {
+    let beside = path.with_extension("new");
+    let result = (|| {
+        let mut bytes = serde_json::to_vec(content)?;
+        bytes.push(b'\n');
+        remove_if_there(&beside)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        file.write_all(&bytes)?;
+        if group.is_some() {
+            chown(&beside, None, group)?;
+        }
+        file.set_permissions(Permissions::from_mode(mode))?;
+        fs::rename(&beside, path)
+    })();
+    result.map_err(|source| PolicyError::Io { action: "write", path: path.to_owned(), source })
+}
+
+fn remove(path: &Path) -> Result<(), PolicyError> {
+    remove_if_there(path).map_err(|source| PolicyError::Io { action: "remove", path: path.to_owned(), source })
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+    use crate::model::egress::{Budget, POLICY_VERSION};
+
+    fn policy() -> Result<EgressPolicy, Box<dyn Error>> {
+        Ok(EgressPolicy {
+            v: POLICY_VERSION,
+            tenant: "acme".parse()?,
+            subnet: "10.77.0.0/28".parse()?,
+            allow: BTreeSet::from(["api.example.com:443".parse()?]),
+            routes: Vec::new(),
+            budget: Budget::default(),
+        })
+    }
+
+    #[test]
+    fn a_policy_is_read_as_it_was_written_and_a_change_by_hand_is_seen() -> Result<(), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let policies = Policies::new(&folder.path().join("egress"), "root");
+        assert!(policies.look("acme").is_none() && policies.tenants()?.is_empty());
+        let mut policy = policy()?;
+        policies.write(&policy)?;
+        let found = policies.look("acme").ok_or("nothing was written")?;
+        assert_eq!((found.policy.present(), found.edited), (Some(&policy), false));
+
+        let path = folder.path().join("egress/policies/acme.json");
+        let text = fs::read_to_string(&path)?;
+        fs::write(&path, text.replace("api.example.com", "evil.example.com"))?;
+        policy.allow = BTreeSet::from(["evil.example.com:443".parse()?]);
+        let found = policies.look("acme").ok_or("nothing was written")?;
+        assert_eq!((found.policy.present(), found.edited), (Some(&policy), true));
+
+        for spoilt in ["", "{", "[]", "{\"v\": 1}"] {
+            fs::write(&path, spoilt)?;
+            assert!(matches!(policies.look("acme").map(|found| found.policy), Some(Filed::Wrong(_))), "{spoilt}");
+        }
+        policies.remove("acme")?;
+        assert!(policies.look("acme").is_none() && policies.tenants()?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn secrets_are_closed_to_others_and_never_shown() -> Result<(), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let policies = Policies::new(folder.path(), "root");
+        let (tenant, name): (TenantName, crate::model::SecretName) = ("acme".parse()?, "acme/crm".parse()?);
+        policies.write_secrets(&tenant, &SecretValues::from([(name.clone(), "s3cret".to_owned())]))?;
+        let path = folder.path().join("secrets/acme.json");
+        assert_eq!(fs::metadata(&path)?.mode() & 0o7777, 0o640);
+        assert_eq!(fs::metadata(folder.path().join("secrets"))?.mode() & 0o7777, 0o750);
+        let found = policies.look("acme").ok_or("nothing was written")?;
+        let prints = found.secrets.present().ok_or("no secrets")?;
+        assert!(prints.get(&name) == Some(&Fingerprint::of("s3cret")) && !format!("{found:?}").contains("s3cret"));
+
+        fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+        let found = policies.look("acme").ok_or("nothing was written")?;
+        assert_eq!(found.secrets, Filed::Wrong("it is open to others".to_owned()));
+        policies.write_secrets(&tenant, &SecretValues::new())?;
+        assert!(policies.look("acme").is_none());
+        let nobody = Policies::new(folder.path(), "no-such-user");
+        let refused = nobody.write_secrets(&tenant, &SecretValues::from([(name, "s3cret".to_owned())]));
+        assert!(matches!(refused, Err(PolicyError::NoUser(_))));
+        Ok(())
+    }
+}

@@ -1,0 +1,466 @@
+//! A tenant's way out: what may be open, what is, and the steps between them.
+
+use std::collections::BTreeSet;
+
+use ipnet::Ipv4Net;
+use serde_json::{Value, json};
+
+use crate::model::{
+    Destination, EgressPolicy, Host, Observed, SecretName, Step, Tenant, TenantPlan,
+    egress::{Budget, Cost, Filed, FoundFiles, FoundLink, Inject, ObservedEgress, POLICY_VERSION, Route, Site, WayOut},
+    plan::{Action, AttributeChange, Blocked, Cause, Change, Object, OpenWay, Resource},
+};
+
+/// What was found of one tenant's way out.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Found<'a> {
+    link: Option<&'a FoundLink>,
+    files: Option<&'a FoundFiles>,
+}
+
+impl<'a> Found<'a> {
+    fn of(tenant: &str, link: &str, observed: &'a ObservedEgress) -> Self {
+        Self { link: observed.links.get(link), files: observed.files.get(tenant) }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.link.is_none() && self.files.is_none()
+    }
+
+    fn policy(&self) -> Option<&'a EgressPolicy> {
+        self.files.and_then(|files| files.policy.present())
+    }
+}
+
+/// Plans the way out of a declared tenant. `subnet` is that of its network, where it has one or may get one.
+///
+/// A blocked tenant keeps of its way out what is declared and granted, and no more.
+pub(super) fn converge(
+    tenant: &Tenant,
+    host: &Host,
+    observed: &Observed,
+    subnet: Option<Ipv4Net>,
+    plan: &mut TenantPlan,
+) {
+    let link = tenant.name.link_name();
+    let found = Found::of(tenant.name.as_str(), &link, &observed.egress);
+    if !tenant.has_way_out() {
+        if !found.is_nothing() {
+            plan.changes.push(closed(&plan.tenant, &link, found));
+            plan.contain.push(close(&plan.tenant, &link));
+        }
+        return;
+    }
+    if plan.blocked.is_none() {
+        plan.blocked = obstacle(tenant, host, &observed.egress);
+    }
+    let Some(subnet) = subnet else {
+        if !found.is_nothing() {
+            plan.contain.push(close(&plan.tenant, &link));
+        }
+        return;
+    };
+    let policy = entitled(tenant, host, subnet);
+    let secrets: BTreeSet<SecretName> = secrets_of(&policy.routes).cloned().collect();
+    let declared = Declared { way: OpenWay { link, bridge: tenant.name.interface_name(), policy, secrets } };
+    declared.contain(found, &observed.egress, plan);
+    declared.open(found, &observed.egress, plan);
+}
+
+/// Plans the end of the way out of a tenant that nobody declares. A tenant that is named as a link is, is that link's
+/// owner.
+pub(super) fn remove(name: &str, observed: &ObservedEgress, plan: &mut TenantPlan) {
+    let link = match name.parse::<crate::model::TenantName>() {
+        Ok(_) if observed.links.contains_key(name) => name.to_owned(),
+        Ok(tenant) => tenant.link_name(),
+        Err(_) => return,
+    };
+    let found = Found::of(name, &link, observed);
+    if !found.is_nothing() {
+        plan.changes.push(closed(name, &link, found));
+        plan.steps.push(close(name, &link));
+    }
+}
+
+/// Those whose links exist although none of the known tenants has them: by the name that the link tells, else by
+/// the link's own.
+pub(super) fn strangers(observed: &ObservedEgress, known: &BTreeSet<String>) -> Vec<String> {
+    if observed.links.is_empty() {
+        return Vec::new();
+    }
+    let link_of = |name: &str| name.parse::<crate::model::TenantName>().ok().map(|tenant| tenant.link_name());
+    let claimed: BTreeSet<String> = known.iter().filter_map(|name| link_of(name)).collect();
+    let strange = observed.links.iter().filter(|(link, _)| !claimed.contains(*link));
+    strange
+        .map(
+            |(link, found)| {
+                if link_of(&found.alias).as_ref() == Some(link) { found.alias.clone() } else { link.clone() }
+            },
+        )
+        .collect()
+}
+
+/// The first thing that keeps a way out from being opened.
+fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<Blocked> {
+    let blocked = |code, reason: String, help: &str| Some(Blocked { code, reason, help: help.to_owned() });
+    for route in &tenant.routes {
+        // Whether there is such a secret at all is nobody's business who may not use it.
+        if let Some(secret) = route.inject.template().secrets().find(|secret| !is_granted(tenant, secret, host)) {
+            return blocked(
+                "secret-not-granted",
+                format!(
+                    "the route /{}/ names the secret {secret}, which this host does not grant to the tenant",
+                    route.name
+                ),
+                "host.yaml says under egress.secrets which tenants a secret may serve",
+            );
+        }
+        let elsewhere = |secret: &&SecretName| !may_go_to(secret, route, host);
+        if let Some(secret) = route.inject.template().secrets().find(elsewhere) {
+            return blocked(
+                "secret-not-granted",
+                format!("the route /{}/ would send the secret {secret} to {}", route.name, route.upstream.host()),
+                "host.yaml says under egress.secrets to which upstreams a secret may be sent",
+            );
+        }
+    }
+    if let Some(destination) = tenant.allowlist.iter().find(|destination| !is_permitted(destination, host)) {
+        return blocked(
+            "destination-not-permitted",
+            format!("{destination} is a range, or an address that is not public, and this host permits no such"),
+            "name a host instead, or add the range to egress.permit in host.yaml",
+        );
+    }
+    match &observed.site {
+        Site::Ready => {}
+        Site::EngineElsewhere => {
+            return blocked(
+                "engine-elsewhere",
+                "the tenant has a way out, and the engine's networks are not on this host".to_owned(),
+                "run tenantd on the engine's own host, in the same network namespace",
+            );
+        }
+        Site::GatewayMissing => {
+            return blocked(
+                "gateway-missing",
+                "the tenant has a way out, and the gateway's network namespace is not there".to_owned(),
+                "start the gateway: systemctl start tenantd-gateway, or tenantd gateway",
+            );
+        }
+        Site::Unknown(reason) => {
+            return blocked(
+                "unobserved",
+                format!("the ways out of this host could not be observed: {reason}"),
+                "nothing of this tenant is changed until they can be",
+            );
+        }
+    }
+    for secret in secrets_of(&tenant.routes) {
+        if let Some(Err(reason)) = observed.secrets.get(secret) {
+            return blocked(
+                "secret-missing",
+                format!("the secret {secret} cannot be read: {reason}"),
+                "put it where host.yaml says under egress.secrets",
+            );
+        }
+    }
+    None
+}
+
+fn secrets_of(routes: &[Route]) -> impl Iterator<Item = &SecretName> {
+    routes.iter().flat_map(|route| route.inject.template().secrets())
+}
+
+fn is_granted(tenant: &Tenant, secret: &SecretName, host: &Host) -> bool {
+    host.egress.secrets.get(secret).is_some_and(|grant| grant.tenants.contains(&tenant.name))
+}
+
+fn may_go_to(secret: &SecretName, route: &Route, host: &Host) -> bool {
+    host.egress.secrets.get(secret).is_some_and(|grant| grant.upstreams.contains(route.upstream.host()))
+}
+
+fn is_permitted(destination: &Destination, host: &Host) -> bool {
+    let permitted = |range: Ipv4Net| host.egress.permit.iter().any(|permit| permit.contains(&range));
+    destination.needs_permit().is_none_or(permitted)
+}
+
+/// What is declared, without what the host does not grant.
+fn entitled(tenant: &Tenant, host: &Host, subnet: Ipv4Net) -> EgressPolicy {
+    let is_rightful = |route: &&Route| {
+        let mut secrets = route.inject.template().secrets();
+        secrets.all(|secret| is_granted(tenant, secret, host) && may_go_to(secret, route, host))
+    };
+    EgressPolicy {
+        v: POLICY_VERSION,
+        tenant: tenant.name.clone(),
+        subnet,
+        allow: tenant.allowlist.iter().filter(|destination| is_permitted(destination, host)).cloned().collect(),
+        routes: tenant.routes.iter().filter(is_rightful).cloned().collect(),
+        budget: tenant.budget,
+    }
+}
+
+struct Declared {
+    way: OpenWay,
+}
+
+impl Declared {
+    /// Plans what cannot wait: whatever is open beyond the declaration is closed first.
+    fn contain(&self, found: Found<'_>, observed: &ObservedEgress, plan: &mut TenantPlan) {
+        let way = &self.way;
+        let is_strange = |link: &FoundLink| {
+            let elsewhere = !link.bridge.is_empty() && (link.bridge != way.bridge || !link.joined);
+            elsewhere || link.addresses.iter().any(|address| *address != self.address())
+        };
+        let is_ready = observed.site == Site::Ready;
+        let moved = found.policy().is_some_and(|policy| policy.subnet != way.policy.subnet);
+        if moved || (is_ready && found.link.is_some_and(is_strange)) {
+            plan.contain.push(close(&plan.tenant, &way.link));
+        } else if let Some(policy) = found.policy() {
+            let narrowed = narrowed(policy, &way.policy);
+            if narrowed != *policy {
+                plan.contain.push(Step::NarrowEgress { policy: Box::new(narrowed) });
+            }
+        }
+        let is_open = !observed.switches.is_empty() || found.link.is_some_and(|link| !link.host_side.is_empty());
+        if is_ready && is_open {
+            plan.contain.push(Step::GuardEgress {
+                tenant: plan.tenant.clone(),
+                link: way.link.clone(),
+                bridge: way.bridge.clone(),
+            });
+        }
+    }
+
+    /// Plans the way out as it is declared: after its network is there, before its container starts.
+    fn open(self, found: Found<'_>, observed: &ObservedEgress, plan: &mut TenantPlan) {
+        let created = plan.steps.iter().rposition(|step| matches!(step, Step::CreateNetwork { .. }));
+        let removed = plan.steps.iter().position(|step| matches!(step, Step::RemoveNetwork { .. }));
+        let differs = if found.is_nothing() {
+            plan.changes.push(self.change(&plan.tenant, Action::Create, Vec::new(), None));
+            true
+        } else {
+            let attributes = self.compare(found, observed);
+            let differs = !attributes.is_empty();
+            if differs {
+                let before = shown(&self.way.link, found);
+                plan.changes.push(self.change(&plan.tenant, Action::Update, attributes, Some(before)));
+            }
+            differs
+        };
+        if differs || created.is_some() {
+            let close = close(&plan.tenant, &self.way.link);
+            let step = Step::OpenEgress { way: Box::new(self.way) };
+            plan.steps.insert(created.map_or(0, |at| at + 1), step);
+            if let Some(at) = removed.filter(|_| created.is_some() && !found.is_nothing()) {
+                plan.steps.insert(at, close);
+            }
+        }
+    }
+
+    fn change(&self, tenant: &str, action: Action, attributes: Vec<AttributeChange>, before: Option<WayOut>) -> Change {
+        let policy = &self.way.policy;
+        let after = WayOut {
+            link: self.way.link.clone(),
+            bridge: self.way.bridge.clone(),
+            addresses: BTreeSet::from([self.address()]),
+            secrets: self.way.secrets.clone(),
+            ..told(policy)
+        };
+        let object = |way| Object::Egress(Box::new(way));
+        Change {
+            resource: Resource::Egress,
+            name: tenant.to_owned(),
+            action,
+            attributes,
+            before: before.map(object),
+            after: Some(object(after)),
+        }
+    }
+
+    /// The address of the link's end inside, with its prefix.
+    fn address(&self) -> String {
+        let subnet = self.way.policy.subnet;
+        format!("{}/{}", super::realize::gateway(subnet), subnet.prefix_len())
+    }
+
+    /// What differs, attribute by attribute.
+    fn compare(&self, found: Found<'_>, observed: &ObservedEgress) -> Vec<AttributeChange> {
+        let mut changes = Vec::new();
+        if observed.site == Site::Ready {
+            self.compare_link(found.link, &mut changes);
+            if !observed.switches.is_empty() {
+                changes.push(drift("switches", json!(observed.switches), json!([]), true));
+            }
+        }
+        let cause = if found.files.is_some_and(|files| files.edited) { Cause::Drift } else { Cause::Intent };
+        let missing = Filed::Missing;
+        match found.files.map_or(&missing, |files| &files.policy) {
+            Filed::Missing => changes.push(drift("policy", Value::Null, json!("present"), false)),
+            Filed::Wrong(reason) => changes.push(drift("policy", json!(reason), json!("present"), false)),
+            Filed::Present(policy) => self.compare_policy(policy, cause, &mut changes),
+        }
+        self.compare_secrets(found, observed, cause, &mut changes);
+        changes
+    }
+
+    fn compare_link(&self, link: Option<&FoundLink>, changes: &mut Vec<AttributeChange>) {
+        let way = &self.way;
+        let Some(link) = link else {
+            changes.push(drift("link", Value::Null, json!(way.link), false));
+            return;
+        };
+        if !link.joined {
+            let before = format!("{} does not lead to the gateway", way.link);
+            changes.push(drift("link", json!(before), json!(way.link), !link.bridge.is_empty()));
+        } else if !link.up {
+            changes.push(drift("link", json!(format!("{} is down", way.link)), json!(way.link), false));
+        }
+        if link.bridge != way.bridge {
+            let before = if link.bridge.is_empty() { Value::Null } else { json!(link.bridge) };
+            changes.push(drift("bridge", before, json!(way.bridge), !link.bridge.is_empty()));
+        }
+        let address = self.address();
+        if link.joined && !link.addresses.iter().eq([&address]) {
+            let weakens = link.addresses.iter().any(|other| *other != address);
+            changes.push(drift("addresses", json!(link.addresses), json!([address]), weakens));
+        }
+        if !link.host_side.is_empty() {
+            changes.push(drift("host_side", json!(link.host_side), json!([]), true));
+        }
+    }
+
+    fn compare_policy(&self, policy: &EgressPolicy, cause: Cause, changes: &mut Vec<AttributeChange>) {
+        let (before, after) = (told(policy), told(&self.way.policy));
+        let is_drift = cause == Cause::Drift;
+        let mut add = |name, before: Value, after: Value, wider: bool| {
+            if before != after {
+                changes.push(AttributeChange { cause, ..drift(name, before, after, wider && is_drift) });
+            }
+        };
+        add("policy", json!({"version": policy.v}), json!({"version": POLICY_VERSION}), false);
+        add("subnet", json!(before.subnet), json!(after.subnet), true);
+        let more = |these: &[String], those: &[String]| these.iter().any(|entry| !those.contains(entry));
+        add("allow", json!(before.allow), json!(after.allow), more(&before.allow, &after.allow));
+        add("routes", json!(before.routes), json!(after.routes), more(&before.routes, &after.routes));
+        let looser = strictest(policy.budget, self.way.policy.budget) != policy.budget;
+        add("budget", json!(before.budget), json!(after.budget), looser);
+    }
+
+    fn compare_secrets(
+        &self,
+        found: Found<'_>,
+        observed: &ObservedEgress,
+        cause: Cause,
+        changes: &mut Vec<AttributeChange>,
+    ) {
+        let declared = &self.way.secrets;
+        let missing = Filed::Missing;
+        let filed = match found.files.map_or(&missing, |files| &files.secrets) {
+            Filed::Wrong(reason) => {
+                changes.push(drift("secrets", json!(reason), json!(declared), true));
+                return;
+            }
+            filed => filed.present(),
+        };
+        let names: BTreeSet<SecretName> = filed.into_iter().flat_map(|filed| filed.keys().cloned()).collect();
+        if names != *declared {
+            let weakens = cause == Cause::Drift && !names.is_subset(declared);
+            changes.push(AttributeChange { cause, ..drift("secrets", json!(names), json!(declared), weakens) });
+            return;
+        }
+        let is_stale = |name: &&SecretName| {
+            let held = filed.and_then(|filed| filed.get(*name));
+            // One that cannot be read now blocks its tenant, and the former value stays.
+            observed.secrets.get(*name).is_some_and(|now| now.as_ref().is_ok_and(|now| held != Some(now)))
+        };
+        let stale: Vec<&SecretName> = declared.iter().filter(is_stale).collect();
+        if !stale.is_empty() {
+            let values = |what: &str| stale.iter().map(|name| (name.to_string(), json!(what))).collect();
+            changes.push(drift(
+                "secrets",
+                Value::Object(values("(another value)")),
+                Value::Object(values("(the host's value)")),
+                false,
+            ));
+        }
+    }
+}
+
+fn drift(name: &'static str, before: Value, after: Value, weakens: bool) -> AttributeChange {
+    AttributeChange { name, before, after, forces_replacement: false, weakens, cause: Cause::Drift, remark: None }
+}
+
+/// What is left of a policy where only what is declared may stay.
+fn narrowed(found: &EgressPolicy, declared: &EgressPolicy) -> EgressPolicy {
+    EgressPolicy {
+        v: POLICY_VERSION,
+        tenant: declared.tenant.clone(),
+        subnet: declared.subnet,
+        allow: found.allow.intersection(&declared.allow).cloned().collect(),
+        routes: found.routes.iter().filter(|route| declared.routes.contains(route)).cloned().collect(),
+        budget: strictest(found.budget, declared.budget),
+    }
+}
+
+fn strictest(one: Budget, other: Budget) -> Budget {
+    let least = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
+    Budget { day: least(one.day, other.day), month: least(one.month, other.month) }
+}
+
+fn close(tenant: &str, link: &str) -> Step {
+    Step::CloseEgress { tenant: tenant.to_owned(), link: link.to_owned() }
+}
+
+fn closed(tenant: &str, link: &str, found: Found<'_>) -> Change {
+    Change {
+        resource: Resource::Egress,
+        name: tenant.to_owned(),
+        action: Action::Delete,
+        attributes: Vec::new(),
+        before: Some(Object::Egress(Box::new(shown(link, found)))),
+        after: None,
+    }
+}
+
+/// What was found, in the form that plans show.
+fn shown(link: &str, found: Found<'_>) -> WayOut {
+    let mut way = found.policy().map(told).unwrap_or_default();
+    if let Some(found) = found.link {
+        way.link = link.to_owned();
+        way.bridge.clone_from(&found.bridge);
+        way.addresses.clone_from(&found.addresses);
+    }
+    let secrets = found.files.and_then(|files| files.secrets.present());
+    way.secrets = secrets.into_iter().flat_map(|secrets| secrets.keys().cloned()).collect();
+    way
+}
+
+/// What a policy tells the gateway, in the form that plans show.
+fn told(policy: &EgressPolicy) -> WayOut {
+    let per = |credits: Option<u64>, time: &str| credits.map(|credits| format!("{credits} a {time}"));
+    WayOut {
+        subnet: Some(policy.subnet),
+        allow: policy.allow.iter().map(ToString::to_string).collect(),
+        routes: policy.routes.iter().map(route).collect(),
+        budget: per(policy.budget.day, "day").into_iter().chain(per(policy.budget.month, "month")).collect(),
+        ..WayOut::default()
+    }
+}
+
+fn route(route: &Route) -> String {
+    let inject = match &route.inject {
+        Inject::Header { name, value } => format!("header {name}: {value}"),
+        Inject::Query { name, value } => format!("query {name}={value}"),
+        Inject::Basic { username, password } => format!("basic {username}:{password}"),
+    };
+    let cost = route.cost.as_ref().map(|Cost { reserve, settle, stream }| {
+        let settle = settle.as_ref().map_or_else(String::new, |settle| format!(" settled at {settle}"));
+        let stream = match stream {
+            crate::model::egress::StreamMode::Meter => "",
+            crate::model::egress::StreamMode::Refuse => ", no streams",
+        };
+        format!("; {reserve} credits{settle}{stream}")
+    });
+    format!("/{}/ -> {} with {inject}{}", route.name, route.upstream, cost.unwrap_or_default())
+}
