@@ -44,6 +44,10 @@ pub enum Rule {
     OverBudget,
     /// The route takes no requests for streams.
     NoStreams,
+    /// The request's body is longer than a route takes.
+    TooLarge,
+    /// The answer is encoded, so that a key in it would not be seen.
+    HiddenAnswer,
 }
 
 impl Rule {
@@ -63,6 +67,8 @@ impl Rule {
             Self::NoSecret => "no-secret",
             Self::OverBudget => "over-budget",
             Self::NoStreams => "no-streams",
+            Self::TooLarge => "too-large",
+            Self::HiddenAnswer => "hidden-answer",
         }
     }
 
@@ -84,6 +90,8 @@ impl Rule {
             Self::NoSecret => "needs a secret that the gateway was not given",
             Self::OverBudget => "costs more credits than the tenant has left",
             Self::NoStreams => "would be a stream, and the route takes none",
+            Self::TooLarge => "takes no request of this size",
+            Self::HiddenAnswer => "answers in an encoding that could hide a key",
         }
     }
 }
