@@ -48,6 +48,10 @@ pub enum Rule {
     TooLarge,
     /// The answer is encoded, so that a key in it would not be seen.
     HiddenAnswer,
+    /// The upstream's certificate is not accepted.
+    Untrusted,
+    /// The route costs credits, and the ledger cannot be written.
+    NoLedger,
 }
 
 impl Rule {
@@ -69,6 +73,8 @@ impl Rule {
             Self::NoStreams => "no-streams",
             Self::TooLarge => "too-large",
             Self::HiddenAnswer => "hidden-answer",
+            Self::Untrusted => "untrusted",
+            Self::NoLedger => "no-ledger",
         }
     }
 
@@ -92,6 +98,8 @@ impl Rule {
             Self::NoStreams => "would be a stream, and the route takes none",
             Self::TooLarge => "takes no request of this size",
             Self::HiddenAnswer => "answers in an encoding that could hide a key",
+            Self::Untrusted => "has a certificate that is not accepted",
+            Self::NoLedger => "costs credits, and the gateway cannot record them",
         }
     }
 }
