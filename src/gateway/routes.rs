@@ -1,7 +1,210 @@
 //! Routes with credentials: `http://gateway.internal/NAME/…` and `http://NAME.gateway.internal/…`.
+//!
+//! A request for a route is sent on to the route's upstream over TLS, with the key that the caller
+//! never sees; whatever comes back is rid of the key. Nothing is kept of either but counts.
 
-use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Bytes;
+mod body;
+mod inject;
+mod redact;
+mod target;
+mod upstream;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use hyper::{
+    HeaderMap, Request, Response, StatusCode, Version,
+    body::{Body as _, Bytes, Incoming},
+    header::{CONTENT_ENCODING, HOST, HeaderValue, LOCATION},
+    http::{request, response},
+};
+
+use self::{
+    body::{Received, Revoked, Sent, Watch},
+    inject::Injection,
+    target::{Called, Wrong},
+    upstream::{Failed, Key, Upstreams},
+};
+use super::{Client, Refusal, Rule, usage::Usage};
+use crate::model::{
+    egress::Route,
+    finding::printable,
+    host::{Egress, EgressLimits},
+};
+
+pub use upstream::{Connect, Connecting, TlsError, tls};
 
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// Everything that serves routes.
+pub struct Routes {
+    upstreams: Arc<Upstreams>,
+    usage: Usage,
+    limits: EgressLimits,
+}
+
+impl Routes {
+    /// Serves routes with these settings. `connect` opens connections to upstreams.
+    ///
+    /// # Errors
+    /// The authorities in the settings cannot be used.
+    pub fn new(settings: &Egress, connect: Connect, usage: Usage) -> Result<Self, TlsError> {
+        Ok(Self { upstreams: Upstreams::new(connect, tls(settings)?), usage, limits: settings.limits })
+    }
+
+    /// Answers a request to `gateway.internal` or a name below it.
+    ///
+    /// # Errors
+    /// It is refused; [`status`] says with which status.
+    pub async fn serve(&self, client: Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let authority = authority(&request).unwrap_or_default();
+        let refused = |destination: &str, rule| Refusal {
+            tenant: client.name().clone(),
+            destination: printable(&destination.chars().take(MAX_SHOWN).collect::<String>()),
+            rule,
+        };
+        let called = target::called(&authority, request.uri()).map_err(|wrong| match wrong {
+            Wrong::NoRoute => refused(&authority, Rule::NoRoute),
+            Wrong::Path => refused(&authority, Rule::Malformed),
+        })?;
+        let destination = format!("route:{}", called.name);
+        let in_force = client.now();
+        let route = in_force.policy.routes.iter().find(|route| route.name.as_str() == called.name);
+        let route = route.ok_or_else(|| refused(&destination, Rule::NoRoute))?;
+        let injection =
+            Injection::new(route, &in_force.secrets).ok_or_else(|| refused(&destination, Rule::NoSecret))?;
+        let answer = self.forward(&client, route, &called, injection, request).await;
+        answer.map_err(|rule| refused(&destination, rule))
+    }
+
+    async fn forward(
+        &self,
+        client: &Arc<Client>,
+        route: &Route,
+        called: &Called,
+        injection: Injection,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Rule> {
+        let limit = self.limits.body.get();
+        let (head, body) = request.into_parts();
+        if !inject::is_sendable(&head.method) {
+            return Err(Rule::Malformed);
+        }
+        if body.size_hint().lower() > limit {
+            return Err(Rule::TooLarge);
+        }
+        let usage = Arc::new(self.usage.begin(client.name(), &format!("route:{}", route.name)));
+        let sent = Sent::new(Bytes::new(), body, limit, Arc::clone(&usage));
+        let too_long = sent.too_long();
+        let outgoing = outgoing(head, route, called, &injection, sent).ok_or(Rule::Malformed)?;
+        let key = Key { tenant: client.name().clone(), route: route.name.clone(), upstream: route.upstream.clone() };
+        let patience = self.patience();
+        let result = self.upstreams.send(client, key, outgoing, patience).await;
+        let (answer, connection) = result.map_err(|Failed { rule, .. }| match too_long.load(Ordering::Relaxed) {
+            true => Rule::TooLarge,
+            false => rule,
+        })?;
+        let (mut head, body) = answer.into_parts();
+        if is_encoded(&head.headers) {
+            return Err(Rule::HiddenAnswer);
+        }
+        clean(&mut head, route, called, &injection);
+        let watch = Watch { usage, connection, revoked: revoked(client, route), patience };
+        Ok(Response::from_parts(head, Received::new(body, injection, watch).boxed_unsync()))
+    }
+
+    /// How long an upstream may say nothing.
+    fn patience(&self) -> Duration {
+        self.limits.idle.get()
+    }
+}
+
+/// The longest name of a destination in a refusal, in characters.
+const MAX_SHOWN: usize = 300;
+
+/// The status that a refusal is answered with.
+pub fn status(rule: Rule) -> StatusCode {
+    match rule {
+        Rule::NoRoute => StatusCode::NOT_FOUND,
+        Rule::NoSecret | Rule::NoLedger => StatusCode::SERVICE_UNAVAILABLE,
+        Rule::OverBudget => StatusCode::PAYMENT_REQUIRED,
+        Rule::NoStreams | Rule::Malformed => StatusCode::BAD_REQUEST,
+        Rule::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Rule::Unreachable | Rule::Unresolved | Rule::HiddenAnswer | Rule::Untrusted => StatusCode::BAD_GATEWAY,
+        Rule::OverLimit => StatusCode::TOO_MANY_REQUESTS,
+        Rule::NotListed | Rule::AddressNotPublic | Rule::NameDiffers | Rule::HiddenName | Rule::UnknownProtocol => {
+            StatusCode::FORBIDDEN
+        }
+    }
+}
+
+/// The host that a request names, with its port where there is one.
+fn authority(request: &Request<Incoming>) -> Option<String> {
+    match request.uri().authority() {
+        Some(authority) => Some(authority.as_str().to_owned()),
+        None => request.headers().get(HOST)?.to_str().ok().map(str::to_owned),
+    }
+}
+
+/// The request that the upstream gets.
+fn outgoing(
+    mut head: request::Parts,
+    route: &Route,
+    called: &Called,
+    injection: &Injection,
+    body: Sent,
+) -> Option<Request<Sent>> {
+    injection.headers(&mut head.headers, route);
+    let query = injection.query(called.query.as_deref());
+    let mut request = Request::new(body);
+    *request.uri_mut() = target::path_and_query(&route.upstream, &called.path, query.as_deref()).parse().ok()?;
+    *request.method_mut() = head.method;
+    *request.headers_mut() = head.headers;
+    Some(request)
+}
+
+/// Whether an answer is encoded, though it was asked not to be.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let encodings = headers.get_all(CONTENT_ENCODING).into_iter();
+    encodings
+        .map(|value| value.as_bytes().trim_ascii())
+        .any(|value| !value.is_empty() && !value.eq_ignore_ascii_case(b"identity"))
+}
+
+/// Makes the head of an answer the one that the caller gets.
+fn clean(head: &mut response::Parts, route: &Route, called: &Called, injection: &Injection) {
+    inject::strip_answer(&mut head.headers);
+    let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    let rewritten = location.and_then(|location| target::location(route, &called.base, location));
+    if let Some(value) = rewritten.and_then(|location| HeaderValue::from_str(&location).ok()) {
+        head.headers.insert(LOCATION, value);
+    }
+    body::redact_headers(&mut head.headers, injection);
+    // A reason phrase is text of the upstream's as well.
+    head.extensions.clear();
+    head.version = Version::HTTP_11;
+}
+
+/// Ends when the route is taken from the tenant, or leads elsewhere. A new value of its secret ends
+/// nothing.
+fn revoked(client: &Client, route: &Route) -> Revoked {
+    let mut changes = client.changes();
+    let route = route.clone();
+    Box::pin(async move {
+        loop {
+            let stands = changes
+                .borrow_and_update()
+                .policy
+                .routes
+                .iter()
+                .any(|now| now.name == route.name && now.upstream == route.upstream && now.inject == route.inject);
+            if !stands || changes.changed().await.is_err() {
+                return;
+            }
+        }
+    })
+}

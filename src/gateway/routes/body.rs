@@ -1,0 +1,267 @@
+//! Bodies on their way: counted, bounded, watched, and rid of keys.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use hyper::{
+    HeaderMap,
+    body::{Body, Bytes, Frame, Incoming, SizeHint},
+};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::{inject::Injection, redact::Redactor, upstream::Connection};
+use crate::gateway::usage::Use;
+
+/// A request's body on its way to the upstream. Trailers stay behind.
+pub(super) struct Sent {
+    /// What was read already.
+    read: Option<Bytes>,
+    rest: Incoming,
+    left: u64,
+    usage: Arc<Use>,
+    too_long: Arc<AtomicBool>,
+}
+
+impl Sent {
+    /// At most `limit` bytes of a body, of which some were read.
+    pub(super) fn new(read: Bytes, rest: Incoming, limit: u64, usage: Arc<Use>) -> Self {
+        let read = (!read.is_empty()).then_some(read);
+        Self { read, rest, left: limit, usage, too_long: Arc::default() }
+    }
+
+    /// Turns true when the body turns out to be too long.
+    pub(super) fn too_long(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.too_long)
+    }
+
+    fn pass(&mut self, data: Bytes) -> io::Result<Frame<Bytes>> {
+        let length = data.len() as u64;
+        match self.left.checked_sub(length) {
+            Some(left) => {
+                self.left = left;
+                self.usage.sent(length);
+                Ok(Frame::data(data))
+            }
+            None => {
+                self.too_long.store(true, Ordering::Relaxed);
+                Err(io::Error::other("the body is too long"))
+            }
+        }
+    }
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(data) = self.read.take() {
+            return Poll::Ready(Some(self.pass(data)));
+        }
+        loop {
+            return Poll::Ready(match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
+                None => None,
+                Some(Err(_)) => Some(Err(io::Error::other("the caller broke off"))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => Some(self.pass(data)),
+                    Err(_trailers) => continue,
+                },
+            });
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let read = self.read.as_ref().map_or(0, |data| data.len() as u64);
+        match self.rest.size_hint().exact() {
+            Some(rest) => SizeHint::with_exact(rest.saturating_add(read)),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+/// Ends when a body must not go on, whatever comes.
+pub(super) type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An answer's body on its way to the caller.
+pub(super) struct Received {
+    body: Incoming,
+    redactor: Redactor,
+    injection: Injection,
+    usage: Arc<Use>,
+    connection: Option<Connection>,
+    revoked: Revoked,
+    quiet: Pin<Box<Sleep>>,
+    patience: Duration,
+    next: Next,
+}
+
+/// What comes next.
+enum Next {
+    /// More of the upstream's.
+    Body,
+    /// The trailers, and then the end.
+    Trailers(HeaderMap),
+    End,
+}
+
+/// What a body is watched with.
+pub(super) struct Watch {
+    /// Where its bytes are counted.
+    pub usage: Arc<Use>,
+    /// The connection that it comes from.
+    pub connection: Connection,
+    /// When it must end.
+    pub revoked: Revoked,
+    /// How long nothing may come.
+    pub patience: Duration,
+}
+
+impl Received {
+    pub(super) fn new(body: Incoming, injection: Injection, watch: Watch) -> Self {
+        let Watch { usage, connection, revoked, patience } = watch;
+        let redactor = Redactor::new(injection.keys.clone());
+        let quiet = Box::pin(sleep(patience));
+        let connection = Some(connection);
+        let mut received =
+            Self { body, redactor, injection, usage, connection, revoked, quiet, patience, next: Next::Body };
+        if received.body.is_end_stream() {
+            received.end();
+        }
+        received
+    }
+
+    /// The upstream's body has ended well.
+    fn end(&mut self) {
+        self.next = Next::End;
+        if let Some(connection) = self.connection.take() {
+            connection.keep();
+        }
+    }
+
+    /// Takes a piece, and returns what can be given out of it.
+    fn take(&mut self, data: Bytes) -> Bytes {
+        self.usage.received(data.len() as u64);
+        let mut given = self.redactor.push(data);
+        if self.body.is_end_stream() {
+            self.end();
+        }
+        if !matches!(self.next, Next::Body) {
+            given = joined(given, self.redactor.finish());
+        }
+        given
+    }
+
+    fn take_trailers(&mut self, mut trailers: HeaderMap) -> Bytes {
+        redact_headers(&mut trailers, &self.injection);
+        self.end();
+        self.next = Next::Trailers(trailers);
+        self.redactor.finish()
+    }
+
+    fn cut(&mut self, why: &'static str) -> Option<io::Result<Frame<Bytes>>> {
+        self.next = Next::End;
+        self.connection = None;
+        Some(Err(io::Error::other(why)))
+    }
+
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.revoked.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(self.cut("the route is no more"));
+        }
+        loop {
+            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    ready!(self.quiet.as_mut().poll(cx));
+                    return Poll::Ready(self.cut("the upstream fell silent"));
+                }
+            };
+            let patience = self.patience;
+            self.quiet.as_mut().reset(Instant::now() + patience);
+            let given = match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => self.take(data),
+                Some(Ok(Err(frame))) => match frame.into_trailers() {
+                    Ok(trailers) => self.take_trailers(trailers),
+                    Err(_) => continue,
+                },
+                None => {
+                    self.end();
+                    self.redactor.finish()
+                }
+                Some(Err(_)) => return Poll::Ready(self.cut("the upstream broke off")),
+            };
+            if !given.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(given))));
+            }
+            if !matches!(self.next, Next::Body) {
+                return Poll::Ready(self.last());
+            }
+        }
+    }
+
+    /// What comes after all data.
+    fn last(&mut self) -> Option<io::Result<Frame<Bytes>>> {
+        match std::mem::replace(&mut self.next, Next::End) {
+            Next::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+            Next::Body | Next::End => None,
+        }
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.next {
+            Next::Body => self.poll_upstream(cx),
+            _ => Poll::Ready(self.last()),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.next, Next::End)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Redaction changes no length, and what is held back was counted at the beginning.
+        self.body.size_hint()
+    }
+}
+
+fn joined(a: Bytes, b: Bytes) -> Bytes {
+    match (a.is_empty(), b.is_empty()) {
+        (_, true) => a,
+        (true, false) => b,
+        (false, false) => Bytes::from([a, b].concat()),
+    }
+}
+
+/// Masks keys in the values of headers. A header whose name holds one, or whose value would not be one
+/// any more, is left out.
+pub(super) fn redact_headers(headers: &mut HeaderMap, injection: &Injection) {
+    let keys = &injection.keys;
+    let named: Vec<_> = headers.keys().filter(|name| keys.are_in(name.as_str().as_bytes())).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for value in headers.values_mut() {
+        if let Some(masked) = keys.masked(value.as_bytes()) {
+            // The mask is visible ASCII, but for keys that hold all of it.
+            *value = masked.try_into().unwrap_or(hyper::header::HeaderValue::from_static(""));
+        }
+    }
+}

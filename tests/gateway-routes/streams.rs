@@ -1,0 +1,55 @@
+//! Long answers, and routes that go away.
+
+use std::{sync::Arc, time::Instant};
+
+use tenantd::gateway::InForce;
+use tokio::{io::AsyncReadExt, time::timeout};
+
+use crate::world::{PATIENCE, Piece, in_force, policy, read_until, run, text};
+
+fn endless() -> Vec<Piece> {
+    let mut pieces = text("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n");
+    pieces.push(Piece::Pause(3_600_000));
+    pieces
+}
+
+#[test]
+fn a_route_that_is_taken_away_cuts_what_streams_through_it() {
+    run(
+        |_, _| (),
+        |_| endless(),
+        |world| async move {
+            let mut stream = world.open("GET /crm/ HTTP/1.1\r\nHost: gateway.internal\r\n\r\n").await;
+            read_until(&mut stream, b"first\n").await;
+            // A new key, or another route beside it, cuts nothing.
+            let mut routes = world.in_force.borrow().policy.routes.clone();
+            let mut other = routes[0].clone();
+            other.name = "other".parse().unwrap();
+            routes.push(other);
+            world.in_force.send_replace(in_force(&routes, "the-next-one"));
+            let mut byte = [0; 16];
+            let more = timeout(std::time::Duration::from_millis(300), stream.read(&mut byte)).await;
+            assert!(more.is_err() || more.unwrap().is_ok_and(|read| read > 0), "it was cut");
+            let begun = Instant::now();
+            let none = InForce { policy: policy("ant", &[], Default::default()), secrets: Default::default() };
+            world.in_force.send_replace(Arc::new(none));
+            let mut rest = Vec::new();
+            let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+            assert!(!rest.ends_with(b"0\r\n\r\n"), "it does not look whole");
+            assert!(begun.elapsed().as_millis() < 1000, "{:?}", begun.elapsed());
+        },
+    );
+}
+
+#[test]
+fn a_caller_that_goes_away_takes_the_upstream_along() {
+    run(
+        |_, _| (),
+        |_| vec![Piece::Write(b"HTTP/1.1 200 OK\r\n\r\nx\n".to_vec()), Piece::Echo],
+        |world| async move {
+            let mut stream = world.open("GET /crm/ HTTP/1.1\r\nHost: gateway.internal\r\n\r\n").await;
+            read_until(&mut stream, b"x\n").await;
+            drop(stream);
+        },
+    );
+}
