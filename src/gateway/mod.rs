@@ -4,7 +4,11 @@
 //! from the host's. Between the two there is no path for a packet: what gets through was read, decided
 //! and written, byte by byte. Decisions are pure; everything around them is not.
 
+pub mod authority;
 pub mod client;
+pub mod decide;
+pub mod head;
+pub mod hello;
 pub mod privilege;
 pub mod refusal;
 pub mod routes;
