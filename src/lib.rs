@@ -18,6 +18,7 @@ pub mod model;
 pub mod notify;
 pub mod plan;
 pub mod reconcile;
+mod signals;
 pub mod source;
 pub mod spec;
 pub mod web;

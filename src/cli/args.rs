@@ -40,6 +40,8 @@ pub enum Command {
     Apply(Apply),
     /// Follow the config repo and the engine, and make the one as the other says
     Run(Run),
+    /// Let tenants out to where their allowlists say, and nowhere else
+    Gateway(Gateway),
     /// Show what a tenant printed
     Logs(Logs),
     /// Show how the daemon, the config repo and the tenants stand
@@ -139,6 +141,16 @@ pub struct Apply {
 
 #[derive(Debug, clap::Args)]
 pub struct Run {
+    /// The form of the log on standard error [default: text on a terminal, journald under systemd, else json]
+    #[arg(long, value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Gateway {
+    /// Only make the network namespace that tenants' networks end in
+    #[arg(long)]
+    pub prepare: bool,
     /// The form of the log on standard error [default: text on a terminal, journald under systemd, else json]
     #[arg(long, value_enum)]
     pub log_format: Option<LogFormat>,

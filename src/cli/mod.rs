@@ -6,6 +6,8 @@ mod args;
 mod audit;
 mod client;
 mod events;
+mod gateway;
+mod logging;
 mod logs;
 mod manual;
 mod output;
@@ -39,6 +41,7 @@ pub fn main() -> ExitCode {
         Command::Plan(command) => plan::run(command, global),
         Command::Apply(command) => apply::run(command, global),
         Command::Run(command) => run::run(command, global),
+        Command::Gateway(command) => gateway::run(command, global),
         Command::Logs(command) => logs::run(command, global),
         Command::Status(command) => status::run(command, global),
         Command::Suspend(command) => suspend::suspend(command, global),

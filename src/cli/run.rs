@@ -1,46 +1,17 @@
 //! `tenantd run`.
 
-use std::io::{self, IsTerminal};
-
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
-
 use super::{
     EXIT_OK,
-    args::{Global, LogFormat, Run},
-    setup,
+    args::{Global, Run},
+    logging, setup,
 };
 use crate::daemon;
 
 pub fn run(command: &Run, global: &Global) -> anyhow::Result<u8> {
     let host = setup::host(global)?;
-    begin_logging(command);
+    logging::begin(command.log_format);
     let global = global.clone();
     let reload = Box::new(move || setup::host(&global));
     setup::block_on(async { tokio::task::LocalSet::new().run_until(daemon::run(host, reload)).await })?;
     Ok(EXIT_OK)
-}
-
-/// Logs to standard error: for people on a terminal, to the journal where systemd reads it, else as
-/// JSON. RUST_LOG chooses what.
-fn begin_logging(command: &Run) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("tenantd=info"));
-    let registry = tracing_subscriber::registry().with(filter);
-    let format = command.log_format.unwrap_or_else(|| match () {
-        () if io::stderr().is_terminal() => LogFormat::Text,
-        () if std::env::var_os("JOURNAL_STREAM").is_some() => LogFormat::Journald,
-        () => LogFormat::Json,
-    });
-    if format == LogFormat::Journald
-        && let Ok(journald) = tracing_journald::layer()
-    {
-        registry.with(journald).init();
-        return;
-    }
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
-    if format == LogFormat::Text {
-        let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        registry.with(layer.with_ansi(colour)).init();
-    } else {
-        registry.with(layer.json().flatten_event(true)).init();
-    }
 }

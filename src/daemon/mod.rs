@@ -12,7 +12,6 @@ mod link;
 mod outcomes;
 mod queue;
 mod requests;
-mod signals;
 mod state;
 mod tenant;
 mod watching;
@@ -51,6 +50,7 @@ use crate::{
     },
     notify::{Notification, Notifier},
     reconcile::{Recorder, chain, correction_of},
+    signals::{self, Signals},
     source::{Mirror, shown_url},
     web::{self, Request, Server},
 };
@@ -59,7 +59,6 @@ use fleet::Fleet;
 use intake::{Candidate, Intake};
 use link::Link;
 use queue::Queue;
-use signals::Signals;
 use state::State;
 use tenant::Run;
 use work::{Done, Order, Survey, Tools};

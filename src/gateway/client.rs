@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
+use super::{limits::Load, resolve::Names};
 use crate::model::{EgressPolicy, TenantName, egress::SecretValues};
 
 /// What is in force for a tenant. A change replaces it as a whole.
@@ -25,12 +26,16 @@ impl fmt::Debug for InForce {
 pub struct Client {
     name: TenantName,
     in_force: watch::Receiver<Arc<InForce>>,
+    /// What it uses of the gateway now.
+    pub(super) load: Load,
+    /// The names that were looked up for it.
+    pub(super) names: Names,
 }
 
 impl Client {
     /// A tenant, and what is in force for it from now on.
     pub fn new(name: TenantName, in_force: watch::Receiver<Arc<InForce>>) -> Self {
-        Self { name, in_force }
+        Self { name, in_force, load: Load::default(), names: Names::default() }
     }
 
     /// Its name.
@@ -38,9 +43,21 @@ impl Client {
         &self.name
     }
 
-    /// What is in force now.
+    /// What is in force now: nothing is allowed where its policy is gone.
     pub fn now(&self) -> Arc<InForce> {
-        Arc::clone(&self.in_force.borrow())
+        let last = Arc::clone(&self.in_force.borrow());
+        if !self.is_gone() {
+            return last;
+        }
+        let mut policy = last.policy.clone();
+        policy.allow.clear();
+        policy.routes.clear();
+        Arc::new(InForce { policy, secrets: SecretValues::new() })
+    }
+
+    /// Whether its policy is gone: nothing is allowed any more.
+    pub fn is_gone(&self) -> bool {
+        self.in_force.has_changed().is_err()
     }
 
     /// Hears of changes. The sender goes away with the tenant: an error is a policy that allows nothing.

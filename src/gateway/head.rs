@@ -78,7 +78,7 @@ pub fn parse(head: &[u8]) -> Result<Head, Rule> {
     let (method, target, minor) = request_line(lines.next().unwrap_or_default())?;
     let fields = Fields::read(lines)?;
     let framing = fields.framing(minor)?;
-    let upgrade = fields.upgrade()?;
+    let upgrade = fields.upgrade()? && minor == 1;
     if minor == 1 && fields.host.is_none() {
         return Err(Rule::Malformed);
     }

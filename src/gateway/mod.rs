@@ -7,12 +7,30 @@
 pub mod authority;
 pub mod client;
 pub mod decide;
+pub mod dial;
 pub mod head;
 pub mod hello;
 pub mod privilege;
 pub mod refusal;
+pub mod refusals;
 pub mod routes;
+pub mod shared;
 pub mod usage;
+
+mod answer;
+mod dns;
+mod guard;
+mod http;
+mod inside;
+mod limits;
+mod names;
+mod relay;
+mod resolve;
+mod run;
+mod serve;
+mod tenants;
 
 pub use client::{Client, InForce};
 pub use refusal::{Refusal, Rule};
+pub use run::{RunError, prepare, run};
+pub use shared::Shared;

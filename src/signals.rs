@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal as Unix, SignalKind, signal};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signal {
+pub(crate) enum Signal {
     /// To end.
     End,
     /// To read the settings again.
@@ -15,7 +15,7 @@ pub(super) enum Signal {
 }
 
 /// The signals that are heard.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     terminate: Unix,
     interrupt: Unix,
     hangup: Unix,
@@ -23,7 +23,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn listen() -> std::io::Result<Self> {
+    pub(crate) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -32,7 +32,7 @@ impl Signals {
         })
     }
 
-    pub(super) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.terminate.recv() => Signal::End,
             _ = self.interrupt.recv() => Signal::End,
@@ -41,7 +41,7 @@ impl Signals {
     }
 
     /// Tells the watchdog that the loop goes round.
-    pub(super) fn alive(&mut self) {
+    pub(crate) fn alive(&mut self) {
         if self.told_alive.is_none_or(|told| told.elapsed() >= ALIVE) {
             self.told_alive = Some(Instant::now());
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
@@ -54,10 +54,10 @@ const ALIVE: Duration = Duration::from_secs(1);
 
 // Without systemd there is nobody to tell, and that is no error.
 
-pub(super) fn ready() {
+pub(crate) fn ready() {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }
 
-pub(super) fn stopping() {
+pub(crate) fn stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
 }

@@ -1,0 +1,244 @@
+//! Connections as they come in: who it is, what it speaks, where it wants to.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+
+use super::{
+    Client, Refusal, Rule, Shared,
+    answer::{self, Language, farewell},
+    authority::{Authority, shown},
+    head,
+    hello::{self, MAX_BYTES},
+    http, names,
+    relay::{Begun, End, Session},
+};
+
+/// The port of name servers.
+pub(super) const NAMES: u16 = 53;
+
+/// How long is waited where a connection cannot be accepted, as without a free descriptor.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How much is made room for at once, in bytes.
+const PIECE: usize = 2 << 10;
+
+/// Accepts connections to a port until the end of the process, whatever goes wrong.
+pub(super) async fn accept(gateway: Arc<Shared>, listener: TcpListener, port: u16) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, SocketAddr::V4(peer))) => admit(&gateway, stream, *peer.ip(), port),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(port, %error, "cannot accept a connection");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves a connection on a task of its own, if it is a tenant's that has not too many.
+fn admit(gateway: &Arc<Shared>, stream: TcpStream, peer: Ipv4Addr, port: u16) {
+    let Ok(SocketAddr::V4(local)) = stream.local_addr() else { return };
+    // Nobody's: it gets no answer.
+    let Some(client) = gateway.tenants.find(*local.ip(), peer) else { return };
+    gateway.accepted.add();
+    let limit = gateway.settings().limits.connections;
+    let Some(place) = gateway.connections.enter(&client, limit, gateway.tenants.count()) else {
+        return turn_away(gateway, &client, &stream, port);
+    };
+    let gateway = Arc::clone(gateway);
+    let local = *local.ip();
+    tokio::spawn(async move {
+        let _place = place;
+        if port == NAMES {
+            names::serve_stream(&gateway, &client, stream, local).await;
+        } else {
+            // Small answers must not wait for one another.
+            let _ = stream.set_nodelay(true);
+            connection(gateway, client, stream, port).await;
+        }
+    });
+}
+
+/// Says that it is one too many, as far as that goes without waiting.
+fn turn_away(gateway: &Shared, client: &Client, stream: &TcpStream, port: u16) {
+    let destination = format!("a connection to port {port}");
+    let refusal = Refusal { tenant: client.name().clone(), destination, rule: Rule::OverLimit };
+    gateway.refusals.note(&refusal);
+    let is_http = port == 80 || port == gateway.settings().proxy_port;
+    let words = answer::bytes(&refusal, if is_http { Language::Http } else { Language::Tls });
+    if port != NAMES {
+        let _ = stream.try_write(&words);
+    }
+}
+
+/// What a connection begins with.
+enum Beginning {
+    Tls(Authority),
+    Tunnel { to: Authority, after: Vec<u8> },
+    Http(Vec<u8>),
+}
+
+/// Why a connection goes no further.
+struct Stop {
+    language: Language,
+    /// What is refused; `None` where the client went away.
+    refused: Option<(Rule, String)>,
+}
+
+impl Stop {
+    fn new(language: Language, rule: Rule, asked: &[u8]) -> Self {
+        Self { language, refused: Some((rule, shown(asked))) }
+    }
+
+    fn gone() -> Self {
+        Self { language: Language::Unknown, refused: None }
+    }
+}
+
+async fn connection(gateway: Arc<Shared>, client: Arc<Client>, mut stream: TcpStream, port: u16) {
+    let limits = gateway.settings().limits;
+    let max_head = usize::try_from(limits.head.get()).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    let begun = timeout(limits.hello.get(), begin(&mut stream, &mut bytes, port, max_head)).await;
+    let silent = || Err(Stop::new(language_of(&bytes), Rule::UnknownProtocol, format!("port {port}").as_bytes()));
+    let (to, begun, language) = match begun.unwrap_or_else(|_| silent()) {
+        Err(Stop { refused: None, .. }) => return,
+        Err(Stop { refused: Some((rule, destination)), language }) => {
+            let refusal = Refusal { tenant: client.name().clone(), destination, rule };
+            return refuse(&gateway, &mut stream, &refusal, language).await;
+        }
+        Ok(Beginning::Http(begun)) => return http::serve(gateway, client, stream, begun, port).await,
+        Ok(Beginning::Tls(to)) => (to, bytes, Language::Tls),
+        Ok(Beginning::Tunnel { to, after }) => (to, after, Language::Http),
+    };
+    match gateway.dialer.dial(&client, &to).await {
+        Err(refusal) => refuse(&gateway, &mut stream, &refusal, language).await,
+        Ok((far, rule)) => {
+            let session = Session {
+                counts: gateway.usage.begin(client.name(), &rule),
+                client,
+                to,
+                bandwidth: limits.bandwidth.map(|bytes| bytes.get()),
+                idle: limits.idle.get(),
+            };
+            let begun = Begun { near: begun, far: Vec::new() };
+            let hello = (language == Language::Http).then(|| limits.hello.get());
+            relay(&gateway, &session, stream, far, begun, hello).await;
+        }
+    }
+}
+
+async fn relay(
+    gateway: &Shared,
+    session: &Session,
+    mut near: TcpStream,
+    mut far: TcpStream,
+    begun: Begun,
+    hello: Option<Duration>,
+) {
+    const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+    if hello.is_some() && near.write_all(ESTABLISHED).await.is_err() {
+        return;
+    }
+    match session.relay(&mut near, &mut far, begun, hello).await {
+        End::Revoked => gateway.cut.add(),
+        End::Refused(rule) => {
+            let tenant = session.client.name().clone();
+            let refusal = Refusal { tenant, destination: session.to.to_string(), rule };
+            refuse(gateway, &mut near, &refusal, Language::Tls).await;
+        }
+        End::Closed | End::Broken | End::Idle => {}
+    }
+}
+
+async fn refuse(gateway: &Shared, stream: &mut TcpStream, refusal: &Refusal, language: Language) {
+    gateway.refusals.note(refusal);
+    farewell(stream, &answer::bytes(refusal, language)).await;
+}
+
+/// What bytes look like, for an answer.
+fn language_of(bytes: &[u8]) -> Language {
+    match bytes.first() {
+        Some(_) if hello::looks_like_tls(bytes) => Language::Tls,
+        Some(first) if first.is_ascii_uppercase() => Language::Http,
+        _ => Language::Unknown,
+    }
+}
+
+/// Reads until it is clear what a connection is. What was read is in `bytes`.
+async fn begin(stream: &mut TcpStream, bytes: &mut Vec<u8>, port: u16, max_head: usize) -> Result<Beginning, Stop> {
+    // Nothing is set aside for a connection that says nothing.
+    stream.readable().await.map_err(|_| Stop::gone())?;
+    read(stream, bytes).await?;
+    match language_of(bytes) {
+        Language::Tls => read_hello(stream, bytes, port).await,
+        Language::Http => read_head(stream, bytes, max_head).await,
+        Language::Unknown => {
+            Err(Stop::new(Language::Unknown, Rule::UnknownProtocol, format!("port {port}").as_bytes()))
+        }
+    }
+}
+
+async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Result<(), Stop> {
+    bytes.reserve(PIECE);
+    match stream.read_buf(bytes).await {
+        Ok(0) | Err(_) => Err(Stop::gone()),
+        Ok(_) => Ok(()),
+    }
+}
+
+async fn read_hello(stream: &mut TcpStream, bytes: &mut Vec<u8>, port: u16) -> Result<Beginning, Stop> {
+    let stop = |rule| Stop::new(Language::Tls, rule, format!("TLS on port {port}").as_bytes());
+    loop {
+        match hello::parse(bytes).map_err(stop)? {
+            Some(hello::Hello { name: Some(host) }) => return Ok(Beginning::Tls(Authority { host, port })),
+            Some(hello::Hello { name: None }) => return Err(stop(Rule::UnknownProtocol)),
+            None if bytes.len() >= MAX_BYTES => return Err(stop(Rule::Malformed)),
+            None => read(stream, bytes).await?,
+        }
+    }
+}
+
+/// Reads the first head, and lets all of HTTP but tunnels be read by who serves it.
+async fn read_head(stream: &mut TcpStream, bytes: &mut Vec<u8>, max_head: usize) -> Result<Beginning, Stop> {
+    let mut looked_at = 0;
+    let length = loop {
+        let line = || bytes.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
+        match head::end(bytes, looked_at).map_err(|rule| Stop::new(Language::Http, rule, line()))? {
+            Some(length) => break length,
+            None if bytes.len() > max_head => return Err(Stop::new(Language::Http, Rule::OverLimit, line())),
+            None => {}
+        }
+        looked_at = bytes.len();
+        read(stream, bytes).await?;
+    };
+    if !bytes.starts_with(b"CONNECT ") {
+        return Ok(Beginning::Http(std::mem::take(bytes)));
+    }
+    let after = bytes.split_off(length);
+    let to = tunnel(bytes).map_err(|(rule, asked)| Stop::new(Language::Http, rule, &asked))?;
+    Ok(Beginning::Tunnel { to, after })
+}
+
+/// Where a request for a tunnel wants to. Its Host must say the same.
+fn tunnel(bytes: &[u8]) -> Result<Authority, (Rule, Vec<u8>)> {
+    let line = bytes.split(|b| *b == b'\r').next().unwrap_or_default().to_vec();
+    let head = head::parse(bytes).map_err(|rule| (rule, line))?;
+    let to = Authority::parse(&head.target, None).map_err(|rule| (rule, head.target.clone().into_bytes()))?;
+    let host = head.host.as_deref().map(|host| Authority::parse(host, Some(to.port))).transpose();
+    match host {
+        Ok(host) if host.as_ref().is_none_or(|host| *host == to) => Ok(to),
+        Ok(_) => Err((Rule::NameDiffers, format!("{to} (Host: {})", head.host.unwrap_or_default()).into_bytes())),
+        Err(rule) => Err((rule, head.host.unwrap_or_default().into_bytes())),
+    }
+}

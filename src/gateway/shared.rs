@@ -1,0 +1,92 @@
+//! What all connections of the gateway share.
+
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use super::{
+    dial::{Dialer, Rules},
+    limits::Connections,
+    refusals::Refusals,
+    tenants::Tenants,
+    usage::Usage,
+};
+use crate::model::{Host, host::Egress};
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Shared {
+    settings: RwLock<Arc<Egress>>,
+    /// Who is served.
+    pub tenants: Tenants,
+    /// Looks names up and dials.
+    pub dialer: Dialer,
+    /// What is sent and received.
+    pub usage: Usage,
+    /// What was refused.
+    pub refusals: Refusals,
+    /// How many connections there are.
+    pub connections: Connections,
+    /// How many connections were accepted.
+    pub accepted: Count,
+    /// How many questions were asked of the name server inside.
+    pub questions: Count,
+    /// How many connections were cut because of a change of what is in force.
+    pub cut: Count,
+}
+
+/// A number that grows.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds one.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    /// Begins with the host's settings, and as many connections as `descriptors` allow. Nobody is served
+    /// yet.
+    pub fn new(host: &Host, descriptors: u64) -> Self {
+        Self {
+            settings: RwLock::new(Arc::new(host.egress.clone())),
+            tenants: Tenants::default(),
+            dialer: Dialer::new(rules(host)),
+            usage: Usage::default(),
+            refusals: Refusals::default(),
+            connections: Connections::new(descriptors),
+            accepted: Count::default(),
+            questions: Count::default(),
+            cut: Count::default(),
+        }
+    }
+
+    /// The settings that are in force.
+    pub fn settings(&self) -> Arc<Egress> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes resolvers and limits of new settings from now on. Where the gateway listens, what it reads
+    /// and who it is stay as they are until it is started again.
+    pub fn reload(&self, host: &Host) {
+        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = settings.as_ref().clone();
+        next.resolvers.clone_from(&host.egress.resolvers);
+        next.limits = host.egress.limits;
+        *settings = Arc::new(next);
+        drop(settings);
+        self.dialer.set_rules(rules(host));
+    }
+}
+
+fn rules(host: &Host) -> Rules {
+    Rules { pool: host.pool, resolvers: host.egress.resolvers.clone(), lookups: host.egress.limits.lookups }
+}
