@@ -14,7 +14,9 @@ pub fn run(command: &Gateway, global: &Global) -> anyhow::Result<u8> {
         return Ok(EXIT_OK);
     }
     logging::begin(command.log_format);
-    let global = global.clone();
-    gateway::run(&host, move || setup::host(&global))?;
+    // The working folder may be out of sight later.
+    let settings = global.host.as_ref().map(std::path::absolute).transpose()?;
+    let global = Global { host: settings.clone(), ..global.clone() };
+    gateway::run(&host, settings.as_deref(), move || setup::host(&global))?;
     Ok(EXIT_OK)
 }

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::{Response, StatusCode, body::Bytes, header};
+use hyper::{Response, body::Bytes, header};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
 
-use super::{Refusal, Rule, routes::Body};
+use super::{
+    Refusal, Rule,
+    routes::{Body, status},
+};
 
 /// How long somebody who is refused may take to read that, and how many bytes it may send meanwhile:
 /// a socket that is closed with bytes unread takes the answer back.
@@ -26,20 +29,6 @@ pub enum Language {
     Http,
     /// It said nothing that is understood.
     Unknown,
-}
-
-/// The status of an answer.
-pub fn status(rule: Rule) -> StatusCode {
-    match rule {
-        Rule::NotListed | Rule::AddressNotPublic | Rule::HiddenName => StatusCode::FORBIDDEN,
-        Rule::Malformed | Rule::NameDiffers | Rule::UnknownProtocol | Rule::NoStreams => StatusCode::BAD_REQUEST,
-        Rule::Unresolved => StatusCode::BAD_GATEWAY,
-        Rule::Unreachable => StatusCode::GATEWAY_TIMEOUT,
-        Rule::OverLimit => StatusCode::TOO_MANY_REQUESTS,
-        Rule::NoRoute => StatusCode::NOT_FOUND,
-        Rule::NoSecret => StatusCode::SERVICE_UNAVAILABLE,
-        Rule::OverBudget => StatusCode::PAYMENT_REQUIRED,
-    }
 }
 
 /// The error of RFC 9209.

@@ -29,7 +29,7 @@ use super::{
     dns::is_gateway,
     guard::{Guard, Watched},
     relay::{Begun, End, Session},
-    routes::{self, Body},
+    routes::Body,
     usage::Use,
 };
 
@@ -172,7 +172,8 @@ impl Connection {
         let ports = [80, self.gateway.settings().proxy_port];
         if is_gateway(&to.host) && ports.contains(&self.port) && ports.contains(&to.port) {
             self.state().to = None;
-            return routes::serve(&self.gateway, Arc::clone(&self.client), request).await;
+            let served = self.gateway.routes.serve(Arc::clone(&self.client), request).await;
+            return served.unwrap_or_else(|refusal| self.refuse(&refusal, false));
         }
         match self.forward(request, &to).await {
             Ok(response) => response,

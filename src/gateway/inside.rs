@@ -4,6 +4,7 @@
 //! belongs to the namespace that it was made in.
 
 use std::{
+    fs::File,
     io,
     net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket},
     path::Path,
@@ -33,12 +34,11 @@ impl Inside {
     ///
     /// # Errors
     /// It is not there, or this process may not.
-    pub fn enter(path: &Path) -> Result<Self, NamespaceError> {
+    pub fn enter(namespace: File) -> Result<Self, NamespaceError> {
         let (queue, works) = mpsc::channel::<Work>();
         let (told, entered) = mpsc::channel();
-        let path = path.to_owned();
         let stay = move || {
-            let result = namespace::enter(&path);
+            let result = namespace::enter_open(namespace);
             let is_inside = result.is_ok();
             let _ = told.send(result);
             if is_inside {

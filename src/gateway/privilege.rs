@@ -54,17 +54,6 @@ fn refused<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Pri
     move |error| PrivilegeError::Refused(what, error.into())
 }
 
-/// Where the gateway finds things once it lives in a root of its own.
-#[derive(Clone, Debug)]
-pub struct Places {
-    /// What tenants may reach; nothing there can be written.
-    pub policies: PathBuf,
-    /// The gateway's own folder.
-    pub state: PathBuf,
-    /// The host's settings for names.
-    pub resolv_conf: PathBuf,
-}
-
 /// A user that is known and is not root.
 #[derive(Clone, Copy, Debug)]
 pub struct User {
@@ -93,12 +82,13 @@ impl User {
 /// Moves this thread, and all that it starts later, into a root of its own. Call it before there are
 /// others.
 ///
-/// The folder of policies is made if it is missing; the gateway's own folder is made, and given to its
-/// user.
+/// In it stand, at the paths that they have on the host: the folder of policies, the gateway's own folder,
+/// which alone can be written, the settings for names, systemd's socket, and `settings`, the file with
+/// the host's settings, if there is one. The first two are made if they are missing.
 ///
 /// # Errors
 /// Something cannot be made or mounted. The process must end then: it may stand between two roots.
-pub fn enter(egress: &Egress, user: User) -> Result<Places, PrivilegeError> {
+pub fn enter(egress: &Egress, settings: Option<&Path>, user: User) -> Result<(), PrivilegeError> {
     make_folder(&egress.policies, 0o755)?;
     make_folder(&egress.state, 0o750)?;
     let to_user = || {
@@ -106,7 +96,6 @@ pub fn enter(egress: &Egress, user: User) -> Result<Places, PrivilegeError> {
         fs::set_permissions(&egress.state, fs::Permissions::from_mode(0o750))
     };
     to_user().map_err(refused(format!("give {} to {}", egress.state.display(), egress.user)))?;
-    let resolv_conf = fs::canonicalize("/etc/resolv.conf").map_err(refused("find /etc/resolv.conf"))?;
     let notify = std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from).filter(|path| path.is_absolute());
 
     unshare(CloneFlags::CLONE_NEWNS).map_err(refused("make a mount namespace"))?;
@@ -114,12 +103,16 @@ pub fn enter(egress: &Egress, user: User) -> Result<Places, PrivilegeError> {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(refused("keep mounts apart"))?;
     // Opened in this namespace, and before the new root hides some of them.
     let mut binds = vec![
-        Bind::folder(&egress.policies, "policies", false)?,
-        Bind::folder(&egress.state, "state", true)?,
-        Bind::folder(resolv_conf.parent().unwrap_or(Path::new("/etc")), "names", false)?,
+        Bind::new(&egress.policies, false)?,
+        Bind::new(&egress.state, true)?,
+        Bind::new(Path::new("/etc/resolv.conf"), false)?,
     ];
+    // As a folder, so that a file that takes the place of the settings is seen.
+    if let Some(folder) = settings.and_then(Path::parent).filter(|folder| *folder != Path::new("/")) {
+        binds.insert(0, Bind::new(folder, false)?);
+    }
     if let Some(socket) = &notify {
-        binds.push(Bind::socket(socket)?);
+        binds.push(Bind::new(socket, true)?);
     }
     let root = &egress.state;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -133,9 +126,7 @@ pub fn enter(egress: &Egress, user: User) -> Result<Places, PrivilegeError> {
     // The old root comes to lie over the new one, and is taken away.
     pivot_root(".", ".").map_err(refused("change the root"))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(refused("leave the old root"))?;
-    chdir("/").map_err(refused("enter the root"))?;
-    let name = resolv_conf.file_name().unwrap_or_default();
-    Ok(Places { policies: "/policies".into(), state: "/state".into(), resolv_conf: Path::new("/names").join(name) })
+    chdir("/").map_err(refused("enter the root"))
 }
 
 fn make_folder(path: &Path, mode: u32) -> Result<(), PrivilegeError> {
@@ -143,35 +134,32 @@ fn make_folder(path: &Path, mode: u32) -> Result<(), PrivilegeError> {
     made.map_err(refused(format!("make {}", path.display())))
 }
 
-/// Something of the host that stays in sight.
+/// Something of the host that stays in sight, at its own path.
 struct Bind {
     source: File,
-    name: PathBuf,
+    path: PathBuf,
     is_folder: bool,
     writable: bool,
 }
 
 impl Bind {
-    fn folder(path: &Path, name: &str, writable: bool) -> Result<Self, PrivilegeError> {
-        Ok(Self { source: open(path)?, name: name.into(), is_folder: true, writable })
-    }
-
-    /// A socket keeps its path.
-    fn socket(path: &Path) -> Result<Self, PrivilegeError> {
-        let name = path.strip_prefix("/").unwrap_or(path).to_owned();
-        Ok(Self { source: open(path)?, name, is_folder: false, writable: true })
+    fn new(path: &Path, writable: bool) -> Result<Self, PrivilegeError> {
+        let source = open(path)?;
+        let is_folder = source.metadata().map_err(refused(format!("look at {}", path.display())))?.is_dir();
+        let path = path.strip_prefix("/").unwrap_or(path).to_owned();
+        Ok(Self { source, path, is_folder, writable })
     }
 
     fn mount_below(&self, root: &Path) -> Result<(), PrivilegeError> {
-        let target = root.join(&self.name);
+        let target = root.join(&self.path);
         if self.is_folder {
             make_folder(&target, 0o755)?;
-        } else {
+        } else if !target.exists() {
             make_folder(target.parent().unwrap_or(root), 0o755)?;
             File::create(&target).map_err(refused(format!("make {}", target.display())))?;
         }
         let source = format!("/proc/self/fd/{}", self.source.as_fd().as_raw_fd());
-        let shown = || format!("mount {}", self.name.display());
+        let shown = || format!("mount /{}", self.path.display());
         let none = None::<&str>;
         mount(Some(source.as_str()), &target, none, MsFlags::MS_BIND, none).map_err(refused(shown()))?;
         let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;

@@ -22,6 +22,8 @@ use hyper::{
     http::{request, response},
 };
 
+use rustls::ClientConfig;
+
 use self::{
     body::{Received, Revoked, Sent, Watch},
     inject::Injection,
@@ -48,12 +50,10 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Serves routes with these settings. `connect` opens connections to upstreams.
-    ///
-    /// # Errors
-    /// The authorities in the settings cannot be used.
-    pub fn new(settings: &Egress, connect: Connect, usage: Usage) -> Result<Self, TlsError> {
-        Ok(Self { upstreams: Upstreams::new(connect, tls(settings)?), usage, limits: settings.limits })
+    /// Serves routes with these settings, and TLS as [`tls`] makes it of them. `connect` opens connections
+    /// to upstreams.
+    pub fn new(settings: &Egress, tls: ClientConfig, connect: Connect, usage: Usage) -> Self {
+        Self { upstreams: Upstreams::new(connect, tls), usage, limits: settings.limits }
     }
 
     /// Answers a request to `gateway.internal` or a name below it.
@@ -132,13 +132,12 @@ pub fn status(rule: Rule) -> StatusCode {
         Rule::NoRoute => StatusCode::NOT_FOUND,
         Rule::NoSecret | Rule::NoLedger => StatusCode::SERVICE_UNAVAILABLE,
         Rule::OverBudget => StatusCode::PAYMENT_REQUIRED,
-        Rule::NoStreams | Rule::Malformed => StatusCode::BAD_REQUEST,
+        Rule::NoStreams | Rule::Malformed | Rule::NameDiffers | Rule::UnknownProtocol => StatusCode::BAD_REQUEST,
         Rule::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Rule::Unreachable | Rule::Unresolved | Rule::HiddenAnswer | Rule::Untrusted => StatusCode::BAD_GATEWAY,
+        Rule::Unresolved | Rule::HiddenAnswer | Rule::Untrusted => StatusCode::BAD_GATEWAY,
+        Rule::Unreachable => StatusCode::GATEWAY_TIMEOUT,
         Rule::OverLimit => StatusCode::TOO_MANY_REQUESTS,
-        Rule::NotListed | Rule::AddressNotPublic | Rule::NameDiffers | Rule::HiddenName | Rule::UnknownProtocol => {
-            StatusCode::FORBIDDEN
-        }
+        Rule::NotListed | Rule::AddressNotPublic | Rule::HiddenName => StatusCode::FORBIDDEN,
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -17,6 +17,8 @@ use super::{
     Shared,
     inside::Inside,
     names,
+    privilege::{self, PrivilegeError, User},
+    routes::{self, TlsError},
     serve::{self, NAMES},
     tenants::Loader,
 };
@@ -44,6 +46,12 @@ pub enum RunError {
     /// The namespace cannot be had.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    /// What it must not have cannot be given up.
+    #[error(transparent)]
+    Privilege(#[from] PrivilegeError),
+    /// Upstreams cannot be trusted.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Something else that is needed from the start.
     #[error("cannot {action}")]
     Io {
@@ -66,15 +74,25 @@ pub fn prepare(host: &Host) -> Result<(), RunError> {
     Ok(namespace::prepare(&host.egress.namespace)?)
 }
 
-/// Runs until a signal ends it. `reload` reads the host's settings anew.
+/// Runs until a signal ends it. `settings` is the file with the host's settings, and `reload` reads it
+/// anew.
 ///
 /// # Errors
-/// Something that is needed from the start cannot be had.
-pub fn run(host: &Host, reload: impl Fn() -> anyhow::Result<Host> + Send + 'static) -> Result<(), RunError> {
+/// Something that is needed from the start cannot be had, or could not be given up.
+pub fn run(
+    host: &Host,
+    settings: Option<&Path>,
+    reload: impl Fn() -> anyhow::Result<Host> + Send + 'static,
+) -> Result<(), RunError> {
     let egress = &host.egress;
-    let path = namespace::path(&egress.namespace)?;
-    let inside = Inside::enter(&path)?;
-    let shared = Arc::new(Shared::new(host, descriptors()));
+    let user = User::of(egress)?;
+    let namespace = namespace::open(&egress.namespace)?;
+    // What is read of the host's own files is read before they are out of sight.
+    let upstreams = routes::tls(egress)?;
+    privilege::enter(egress, settings, user)?;
+    let inside = Inside::enter(namespace)?;
+    privilege::become_user(user)?;
+    let shared = Arc::new(Shared::new(host, upstreams, descriptors()));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot("start the event loop"))?;
     runtime.block_on(serve(shared, inside, reload))

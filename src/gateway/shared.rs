@@ -5,23 +5,28 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use rustls::ClientConfig;
+
 use super::{
+    authority::{Authority, Host},
     dial::{Dialer, Rules},
     limits::Connections,
     refusals::Refusals,
+    routes::{Connect, Routes},
     tenants::Tenants,
     usage::Usage,
 };
-use crate::model::{Host, host::Egress};
+use crate::model::{self, host::Egress};
 
 /// What all connections share.
-#[derive(Debug)]
 pub struct Shared {
     settings: RwLock<Arc<Egress>>,
     /// Who is served.
     pub tenants: Tenants,
     /// Looks names up and dials.
-    pub dialer: Dialer,
+    pub dialer: Arc<Dialer>,
+    /// Serves routes with credentials.
+    pub routes: Routes,
     /// What is sent and received.
     pub usage: Usage,
     /// What was refused.
@@ -53,14 +58,16 @@ impl Count {
 }
 
 impl Shared {
-    /// Begins with the host's settings, and as many connections as `descriptors` allow. Nobody is served
-    /// yet.
-    pub fn new(host: &Host, descriptors: u64) -> Self {
+    /// Begins with the host's settings, TLS for upstreams, and as many connections as `descriptors` allow.
+    /// Nobody is served yet.
+    pub fn new(host: &model::Host, upstreams: ClientConfig, descriptors: u64) -> Self {
+        let (dialer, usage) = (Arc::new(Dialer::new(rules(host))), Usage::default());
         Self {
             settings: RwLock::new(Arc::new(host.egress.clone())),
             tenants: Tenants::default(),
-            dialer: Dialer::new(rules(host)),
-            usage: Usage::default(),
+            routes: Routes::new(&host.egress, upstreams, connect(Arc::clone(&dialer)), usage.clone()),
+            dialer,
+            usage,
             refusals: Refusals::default(),
             connections: Connections::new(descriptors),
             accepted: Count::default(),
@@ -76,7 +83,7 @@ impl Shared {
 
     /// Takes resolvers and limits of new settings from now on. Where the gateway listens, what it reads
     /// and who it is stay as they are until it is started again.
-    pub fn reload(&self, host: &Host) {
+    pub fn reload(&self, host: &model::Host) {
         let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         let mut next = settings.as_ref().clone();
         next.resolvers.clone_from(&host.egress.resolvers);
@@ -87,6 +94,17 @@ impl Shared {
     }
 }
 
-fn rules(host: &Host) -> Rules {
+/// How routes reach their upstreams: their addresses are judged as all others are.
+fn connect(dialer: Arc<Dialer>) -> Connect {
+    Arc::new(move |client, host, port| {
+        let dialer = Arc::clone(&dialer);
+        Box::pin(async move {
+            let to = Authority { host: Host::Name(host), port };
+            dialer.connect(&client, &to).await.map_err(|refusal| refusal.rule)
+        })
+    })
+}
+
+fn rules(host: &model::Host) -> Rules {
     Rules { pool: host.pool, resolvers: host.egress.resolvers.clone(), lookups: host.egress.limits.lookups }
 }

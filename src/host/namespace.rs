@@ -123,15 +123,30 @@ pub fn within<T: Send>(
     on_thread(inside, path)
 }
 
+/// Opens a pinned namespace.
+///
+/// # Errors
+/// The name is a path, or there is no such namespace.
+pub fn open(name: &str) -> Result<File, NamespaceError> {
+    let path = path(name)?;
+    File::open(&path).map_err(NamespaceError::io("open the network namespace", &path))
+}
+
 /// Moves the calling thread, and it alone, into a pinned namespace.
 ///
 /// # Errors
 /// It is not there, or the thread may not.
 pub fn enter(path: &Path) -> Result<(), NamespaceError> {
-    let file = File::open(path).map_err(NamespaceError::io("open the network namespace", path))?;
-    setns(file, CloneFlags::CLONE_NEWNET)
-        .map_err(io::Error::from)
-        .map_err(NamespaceError::io("enter the network namespace", path))
+    enter_open(File::open(path).map_err(NamespaceError::io("open the network namespace", path))?)
+}
+
+/// The same with one that was opened before.
+///
+/// # Errors
+/// The thread may not.
+pub fn enter_open(namespace: File) -> Result<(), NamespaceError> {
+    let entered = setns(namespace, CloneFlags::CLONE_NEWNET).map_err(io::Error::from);
+    entered.map_err(NamespaceError::io("enter the network namespace in", Path::new(FOLDER)))
 }
 
 fn on_thread<T: Send>(
