@@ -151,7 +151,7 @@ fn place(host: &str) -> Result<Place, String> {
     if super::name::is_private(name) {
         return Err(format!("the host {host:?} is not a public name"));
     }
-    if wildcard && psl::suffix_str(name) == Some(name) {
+    if wildcard && tenantd_suffix::is_public(name) {
         return Err(format!("{host:?} would allow every domain that anyone can register below {name}"));
     }
     Ok(if wildcard { Place::Below(name.to_owned()) } else { Place::Name(name.to_owned()) })
