@@ -168,10 +168,11 @@ impl<'a> WaysOut<'a> {
     /// The kernel refuses.
     pub async fn guard(&self, link: &str, bridge: &str) -> Result<(), EgressError> {
         let path = namespace::path(&self.settings.namespace)?;
-        if namespace::is_there(&path) {
-            namespace::set_switches_of(&path)?;
+        let inside = namespace::is_there(&path).then_some(path.as_path());
+        if let Some(path) = inside {
+            namespace::set_switches_of(path)?;
         }
-        Ok(Links::open(None)?.guard(link, bridge).await?)
+        Ok(Links::open(inside)?.guard(link, bridge).await?)
     }
 
     /// Takes a tenant's way out away: what the gateway is told goes first, the link last.

@@ -36,6 +36,15 @@ const NO_DEVICE: i32 = 19;
 const CLOSED: [(&str, &str, &str); 3] =
     [("ipv6/conf", "disable_ipv6", "1"), ("ipv4/conf", "rp_filter", "1"), ("ipv4/conf", "arp_ignore", "2")];
 
+/// What a link's end in the gateway's namespace must not do, whatever that namespace's own switches say: hand packets
+/// on, answer for others, take a packet that came by another way.
+const INSIDE: [(&str, &str, &str); 4] = [
+    ("ipv4/conf", "forwarding", "0"),
+    ("ipv4/conf", "proxy_arp", "0"),
+    ("ipv4/conf", "rp_filter", "1"),
+    ("ipv6/conf", "disable_ipv6", "1"),
+];
+
 /// Why a link could not be looked at or made.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -146,7 +155,13 @@ impl Links {
             let names: BTreeSet<&str> =
                 ports.map(|port| port.name.as_str()).filter(|name| name.starts_with(LINK_PREFIX)).collect();
             let names = names.into_iter().filter(|name| only.is_none_or(|only| only == *name));
-            Ok(names.map(|name| (name.to_owned(), found(name, &outer, &inner))).collect())
+            let mut links: BTreeMap<String, FoundLink> =
+                names.map(|name| (name.to_owned(), found(name, &outer, &inner))).collect();
+            if let Some((_, path)) = &self.inner {
+                let there = links.iter_mut().filter(|(name, _)| inner.named(name).is_some());
+                look_inside(path, there)?;
+            }
+            Ok(links)
         })
         .await
     }
@@ -166,6 +181,7 @@ impl Links {
                 port(&self.outer, bridge).await?.ok_or_else(|| LinkError::NoBridge(bridge.to_owned()))?.index;
             let (here, there) = self.pair(link, inner, path).await?;
             self.guard(link, bridge).await?;
+            set_inside(path, link)?;
             self.address(inner, there, address).await?;
             let up = LinkUnspec::new_with_index(there).alias(alias).up().build();
             change(inner, up, || format!("bring up {link} inside")).await?;
@@ -214,7 +230,8 @@ impl Links {
         added.map_err(|source| LinkError::Kernel { action: format!("add the address {shown}"), source })
     }
 
-    /// Takes from a link's end here and from its bridge whatever the host could be reached by.
+    /// Takes from a link's end here and from its bridge whatever the host could be reached by, and sets the switches
+    /// of its end inside.
     ///
     /// # Errors
     /// The kernel refuses, or does not answer in time.
@@ -222,14 +239,15 @@ impl Links {
         within_deadline(async {
             for name in [link, bridge] {
                 let Some(port) = port(&self.outer, name).await? else { continue };
-                for (family, switch, value) in CLOSED {
-                    set(&switch_path(family, name, switch), value)?;
-                }
+                close(name, &CLOSED)?;
                 for address in addresses(&self.outer, Some(port.index)).await? {
                     remove_address(&self.outer, &address).await?;
                 }
             }
-            Ok(())
+            match &self.inner {
+                Some((_, path)) => set_inside(path, link),
+                None => Ok(()),
+            }
         })
         .await
     }
@@ -286,19 +304,44 @@ fn found(name: &str, outer: &Side, inner: &Side) -> FoundLink {
             .map(|address| address.shown.clone())
             .collect(),
         host_side: here.into_iter().chain(bridge).flat_map(|port| reachable(port, outer)).collect(),
+        // Those are read by a thread that is inside.
+        switches: BTreeSet::new(),
     }
 }
 
 /// By what the host can be reached on an interface.
 fn reachable(port: &Port, side: &Side) -> Vec<String> {
     let name = &port.name;
-    let open = CLOSED.iter().filter(|(family, switch, value)| {
+    let switches = open_on(name, &CLOSED);
+    let addresses = side.addresses_of(port.index).map(|address| format!("{} on {name}", address.shown));
+    switches.into_iter().chain(addresses).collect()
+}
+
+/// Which switches of an interface of the calling thread's namespace are not as they must be.
+fn open_on(name: &str, switches: &[(&str, &str, &str)]) -> Vec<String> {
+    let is_open = |(family, switch, value): &&(&str, &str, &str)| {
         // What a kernel does not have cannot be open.
         fs::read_to_string(switch_path(family, name, switch)).is_ok_and(|found| found.trim() != *value)
-    });
-    let switches = open.map(|(_, switch, _)| format!("{switch} on {name}"));
-    let addresses = side.addresses_of(port.index).map(|address| format!("{} on {name}", address.shown));
-    switches.chain(addresses).collect()
+    };
+    switches.iter().filter(is_open).map(|(_, switch, _)| format!("{switch} on {name}")).collect()
+}
+
+fn close(name: &str, switches: &[(&str, &str, &str)]) -> Result<(), LinkError> {
+    switches.iter().try_for_each(|(family, switch, value)| set(&switch_path(family, name, switch), value))
+}
+
+fn look_inside<'a>(
+    namespace: &Path,
+    links: impl Iterator<Item = (&'a String, &'a mut FoundLink)> + Send,
+) -> Result<(), LinkError> {
+    Ok(namespace::within(namespace, "read the switches of", || {
+        links.for_each(|(name, link)| link.switches = open_on(name, &INSIDE).into_iter().collect());
+        Ok(())
+    })?)
+}
+
+fn set_inside(namespace: &Path, link: &str) -> Result<(), LinkError> {
+    namespace::within(namespace, "set the switches of", || Ok(close(link, &INSIDE)))?
 }
 
 fn switch_path(family: &str, interface: &str, switch: &str) -> PathBuf {

@@ -222,7 +222,8 @@ impl Declared {
                 plan.contain.push(Step::NarrowEgress { policy: Box::new(narrowed) });
             }
         }
-        let is_open = !observed.switches.is_empty() || found.link.is_some_and(|link| !link.host_side.is_empty());
+        let is_loose = |link: &FoundLink| !(link.host_side.is_empty() && link.switches.is_empty());
+        let is_open = !observed.switches.is_empty() || found.link.is_some_and(is_loose);
         if is_ready && is_open {
             plan.contain.push(Step::GuardEgress {
                 tenant: plan.tenant.clone(),
@@ -289,8 +290,10 @@ impl Declared {
         let mut changes = Vec::new();
         if observed.site == Site::Ready {
             self.compare_link(found.link, &mut changes);
-            if !observed.switches.is_empty() {
-                changes.push(drift("switches", json!(observed.switches), json!([]), true));
+            let own = found.link.into_iter().flat_map(|link| &link.switches);
+            let switches: Vec<&String> = observed.switches.iter().chain(own).collect();
+            if !switches.is_empty() {
+                changes.push(drift("switches", json!(switches), json!([]), true));
             }
         }
         let cause = if found.files.is_some_and(|files| files.edited) { Cause::Drift } else { Cause::Intent };
@@ -365,6 +368,10 @@ impl Declared {
         };
         let names: BTreeSet<SecretName> = filed.into_iter().flat_map(|filed| filed.keys().cloned()).collect();
         if names != *declared {
+            // What the policy at hand names was taken from the file, or put into it, by somebody else.
+            let told: BTreeSet<&SecretName> =
+                found.policy().into_iter().flat_map(|policy| secrets_of(&policy.routes)).collect();
+            let cause = if told == declared.iter().collect() { Cause::Drift } else { cause };
             let weakens = cause == Cause::Drift && !names.is_subset(declared);
             changes.push(AttributeChange { cause, ..drift("secrets", json!(names), json!(declared), weakens) });
             return;

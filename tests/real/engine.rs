@@ -97,7 +97,7 @@ impl PrivateEngine {
     }
 
     /// A command in all of the engine's namespaces, as on its own machine.
-    pub fn within(&self, words: &[&str]) -> Command {
+    pub fn within<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
         let mut command = self.script("enter");
         command.args(words);
         command

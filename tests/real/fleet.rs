@@ -242,7 +242,10 @@ impl Fleet {
             eventually(&format!("no process of {id} is left"), || PrivateEngine::processes(&id).is_empty());
         }
         let links = String::from_utf8_lossy(&run(engine.in_network(&["ip", "-o", "link"])).stdout).into_owned();
-        assert!(!links.contains("td-") && !links.contains("veth"), "no interface of a tenant is left:\n{links}");
+        assert!(
+            !links.contains("td-") && !links.contains("tg-") && !links.contains("veth"),
+            "no interface of a tenant is left:\n{links}"
+        );
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let state = self.data().display().to_string();
         assert!(!mounts.contains(&state), "no mount below the data root is left:\n{mounts}");

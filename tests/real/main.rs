@@ -12,6 +12,7 @@ mod container;
 mod crash;
 mod daemon;
 mod drift;
+mod egress;
 mod engine;
 mod failures;
 mod fleet;

@@ -14,7 +14,7 @@ fn plan(cli: &Cli, code: i32) -> String {
 #[test]
 fn a_first_plan_and_its_apply() {
     let cli = Cli::new(&["ant"]);
-    cli.tenant("bee", "runtime: gvisor\nlimits: {cpus: 0.25, memory: 128MiB}\nallowlist: [api.example.com:443]\n");
+    cli.tenant("bee", "runtime: gvisor\nlimits: {cpus: 0.25, memory: 128MiB}\n");
     cli.commit();
     insta::assert_snapshot!("first_plan", plan(&cli, 2));
     // Side by side is no order to read: one tenant is applied.

@@ -55,6 +55,8 @@ pub struct FoundLink {
     pub addresses: BTreeSet<String>,
     /// By what the host itself could be reached from the bridge, such as `ipv6 on td-obcv7735trd7`.
     pub host_side: BTreeSet<String>,
+    /// Switches of its end in the gateway's namespace that are not as they must be.
+    pub switches: BTreeSet<String>,
 }
 
 /// What the gateway is told of one tenant, as it was found.

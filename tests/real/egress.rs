@@ -1,0 +1,487 @@
+//! Ways out on a real engine: every part of one spoiled behind tenantd's back, found and made right again.
+
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, process::Output};
+
+use serde_json::{Value, json};
+
+use crate::{
+    engine::{repository, said, succeed, text},
+    fleet::{Case, Fleet, Plan, attribute, case, code, names, run},
+};
+
+const TENANT: &str = "acme";
+const OURS: &str = "tenantd-acme";
+
+/// What the tenant's link and bridge are called; the hash is that of its name.
+fn names_of(tenant: &str) -> (String, String) {
+    let name: tenantd::model::TenantName = tenant.parse().unwrap();
+    (name.link_name(), name.interface_name())
+}
+
+/// tenantd in all of the engine's namespaces, as on the engine's own machine.
+fn inside(fleet: &Fleet, words: &[&str]) -> Output {
+    let host = fleet.engine.dir().join("host.yaml").display().to_string();
+    let mut command =
+        fleet.engine.within(&["timeout", "--kill-after=1", "120", env!("CARGO_BIN_EXE_tenantd"), "--host", &host]);
+    command.args(words).env_remove("DOCKER_HOST").env("NO_COLOR", "1");
+    run(command)
+}
+
+fn plan(fleet: &Fleet) -> Plan {
+    let repo = fleet.repo().display().to_string();
+    Plan::of(&inside(fleet, &["plan", "--worktree", &repo, "--detailed-exitcode", "--format", "json"]))
+}
+
+fn apply(fleet: &Fleet) -> (i32, String) {
+    let repo = fleet.repo().display().to_string();
+    let output = inside(fleet, &["apply", "--yes", "--worktree", &repo]);
+    (code(&output), said(&output))
+}
+
+fn converge(fleet: &Fleet) {
+    let (code, told) = apply(fleet);
+    assert_eq!(code, 0, "apply succeeds:\n{told}");
+    let plan = plan(fleet);
+    assert_eq!((plan.code, plan.addresses().len()), (0, 0), "after an apply the plan is empty: {:#}", plan.json);
+}
+
+/// A command in the engine's namespaces that must succeed.
+fn shell(fleet: &Fleet, script: &str) -> String {
+    succeed(fleet.engine.within(&["sh", "-euc", script]))
+}
+
+fn policy_file(fleet: &Fleet, tenant: &str) -> Option<Value> {
+    let file = fleet.engine.dir().join(format!("egress/policies/{tenant}.json"));
+    serde_json::from_slice(&fs::read(file).ok()?).ok()
+}
+
+fn secrets_file(fleet: &Fleet, tenant: &str) -> Option<Value> {
+    let file = fleet.engine.dir().join(format!("egress/secrets/{tenant}.json"));
+    serde_json::from_slice(&fs::read(file).ok()?).ok()
+}
+
+/// A host that keeps two secrets, one of them for the tenant.
+fn settle(fleet: &Fleet) {
+    let dir = fleet.engine.dir();
+    for (name, value) in [("crm", "s3cret-one"), ("beta", "s3cret-beta")] {
+        let path = dir.join(name);
+        fs::write(&path, format!("{value}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let dir = dir.display();
+    fleet.host(&format!(
+        "egress:\n  policies: {dir}/egress\n  user: nobody\n  permit: [10.20.0.0/16]\n  secrets:\n    \
+         acme/crm: {{file: {dir}/crm, tenants: [acme], upstreams: [services.example.com]}}\n    \
+         beta/crm: {{file: {dir}/beta, tenants: [beta], upstreams: [services.example.com]}}\n"
+    ));
+}
+
+const WAY_OUT: &str = "allowlist: [\"api.example.com:443\", \"10.20.0.0/24:5432\"]
+credentials:
+  - route: /crm/
+    upstream: https://services.example.com
+    inject: {header: Authorization, value: \"Bearer ${secret:acme/crm}\"}
+budget: {day: 100}
+";
+
+/// One thing spoiled, the attribute that tells of it, and whether more is open than was declared.
+struct Drift {
+    attribute: &'static str,
+    what: &'static str,
+    /// A script in the engine's namespaces; LINK, BRIDGE and DIR stand for the tenant's.
+    spoil: &'static str,
+    actual: &'static str,
+    weakens: bool,
+    contained: Option<&'static str>,
+    also: &'static [&'static str],
+}
+
+fn all() -> Vec<Drift> {
+    fn drift(attribute: &'static str, what: &'static str, spoil: &'static str, actual: &'static str) -> Drift {
+        Drift { attribute, what, spoil, actual, weakens: true, contained: None, also: &[] }
+    }
+    let (closed, guarded, narrowed) = (Some("close-egress"), Some("guard-egress"), Some("narrow-egress"));
+    vec![
+        Drift { weakens: false, ..drift("link", "deleted", "ip link del LINK", "null") },
+        Drift { weakens: false, ..drift("link", "down", "ip link set LINK down", "is down") },
+        Drift { weakens: false, ..drift("link", "down inside", "ip -n tenantd link set LINK down", "is down") },
+        Drift {
+            contained: closed,
+            also: &["host_side"],
+            ..drift(
+                "link",
+                "another pair in its place",
+                "ip link del LINK; ip link add LINK type veth peer name other; ip link set LINK master BRIDGE up",
+                "does not lead to the gateway",
+            )
+        },
+        Drift {
+            contained: closed,
+            also: &["host_side"],
+            ..drift("bridge", "another one", "ip link add evil type bridge; ip link set LINK master evil", "evil")
+        },
+        Drift { weakens: false, ..drift("bridge", "none", "ip link set LINK nomaster", "null") },
+        Drift {
+            contained: closed,
+            ..drift("addresses", "one more", "ip -n tenantd addr add 10.99.0.1/24 dev LINK", "10.99.0.1/24")
+        },
+        Drift { weakens: false, ..drift("addresses", "none", "ip -n tenantd addr flush dev LINK", "[]") },
+        Drift {
+            contained: guarded,
+            ..drift(
+                "host_side",
+                "IPv6 on the bridge",
+                "sysctl -qw net.ipv6.conf.BRIDGE.disable_ipv6=0",
+                "disable_ipv6 on td-",
+            )
+        },
+        Drift {
+            contained: guarded,
+            ..drift(
+                "host_side",
+                "an address on the bridge",
+                "ip addr add 10.98.0.1/24 dev BRIDGE",
+                "10.98.0.1/24 on td-",
+            )
+        },
+        Drift {
+            contained: guarded,
+            ..drift(
+                "host_side",
+                "no check of reverse paths",
+                "sysctl -qw net.ipv4.conf.LINK.rp_filter=0",
+                "rp_filter on tg-",
+            )
+        },
+        Drift {
+            contained: guarded,
+            ..drift(
+                "switches",
+                "forwarding on the link alone",
+                "ip netns exec tenantd sysctl -qw net.ipv4.conf.LINK.forwarding=1",
+                "forwarding on tg-",
+            )
+        },
+        Drift {
+            contained: guarded,
+            ..drift(
+                "switches",
+                "forwarding",
+                "ip netns exec tenantd sysctl -qw net.ipv4.ip_forward=1",
+                "ip_forward = 1",
+            )
+        },
+        Drift { weakens: false, ..drift("policy", "gone", "rm DIR/egress/policies/acme.json", "null") },
+        Drift {
+            weakens: false,
+            ..drift("policy", "spoilt", "echo '{' >DIR/egress/policies/acme.json", "not a policy")
+        },
+        Drift {
+            weakens: false,
+            ..drift("policy", "open to others", "chmod 666 DIR/egress/policies/acme.json", "open to others")
+        },
+        Drift {
+            contained: narrowed,
+            ..drift(
+                "allow",
+                "one more",
+                "sed -i 's/\"api.example.com:443\"/\"api.example.com:443\",\"evil.example.com:443\"/' DIR/egress/policies/acme.json",
+                "evil.example.com:443",
+            )
+        },
+        Drift {
+            contained: narrowed,
+            ..drift(
+                "routes",
+                "to another upstream",
+                "sed -i 's|https://services.example.com|https://evil.example.com|' DIR/egress/policies/acme.json",
+                "https://evil.example.com",
+            )
+        },
+        Drift {
+            contained: narrowed,
+            ..drift(
+                "budget",
+                "more",
+                "sed -i 's/\"day\":100/\"day\":100000/' DIR/egress/policies/acme.json",
+                "100000 a day",
+            )
+        },
+        Drift {
+            contained: closed,
+            ..drift(
+                "subnet",
+                "another tenant's",
+                "sed -i 's|\"subnet\":\"[^\"]*\"|\"subnet\":\"10.77.200.0/28\"|' DIR/egress/policies/acme.json",
+                "10.77.200.0/28",
+            )
+        },
+        Drift {
+            weakens: false,
+            ..drift(
+                "secrets",
+                "changed",
+                "sed -i s/s3cret-one/s3cret-two/ DIR/egress/secrets/acme.json",
+                "(another value)",
+            )
+        },
+        Drift { weakens: false, ..drift("secrets", "gone", "rm DIR/egress/secrets/acme.json", "[]") },
+        drift("secrets", "open to others", "chmod 644 DIR/egress/secrets/acme.json", "open to others"),
+        Drift {
+            weakens: false,
+            ..drift("secrets", "rotated by their owner", "echo s3cret-next >DIR/crm", "(another value)")
+        },
+    ]
+}
+
+impl Drift {
+    fn run(&self, fleet: &Fleet) {
+        let (link, bridge) = names_of(TENANT);
+        let before = fleet.engine.identity(OURS);
+        let dir = fleet.engine.dir().display().to_string();
+        shell(fleet, &self.spoil.replace("LINK", &link).replace("BRIDGE", &bridge).replace("DIR", &dir));
+
+        let plan = plan(fleet);
+        assert_eq!(plan.addresses(), ["egress.acme"], "{:#}", plan.json);
+        let change = plan.change("egress.acme");
+        let mut found: BTreeSet<&str> = names(change).into_iter().collect();
+        assert!(found.remove(self.attribute), "{change:#}");
+        assert_eq!(found, self.also.iter().copied().collect(), "{change:#}");
+        let spoilt = attribute(change, self.attribute);
+        assert!(spoilt["before"].to_string().contains(self.actual), "{spoilt:#}");
+        assert_eq!((&spoilt["weakens"], &spoilt["cause"]), (&json!(self.weakens), &json!("drift")), "{spoilt:#}");
+        assert!(!plan.json.to_string().contains("s3cret"), "no secret is shown: {:#}", plan.json);
+
+        let (code, told) = apply(fleet);
+        assert_eq!(code, 0, "{told}");
+        if let Some(step) = self.contained {
+            let words = match step {
+                "close-egress" => "close the way out",
+                "guard-egress" => "guard the way out",
+                _ => "narrow the way out",
+            };
+            let at = |words: &str| told.find(words).unwrap_or_else(|| panic!("{words}: {told}"));
+            assert!(at(words) < at("open the way out"), "{told}");
+        }
+        assert!(!told.contains("s3cret"), "{told}");
+        assert_eq!(self::plan(fleet).code, 0);
+        assert_eq!(fleet.engine.identity(OURS), before, "the container runs on");
+        let _ = fleet.engine.within(&["sh", "-c", "ip link del evil; ip link del other"]).output();
+    }
+}
+
+#[test]
+fn every_attribute_of_a_way_out_has_a_case() {
+    let cases = all();
+    let covered: BTreeSet<&str> = cases.iter().map(|case| case.attribute).collect();
+    let known = BTreeSet::from([
+        "addresses",
+        "allow",
+        "bridge",
+        "budget",
+        "host_side",
+        "link",
+        "policy",
+        "routes",
+        "secrets",
+        "subnet",
+        "switches",
+    ]);
+    assert_eq!(covered, known);
+}
+
+#[test]
+fn ways_out_are_made_found_repaired_and_removed() {
+    let fleet = Fleet::start("egress");
+    settle(&fleet);
+    fleet.declare(TENANT, WAY_OUT);
+    without_a_gateway(&fleet);
+    shell(&fleet, "ip netns add tenantd");
+    converge(&fleet);
+    made_as_declared(&fleet);
+    let spoilt = all();
+    let mut cases: Vec<Case<'_>> = spoilt
+        .iter()
+        .map(|drift| case(&format!("{}: {}", drift.attribute, drift.what), |fleet| drift.run(fleet)))
+        .collect();
+    cases.extend([
+        case("an edit of the allowlist", edited),
+        case("another's secret", another_secret),
+        case("a range that nobody permits", not_permitted),
+        case("the network made anew", network_anew),
+        case("a link that is nobody's", strange_link),
+        case("a policy that is nobody's", strange_policy),
+        case("with the capabilities of the unit alone", capabilities),
+        case("outside of the engine's network", elsewhere),
+        case("no allowlist any more", no_way_out),
+    ]);
+    fleet.cases(cases);
+
+    fleet.undeclare(TENANT);
+    fleet.declare("beta", "allowlist: [api.example.com:443]\n");
+    converge(&fleet);
+    assert!(policy_file(&fleet, TENANT).is_none() && policy_file(&fleet, "beta").is_some());
+    fleet.undeclare("beta");
+    converge(&fleet);
+    let links = shell(&fleet, "ip -o link; ip -n tenantd -o link");
+    assert!(!links.contains("tg-") && !links.contains("td-"), "nothing is left:\n{links}");
+    let files = shell(&fleet, &format!("find {}/egress -type f", fleet.engine.dir().display()));
+    assert_eq!(files, "");
+    fleet.end();
+}
+
+fn without_a_gateway(fleet: &Fleet) {
+    let plan = plan(fleet);
+    let (code, reason, help) = plan.blocked(TENANT);
+    assert_eq!(code, "gateway-missing", "{reason}");
+    assert!(help.contains("tenantd gateway"), "{help}");
+    let (code, told) = apply(fleet);
+    assert_ne!(code, 0, "{told}");
+    assert!(fleet.engine.network(OURS).is_none() && policy_file(fleet, TENANT).is_none());
+}
+
+fn made_as_declared(fleet: &Fleet) {
+    let (link, bridge) = names_of(TENANT);
+    let subnet = text(&fleet.engine.network(OURS).unwrap()["IPAM"]["Config"][0]["Subnet"]);
+    let gateway = text(&fleet.engine.network(OURS).unwrap()["IPAM"]["Config"][0]["Gateway"]);
+    let policy = policy_file(fleet, TENANT).unwrap();
+    assert_eq!((&policy["subnet"], &policy["v"]), (&json!(subnet), &json!(1)));
+    assert_eq!(policy["allow"], json!(["api.example.com:443", "10.20.0.0/24:5432"]));
+    assert_eq!(policy["routes"][0]["upstream"], "https://services.example.com");
+    assert_eq!(secrets_file(fleet, TENANT).unwrap(), json!({"acme/crm": "s3cret-one"}));
+    assert!(!policy.to_string().contains("s3cret"));
+    let modes = shell(
+        fleet,
+        &format!("cd {}/egress; stat -c '%a %U' policies/* secrets secrets/*", fleet.engine.dir().display()),
+    );
+    assert_eq!(modes, "644 root\n750 root\n640 root\n");
+
+    let inner = shell(fleet, &format!("ip -n tenantd -4 -o addr show dev {link}"));
+    assert!(inner.contains(&format!("inet {gateway}/28 ")), "{inner}");
+    let here = shell(fleet, &format!("ip -o link show dev {link}"));
+    assert!(here.contains(&format!("master {bridge}")) && here.contains("LOWER_UP"), "{here}");
+    for port in [&link, &bridge] {
+        let addresses = shell(fleet, &format!("ip -o addr show dev {port}"));
+        assert_eq!(addresses, "", "the host has no address on {port}");
+    }
+    let routes = shell(fleet, "ip -n tenantd route; ip -n tenantd -6 route");
+    assert_eq!(routes.lines().count(), 1, "the gateway's namespace has no way out:\n{routes}");
+    let switch =
+        shell(fleet, "ip netns exec tenantd cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/rp_filter");
+    assert_eq!(switch, "0\n1\n");
+}
+
+fn edited(fleet: &Fleet) {
+    let before = fleet.engine.identity(OURS);
+    fleet.declare(TENANT, &WAY_OUT.replace("api.example.com:443\"", "api.example.org:443\""));
+    let plan = plan(fleet);
+    let change = plan.change("egress.acme");
+    assert_eq!((names(change), &attribute(change, "allow")["cause"]), (vec!["allow"], &json!("intent")));
+    assert_eq!(attribute(change, "allow")["weakens"], json!(false));
+    converge(fleet);
+    assert_eq!(policy_file(fleet, TENANT).unwrap()["allow"], json!(["api.example.org:443", "10.20.0.0/24:5432"]));
+    fleet.declare(TENANT, WAY_OUT);
+    converge(fleet);
+    assert_eq!(fleet.engine.identity(OURS), before, "the container runs on");
+}
+
+fn another_secret(fleet: &Fleet) {
+    fleet.declare(TENANT, &WAY_OUT.replace("acme/crm", "beta/crm"));
+    let (code, reason, _) = plan(fleet).blocked(TENANT);
+    assert_eq!(code, "secret-not-granted");
+    assert!(reason.contains("beta/crm") && !reason.contains("acme/crm"), "{reason}");
+    let unknown = WAY_OUT.replace("acme/crm", "no/such");
+    fleet.declare(TENANT, &unknown);
+    let same = plan(fleet).blocked(TENANT).1.replace("no/such", "beta/crm");
+    assert_eq!(same, reason, "whether there is such a secret is not told");
+
+    let before = fleet.engine.identity(OURS);
+    let (code, told) = apply(fleet);
+    assert_ne!(code, 0, "{told}");
+    let policy = policy_file(fleet, TENANT).unwrap();
+    assert_eq!(policy["routes"], Value::Null, "what is not declared any more is closed: {policy:#}");
+    assert_eq!(policy["allow"], json!(["api.example.com:443", "10.20.0.0/24:5432"]), "the rest stays open");
+    assert_eq!(fleet.engine.identity(OURS), before);
+
+    fleet.declare(TENANT, &WAY_OUT.replace("services.example.com", "evil.example.com"));
+    let (code, reason, _) = plan(fleet).blocked(TENANT);
+    assert_eq!(code, "secret-not-granted");
+    assert!(reason.contains("evil.example.com"), "{reason}");
+    fleet.declare(TENANT, WAY_OUT);
+    converge(fleet);
+}
+
+fn not_permitted(fleet: &Fleet) {
+    fleet.declare(TENANT, &WAY_OUT.replace("10.20.0.0/24", "10.30.0.0/24"));
+    assert_eq!(plan(fleet).blocked(TENANT).0, "destination-not-permitted");
+    apply(fleet);
+    assert_eq!(policy_file(fleet, TENANT).unwrap()["allow"], json!(["api.example.com:443"]));
+    fleet.declare(TENANT, WAY_OUT);
+    converge(fleet);
+}
+
+fn network_anew(fleet: &Fleet) {
+    fleet.recreate_network(TENANT, |body| body["Internal"] = json!(false));
+    converge(fleet);
+    made_as_declared(fleet);
+}
+
+fn strange_link(fleet: &Fleet) {
+    shell(fleet, "ip link add tg-strange type veth peer name tg-strange netns tenantd");
+    let plan = plan(fleet);
+    assert_eq!(plan.addresses(), ["egress.tg-strange"], "{:#}", plan.json);
+    converge(fleet);
+    let links = shell(fleet, "ip -o link; ip -n tenantd -o link");
+    assert!(!links.contains("tg-strange"), "{links}");
+}
+
+fn strange_policy(fleet: &Fleet) {
+    let dir = fleet.engine.dir().display();
+    shell(fleet, &format!("cd {dir}/egress/policies; sed s/acme/mallory/ acme.json >mallory.json"));
+    assert_eq!(plan(fleet).addresses(), ["egress.mallory"]);
+    converge(fleet);
+    assert!(policy_file(fleet, "mallory").is_none());
+}
+
+/// What the unit grants is enough to make a link, and none of it is too much.
+fn capabilities(fleet: &Fleet) {
+    let unit = fs::read_to_string(repository("systemd/tenantd.service")).unwrap();
+    let granted = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
+    let all: Vec<String> = granted.split(' ').map(|name| name.replace("CAP_", "").to_ascii_lowercase()).collect();
+    let works_with = |names: &[&String]| {
+        shell(fleet, &format!("ip link del {} 2>/dev/null || true", names_of(TENANT).0));
+        let mut bounds = "-all".to_owned();
+        bounds.extend(names.iter().map(|name| format!(",+{name}")));
+        let dir = fleet.engine.dir().display();
+        let script = format!(
+            "setpriv --no-new-privs --inh-caps=-all --bounding-set={bounds} {} --host {dir}/host.yaml apply --yes --worktree {dir}/fleet",
+            env!("CARGO_BIN_EXE_tenantd")
+        );
+        run(fleet.engine.within(&["env", "-u", "DOCKER_HOST", "sh", "-c", &script])).status.success()
+    };
+    assert!(works_with(&all.iter().collect::<Vec<_>>()), "{granted} is enough");
+    for left_out in ["net_admin", "sys_admin"] {
+        let rest: Vec<&String> = all.iter().filter(|name| *name != left_out).collect();
+        assert!(rest.len() < all.len() && !works_with(&rest), "{left_out} is needed");
+    }
+    converge(fleet);
+}
+
+/// The engine's socket can be reached from other namespaces; its networks cannot.
+fn elsewhere(fleet: &Fleet) {
+    let plan = fleet.plan();
+    assert_eq!(plan.blocked(TENANT).0, "engine-elsewhere");
+}
+
+fn no_way_out(fleet: &Fleet) {
+    let before = fleet.engine.identity(OURS);
+    fleet.declare(TENANT, "");
+    let plan = plan(fleet);
+    assert_eq!(plan.addresses(), ["egress.acme"]);
+    assert_eq!(plan.change("egress.acme")["actions"], json!(["delete"]));
+    converge(fleet);
+    assert!(policy_file(fleet, TENANT).is_none() && secrets_file(fleet, TENANT).is_none());
+    let links = shell(fleet, "ip -o link; ip -n tenantd -o link");
+    assert!(!links.contains("tg-"), "{links}");
+    assert_eq!(fleet.engine.identity(OURS), before, "the container runs on");
+}
