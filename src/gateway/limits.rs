@@ -24,7 +24,7 @@ pub struct Load {
 
 impl Load {
     /// How many connections it has.
-    pub fn connections(&self) -> u32 {
+    pub(super) fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
     }
 }

@@ -18,6 +18,7 @@ pub mod shared;
 pub mod usage;
 
 mod answer;
+mod control;
 mod dns;
 mod guard;
 mod http;

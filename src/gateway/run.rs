@@ -11,20 +11,26 @@ use std::{
 };
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::sleep};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use super::{
-    Shared,
+    Shared, control,
     inside::Inside,
     names,
     privilege::{self, PrivilegeError, User},
+    refusals,
     routes::{self, TlsError},
     serve::{self, NAMES},
     tenants::Loader,
 };
 use crate::{
     host::namespace::{self, NamespaceError},
-    model::Host,
+    model::{Host, host::JournalLimits},
     signals::{self, Signal, Signals},
 };
 
@@ -36,6 +42,12 @@ const QUIET: Duration = Duration::from_millis(10);
 
 /// How long a port that cannot be listened on is left alone.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How often systemd's watchdog is told at least.
+const ALIVE: Duration = Duration::from_secs(5);
+
+/// How long the last refusals may take to be written at the end.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Ports that always have a listener, beside the proxy's: those of names, HTTP and TLS.
 const PORTS: [u16; 3] = [NAMES, 80, 443];
@@ -95,7 +107,7 @@ pub fn run(
     let shared = Arc::new(Shared::new(host, upstreams, descriptors()));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot("start the event loop"))?;
-    runtime.block_on(serve(shared, inside, reload))
+    runtime.block_on(serve(shared, inside, host.journal, reload))
 }
 
 /// How many descriptors this process may have.
@@ -107,12 +119,19 @@ fn descriptors() -> u64 {
 async fn serve(
     shared: Arc<Shared>,
     inside: Inside,
+    journal: JournalLimits,
     reload: impl Fn() -> anyhow::Result<Host> + Send + 'static,
 ) -> Result<(), RunError> {
     let mut signals = Signals::listen().map_err(cannot("hear signals"))?;
     let mut wanted = follow(Arc::clone(&shared)).map_err(cannot("follow the policies"))?;
     let mut listeners = Listeners { shared: Arc::clone(&shared), inside, tasks: BTreeMap::new() };
     listeners.listen_for_names().map_err(cannot("listen for names"))?;
+    listeners.set(&wanted.borrow().clone());
+    let state = shared.settings().state.clone();
+    let control = control::listen(&state).map_err(cannot("listen on the gateway's socket"))?;
+    tokio::spawn(control::serve(Arc::clone(&shared), control));
+    let (end, ended) = oneshot::channel();
+    let recording = tokio::spawn(refusals::record(Arc::clone(&shared.refusals), state, journal, ended));
     signals::ready();
     tracing::info!(
         namespace = shared.settings().namespace,
@@ -120,12 +139,13 @@ async fn serve(
         "the gateway is open"
     );
     loop {
+        signals.alive();
         let is_missing = listeners.set(&wanted.borrow_and_update().clone());
         tokio::select! {
             changed = wanted.changed() => if changed.is_err() {
                 return Err(cannot("follow the policies")(io::Error::other("the thread that reads them has ended")));
             },
-            () = sleep(RETRY), if is_missing => {}
+            () = sleep(if is_missing { RETRY } else { ALIVE }) => {}
             signal = signals.next() => match signal {
                 Signal::End => break,
                 Signal::Reload => match reload() {
@@ -139,6 +159,9 @@ async fn serve(
         }
     }
     signals::stopping();
+    // What is refused from now on is not recorded; who is served meanwhile is cut off.
+    drop(end);
+    let _ = timeout(FAREWELL, recording).await;
     tracing::info!("the gateway ends");
     Ok(())
 }

@@ -30,7 +30,7 @@ pub struct Shared {
     /// What is sent and received.
     pub usage: Usage,
     /// What was refused.
-    pub refusals: Refusals,
+    pub refusals: Arc<Refusals>,
     /// How many connections there are.
     pub connections: Connections,
     /// How many connections were accepted.
@@ -68,7 +68,7 @@ impl Shared {
             routes: Routes::new(&host.egress, upstreams, connect(Arc::clone(&dialer)), usage.clone()),
             dialer,
             usage,
-            refusals: Refusals::default(),
+            refusals: Arc::default(),
             connections: Connections::new(descriptors),
             accepted: Count::default(),
             questions: Count::default(),
