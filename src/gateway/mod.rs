@@ -10,6 +10,7 @@ pub mod decide;
 pub mod dial;
 pub mod head;
 pub mod hello;
+pub mod ledger;
 pub mod privilege;
 pub mod refusal;
 pub mod refusals;

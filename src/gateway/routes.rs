@@ -3,8 +3,10 @@
 //! A request for a route is sent on to the route's upstream over TLS, with the key that the caller
 //! never sees; whatever comes back is rid of the key. Nothing is kept of either but counts.
 
+mod asks;
 mod body;
 mod inject;
+mod meter;
 mod redact;
 mod target;
 mod upstream;
@@ -21,18 +23,23 @@ use hyper::{
     header::{CONTENT_ENCODING, HOST, HeaderValue, LOCATION},
     http::{request, response},
 };
-
+use jiff::Timestamp;
 use rustls::ClientConfig;
 
 use self::{
     body::{Received, Revoked, Sent, Watch},
     inject::Injection,
+    meter::Meter,
     target::{Called, Wrong},
     upstream::{Failed, Key, Upstreams},
 };
-use super::{Client, Refusal, Rule, usage::Usage};
+use super::{
+    Client, Refusal, Rule,
+    ledger::{Ledger, Reservation, ReserveError},
+    usage::Usage,
+};
 use crate::model::{
-    egress::Route,
+    egress::{Route, StreamMode},
     finding::printable,
     host::{Egress, EgressLimits},
 };
@@ -46,14 +53,15 @@ pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 pub struct Routes {
     upstreams: Arc<Upstreams>,
     usage: Usage,
+    ledger: Ledger,
     limits: EgressLimits,
 }
 
 impl Routes {
     /// Serves routes with these settings, and TLS as [`tls`] makes it of them. `connect` opens connections
     /// to upstreams.
-    pub fn new(settings: &Egress, tls: ClientConfig, connect: Connect, usage: Usage) -> Self {
-        Self { upstreams: Upstreams::new(connect, tls), usage, limits: settings.limits }
+    pub fn new(settings: &Egress, tls: ClientConfig, connect: Connect, usage: Usage, ledger: Ledger) -> Self {
+        Self { upstreams: Upstreams::new(connect, tls), usage, ledger, limits: settings.limits }
     }
 
     /// Answers a request to `gateway.internal` or a name below it.
@@ -90,31 +98,57 @@ impl Routes {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Rule> {
         let limit = self.limits.body.get();
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         if !inject::is_sendable(&head.method) {
             return Err(Rule::Malformed);
         }
         if body.size_hint().lower() > limit {
             return Err(Rule::TooLarge);
         }
+        let read = if refuses_streams(route) { asked(&head.headers, &mut body).await? } else { Bytes::new() };
+        let mut reservation = self.reserve(client, route).await?;
         let usage = Arc::new(self.usage.begin(client.name(), &format!("route:{}", route.name)));
-        let sent = Sent::new(Bytes::new(), body, limit, Arc::clone(&usage));
+        let sent = Sent::new(read, body, limit, Arc::clone(&usage));
         let too_long = sent.too_long();
         let outgoing = outgoing(head, route, called, &injection, sent).ok_or(Rule::Malformed)?;
         let key = Key { tenant: client.name().clone(), route: route.name.clone(), upstream: route.upstream.clone() };
         let patience = self.patience();
-        let result = self.upstreams.send(client, key, outgoing, patience).await;
-        let (answer, connection) = result.map_err(|Failed { rule, .. }| match too_long.load(Ordering::Relaxed) {
-            true => Rule::TooLarge,
-            false => rule,
-        })?;
+        let begins = || reservation.iter_mut().for_each(Reservation::begin);
+        let (answer, connection) = match self.upstreams.send(client, key, outgoing, patience, begins).await {
+            Ok(answered) => answered,
+            Err(Failed { rule, unsent }) => {
+                if let (true, Some(reservation)) = (unsent, reservation) {
+                    reservation.refund();
+                }
+                return Err(if too_long.load(Ordering::Relaxed) { Rule::TooLarge } else { rule });
+            }
+        };
         let (mut head, body) = answer.into_parts();
         if is_encoded(&head.headers) {
             return Err(Rule::HiddenAnswer);
         }
+        if refuses_streams(route) && meter::is_stream(&head.headers) {
+            return Err(Rule::NoStreams);
+        }
+        let pointer = route.cost.as_ref().and_then(|cost| cost.settle.as_deref());
+        let meter = reservation.map(|reservation| Meter::new(reservation, pointer, &head.headers));
         clean(&mut head, route, called, &injection);
-        let watch = Watch { usage, connection, revoked: revoked(client, route), patience };
+        let watch = Watch { usage, meter, connection, revoked: revoked(client, route), patience };
         Ok(Response::from_parts(head, Received::new(body, injection, watch).boxed_unsync()))
+    }
+
+    /// Sets aside what a request costs, if it costs anything.
+    async fn reserve(&self, client: &Client, route: &Route) -> Result<Option<Reservation>, Rule> {
+        let Some(cost) = &route.cost else { return Ok(None) };
+        let budget = client.now().policy.budget;
+        let reserved = self.ledger.reserve(client.name(), &route.name, cost.reserve, budget, Timestamp::now()).await;
+        reserved.map(Some).map_err(|error| match error {
+            ReserveError::OverBudget => Rule::OverBudget,
+            ReserveError::Ledger(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a request cannot be recorded");
+                Rule::NoLedger
+            }
+        })
     }
 
     /// How long an upstream may say nothing.
@@ -146,6 +180,21 @@ fn authority(request: &Request<Incoming>) -> Option<String> {
     match request.uri().authority() {
         Some(authority) => Some(authority.as_str().to_owned()),
         None => request.headers().get(HOST)?.to_str().ok().map(str::to_owned),
+    }
+}
+
+fn refuses_streams(route: &Route) -> bool {
+    route.cost.as_ref().is_some_and(|cost| cost.stream == StreamMode::Refuse)
+}
+
+/// Refuses a request for a stream. Returns what was read of its body.
+async fn asked(headers: &HeaderMap, body: &mut Incoming) -> Result<Bytes, Rule> {
+    if asks::in_headers(headers) {
+        return Err(Rule::NoStreams);
+    }
+    match asks::in_body(body).await? {
+        (_, true) => Err(Rule::NoStreams),
+        (read, false) => Ok(read),
     }
 }
 

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use tenantd::{
     gateway::{
         Client, InForce,
+        ledger::{self, Ledger},
         routes::{self, Connect, Routes},
         usage::Usage,
     },
@@ -96,7 +97,7 @@ pub struct World {
     pub seen: Arc<Mutex<Vec<Seen>>>,
     pub in_force: watch::Sender<Arc<InForce>>,
     pub usage: Usage,
-    pub routes: Arc<Routes>,
+    pub ledger: Ledger,
 }
 
 /// Runs a test with an upstream named api.example.com.
@@ -153,11 +154,12 @@ impl World {
             })
         });
         let usage = Usage::default();
-        let routes = Arc::new(Routes::new(&settings, connect, usage.clone()).unwrap());
+        let ledger = Ledger::open(&ledger::folder(&settings.state)).unwrap();
+        let routes = Arc::new(Routes::new(&settings, connect, usage.clone(), ledger.clone()).unwrap());
         let (in_force, watched) = watch::channel(in_force(&list, SECRET));
         let client = Arc::new(Client::new("ant".parse().unwrap(), watched));
         let gateway = gateway(Arc::clone(&routes), client).await;
-        Self { folder, gateway, seen, in_force, usage, routes }
+        Self { folder, gateway, seen, in_force, usage, ledger }
     }
 
     /// What the upstream saw.

@@ -18,7 +18,7 @@ use hyper::{
 };
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{inject::Injection, redact::Redactor, upstream::Connection};
+use super::{inject::Injection, meter::Meter, redact::Redactor, upstream::Connection};
 use crate::gateway::usage::Use;
 
 /// A request's body on its way to the upstream. Trailers stay behind.
@@ -101,6 +101,7 @@ pub(super) struct Received {
     redactor: Redactor,
     injection: Injection,
     usage: Arc<Use>,
+    meter: Option<Meter>,
     connection: Option<Connection>,
     revoked: Revoked,
     quiet: Pin<Box<Sleep>>,
@@ -114,6 +115,8 @@ enum Next {
     Body,
     /// The trailers, and then the end.
     Trailers(HeaderMap),
+    /// Nothing: why it is cut.
+    Cut(&'static str),
     End,
 }
 
@@ -121,6 +124,8 @@ enum Next {
 pub(super) struct Watch {
     /// Where its bytes are counted.
     pub usage: Arc<Use>,
+    /// What reads its cost, if it costs anything.
+    pub meter: Option<Meter>,
     /// The connection that it comes from.
     pub connection: Connection,
     /// When it must end.
@@ -131,12 +136,12 @@ pub(super) struct Watch {
 
 impl Received {
     pub(super) fn new(body: Incoming, injection: Injection, watch: Watch) -> Self {
-        let Watch { usage, connection, revoked, patience } = watch;
+        let Watch { usage, meter, connection, revoked, patience } = watch;
         let redactor = Redactor::new(injection.keys.clone());
         let quiet = Box::pin(sleep(patience));
         let connection = Some(connection);
         let mut received =
-            Self { body, redactor, injection, usage, connection, revoked, quiet, patience, next: Next::Body };
+            Self { body, redactor, injection, usage, meter, connection, revoked, quiet, patience, next: Next::Body };
         if received.body.is_end_stream() {
             received.end();
         }
@@ -146,6 +151,9 @@ impl Received {
     /// The upstream's body has ended well.
     fn end(&mut self) {
         self.next = Next::End;
+        if let Some(meter) = self.meter.take() {
+            meter.settle();
+        }
         if let Some(connection) = self.connection.take() {
             connection.keep();
         }
@@ -154,7 +162,11 @@ impl Received {
     /// Takes a piece, and returns what can be given out of it.
     fn take(&mut self, data: Bytes) -> Bytes {
         self.usage.received(data.len() as u64);
+        let over = self.meter.as_mut().is_some_and(|meter| meter.observe(&data) && !self.body.is_end_stream());
         let mut given = self.redactor.push(data);
+        if over {
+            self.next = Next::Cut("the budget is used up");
+        }
         if self.body.is_end_stream() {
             self.end();
         }
@@ -174,6 +186,7 @@ impl Received {
     fn cut(&mut self, why: &'static str) -> Option<io::Result<Frame<Bytes>>> {
         self.next = Next::End;
         self.connection = None;
+        self.meter = None;
         Some(Err(io::Error::other(why)))
     }
 
@@ -216,6 +229,7 @@ impl Received {
     fn last(&mut self) -> Option<io::Result<Frame<Bytes>>> {
         match std::mem::replace(&mut self.next, Next::End) {
             Next::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+            Next::Cut(why) => self.cut(why),
             Next::Body | Next::End => None,
         }
     }

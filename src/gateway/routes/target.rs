@@ -51,7 +51,7 @@ const DECODINGS: usize = 4;
 /// Whether a path stays below the one that it is appended to, however often it is decoded.
 fn is_plain(path: &str) -> bool {
     let mut bytes = path.as_bytes().to_vec();
-    for _ in 0..DECODINGS {
+    for round in 0..DECODINGS {
         let is_odd = |b: &u8| *b == b'\\' || b.is_ascii_control();
         // `..;` is `..` to servers that know parameters of a part.
         let climbs = |part: &[u8]| {
@@ -61,27 +61,41 @@ fn is_plain(path: &str) -> bool {
         if bytes.starts_with(b"//") || bytes.iter().any(is_odd) || bytes.split(|b| *b == b'/').any(climbs) {
             return false;
         }
-        match decode(&bytes) {
-            Some(decoded) if decoded == bytes => return true,
-            Some(decoded) => bytes = decoded,
-            None => return false,
+        let (decoded, is_whole) = decode(&bytes);
+        if round == 0 && !is_whole {
+            return false;
         }
+        if decoded == bytes {
+            return true;
+        }
+        bytes = decoded;
     }
     false
 }
 
-/// Percent-decodes once; `None` where a `%` is followed by no two hexadecimal digits.
-fn decode(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut rest = bytes.iter();
-    while let Some(&byte) = rest.next() {
-        decoded.push(if byte == b'%' { hex(*rest.next()?)? << 4 | hex(*rest.next()?)? } else { byte });
+/// Percent-decodes once, and says whether each `%` is followed by two hexadecimal digits. One that is
+/// not stays as it is.
+fn decode(bytes: &[u8]) -> (Vec<u8>, bool) {
+    let (mut decoded, mut is_whole) = (Vec::with_capacity(bytes.len()), true);
+    let mut rest = bytes;
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        decoded.push(match (byte, after) {
+            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest = after;
+                hex(*high) << 4 | hex(*low)
+            }
+            _ => {
+                is_whole &= *byte != b'%';
+                *byte
+            }
+        });
     }
-    Some(decoded)
+    (decoded, is_whole)
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+fn hex(digit: u8) -> u8 {
+    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or_default()
 }
 
 /// The path and query that the upstream is asked for.
@@ -105,9 +119,7 @@ pub(super) fn without(query: &str, name: &str) -> String {
     let wanted = spelling(name.as_bytes());
     let is_other = |piece: &&str| {
         let key = piece.split('=').next().unwrap_or_default().replace('+', " ");
-        // What cannot be decoded stays as it is, to servers as well.
-        let key = decode(key.as_bytes()).unwrap_or_else(|| key.into_bytes());
-        spelling(&key) != wanted
+        spelling(&decode(key.as_bytes()).0) != wanted
     };
     let parameters = query.split('&').filter_map(|parameter| {
         // To some servers a semicolon separates as well.
@@ -222,6 +234,7 @@ mod tests {
             "/%",
             "/%2",
             "/%zz",
+            "/%25zz/%252e%252e",
         ] {
             assert_eq!(called_at("crm.gateway.internal", path).map(drop), Err(Wrong::Path), "{path}");
             assert_eq!(called_at("gateway.internal", &format!("/crm{path}")).map(drop), Err(Wrong::Path), "{path}");

@@ -152,12 +152,14 @@ impl Upstreams {
     /// Sends a request and waits for the head of the answer.
     ///
     /// Where a kept connection turns out to be closed before anything was sent, another is taken.
+    /// `begins` is called when the upstream may get to see something of it from now on.
     pub(super) async fn send(
         self: &Arc<Self>,
         client: &Arc<Client>,
         key: Key,
         mut request: Request<Sent>,
         patience: Duration,
+        mut begins: impl FnMut(),
     ) -> Result<(Response<Incoming>, Connection), Failed> {
         loop {
             let kept = self.take(&key);
@@ -166,6 +168,7 @@ impl Upstreams {
                 Some(sender) => sender,
                 None => self.open(client, &key.upstream).await.map_err(|rule| Failed { rule, unsent: true })?,
             };
+            begins();
             match timeout(patience, sender.try_send_request(request)).await {
                 Ok(Ok(answer)) => {
                     return Ok((answer, Connection { key, sender, pool: Arc::downgrade(self) }));
