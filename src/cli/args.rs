@@ -56,6 +56,11 @@ pub enum Command {
     Reconcile(Reconcile),
     /// Show what was changed, when and why, as the journal has it
     Events(Events),
+    /// Show what each tenant sent and received through the gateway, and the credits that it used
+    Usage(Usage),
+    /// Look after what tenants may reach
+    #[command(subcommand)]
+    Egress(Egress),
     /// Check that nobody changed the journal
     #[command(subcommand)]
     Audit(Audit),
@@ -240,6 +245,37 @@ pub struct Events {
     pub format: PlanFormat,
     #[command(flatten)]
     pub journal: JournalFolder,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Usage {
+    /// Only this tenant
+    pub tenant: Option<String>,
+    /// Only what was counted on this day or later, in UTC: a time, or a length of time such as 7d
+    #[arg(long, value_name = "TIME", value_parser = events::since)]
+    pub since: Option<Timestamp>,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    pub format: PlanFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Egress {
+    /// Show when each entry of each allowlist was last used
+    Review(Review),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Review {
+    /// The config repo, as it lies in this folder
+    #[arg(default_value = ".")]
+    pub repo: PathBuf,
+    /// Only what was not used for so long, and was in the repo for so long, such as 90d
+    #[arg(long, value_name = "TIME", value_parser = events::since)]
+    pub unused_for: Option<Timestamp>,
+    /// Print a patch for `git apply` that removes these entries
+    #[arg(long, requires = "unused_for")]
+    pub patch: bool,
 }
 
 /// Which journal is meant.

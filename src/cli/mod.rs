@@ -5,6 +5,7 @@ mod approve;
 mod args;
 mod audit;
 mod client;
+mod egress;
 mod events;
 mod gateway;
 mod logging;
@@ -17,6 +18,7 @@ mod schema;
 mod setup;
 mod status;
 mod suspend;
+mod usage;
 mod validate;
 
 use std::process::ExitCode;
@@ -49,6 +51,8 @@ pub fn main() -> ExitCode {
         Command::Approve(command) => approve::approve(command, global),
         Command::Reconcile(command) => approve::reconcile(command, global),
         Command::Events(command) => events::run(command, global),
+        Command::Usage(command) => usage::run(command, global),
+        Command::Egress(command) => egress::run(command, global),
         Command::Audit(command) => audit::run(command, global),
         Command::Schema(command) => schema::run(command),
         Command::Completions(command) => manual::completions(command),

@@ -3,6 +3,7 @@
 pub mod decode;
 pub mod egress;
 pub mod files;
+pub mod prune;
 pub mod reference;
 pub mod schema;
 
