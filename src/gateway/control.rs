@@ -106,6 +106,7 @@ fn metrics(shared: &Shared) -> String {
     );
     one("tenantd_gateway_cut_total", "counter", "Connections cut by a change of policy.", &plain(shared.cut.get()));
     one("tenantd_gateway_refusals_total", "counter", "What was refused, by tenant and rule.", &refused);
+    text.push_str(&shared.usage.render());
     text
 }
 

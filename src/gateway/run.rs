@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::{
     net::TcpListener,
@@ -21,12 +22,15 @@ use tokio::{
 use super::{
     Shared, control,
     inside::Inside,
+    ledger::{self, Ledger, LedgerError},
     names,
     privilege::{self, PrivilegeError, User},
     refusals,
     routes::{self, TlsError},
     serve::{self, NAMES},
+    shared::Counted,
     tenants::Loader,
+    usage::{self, Usage, UsageError},
 };
 use crate::{
     host::namespace::{self, NamespaceError},
@@ -61,6 +65,12 @@ pub enum RunError {
     /// What it must not have cannot be given up.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
+    /// What was counted cannot be read.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// The credits cannot be read, or another gateway has them.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// Upstreams cannot be trusted.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -104,7 +114,11 @@ pub fn run(
     privilege::enter(egress, settings, user)?;
     let inside = Inside::enter(namespace)?;
     privilege::become_user(user)?;
-    let shared = Arc::new(Shared::new(host, upstreams, descriptors()));
+    let counted = Counted {
+        usage: Usage::open(&usage::folder(&egress.state))?,
+        ledger: Ledger::open(&ledger::folder(&egress.state))?,
+    };
+    let shared = Arc::new(Shared::new(host, upstreams, counted, descriptors()));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot("start the event loop"))?;
     runtime.block_on(serve(shared, inside, host.journal, reload))
@@ -130,6 +144,7 @@ async fn serve(
     let state = shared.settings().state.clone();
     let control = control::listen(&state).map_err(cannot("listen on the gateway's socket"))?;
     tokio::spawn(control::serve(Arc::clone(&shared), control));
+    let counting = tokio::spawn(count(shared.usage.clone(), usage::folder(&state)));
     let (end, ended) = oneshot::channel();
     let recording = tokio::spawn(refusals::record(Arc::clone(&shared.refusals), state, journal, ended));
     signals::ready();
@@ -162,8 +177,26 @@ async fn serve(
     // What is refused from now on is not recorded; who is served meanwhile is cut off.
     drop(end);
     let _ = timeout(FAREWELL, recording).await;
+    counting.abort();
+    write_counts(&shared.usage, &usage::folder(&shared.settings().state)).await;
     tracing::info!("the gateway ends");
     Ok(())
+}
+
+/// Writes what is counted, again and again.
+async fn count(usage: Usage, folder: PathBuf) {
+    loop {
+        sleep(usage::WRITTEN_EVERY).await;
+        write_counts(&usage, &folder).await;
+    }
+}
+
+async fn write_counts(usage: &Usage, folder: &Path) {
+    let (usage, folder) = (usage.clone(), folder.to_owned());
+    let written = tokio::task::spawn_blocking(move || usage.write(&folder, Timestamp::now())).await;
+    if let Ok(Err(error)) = written {
+        tracing::warn!(error = crate::reconcile::chain(&error), "counts could not be written; they are tried again");
+    }
 }
 
 /// The listeners inside.

@@ -10,6 +10,7 @@ use rustls::ClientConfig;
 use super::{
     authority::{Authority, Host},
     dial::{Dialer, Rules},
+    ledger::Ledger,
     limits::Connections,
     refusals::Refusals,
     routes::{Connect, Routes},
@@ -41,6 +42,15 @@ pub struct Shared {
     pub cut: Count,
 }
 
+/// What is counted, and kept over restarts.
+#[derive(Debug)]
+pub struct Counted {
+    /// Requests and bytes.
+    pub usage: Usage,
+    /// Credits.
+    pub ledger: Ledger,
+}
+
 /// A number that grows.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -58,14 +68,14 @@ impl Count {
 }
 
 impl Shared {
-    /// Begins with the host's settings, TLS for upstreams, and as many connections as `descriptors` allow.
-    /// Nobody is served yet.
-    pub fn new(host: &model::Host, upstreams: ClientConfig, descriptors: u64) -> Self {
-        let (dialer, usage) = (Arc::new(Dialer::new(rules(host))), Usage::default());
+    /// Begins with the host's settings, TLS for upstreams, what was counted before, and as many connections
+    /// as `descriptors` allow. Nobody is served yet.
+    pub fn new(host: &model::Host, upstreams: ClientConfig, counted: Counted, descriptors: u64) -> Self {
+        let (dialer, Counted { usage, ledger }) = (Arc::new(Dialer::new(rules(host))), counted);
         Self {
             settings: RwLock::new(Arc::new(host.egress.clone())),
             tenants: Tenants::default(),
-            routes: Routes::new(&host.egress, upstreams, connect(Arc::clone(&dialer)), usage.clone()),
+            routes: Routes::new(&host.egress, upstreams, connect(Arc::clone(&dialer)), usage.clone(), ledger),
             dialer,
             usage,
             refusals: Arc::default(),
