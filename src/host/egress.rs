@@ -34,6 +34,9 @@ pub enum EgressError {
     /// The host keeps no such secret.
     #[error("the host keeps no secret {0}")]
     NoSecret(SecretName),
+    /// It lies in the config repo.
+    #[error("the secret {0} lies in the config repo, from where this version reads none")]
+    InRepo(SecretName),
     /// The subnet has no address for the gateway.
     #[error("the subnet of {0} has no address for the gateway")]
     NoAddress(TenantName),
@@ -131,7 +134,7 @@ impl<'a> WaysOut<'a> {
         let grant = self.settings.secrets.get(name).ok_or_else(|| EgressError::NoSecret(name.clone()))?;
         match &grant.place {
             SecretPlace::Host(place) => Ok(secret::read(place)?.as_str().to_owned()),
-            SecretPlace::Repo(_) => Err(EgressError::NoSecret(name.clone())),
+            SecretPlace::Repo(_) => Err(EgressError::InRepo(name.clone())),
         }
     }
 

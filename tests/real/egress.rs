@@ -348,7 +348,8 @@ fn made_as_declared(fleet: &Fleet) {
     assert_eq!((&policy["subnet"], &policy["v"]), (&json!(subnet), &json!(1)));
     assert_eq!(policy["allow"], json!(["api.example.com:443", "10.20.0.0/24:5432"]));
     assert_eq!(policy["routes"][0]["upstream"], "https://services.example.com");
-    assert_eq!(secrets_file(fleet, TENANT).unwrap(), json!({"acme/crm": "s3cret-one"}));
+    let secret = fs::read_to_string(fleet.engine.dir().join("crm")).unwrap();
+    assert_eq!(secrets_file(fleet, TENANT).unwrap(), json!({"acme/crm": secret.trim()}));
     assert!(!policy.to_string().contains("s3cret"));
     let modes = shell(
         fleet,

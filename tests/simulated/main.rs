@@ -7,6 +7,7 @@ mod blocked;
 mod cli;
 mod crash;
 mod daemon;
+mod egress;
 mod fuzz;
 mod goldens;
 mod hanging;

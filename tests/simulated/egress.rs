@@ -1,0 +1,228 @@
+//! Who gets a way out, and what is left of one that may not stay: plans, without an engine.
+
+use std::collections::BTreeMap;
+
+use tenantd::{
+    model::{
+        Cpus, EgressPolicy, Host, Observed, Pairs, Step, TENANT_LABEL, TenantPlan,
+        egress::{Filed, Fingerprint, FoundFiles, FoundLink, Site},
+        observed::{ImageFacts, ImageState, ObservedNetwork},
+        tree::{SourceFile, Tree},
+    },
+    plan, spec,
+};
+
+const HOST: &str = "apiVersion: tenantd/v1
+kind: Host
+egress:
+  permit: [10.20.0.0/16]
+  secrets:
+    acme/crm: {file: /etc/tenantd/acme, tenants: [acme], upstreams: [services.example.com]}
+    beta/crm: {file: /etc/tenantd/beta, tenants: [beta], upstreams: [services.example.com]}
+";
+
+const CRM: &str = "credentials:
+  - route: /crm/
+    upstream: https://services.example.com
+    inject: {header: Authorization, value: \"Bearer ${secret:acme/crm}\"}
+";
+
+fn host() -> Host {
+    spec::host("host.yaml", HOST.as_bytes()).unwrap()
+}
+
+/// An engine on this host, with a gateway beside it.
+fn ready() -> Observed {
+    let mut observed = Observed::default();
+    observed.engine.cpus = Cpus::whole(4);
+    observed.engine.runtimes.insert("runc".to_owned());
+    observed.engine.seccomp = true;
+    observed
+        .images
+        .insert("a:1".to_owned(), ImageState::Present(ImageFacts { id: "sha256:1".to_owned(), ..Default::default() }));
+    observed.egress.site = Site::Ready;
+    for (name, value) in [("acme/crm", "one"), ("beta/crm", "two")] {
+        observed.egress.secrets.insert(name.parse().unwrap(), Ok(Fingerprint::of(value)));
+    }
+    observed
+}
+
+/// The plan for one tenant that is declared with these lines; for nobody without any.
+fn plan_of(lines: Option<&str>, observed: &Observed) -> TenantPlan {
+    let file = |path: &str, text: String| SourceFile { path: path.to_owned(), bytes: text.into_bytes() };
+    let head = "apiVersion: tenantd/v1\n";
+    let mut files = vec![file("fleet.yaml", format!("{head}kind: Fleet\ndefaults: {{tier: free, image: \"a:1\"}}\n"))];
+    files.extend(lines.map(|lines| file("tenants/acme.yaml", format!("{head}kind: Tenant\ntenant: acme\n{lines}"))));
+    let desired = spec::compile(&Tree { files, ..Tree::default() });
+    assert_eq!(desired.findings, []);
+    plan::plan(&desired, &host(), observed).tenants.into_iter().find(|plan| plan.tenant == "acme").unwrap()
+}
+
+fn code(plan: &TenantPlan) -> Option<&str> {
+    plan.blocked.as_ref().map(|blocked| blocked.code)
+}
+
+/// The policy that would be written for a tenant.
+fn opened(plan: &TenantPlan) -> EgressPolicy {
+    let way = plan.steps.iter().find_map(|step| match step {
+        Step::OpenEgress { way } => Some(way.policy.clone()),
+        _ => None,
+    });
+    way.unwrap_or_else(|| panic!("the way out is opened: {plan:#?}"))
+}
+
+/// The same host, where a policy of the tenant is in force.
+fn with_policy(policy: EgressPolicy) -> Observed {
+    let mut observed = ready();
+    let secrets = BTreeMap::from([("acme/crm".parse().unwrap(), Fingerprint::of("one"))]);
+    let files = FoundFiles { policy: Filed::Present(policy), edited: false, secrets: Filed::Present(secrets) };
+    observed.egress.files.insert("acme".to_owned(), files);
+    observed
+}
+
+#[test]
+fn a_way_out_opens_only_where_the_host_grants_all_of_it() {
+    let cases = [
+        ("allowlist: [api.example.com:443]\n", None),
+        ("allowlist: [8.8.8.8:53]\n", None),
+        ("allowlist: [10.20.30.40:5432, \"10.20.0.0/24:5432\"]\n", None),
+        ("allowlist: [10.30.0.1:5432]\n", Some("destination-not-permitted")),
+        ("allowlist: [\"10.16.0.0/12:5432\"]\n", Some("destination-not-permitted")),
+        ("allowlist: [\"8.8.8.0/24:53\"]\n", Some("destination-not-permitted")),
+        ("allowlist: [10.77.0.1:80]\n", Some("destination-not-permitted")),
+        (CRM, None),
+        (&CRM.replace("acme/crm", "beta/crm"), Some("secret-not-granted")),
+        (&CRM.replace("acme/crm", "no/such"), Some("secret-not-granted")),
+        (&CRM.replace("services", "evil"), Some("secret-not-granted")),
+        (&CRM.replace("${secret:acme/crm}", "${secret:acme/crm} ${secret:beta/crm}"), Some("secret-not-granted")),
+    ];
+    for (lines, expected) in cases {
+        let plan = plan_of(Some(lines), &ready());
+        assert_eq!(code(&plan), expected, "{lines}");
+        let opens = plan.steps.iter().any(|step| matches!(step, Step::OpenEgress { .. }));
+        assert_eq!(opens, expected.is_none(), "{lines}");
+    }
+}
+
+#[test]
+fn a_refusal_does_not_tell_whether_there_is_such_a_secret() {
+    let reason = |secret: &str| {
+        let plan = plan_of(Some(&CRM.replace("acme/crm", secret)), &ready());
+        plan.blocked.unwrap().reason.replace(secret, "SECRET")
+    };
+    assert_eq!(reason("beta/crm"), reason("no/such"));
+}
+
+#[test]
+fn a_tenant_without_a_way_out_needs_no_gateway() {
+    for site in [Site::EngineElsewhere, Site::GatewayMissing, Site::Unknown("no netlink".to_owned())] {
+        let mut observed = ready();
+        observed.egress.site = site.clone();
+        assert_eq!(code(&plan_of(Some(""), &observed)), None);
+        let expected = match site {
+            Site::EngineElsewhere => "engine-elsewhere",
+            Site::GatewayMissing => "gateway-missing",
+            _ => "unobserved",
+        };
+        let plan = plan_of(Some("allowlist: [api.example.com:443]\n"), &observed);
+        assert_eq!((code(&plan), plan.steps.len()), (Some(expected), 0));
+    }
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_blocks_and_is_named() {
+    let mut observed = ready();
+    observed.egress.secrets.insert("acme/crm".parse().unwrap(), Err("no such file".to_owned()));
+    let plan = plan_of(Some(CRM), &observed);
+    assert_eq!(code(&plan), Some("secret-missing"));
+    assert!(plan.blocked.unwrap().reason.contains("acme/crm cannot be read: no such file"));
+}
+
+#[test]
+fn a_way_out_opens_between_its_network_and_its_container() {
+    let plan = plan_of(Some("allowlist: [api.example.com:443]\n"), &ready());
+    let at = |wanted: fn(&Step) -> bool| plan.steps.iter().position(wanted).unwrap();
+    let network = at(|step| matches!(step, Step::CreateNetwork { .. }));
+    let way = at(|step| matches!(step, Step::OpenEgress { .. }));
+    let start = at(|step| matches!(step, Step::Start { .. }));
+    assert!(network < way && way < start, "{plan:#?}");
+}
+
+/// A tenant keeps of its way out what is declared and granted, whatever keeps it from being made as declared.
+#[test]
+fn what_a_blocked_tenant_may_not_keep_is_taken_away() {
+    let whole = format!("allowlist: [api.example.com:443, mail.example.com:25]\n{CRM}budget: {{day: 100}}\n");
+    let in_force = opened(&plan_of(Some(&whole), &ready()));
+    let left = |lines: &str| {
+        let plan = plan_of(Some(lines), &with_policy(in_force.clone()));
+        assert!(plan.blocked.is_some() && plan.steps.is_empty(), "{plan:#?}");
+        match plan.contain.as_slice() {
+            [] => in_force.clone(),
+            [Step::NarrowEgress { policy }] => (**policy).clone(),
+            other => panic!("{other:#?}"),
+        }
+    };
+    let narrowed = left(&whole.replace("mail.example.com:25", "10.30.0.1:25"));
+    assert_eq!(narrowed.allow, ["api.example.com:443".parse().unwrap()].into());
+    assert_eq!((&narrowed.routes, narrowed.budget), (&in_force.routes, in_force.budget));
+
+    let narrowed = left(&whole.replace("acme/crm", "beta/crm"));
+    assert_eq!((narrowed.routes.len(), &narrowed.allow), (0, &in_force.allow));
+
+    let narrowed = left(&whole.replace("mail.example.com:25", "10.30.0.1:25").replace("day: 100", "day: 5, month: 50"));
+    assert_eq!((narrowed.budget.day, narrowed.budget.month), (Some(5), Some(50)));
+    let narrowed = left(&whole.replace("mail.example.com:25", "10.30.0.1:25").replace("budget: {day: 100}", ""));
+    assert_eq!(narrowed.budget.day, Some(100), "nothing grows while it is blocked");
+}
+
+#[test]
+fn a_policy_for_other_addresses_is_closed_at_once() {
+    let lines = "allowlist: [api.example.com:443]\n";
+    let mut policy = opened(&plan_of(Some(lines), &ready()));
+    policy.subnet = "10.77.250.0/28".parse().unwrap();
+    let plan = plan_of(Some(lines), &with_policy(policy));
+    assert!(matches!(plan.contain.as_slice(), [Step::CloseEgress { .. }]), "{plan:#?}");
+}
+
+#[test]
+fn what_leads_out_is_closed_before_the_network_goes() {
+    let mut observed = with_policy(opened(&plan_of(Some("allowlist: [api.example.com:443]\n"), &ready())));
+    let mut network = ObservedNetwork { id: "n1".to_owned(), tenant: Some("acme".to_owned()), ..Default::default() };
+    network.spec.name = "tenantd-acme".to_owned();
+    network.spec.labels = Pairs::from([(TENANT_LABEL.to_owned(), "acme".to_owned())]);
+    observed.networks.push(network);
+    let plan = plan_of(None, &observed);
+    let at = |wanted: fn(&Step) -> bool| plan.steps.iter().position(wanted).unwrap();
+    let close = at(|step| matches!(step, Step::CloseEgress { .. }));
+    assert!(close < at(|step| matches!(step, Step::RemoveNetwork { .. })), "{plan:#?}");
+}
+
+#[test]
+fn a_tenant_that_loses_its_allowlist_loses_its_way_out_first_of_all() {
+    let observed = with_policy(opened(&plan_of(Some("allowlist: [api.example.com:443]\n"), &ready())));
+    let plan = plan_of(Some(""), &observed);
+    assert!(matches!(plan.contain.as_slice(), [Step::CloseEgress { .. }]), "{plan:#?}");
+}
+
+#[test]
+fn a_link_that_nobody_declares_is_somebodys_to_remove() {
+    let mut observed = ready();
+    let name: tenantd::model::TenantName = "gone".parse().unwrap();
+    let named = FoundLink { alias: "gone".to_owned(), ..FoundLink::default() };
+    let lying = FoundLink { alias: "acme".to_owned(), ..FoundLink::default() };
+    observed.egress.links.insert(name.link_name(), named);
+    observed.egress.links.insert("tg-strange".to_owned(), lying);
+    let desired = spec::compile(&Tree {
+        files: vec![SourceFile {
+            path: "fleet.yaml".to_owned(),
+            bytes: b"apiVersion: tenantd/v1\nkind: Fleet\n".to_vec(),
+        }],
+        ..Tree::default()
+    });
+    let plan = plan::plan(&desired, &host(), &observed);
+    let steps: Vec<(&str, &[Step])> =
+        plan.tenants.iter().map(|plan| (plan.tenant.as_str(), plan.steps.as_slice())).collect();
+    let close = |tenant: &str, link: &str| Step::CloseEgress { tenant: tenant.to_owned(), link: link.to_owned() };
+    let expected = [close("gone", &name.link_name()), close("tg-strange", "tg-strange")];
+    assert_eq!(steps, [("gone", &expected[..1]), ("tg-strange", &expected[1..])]);
+}
