@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, chown},
     process::{Child, Command, Stdio},
 };
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     cli::{Ended, bare, end},
     standing,
-    web::{Daemon, host},
+    web::{Daemon, NOBODY, host},
 };
 
 /// A command about the daemon.
@@ -124,14 +124,16 @@ fn a_daemon_that_is_not_there_or_not_for_this_user_is_explained() {
     assert!(ended.err.starts_with(&expected), "{}", ended.err);
 
     let daemon = Daemon::new();
-    // The test's own binary may lie where this user cannot go.
+    chown(&daemon.host.socket, Some(NOBODY), Some(NOBODY)).unwrap();
+    // The test's own binary may lie where only those can go whom no mode keeps out.
     let program = daemon.folder.path().join("tenantd");
     fs::copy(env!("CARGO_BIN_EXE_tenantd"), &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let ready = self::command(&daemon, &["status"]);
-    let mut command = Command::new(program);
-    command.args(ready.get_args()).env_clear().stdin(Stdio::null());
-    std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+    // Root without capabilities is let in where root owns it, and nowhere else. Another user may be
+    // let in nowhere at all, not even to the libraries.
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(program);
+    command.args(self::command(&daemon, &["status"]).get_args()).env_clear().stdin(Stdio::null());
     let ended = end(command).with(1);
     assert!(ended.err.contains("is not for this user"), "{}", ended.err);
 }

@@ -3,8 +3,8 @@
 //! A small loop stands in for the daemon behind the server.
 
 use std::{
-    fs,
-    io::{Read, Write},
+    env, fs,
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
@@ -17,6 +17,7 @@ use std::{
 };
 
 use hmac::{Hmac, KeyInit, Mac};
+use nix::sched::{CloneFlags, unshare};
 use rustix::{
     process::{Gid, Uid},
     thread::{set_thread_gid, set_thread_groups, set_thread_uid},
@@ -41,7 +42,7 @@ const TOKEN: &str = "a-long-token";
 const SECRET: &str = "a-webhook-secret";
 
 /// The user and group called nobody and nogroup on Debian.
-const NOBODY: u32 = 65_534;
+pub const NOBODY: u32 = 65_534;
 
 /// What the loop knows and was asked.
 pub struct Inner {
@@ -261,20 +262,32 @@ fn read(mut stream: impl Read) -> Answer {
     Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
-/// Runs something as another user, on a thread of its own.
-fn as_user<T: Send + 'static>(uid: u32, gid: u32, work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Connects as another user and does something with what comes of it, on a thread of its own.
+///
+/// It begins beside the socket's folder, whose mode then counts as it should: nobody but root may be
+/// let through the folders above.
+fn as_user<T: Send + 'static>(
+    uid: u32,
+    gid: u32,
+    socket: &Path,
+    work: impl FnOnce(io::Result<UnixStream>) -> T + Send + 'static,
+) -> T {
+    let outside = socket.parent().and_then(Path::parent).unwrap().to_owned();
+    let socket = socket.strip_prefix(&outside).unwrap().to_owned();
     let thread = thread::spawn(move || {
+        // So that the folder it works in is this thread's alone.
+        unshare(CloneFlags::CLONE_FS).unwrap();
+        env::set_current_dir(outside).unwrap();
         set_thread_groups(&[]).unwrap();
         set_thread_gid(Gid::from_raw(gid)).unwrap();
         set_thread_uid(Uid::from_raw(uid)).unwrap();
-        work()
+        work(UnixStream::connect(socket))
     });
     thread.join().unwrap()
 }
 
-fn connects_as(uid: u32, gid: u32, path: &Path) -> bool {
-    let path = path.to_owned();
-    as_user(uid, gid, move || UnixStream::connect(path).is_ok())
+fn connects_as(uid: u32, gid: u32, socket: &Path) -> bool {
+    as_user(uid, gid, socket, |connected| connected.is_ok())
 }
 
 fn sign(secret: &str, body: &[u8]) -> String {
@@ -312,9 +325,8 @@ fn the_socket_is_for_root_alone_unless_a_group_is_named() {
     assert!(!connects_as(NOBODY, 1, &daemon.host.socket), "it is not in the group");
 
     // Who asks is known by the kernel, whatever they say.
-    let socket = daemon.host.socket.clone();
-    let answer = as_user(NOBODY, NOBODY, move || {
-        exchange(UnixStream::connect(socket).unwrap(), &request("POST", "/v1/reconcile", &[], ""))
+    let answer = as_user(NOBODY, NOBODY, &daemon.host.socket, |connected| {
+        exchange(connected.unwrap(), &request("POST", "/v1/reconcile", &[], ""))
     });
     assert_eq!(answer.status, 202);
     assert_eq!(daemon.inner().asked, ["reconcile all by nobody"]);
