@@ -23,6 +23,10 @@ use super::rows::Rows;
 /// The largest answer that is read: a list of some hundred thousand containers.
 const MAX_ANSWER: usize = 512 << 20;
 
+/// How many connections are kept for the next calls: what a look at everything has under way, and
+/// as many again beside it. More are opened where they are needed, and closed after that.
+const IDLE: usize = 16;
+
 /// Why a call to the engine has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -198,10 +202,14 @@ impl Http {
         Ok((connection, answer))
     }
 
-    /// Keeps a connection whose answer was read for the next call.
+    /// Keeps a connection whose answer was read for the next call, where not enough are kept already.
     async fn keep(&self, mut connection: SendRequest<Full<Bytes>>) {
         if connection.ready().await.is_ok() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.retain(SendRequest::is_ready);
+            if idle.len() < IDLE {
+                idle.push(connection);
+            }
         }
     }
 

@@ -11,6 +11,10 @@ use super::{Daemon, object};
 
 const MIB: i64 = 1 << 20;
 
+/// The most connections to the engine at rest: those that are kept for the next calls, and one on
+/// which it tells its events.
+const CONNECTIONS: usize = 16 + 1;
+
 #[test]
 fn a_large_fleet_converges_and_then_rests() {
     const TENANTS: usize = 600;
@@ -39,12 +43,17 @@ fn a_large_fleet_converges_and_then_rests() {
     daemon.converged();
 }
 
-/// Descriptors, threads and resident KiB of a process.
-fn held(pid: u32) -> (usize, usize, usize) {
+/// Descriptors beside those of connections to the engine, threads and resident KiB of a daemon.
+fn held(daemon: &Daemon) -> (usize, usize, usize) {
+    let pid = daemon.pid();
     let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    (count("fd"), count("task"), resident.trim().trim_end_matches(" kB").parse().unwrap())
+    let connections = daemon.wait("no call is under way", || {
+        let connections = daemon.engine.connections();
+        (connections <= CONNECTIONS).then_some(connections)
+    });
+    (count("fd") - connections, count("task"), resident.trim().trim_end_matches(" kB").parse().unwrap())
 }
 
 #[test]
@@ -70,11 +79,11 @@ fn rounds_of_commits_and_drift_leave_nothing_behind() {
         sleep(Duration::from_millis(50));
         if round == 40 {
             daemon.settled();
-            first = Some(held(daemon.pid()));
+            first = Some(held(&daemon));
         }
     }
     daemon.settled();
-    let (before, after) = (first.unwrap(), held(daemon.pid()));
+    let (before, after) = (first.unwrap(), held(&daemon));
     assert!(after.0 <= before.0 + 3 && after.1 <= before.1 + 3, "descriptors and threads: {before:?}, then {after:?}");
     assert!(after.2 <= before.2 + 6 * 1024, "resident KiB: {before:?}, then {after:?}");
     daemon.verified();

@@ -241,6 +241,12 @@ impl SimEngine {
         std::mem::replace(&mut traffic.most_open, open)
     }
 
+    /// How many connections are open, whether calls are under way on them or not.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.traffic().connections
+    }
+
     /// Ends all open event streams, as a restart of the real engine does.
     pub fn end_event_streams(&self) {
         self.with(|state| state.events.hang_up());

@@ -35,6 +35,24 @@ pub(crate) struct Traffic {
     /// Calls that have no answer yet, and the most of them that there were at once.
     pub open: u64,
     pub most_open: u64,
+    /// Connections that neither side has ended.
+    pub connections: usize,
+}
+
+/// A connection that neither side has ended.
+struct Connected(Arc<Shared>);
+
+impl Connected {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.traffic().connections += 1;
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.traffic().connections -= 1;
+    }
 }
 
 /// A call that has no answer yet.
@@ -89,7 +107,9 @@ pub(crate) async fn serve(listener: UnixListener, shared: Arc<Shared>) {
             continue;
         };
         let shared = Arc::clone(&shared);
+        let connected = Connected::new(&shared);
         tokio::spawn(async move {
+            let _connected = connected;
             let service = hyper::service::service_fn(move |request| answer(Arc::clone(&shared), request));
             let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             // An error here is a connection that was cut, by either side.
