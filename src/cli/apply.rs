@@ -24,7 +24,7 @@ use crate::{
         quantity::Timespan,
         record::{Trigger, Why},
     },
-    plan::guard::short_hash,
+    plan::guard::plan_id,
     reconcile::{self, Applied, Context, Event, Outcome, Recorder, describe},
 };
 
@@ -81,7 +81,7 @@ async fn converge(command: &Apply, host: &Host, look: &Look) -> anyhow::Result<u
         live: None,
         revision: Some(tree.revision.clone()),
         signer: None,
-        plan: plan_id(&plan),
+        plan: plan_id(Some(&tree.revision), &plan.tenants),
     };
     let progress = Progress::new(&plan);
     let record = Some((&recorder, &context));
@@ -99,12 +99,6 @@ async fn recorder(host: &Host) -> anyhow::Result<Recorder> {
         .append(Entry::Started { program: "apply".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
         .await?;
     Ok(Recorder::new(journal))
-}
-
-/// The id of everything that is applied at once.
-fn plan_id(plan: &Plan) -> String {
-    let steps: Vec<_> = plan.tenants.iter().map(|tenant| (&tenant.tenant, &tenant.contain, &tenant.steps)).collect();
-    short_hash(&serde_json::to_string(&steps).unwrap_or_default())
 }
 
 fn closing(plan: &Plan, applied: &Applied, failed: usize) -> String {

@@ -14,7 +14,7 @@ use crate::{
     model::{
         Desired, DriftMode, Host, Revision, TenantName, TenantPlan, observed::EngineFacts, record::Trigger, record::Why,
     },
-    plan::{self, guard::short_hash},
+    plan::{self, guard::plan_id},
     reconcile::{self, Context, Outcome, Recorder, Worker, chain},
 };
 
@@ -118,13 +118,14 @@ async fn carry_out(tools: &Tools, order: &Order, plan: TenantPlan, muster: Optio
         }
         return Look { plan, why, outcome: None };
     }
+    let revision = order.revision.as_ref().map(ToString::to_string);
     let context = Context {
         trigger: order.trigger.clone(),
         why,
         live: order.reached.map(|reached| if reached { Why::Drift } else { Why::Intent }),
-        revision: order.revision.as_ref().map(ToString::to_string),
+        plan: plan_id(revision.as_deref(), [&plan]),
+        revision,
         signer: order.signer.clone(),
-        plan: plan_id(order, &plan),
     };
     let worker = Worker {
         engine: &tools.engine,
@@ -160,13 +161,6 @@ fn why(order: &Order, plan: &TenantPlan) -> Why {
 /// Whether a plan is carried out, or only shown.
 fn is_allowed(order: &Order, plan: &TenantPlan, why: Why) -> bool {
     plan.will_change() && !order.suspended && (why == Why::Intent || order.mode == DriftMode::Enabled)
-}
-
-/// The id of what is done to one tenant: the same steps for the same commit have the same id.
-fn plan_id(order: &Order, plan: &TenantPlan) -> String {
-    let steps = serde_json::to_string(&(&plan.contain, &plan.steps)).unwrap_or_default();
-    let commit = order.revision.as_ref().map_or("", |revision| revision.commit.as_str());
-    short_hash(&format!("{commit}\n{}\n{steps}", plan.tenant))
 }
 
 /// The part of the declarations that concerns one tenant.

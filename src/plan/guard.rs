@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{Desired, policy::Guards};
+use crate::model::{Desired, TenantPlan, policy::Guards};
 
 /// Why a commit is held, and what it would remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,12 @@ pub fn hold(known: &BTreeSet<String>, next: &Desired, guards: Guards) -> Option<
 pub fn hold_id(commit: &str, hold: &Hold) -> String {
     let text = format!("{commit}\n{}", hold.removed.join("\n"));
     short_hash(&text)
+}
+
+/// The id of what is done to tenants: the same steps for the same revision have the same id.
+pub fn plan_id<'a>(revision: Option<&str>, plans: impl IntoIterator<Item = &'a TenantPlan>) -> String {
+    let steps: Vec<_> = plans.into_iter().map(|plan| (&plan.tenant, &plan.contain, &plan.steps)).collect();
+    short_hash(&serde_json::to_string(&(revision, steps)).unwrap_or_default())
 }
 
 /// The first twelve hexadecimal digits of a text's SHA-256.
