@@ -74,8 +74,8 @@ pub struct Source {
     pub ssh_key: Option<PathBuf>,
     /// The host keys for ssh.
     pub known_hosts: Option<PathBuf>,
-    /// The user name for http.
-    pub username: Option<String>,
+    /// The user name for http, where there is a password. Hosts that take tokens ignore it.
+    pub username: String,
     /// The password or token for http.
     pub password: Option<Secret>,
     /// What GitHub signs, or GitLab sends, when it calls `/hooks/git`. Without it nobody may call.
@@ -93,7 +93,7 @@ impl Source {
             timeout: Timespan::seconds(60),
             ssh_key: None,
             known_hosts: None,
-            username: None,
+            username: "git".to_owned(),
             password: None,
             webhook_secret: None,
         }

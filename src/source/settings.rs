@@ -8,9 +8,6 @@ use std::path::{Path, PathBuf};
 use super::SourceError;
 use crate::{host::secret, model::host::Source};
 
-/// The user name where host.yaml gives a password and none. Hosts that take tokens ignore it.
-const USERNAME: &str = "git";
-
 /// How a source is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheme {
@@ -112,7 +109,7 @@ pub(super) fn compose(source: &Source) -> Result<String, SourceError> {
     {
         let path = secret::locate(password).map_err(SourceError::Secret)?;
         let path = path.to_str().ok_or_else(|| refuse("password", "has a path that is not UTF-8"))?;
-        let username = source.username.as_deref().unwrap_or(USERNAME);
+        let username = source.username.as_str();
         if username.chars().any(char::is_control) || path.chars().any(char::is_control) {
             return Err(refuse("username", "or the password's path holds a control character"));
         }
@@ -259,7 +256,7 @@ mod tests {
         let path = folder.path().join("it's a token");
         std::fs::write(&path, "s3cret \"$HOME\\n\n")?;
         let source = Source {
-            username: Some("o'ada".to_owned()),
+            username: "o'ada".to_owned(),
             password: Some(Secret::File(path)),
             ..source("https://example.com:8443/team/fleet.git")
         };

@@ -131,12 +131,7 @@ fn settings(file: &HostFile) -> Host {
     host
 }
 
-/// The user name that goes with a password where none is named. GitHub and GitLab take any.
-const USERNAME: &str = "git";
-
 fn source(file: &SourceFile) -> Option<Source> {
-    let password = value(file.password.as_ref()).map(|place| place.0.clone());
-    let username = value(file.username.as_ref()).map(|name| name.0.clone());
     let default = Source::new(file.url.get()?.as_str());
     Some(Source {
         branch: value(file.branch.as_ref()).map_or(default.branch, |branch| branch.0.clone()),
@@ -145,8 +140,8 @@ fn source(file: &SourceFile) -> Option<Source> {
         timeout: value(file.timeout.as_ref()).map_or(default.timeout, |period| period.0),
         ssh_key: value(file.ssh_key.as_ref()).map(|path| PathBuf::from(&path.0)),
         known_hosts: value(file.known_hosts.as_ref()).map(|path| PathBuf::from(&path.0)),
-        username: username.or_else(|| password.as_ref().map(|_| USERNAME.to_owned())),
-        password,
+        username: value(file.username.as_ref()).map_or(default.username, |name| name.0.clone()),
+        password: value(file.password.as_ref()).map(|place| place.0.clone()),
         webhook_secret: value(file.webhook_secret.as_ref()).map(|place| place.0.clone()),
         url: default.url,
     })

@@ -275,10 +275,8 @@ fn a_host_that_says_nothing_follows_nothing_and_a_url_alone_is_enough() {
     let source = settings("source: {url: /srv/fleet.git}\n").source.unwrap();
     assert_eq!((source.url.as_str(), source.branch.as_str(), source.path.as_str()), ("/srv/fleet.git", "main", ""));
     assert_eq!((source.interval, source.timeout), (Timespan::seconds(60), Timespan::seconds(60)));
-    assert_eq!((source.username, source.password, source.webhook_secret), (None, None, None));
+    assert_eq!((source.username.as_str(), source.password, source.webhook_secret), ("git", None, None));
     assert_eq!(settings("source: {url: /srv/fleet.git, path: .}\n").source.unwrap().path, "");
-    let source = settings("source: {url: https://host/fleet, password: {credential: token}}\n").source.unwrap();
-    assert_eq!(source.username.as_deref(), Some("git"));
 }
 
 #[test]
@@ -289,7 +287,7 @@ fn a_host_gets_what_its_file_says() {
     assert_eq!(source.url, "https://git.example.com/ops/fleet.git");
     assert_eq!((source.branch.as_str(), source.path.as_str()), ("release/2026", "fleets/eu"));
     assert_eq!((source.interval, source.timeout), (Timespan::seconds(90), Timespan::milliseconds(1500)));
-    assert_eq!(source.username.as_deref(), Some("tenantd"));
+    assert_eq!(source.username, "tenantd");
     assert_eq!(source.password, Some(Secret::File("/etc/tenantd/token".into())));
     assert_eq!(source.webhook_secret, Some(Secret::Credential("webhook".to_owned())));
     let verify = host.verify;

@@ -430,7 +430,7 @@ fn the_password_opens_an_http_source_and_is_seen_by_nobody() {
     fs::write(&file, format!("{PASSWORD}\n")).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let source =
-        Source { username: Some("ada".to_owned()), password: Some(Secret::File(file.clone())), ..of_url(&server.url) };
+        Source { username: "ada".to_owned(), password: Some(Secret::File(file.clone())), ..of_url(&server.url) };
     let mirror = origin.mirror_of(&source);
     assert_eq!(fetch(&mirror).unwrap(), first);
     let second = origin.push_file("fleet.yaml", "two\n");
