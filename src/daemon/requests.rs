@@ -12,7 +12,7 @@ use super::{
     Daemon, Link,
     intake::Intake,
     open_mirror,
-    tenant::{Around, since},
+    tenant::{Around, Run, condition},
 };
 use crate::{
     model::{
@@ -151,10 +151,15 @@ impl Daemon {
 
     /// Takes note of how a tenant stands, so that its conditions tell since when, whoever asks later.
     pub(super) fn note_conditions(&mut self, name: &str) {
-        drop(self.tenant_status(name));
+        self.of_run(name, Run::note);
     }
 
     fn tenant_status(&mut self, name: &str) -> TenantStatus {
+        self.of_run(name, Run::status)
+    }
+
+    /// Hands what is remembered of a tenant what is known of it from elsewhere.
+    fn of_run<T>(&mut self, name: &str, ask: impl FnOnce(&mut Run, &Around<'_>) -> T) -> T {
         let mut run = self.runs.remove(name).unwrap_or_default();
         let fleet = self.fleet.as_ref();
         let pin = self.state.pins.get(name);
@@ -167,7 +172,7 @@ impl Daemon {
         });
         let around = Around {
             name,
-            revision: fleet.map(|fleet| fleet.revision_of(name).clone()),
+            revision: fleet.map(|fleet| fleet.revision_of(name)),
             declared,
             file_wrong: fleet.is_some_and(|fleet| fleet.declared.held.contains(name)),
             bad: pin.and_then(|pin| pin.bad.as_ref()),
@@ -177,11 +182,11 @@ impl Daemon {
             next_try,
             only_warned: self.drift_mode(name) != DriftMode::Enabled,
         };
-        let status = run.status(&around);
+        let answer = ask(&mut run, &around);
         if self.runs.len() < super::MOST_RUNS {
             self.runs.insert(name.to_owned(), run);
         }
-        status
+        answer
     }
 
     /// The conditions of the daemon as a whole.
@@ -223,18 +228,12 @@ impl Daemon {
             Some((reason, message)) => (Truth::True, reason, message),
             None => (Truth::False, "NotStalled", String::new()),
         };
-        let mut condition = |kind, status, reason: &'static str, message| Condition {
-            kind,
-            status,
-            reason: reason.to_owned(),
-            message,
-            since: since(&mut self.shown, kind, status, reason),
-        };
-        vec![
-            condition(ConditionKind::Ready, ready.0, ready.1, ready.2),
-            condition(ConditionKind::Stalled, is_stalled, reason, message),
-            condition(ConditionKind::SourceVerified, verified.0, verified.1, verified.2),
-        ]
+        let judged = [
+            (ConditionKind::Ready, ready.0, ready.1, ready.2),
+            (ConditionKind::Stalled, is_stalled, reason, message),
+            (ConditionKind::SourceVerified, verified.0, verified.1, verified.2),
+        ];
+        judged.into_iter().map(|judged| condition(&mut self.shown, judged)).collect()
     }
 
     /// Reads the host's settings again. Wrong ones are refused, and the old ones stay in force.

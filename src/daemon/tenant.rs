@@ -48,8 +48,16 @@ pub(super) struct Run {
 /// A condition as it was last.
 pub(super) type Shown = (ConditionKind, Truth, &'static str, Timestamp);
 
+/// A condition as it is judged: its kind, status, reason and message.
+pub(super) type Judged = (ConditionKind, Truth, &'static str, String);
+
+/// A condition as it is shown, with the time since when it is so.
+pub(super) fn condition(shown: &mut Vec<Shown>, (kind, status, reason, message): Judged) -> Condition {
+    Condition { kind, status, reason: reason.to_owned(), message, since: since(shown, kind, status, reason) }
+}
+
 /// Since when a condition is as it is.
-pub(super) fn since(shown: &mut Vec<Shown>, kind: ConditionKind, status: Truth, reason: &'static str) -> Timestamp {
+fn since(shown: &mut Vec<Shown>, kind: ConditionKind, status: Truth, reason: &'static str) -> Timestamp {
     let former = shown.iter().position(|(former, ..)| *former == kind);
     let since = match former.map(|index| shown.swap_remove(index)) {
         Some((_, was, why, since)) if (was, why) == (status, reason) => since,
@@ -62,7 +70,7 @@ pub(super) fn since(shown: &mut Vec<Shown>, kind: ConditionKind, status: Truth, 
 /// What is known of a tenant from elsewhere.
 pub(super) struct Around<'a> {
     pub(super) name: &'a str,
-    pub(super) revision: Option<Revision>,
+    pub(super) revision: Option<&'a Revision>,
     /// Whether a commit declares it, and the declaration can be used.
     pub(super) declared: bool,
     /// Whether its file is wrong in the newest commit.
@@ -87,8 +95,32 @@ impl Run {
 
     /// How it stands, in the form that is shown. Conditions keep their time as long as they do not change.
     pub(super) fn status(&mut self, around: &Around<'_>) -> TenantStatus {
+        let judged = self.judge(around);
+        TenantStatus {
+            tenant: around.name.to_owned(),
+            revision: around.revision.cloned(),
+            conditions: judged.into_iter().map(|judged| condition(&mut self.shown, judged)).collect(),
+            drift: if self.has_drifted() { self.differs.clone() } else { Vec::new() },
+            last_correction: self.last.clone(),
+            suspended: around.suspended.cloned(),
+            next_try: around.next_try,
+        }
+    }
+
+    /// Takes note of how it stands, so that its conditions tell since when, whoever asks later.
+    pub(super) fn note(&mut self, around: &Around<'_>) {
+        for (kind, status, reason, _) in self.judge(around) {
+            since(&mut self.shown, kind, status, reason);
+        }
+    }
+
+    fn has_drifted(&self) -> bool {
+        !self.differs.is_empty() && self.reached != Some(false)
+    }
+
+    fn judge(&self, around: &Around<'_>) -> [Judged; 5] {
         let (ready, reason, message) = self.ready(around);
-        let drifted = !self.differs.is_empty() && self.reached != Some(false);
+        let drifted = self.has_drifted();
         let stalled = matches!(reason, "Blocked" | "ReconciliationFailed" | "BadCommit" | "InvalidFile");
         let healthy = match (self.seen, self.is_in_order() && self.reached != Some(false), around.on_trial) {
             (true, true, false) => (Truth::True, "Running"),
@@ -96,45 +128,16 @@ impl Run {
             (true, false, _) => (Truth::False, "NotAsDeclared"),
             (false, ..) => (Truth::Unknown, "NotLookedAt"),
         };
-        let drift_reason = if drifted { "DriftDetected" } else { "InSync" };
-        let mut condition = |kind, status, reason: &'static str, message| Condition {
-            kind,
-            status,
-            reason: reason.to_owned(),
-            message,
-            since: since(&mut self.shown, kind, status, reason),
-        };
-        let conditions = vec![
-            condition(ConditionKind::Ready, ready, reason, message.clone()),
-            condition(
-                ConditionKind::Reconciling,
-                around.working.into(),
-                if around.working { "Progressing" } else { "Idle" },
-                String::new(),
-            ),
-            condition(
-                ConditionKind::Stalled,
-                stalled.into(),
-                if stalled { reason } else { "NotStalled" },
-                if stalled { message } else { String::new() },
-            ),
-            condition(ConditionKind::Healthy, healthy.0, healthy.1, String::new()),
-            condition(
-                ConditionKind::Drifted,
-                drifted.into(),
-                drift_reason,
-                if drifted { self.differs.join(", ") } else { String::new() },
-            ),
-        ];
-        TenantStatus {
-            tenant: around.name.to_owned(),
-            revision: around.revision.clone(),
-            conditions,
-            drift: if drifted { self.differs.clone() } else { Vec::new() },
-            last_correction: self.last.clone(),
-            suspended: around.suspended.cloned(),
-            next_try: around.next_try,
-        }
+        let (stall, stalled_by) = if stalled { (reason, message.clone()) } else { ("NotStalled", String::new()) };
+        let progress = if around.working { "Progressing" } else { "Idle" };
+        let drift = if drifted { ("DriftDetected", self.differs.join(", ")) } else { ("InSync", String::new()) };
+        [
+            (ConditionKind::Ready, ready, reason, message),
+            (ConditionKind::Reconciling, around.working.into(), progress, String::new()),
+            (ConditionKind::Stalled, stalled.into(), stall, stalled_by),
+            (ConditionKind::Healthy, healthy.0, healthy.1, String::new()),
+            (ConditionKind::Drifted, drifted.into(), drift.0, drift.1),
+        ]
     }
 
     fn ready(&self, around: &Around<'_>) -> (Truth, &'static str, String) {
