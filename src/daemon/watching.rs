@@ -83,15 +83,8 @@ impl Daemon {
             object: event.id.clone(),
             time: event.time,
         };
-        match event.kind.as_str() {
-            "container" => {
-                if let Some(tenant) = event.tenant.clone() {
-                    self.container_event(&tenant, &event, now);
-                    self.marked(&tenant, trigger, now);
-                } else if let Some(tenant) = self.named(&event.name) {
-                    self.marked(&tenant, trigger, now);
-                }
-            }
+        let tenants: Vec<String> = match event.kind.as_str() {
+            "container" => event.tenant.clone().or_else(|| self.named(&event.name)).into_iter().collect(),
             "network" => {
                 let by_name = self.named(&event.name);
                 let by_container = event.container.as_ref().and_then(|id| self.containers.get(id)).cloned();
@@ -99,24 +92,27 @@ impl Daemon {
                     self.ask_survey(trigger, PAUSE);
                     return;
                 }
-                for tenant in by_name.into_iter().chain(by_container) {
-                    self.marked(&tenant, trigger.clone(), now);
-                }
+                by_name.into_iter().chain(by_container).collect()
             }
-            _ => self.ask_survey(trigger, IMAGES),
+            _ => {
+                self.ask_survey(trigger, IMAGES);
+                return;
+            }
+        };
+        for tenant in tenants {
+            if tenant.parse::<TenantName>().is_err() {
+                // Whatever carries such a label is removed by a look at everything.
+                self.ask_survey(trigger.clone(), PAUSE);
+                continue;
+            }
+            if event.tenant.is_some() {
+                self.container_event(&tenant, &event, now);
+            }
+            if self.surveying {
+                self.touched.insert(tenant.clone());
+            }
+            self.queue.mark(&tenant, trigger.clone(), now, PAUSE);
         }
-    }
-
-    fn marked(&mut self, tenant: &str, trigger: Trigger, now: Instant) {
-        if tenant.parse::<TenantName>().is_err() {
-            // Whatever carries such a label is removed by a look at everything.
-            self.ask_survey(trigger, PAUSE);
-            return;
-        }
-        if self.surveying {
-            self.touched.insert(tenant.to_owned());
-        }
-        self.queue.mark(tenant, trigger, now, PAUSE);
     }
 
     /// The tenant that an object of this name is, or pretends to be.
@@ -127,10 +123,8 @@ impl Daemon {
         (declared || self.present.contains(name)).then(|| name.to_owned())
     }
 
+    /// Something happened to a container that carries a tenant's label.
     fn container_event(&mut self, tenant: &str, event: &EngineEvent, now: Instant) {
-        if tenant.parse::<TenantName>().is_err() {
-            return;
-        }
         if event.action == "destroy" {
             self.containers.remove(&event.id);
         } else if !self.containers.contains_key(&event.id) {
