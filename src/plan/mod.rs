@@ -48,22 +48,36 @@ pub fn names(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
 pub struct Planner<'a> {
     desired: &'a Desired,
     host: &'a Host,
+    /// All but the containers.
+    observed: &'a Observed,
+    standing: BTreeMap<&'a str, Found<'a>>,
     subnets: BTreeMap<&'a str, Ipv4Net>,
 }
 
 impl<'a> Planner<'a> {
     /// Begins with all networks; containers have no say in who gets which addresses.
-    pub fn new(desired: &'a Desired, host: &'a Host, observed: &Observed) -> Self {
-        let subnets = subnets::allocate(desired, host, observed, &index(observed));
-        Self { desired, host, subnets }
+    pub fn new(desired: &'a Desired, host: &'a Host, observed: &'a Observed) -> Self {
+        let mut standing = BTreeMap::new();
+        index_standing(observed, &mut standing);
+        let subnets = subnets::allocate(desired, host, observed, &standing);
+        Self { desired, host, observed, standing, subnets }
     }
 
-    /// The parts of [`plan`] for some tenants, in the order of their names. `observed` holds what the
-    /// planner began with, and all containers that have a label or a name of these tenants.
-    pub fn tenants(&self, names: &BTreeSet<String>, observed: &Observed) -> Vec<TenantPlan> {
-        let found = index(observed);
-        let subnet = |name: &str| self.subnets.get(name).copied();
-        let one = |name: &str| plan_one(name, self.desired, self.host, observed, found.get(name), subnet(name));
+    /// The parts of [`plan`] for some tenants, in the order of their names. `part` has all containers
+    /// that have a label or a name of these tenants; the rest is what the planner began with.
+    pub fn tenants(&self, names: &BTreeSet<String>, part: &Observed) -> Vec<TenantPlan> {
+        let mut found = BTreeMap::new();
+        index_containers(part, &mut found);
+        let mut one = |name: &str| {
+            let mut found = found.remove(name).unwrap_or_default();
+            if let Some(standing) = self.standing.get(name) {
+                found.networks.clone_from(&standing.networks);
+                found.workspace = standing.workspace;
+                found.is_told_of = standing.is_told_of;
+                found.squatter = standing.squatter.or(found.squatter);
+            }
+            plan_one(name, self.desired, self.host, self.observed, Some(&found), self.subnets.get(name).copied())
+        };
         names.iter().map(|name| one(name)).collect()
     }
 }
@@ -128,7 +142,13 @@ impl Found<'_> {
 }
 
 fn index(observed: &Observed) -> BTreeMap<&str, Found<'_>> {
-    let mut all: BTreeMap<&str, Found<'_>> = BTreeMap::new();
+    let mut all = BTreeMap::new();
+    index_containers(observed, &mut all);
+    index_standing(observed, &mut all);
+    all
+}
+
+fn index_containers<'a>(observed: &'a Observed, all: &mut BTreeMap<&'a str, Found<'a>>) {
     for container in &observed.containers {
         if let Some(tenant) = &container.tenant {
             all.entry(tenant).or_default().containers.push(container);
@@ -145,6 +165,13 @@ fn index(observed: &Observed) -> BTreeMap<&str, Found<'_>> {
             }
         }
     }
+    for unobserved in &observed.unobserved {
+        all.entry(&unobserved.tenant).or_default().unobserved = Some((&unobserved.object, &unobserved.reason));
+    }
+}
+
+/// What stands beside the containers: networks, workspaces, and whom the gateway is told of.
+fn index_standing<'a>(observed: &'a Observed, all: &mut BTreeMap<&'a str, Found<'a>>) {
     for network in &observed.networks {
         if let Some(tenant) = &network.tenant {
             all.entry(tenant).or_default().networks.push(network);
@@ -163,8 +190,4 @@ fn index(observed: &Observed) -> BTreeMap<&str, Found<'_>> {
     for name in observed.egress.files.keys() {
         all.entry(name).or_default().is_told_of = true;
     }
-    for unobserved in &observed.unobserved {
-        all.entry(&unobserved.tenant).or_default().unobserved = Some((&unobserved.object, &unobserved.reason));
-    }
-    all
 }

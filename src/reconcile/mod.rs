@@ -108,18 +108,19 @@ pub async fn survey(
     let mut plan = Plan::default();
     let mut names = names.into_iter();
     loop {
-        let part: BTreeSet<String> = names.by_ref().take(at_a_time.max(1)).collect();
-        if part.is_empty() {
+        let some: BTreeSet<String> = names.by_ref().take(at_a_time.max(1)).collect();
+        if some.is_empty() {
+            drop(planner);
             return Ok(Survey { plan, facts: observed.engine, containers, present });
         }
-        let is_others = |tenant: &Option<String>| tenant.as_ref().is_none_or(|tenant| !part.contains(tenant));
+        let is_others = |tenant: &Option<String>| tenant.as_ref().is_none_or(|tenant| !some.contains(tenant));
         let others = elsewhere.iter().filter(|(tenant, _)| is_others(tenant));
-        observed.containers = others.map(|(_, container)| container.clone()).collect();
-        let own = part.iter().filter_map(|name| of_tenants.remove(name)).flatten().collect();
-        engine.inspect_listed(own, &mut observed).await;
-        tell_hung_starts(&mut observed);
-        plan.tenants.extend(planner.tenants(&part, &observed));
-        observed.unobserved.clear();
+        let others = others.map(|(_, container)| container.clone()).collect();
+        let mut part = Observed { containers: others, ..Observed::default() };
+        let own = some.iter().filter_map(|name| of_tenants.remove(name)).flatten().collect();
+        engine.inspect_listed(own, &mut part).await;
+        tell_hung_starts(&mut part);
+        plan.tenants.extend(planner.tenants(&some, &part));
     }
 }
 

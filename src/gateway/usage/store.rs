@@ -58,8 +58,8 @@ struct Month {
     days: Days,
 }
 
-/// The file that says since when there have been counts.
-const SINCE: &str = "since";
+/// The file that says since when there have been counts. No tenant has such a name.
+const SINCE: &str = ".since";
 
 /// Makes the folder where there is none, and notes when that was.
 pub(super) fn begin(folder: &Path, now: Timestamp) -> Result<(), UsageError> {
