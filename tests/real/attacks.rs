@@ -78,9 +78,10 @@ fn nothing_gets_around_the_gateway() {
         case("names that lead inside", |fleet| attack.names_that_lead_inside(fleet)),
         case("thousands of connections that say nothing", |fleet| attack.flood(fleet)),
         case("forged addresses", |fleet| attack.forged(fleet)),
-        case("every rule of the firewall flushed", |fleet| attack.flushed(fleet)),
         case("a list that shrinks and grows", |fleet| attack.live(fleet)),
         case("the gateway dead, and back", |fleet| attack.dead(fleet)),
+        // The last: an engine makes no network any more without its own chains.
+        case("every rule of the firewall flushed", |fleet| attack.flushed(fleet)),
     ]);
     gateway.kill(&fleet);
     fleet.end();
@@ -176,7 +177,7 @@ fn inside(fleet: &Fleet, tenant: &str, attempts: &[Attempt]) -> Vec<Result> {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let mut command = Command::new("timeout");
     let docker = fleet.engine.docker(&["exec", &format!("tenantd-{tenant}"), "/agent", "script", "/workspace/script"]);
-    command.args(["--kill-after=5", "120"]).arg(docker.get_program()).args(docker.get_args());
+    command.args(["--kill-after=5", "240"]).arg(docker.get_program()).args(docker.get_args());
     docker.get_envs().for_each(|(name, value)| drop(value.map(|value| command.env(name, value))));
     let output = run(command);
     let told = said(&output);
@@ -275,7 +276,7 @@ impl Attack<'_> {
         for attempt in targets::public() {
             let result = outside(fleet, &attempt);
             let answered =
-                ["WORLD", "connected", "answered", "silent", "NXDOMAIN"].iter().any(|word| result.told.contains(word));
+                ["WORLD", "connected", "answered", "silent", "refused"].iter().any(|word| result.told.contains(word));
             assert!(answered, "the host itself can do this: {}: {}", attempt.name, result.told);
         }
         let seen = self.world.arrivals();
@@ -377,8 +378,10 @@ impl Attack<'_> {
             attempt("another tenant's address by ARP", format!("claim {source}")),
             attempt("another tenant's gateway by ARP", format!("claim {victim}")),
         ];
-        for result in inside(fleet, NEIGHBOUR, &attempts) {
-            assert_eq!(result.code, 0, "with NET_RAW it can send: {}", result.told);
+        for attempt in attempts {
+            // Without its capabilities its root cannot read a script in the workspace.
+            let (sent, told) = fleet.engine.agent(NEIGHBOUR, &attempt.words.split(' ').collect::<Vec<_>>());
+            assert!(sent, "with NET_RAW it can send {}: {told}", attempt.name);
         }
         let told = &inside(fleet, RUNC, &[forms::connect(&victim, "api.listed.example:443")])[0].told;
         assert!(told.contains("200"), "the other tenant is served as before: {told}");

@@ -193,7 +193,7 @@ fn connects(gateway: &str) -> Vec<Attempt> {
 fn absolute(gateway: &str) -> Vec<Attempt> {
     let get = |target: &str, host: &str| format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
     let long =
-        format!("GET http://unlisted.example/ HTTP/1.1\r\nHost: unlisted.example\r\nX: {}\r\n\r\n", "x".repeat(90_000));
+        format!("GET http://unlisted.example/ HTTP/1.1\r\nHost: unlisted.example\r\nX: {}\r\n\r\n", "x".repeat(60_000));
     [
         ("absolute form", get("http://unlisted.example/", "unlisted.example")),
         ("absolute form, another Host", get("http://unlisted.example/", "web.listed.example")),
@@ -300,18 +300,14 @@ pub fn within_tunnels(gateway: &str) -> Vec<Attempt> {
 pub fn names(gateway: &str) -> Vec<Attempt> {
     let mut attempts = Vec::new();
     for name in [
-        "unlisted.example",
         "secret-data.unlisted.example",
         "secret-data.api.listed.example",
         "wild.example",
-        "localhost",
         "metadata.google.internal",
         "tenantd-beta",
-        "beta",
-        "254.169.254.169.in-addr.arpa",
     ] {
-        // An address, a text, a pointer, a service's, an HTTPS record, everything, a whole zone.
-        for kind in [1, 16, 12, 33, 65, 255, 252] {
+        // An address, a text, an HTTPS record, everything.
+        for kind in [1, 16, 65, 255] {
             let query = query(name, kind);
             attempts
                 .push(attempt(format!("{name}, kind {kind}, by UDP"), format!("send udp {gateway}:53 {query} 300")));

@@ -6,7 +6,7 @@ use crate::{engine::text, fleet::Fleet};
 /// Addresses that are not public, in every family of them.
 pub const INSIDE: [&str; 14] = [
     "10.0.0.5",
-    "10.77.255.1",
+    "10.77.1.1",
     "100.64.0.5",
     "100.100.100.200",
     "127.0.0.1",
