@@ -27,6 +27,9 @@ use super::{
 /// How much is read at once, in bytes.
 const PIECE: usize = 16 << 10;
 
+/// How much of what comes after a refusal is read, in bytes.
+const MAX_DISCARDED: usize = 256 << 10;
+
 /// What a server reads in place of a head that is refused.
 const REPLACED: &[u8] = b"GET / HTTP/1.1\r\nHost: gateway.internal\r\n\r\n";
 
@@ -68,8 +71,8 @@ enum State {
     Body(Body),
     /// Another protocol follows, or nothing that is read.
     Raw,
-    /// Nothing more is passed on.
-    Over,
+    /// Nothing more is passed on. So many bytes were thrown away.
+    Over(usize),
 }
 
 impl Guard {
@@ -96,7 +99,7 @@ impl Guard {
             let fresh = self.held.get(self.judged..).unwrap_or_default();
             match &mut self.state {
                 State::Raw => self.judged = self.held.len(),
-                State::Over => {
+                State::Over(_) => {
                     self.held.truncate(self.judged);
                     return Ok(());
                 }
@@ -156,7 +159,7 @@ impl Guard {
         *self.watched.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((rule, line));
         self.held.extend_from_slice(REPLACED);
         self.judged = self.held.len();
-        self.state = State::Over;
+        self.state = State::Over(0);
     }
 
     fn spent(&mut self, bytes: usize) {
@@ -189,20 +192,23 @@ impl AsyncRead for Guard {
                 return Poll::Ready(Ok(()));
             }
             ready!(guard.paused(cx));
-            if matches!(guard.state, State::Over) {
-                // The refusal is written and the connection closed; nothing else is read.
-                return Poll::Pending;
-            }
-            let before = guard.held.len();
             let mut piece = [0; PIECE];
             let mut read = ReadBuf::new(&mut piece);
             ready!(Pin::new(&mut guard.stream).poll_read(cx, &mut read))?;
-            if read.filled().is_empty() {
+            let read = read.filled();
+            if let State::Over(discarded) = &mut guard.state {
+                *discarded += read.len();
+                // The refusal is written and the connection closed. To leave bytes unread would take it back.
+                if read.is_empty() || *discarded > MAX_DISCARDED {
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            if read.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            guard.held.extend_from_slice(read.filled());
-            let length = guard.held.len() - before;
-            guard.spent(length);
+            guard.held.extend_from_slice(read);
+            guard.spent(read.len());
         }
     }
 }

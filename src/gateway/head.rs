@@ -51,8 +51,12 @@ pub fn end(bytes: &[u8], from: usize) -> Result<Option<usize>, Rule> {
     while let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|b| *b == b'\n')) {
         let feed = at + found;
         let before = bytes.get(..feed).unwrap_or_default();
+        if !before.contains(&b'\n') {
+            // What is no request at all is not waited for.
+            request_line(before.strip_suffix(b"\r").unwrap_or(before))?;
+        }
         if !before.ends_with(b"\r") {
-            return Err(line_without_cr(before));
+            return Err(Rule::Malformed);
         }
         if before.ends_with(b"\r\n\r") {
             return Ok(Some(feed + 1));
@@ -60,12 +64,6 @@ pub fn end(bytes: &[u8], from: usize) -> Result<Option<usize>, Rule> {
         at = feed + 1;
     }
     Ok(None)
-}
-
-/// A first line that is none of HTTP's is another protocol.
-fn line_without_cr(line: &[u8]) -> Rule {
-    let is_other = !line.contains(&b'\n') && request_line(line).is_err();
-    if is_other { Rule::UnknownProtocol } else { Rule::Malformed }
 }
 
 /// Reads a head whose end was found.

@@ -110,8 +110,12 @@ async fn connection(gateway: Arc<Shared>, client: Arc<Client>, mut stream: TcpSt
     let max_head = usize::try_from(limits.head.get()).unwrap_or(usize::MAX);
     let mut bytes = Vec::new();
     let begun = timeout(limits.hello.get(), begin(&mut stream, &mut bytes, port, max_head)).await;
-    let silent = || Err(Stop::new(language_of(&bytes), Rule::UnknownProtocol, format!("port {port}").as_bytes()));
-    let (to, begun, language) = match begun.unwrap_or_else(|_| silent()) {
+    let late = || match language_of(&bytes) {
+        // Whoever asks for nothing is refused nothing.
+        _ if bytes.is_empty() => Err(Stop::gone()),
+        language => Err(Stop::new(language, Rule::UnknownProtocol, format!("port {port}").as_bytes())),
+    };
+    let (to, begun, language) = match begun.unwrap_or_else(|_| late()) {
         Err(Stop { refused: None, .. }) => return,
         Err(Stop { refused: Some((rule, destination)), language }) => {
             let refusal = Refusal { tenant: client.name().clone(), destination, rule };
