@@ -1,0 +1,71 @@
+//! The gateway from end to end: a real process between tenants and a world that both are made here.
+//!
+//! Everything happens in mount, network and process namespaces of the tests' own, which end with them:
+//! nothing is left behind, and no packet can leave. The "host" has one link to the namespace `world`,
+//! where public and other addresses have real listeners, so that whatever gets out arrives and is seen.
+//! Tenants are namespaces with a link to the gateway's, as a container's network would be.
+
+// Tests stop at what is not as expected.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod attacks;
+mod changes;
+mod dns;
+mod limits;
+mod names;
+mod net;
+mod process;
+mod relays;
+mod servers;
+mod web;
+mod world;
+
+use std::{env, process::Command};
+
+use libtest_mimic::{Arguments, Conclusion, Trial};
+
+/// Set where the namespaces are made already.
+const INSIDE: &str = "TENANTD_GATEWAY_TEST_INSIDE";
+
+fn main() {
+    if env::var_os(INSIDE).is_some() {
+        run().exit();
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command.arg(env::current_exe().unwrap()).args(env::args_os().skip(1)).env(INSIDE, "1");
+    let status = command.status().expect("unshare of util-linux is needed");
+    std::process::exit(status.code().unwrap_or(101));
+}
+
+fn run() -> Conclusion {
+    let arguments = Arguments::from_args();
+    let groups = [
+        relays::trials(),
+        web::trials(),
+        attacks::trials(),
+        names::trials(),
+        changes::trials(),
+        limits::trials(),
+        process::trials(),
+    ];
+    libtest_mimic::run(&arguments, groups.into_iter().flatten().collect())
+}
+
+/// A test by its name.
+fn trial(name: &str, test: fn()) -> Trial {
+    Trial::test(name, move || {
+        test();
+        Ok(())
+    })
+}
+
+/// Tests by the names of their functions.
+macro_rules! trials {
+    ($($name:ident),* $(,)?) => {
+        pub fn trials() -> Vec<libtest_mimic::Trial> {
+            vec![$(crate::trial(concat!(module_path!(), "::", stringify!($name)), $name)),*]
+        }
+    };
+}
+use trials;

@@ -1,0 +1,96 @@
+//! The process: who it is, what it writes, how it ends and comes back.
+
+use std::{fs, os::unix::process::ExitStatusExt, process::Command, time::Duration};
+
+use crate::{
+    net::eventually,
+    world::{Gateway, PROXY, world},
+};
+
+crate::trials![
+    it_has_no_root_no_capability_and_no_way_back,
+    what_is_refused_is_recorded_and_counted,
+    it_ends_on_a_signal_and_serves_again,
+    it_says_what_is_missing,
+];
+
+fn status(pid: u32, key: &str) -> Vec<String> {
+    let mut values = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap_or_default();
+        let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        values.extend(value.map(|value| value.split_whitespace().collect::<Vec<_>>().join(" ")));
+    }
+    assert!(values.len() > 2, "{values:?}");
+    values.sort();
+    values.dedup();
+    values
+}
+
+fn it_has_no_root_no_capability_and_no_way_back() {
+    let pid = world().gateway.pid();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    let nobody = passwd.lines().find(|line| line.starts_with("nobody:")).unwrap().split(':').nth(2).unwrap().to_owned();
+    assert_eq!(status(pid, "Uid"), [[nobody.as_str(); 4].join(" ")]);
+    assert_eq!(status(pid, "Groups"), [""]);
+    for set in ["CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(status(pid, set), ["0000000000000000"], "{set}");
+    }
+    assert_eq!(status(pid, "NoNewPrivs"), ["1"]);
+    assert_eq!(status(pid, "Seccomp"), ["2"]);
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"]);
+    // The rest of the host is not there for it.
+    let sees = |path: &str| fs::symlink_metadata(format!("/proc/{pid}/root{path}")).is_ok();
+    assert!(!sees("/etc/passwd") && !sees("/var/run/docker.sock") && !sees("/root"));
+}
+
+fn what_is_refused_is_recorded_and_counted() {
+    let gateway = Gateway::start("journal", "");
+    let tenant = gateway.tenant("recorded", &["api.example.com:443"]);
+    for _ in 0..5 {
+        assert!(tenant.tunnel("evil.example:443").is_err());
+    }
+    assert_eq!(tenant.look_up("named.evil.example", 1).unwrap().0, 3);
+    let refused = "tenantd_gateway_refusals_total{tenant=\"recorded\",rule=\"not-listed\"}";
+    assert_eq!(gateway.metric(refused), 6);
+    let tenantd = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tenantd"));
+        let output = command.args(words).arg("--host").arg(gateway.settings()).output().unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let journal = gateway.settings().with_file_name("state").join("journal");
+    let journal = journal.to_str().unwrap();
+    let events = || tenantd(&["events", "--tenant", "recorded", "--journal", journal]);
+    eventually("the record", Duration::from_secs(5), || events().contains("named.evil.example"));
+    assert!(events().contains("evil.example:443") && events().contains("not-listed"), "{}", events());
+    // What came again is told at the latest when the process ends.
+    assert!(gateway.end("TERM").success(), "{}", gateway.log());
+    assert_eq!(events().lines().filter(|line| line.contains("evil.example:443")).count(), 2, "{}", events());
+    let verified = tenantd(&["audit", "verify", "--journal", journal]);
+    assert!(verified.contains("The chain holds"), "{verified}");
+}
+
+fn it_ends_on_a_signal_and_serves_again() {
+    let gateway = Gateway::start("restart", "");
+    let tenant = gateway.tenant("restart", &["api.example.com:7000"]);
+    tenant.echo("api.example.com:7000");
+    assert_eq!(gateway.end("KILL").signal(), Some(9));
+    assert!(tenant.connect(PROXY).is_err() && tenant.look_up("api.example.com", 1).is_none());
+    gateway.restart();
+    eventually("service again", Duration::from_secs(3), || tenant.tunnel("api.example.com:7000").is_ok());
+    assert!(gateway.end("TERM").success(), "{}", gateway.log());
+    gateway.restart();
+    eventually("service again", Duration::from_secs(3), || tenant.tunnel("api.example.com:7000").is_ok());
+}
+
+fn it_says_what_is_missing() {
+    let settings = world().gateway.settings();
+    let text = fs::read_to_string(&settings).unwrap().replace("user: nobody", "user: no-such-user");
+    let other = settings.with_file_name("other.yaml");
+    fs::write(&other, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_tenantd")).args(["gateway", "--host"]).arg(other).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && error.contains("no user \"no-such-user\""), "{error}");
+}

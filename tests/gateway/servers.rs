@@ -1,0 +1,156 @@
+//! What stands in the world: servers that note who came to which address.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
+
+use crate::net::{read_until, within};
+
+/// How often each address and port was connected to.
+#[derive(Clone, Default)]
+pub struct Arrivals(Arc<Mutex<BTreeMap<SocketAddr, usize>>>);
+
+impl Arrivals {
+    pub fn at(&self, address: [u8; 4], port: u16) -> usize {
+        let key = SocketAddr::from((address, port));
+        self.0.lock().unwrap().get(&key).copied().unwrap_or(0)
+    }
+
+    fn note(&self, stream: &TcpStream) {
+        *self.0.lock().unwrap().entry(stream.local_addr().unwrap()).or_default() += 1;
+    }
+}
+
+/// Serves a port of all addresses of a namespace.
+pub fn serve(namespace: &str, port: u16, arrivals: &Arrivals, serve: impl Fn(TcpStream) + Send + Sync + 'static) {
+    let listener = within(namespace, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+    let (arrivals, serve) = (arrivals.clone(), Arc::new(serve));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            arrivals.note(&stream);
+            let serve = Arc::clone(&serve);
+            thread::Builder::new().stack_size(256 << 10).spawn(move || serve(stream)).unwrap();
+        }
+    });
+}
+
+/// Sends back whatever comes, after a greeting.
+pub fn echo(mut stream: TcpStream, greeting: &[u8]) {
+    if stream.write_all(greeting).is_err() {
+        return;
+    }
+    let mut piece = vec![0; 64 << 10];
+    while let Ok(length @ 1..) = stream.read(&mut piece) {
+        if stream.write_all(&piece[..length]).is_err() {
+            return;
+        }
+    }
+    // What comes after the end of what was sent shows that one side can end before the other.
+    let _ = stream.write_all(b"[end]");
+}
+
+/// Answers each request with the request itself. `/trailers` gets an answer in chunks with a trailer,
+/// `/slow` one that never ends, and `Upgrade: echo` what it asks for.
+pub fn http(mut stream: TcpStream) {
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    loop {
+        let head = read_until(&mut stream, "\r\n\r\n");
+        if !head.ends_with("\r\n\r\n") {
+            return;
+        }
+        let lower = head.to_ascii_lowercase();
+        if lower.contains("\r\nupgrade: echo\r\n") {
+            stream.write_all(b"HTTP/1.1 101 Go on\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").unwrap();
+            return echo(stream, b"");
+        }
+        let mut body = Vec::new();
+        if let Some(length) = lower.split("\r\ncontent-length: ").nth(1) {
+            body = vec![0; length.split("\r\n").next().unwrap().parse().unwrap()];
+            stream.read_exact(&mut body).unwrap();
+        } else if lower.contains("\r\ntransfer-encoding: chunked\r\n") {
+            body = read_until(&mut stream, "0\r\n").into_bytes();
+            body.extend(read_until(&mut stream, "\r\n").into_bytes());
+            while !body.ends_with(b"\r\n\r\n") {
+                body.extend(read_until(&mut stream, "\r\n").into_bytes());
+            }
+        }
+        let answered = if head.starts_with("GET /trailers ") {
+            stream.write_all(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: sum\r\n\r\n2\r\nhi\r\n0\r\nsum: 42\r\n\r\n",
+            )
+        } else if head.starts_with("GET /slow ") {
+            let begun = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
+            while stream.write_all(b"data: 2\n\n").is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+            begun
+        } else {
+            let body = [head.as_bytes(), &body].concat();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nX-Server: world\r\n\r\n", body.len());
+            stream.write_all(&[head.as_bytes(), &body].concat())
+        };
+        if answered.is_err() {
+            return;
+        }
+    }
+}
+
+/// An authority, and a server and a client that trust each other by it.
+pub struct Tls {
+    pub server: Arc<ServerConfig>,
+    pub client: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// For these names.
+    pub fn new(names: &[&str]) -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let authority_key = KeyPair::generate().unwrap();
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = authority.self_signed(&authority_key).unwrap();
+        let issuer = Issuer::new(authority, authority_key);
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        let chain = vec![CertificateDer::from(certificate.der().to_vec())];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(root.der().to_vec())).unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self { server: Arc::new(server), client: Arc::new(client) }
+    }
+}
+
+/// Sends back each line that comes over TLS.
+pub fn tls(stream: TcpStream, config: &Arc<ServerConfig>) {
+    let connection = ServerConnection::new(Arc::clone(config)).unwrap();
+    let mut stream = StreamOwned::new(connection, stream);
+    loop {
+        let line = read_until(&mut stream, "\n");
+        if line.is_empty() || stream.write_all(format!("over TLS: {line}").as_bytes()).is_err() {
+            return;
+        }
+    }
+}
