@@ -17,7 +17,11 @@ use super::{
 };
 use crate::{
     gateway::usage::{Count, counted_since, folder},
-    model::{Destination, TenantName, tree::SourceFile},
+    model::{
+        Destination, TenantName,
+        host::Egress as Settings,
+        tree::{SourceFile, Tree},
+    },
     source::read_directory,
     spec::{compile, prune},
 };
@@ -27,8 +31,9 @@ const MAX_COMMITS: usize = 100_000;
 
 pub fn run(command: &Egress, global: &Global) -> anyhow::Result<u8> {
     match command {
-        Egress::Review(command) => review(command, global),
+        Egress::Review(command) => output::print(&review(command, &setup::host(global)?.egress)?)?,
     }
+    Ok(EXIT_OK)
 }
 
 /// One entry of an allowlist, or one route.
@@ -40,10 +45,9 @@ struct Entry {
     listed: Option<(Destination, String, u32)>,
 }
 
-fn review(command: &Review, global: &Global) -> anyhow::Result<u8> {
-    let settings = setup::host(global)?.egress;
+fn review(command: &Review, settings: &Settings) -> anyhow::Result<String> {
     let tree = read_directory(&command.repo)?;
-    let counts = usage::counts(&settings, None)?;
+    let counts = usage::counts(settings, None)?;
     let mut entries = entries(&tree, &counts);
     if let Some(cutoff) = command.unused_for {
         match counted_since(&folder(&settings.state))? {
@@ -64,12 +68,11 @@ fn review(command: &Review, global: &Global) -> anyhow::Result<u8> {
     if command.patch {
         return patch(&tree.files, &entries);
     }
-    output::print(&table(&entries))?;
-    Ok(EXIT_OK)
+    Ok(table(&entries))
 }
 
 /// All entries and routes of the repo's tenants, with what was counted of each.
-fn entries(tree: &crate::model::tree::Tree, counts: &BTreeMap<TenantName, BTreeMap<String, Count>>) -> Vec<Entry> {
+fn entries(tree: &Tree, counts: &BTreeMap<TenantName, BTreeMap<String, Count>>) -> Vec<Entry> {
     let count = |tenant: &TenantName, destination: &str| {
         counts.get(tenant).and_then(|counts| counts.get(destination)).copied().unwrap_or_default()
     };
@@ -112,8 +115,8 @@ fn day(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
 
-/// Prints what removes these entries, and tells what somebody has to remove by hand.
-fn patch(files: &[SourceFile], entries: &[Entry]) -> anyhow::Result<u8> {
+/// What removes these entries. Tells on standard error what somebody has to remove by hand.
+fn patch(files: &[SourceFile], entries: &[Entry]) -> anyhow::Result<String> {
     let mut removed: BTreeMap<&str, BTreeSet<Destination>> = BTreeMap::new();
     for entry in entries {
         match &entry.listed {
@@ -133,8 +136,7 @@ fn patch(files: &[SourceFile], entries: &[Entry]) -> anyhow::Result<u8> {
             None => output::tell(&format!("note: the unused entries of {} have to be removed by hand", file.path)),
         }
     }
-    output::print(&text)?;
-    Ok(EXIT_OK)
+    Ok(text)
 }
 
 fn diff(path: &str, before: &str, after: &str) -> String {
@@ -182,5 +184,90 @@ impl Ages {
         let hunk = blame.get_line(usize::try_from(line).ok()?)?;
         // What is not committed yet has no commit.
         self.repo.find_commit(hunk.final_commit_id()).ok().map(|commit| commit.time().seconds())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, process::Command};
+
+    use super::*;
+    use crate::gateway::usage::Usage;
+
+    type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+    fn git(folder: &Path, date: &str, args: &[&str]) -> Result {
+        let identity = ["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"];
+        let status = Command::new("git")
+            .current_dir(folder)
+            .args(identity)
+            .args(args)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_SYSTEM", "/dev/null")
+            .env("GIT_AUTHOR_DATE", date)
+            .env("GIT_COMMITTER_DATE", date)
+            .status()?;
+        if status.success() { Ok(()) } else { Err(format!("git {args:?}: {status}").into()) }
+    }
+
+    fn commit(folder: &Path, date: &str) -> Result {
+        git(folder, date, &["add", "."])?;
+        git(folder, date, &["commit", "-qm", "x"])
+    }
+
+    const FLEET: &str = "apiVersion: tenantd/v1\nkind: Fleet\n\
+        defaults:\n  tier: small\n  image: registry.example.com/agent@sha256:";
+    const TIERS: &str = "apiVersion: tenantd/v1\nkind: Tiers\ntiers:\n  \
+        small: {cpus: 1, memory: 512MiB, disk: 1GiB, sessions: 1}\n";
+    const ANT: &str = "apiVersion: tenantd/v1\nkind: Tenant\ntenant: ant\n# what it needs\nallowlist:\n  \
+        - used.example.com:443\n  - unused.example.com:443 # an experiment\n";
+    const BEE: &str = "apiVersion: tenantd/v1\nkind: Tenant\ntenant: bee\n\
+        allowlist: [used.example.com:443, unused.example.com:443]\n";
+
+    #[test]
+    fn the_patch_applies_and_removes_what_is_old_and_unused() -> Result {
+        let folder = tempfile::tempdir()?;
+        // The config repo is a folder of a larger one.
+        let repo = folder.path().join("git/config");
+        let tenants = repo.join("tenants");
+        fs::create_dir_all(&tenants)?;
+        fs::write(repo.join("fleet.yaml"), format!("{FLEET}{}\n", "a".repeat(64)))?;
+        fs::write(repo.join("tiers.yaml"), TIERS)?;
+        fs::write(tenants.join("ant.yaml"), ANT)?;
+        fs::write(tenants.join("bee.yaml"), BEE)?;
+        git(&folder.path().join("git"), "2026-01-01T00:00:00Z", &["init", "-q"])?;
+        commit(&repo, "2026-01-01T00:00:00Z")?;
+        // One that was added since, and one that is not committed.
+        fs::write(tenants.join("ant.yaml"), format!("{ANT}  - new.example.com:443\n"))?;
+        commit(&repo, "2026-05-01T00:00:00Z")?;
+        fs::write(tenants.join("ant.yaml"), format!("{ANT}  - new.example.com:443\n  - newer.example.com:443\n"))?;
+
+        let settings = Settings { state: folder.path().join("state"), ..Settings::default() };
+        let usage = Usage::open(&super::folder(&settings.state))?;
+        for tenant in ["ant", "bee"] {
+            drop(usage.begin(&tenant.parse()?, "used.example.com:443"));
+        }
+        usage.write(&super::folder(&settings.state), Timestamp::now())?;
+        let cutoff: Timestamp = "2026-04-01T00:00:00Z".parse()?;
+        let mut command = Review { repo: repo.clone(), unused_for: Some(cutoff), patch: true };
+        let error = review(&command, &settings).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("is not known"), "{error}");
+        fs::write(super::folder(&settings.state).join("since"), "2026-01-01T00:00:00Z")?;
+
+        let text = review(&command, &settings)?;
+        let file = folder.path().join("patch");
+        fs::write(&file, &text)?;
+        git(&repo, "2026-06-01T00:00:00Z", &["apply", &file.display().to_string()])?;
+        let read = |name: &str| fs::read_to_string(tenants.join(name));
+        let expected = ANT.replace("  - unused.example.com:443 # an experiment\n", "");
+        assert_eq!(read("ant.yaml")?, format!("{expected}  - new.example.com:443\n  - newer.example.com:443\n"));
+        assert_eq!(read("bee.yaml")?, BEE.replace(", unused.example.com:443", ""));
+        let desired = compile(&read_directory(&repo)?);
+        assert_eq!((desired.tenants.len(), desired.findings.len()), (2, 0), "{:?}", desired.findings);
+
+        (command.unused_for, command.patch) = (None, false);
+        let all = review(&command, &settings)?;
+        assert!(all.contains("new.example.com:443") && all.contains("never"), "{all}");
+        Ok(())
     }
 }

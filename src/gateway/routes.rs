@@ -10,18 +10,20 @@ mod meter;
 mod redact;
 mod target;
 mod upstream;
+mod websocket;
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
 use hyper::{
     HeaderMap, Request, Response, StatusCode, Version,
     body::{Body as _, Bytes, Incoming},
-    header::{CONTENT_ENCODING, HOST, HeaderValue, LOCATION},
+    header::{CONNECTION, CONTENT_ENCODING, HOST, HeaderValue, LOCATION, SEC_WEBSOCKET_EXTENSIONS, UPGRADE},
     http::{request, response},
+    upgrade::OnUpgrade,
 };
 use jiff::Timestamp;
 use rustls::ClientConfig;
@@ -95,8 +97,9 @@ impl Routes {
         route: &Route,
         called: &Called,
         injection: Injection,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Rule> {
+        let upgrade = inject::is_websocket(request.headers()).then(|| hyper::upgrade::on(&mut request));
         let limit = self.limits.body.get();
         let (head, mut body) = request.into_parts();
         if !inject::is_sendable(&head.method) {
@@ -123,6 +126,11 @@ impl Routes {
                 return Err(if too_long.load(Ordering::Relaxed) { Rule::TooLarge } else { rule });
             }
         };
+        let revoked = revoked(client, route);
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let watch = websocket::Watch { keys: injection.keys.clone(), usage, revoked, patience };
+            return switched(answer, upgrade, &injection, watch);
+        }
         let (mut head, body) = answer.into_parts();
         if is_encoded(&head.headers) {
             return Err(Rule::HiddenAnswer);
@@ -133,7 +141,7 @@ impl Routes {
         let pointer = route.cost.as_ref().and_then(|cost| cost.settle.as_deref());
         let meter = reservation.map(|reservation| Meter::new(reservation, pointer, &head.headers));
         clean(&mut head, route, called, &injection);
-        let watch = Watch { usage, meter, connection, revoked: revoked(client, route), patience };
+        let watch = Watch { usage, meter, connection, revoked, patience };
         Ok(Response::from_parts(head, Received::new(body, injection, watch).boxed_unsync()))
     }
 
@@ -235,6 +243,30 @@ fn clean(head: &mut response::Parts, route: &Route, called: &Called, injection: 
     // A reason phrase is text of the upstream's as well.
     head.extensions.clear();
     head.version = Version::HTTP_11;
+}
+
+/// The answer that makes a WebSocket of the connection, which is relayed from then on. It costs what
+/// was set aside.
+fn switched(
+    mut answer: Response<Incoming>,
+    upgrade: Option<OnUpgrade>,
+    injection: &Injection,
+    watch: websocket::Watch,
+) -> Result<Response<Body>, Rule> {
+    let caller = upgrade.filter(|_| inject::is_websocket(answer.headers())).ok_or(Rule::Unreachable)?;
+    if answer.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) {
+        return Err(Rule::HiddenAnswer);
+    }
+    tokio::spawn(websocket::relay(caller, hyper::upgrade::on(&mut answer), watch));
+    let mut headers = std::mem::take(answer.headers_mut());
+    inject::strip_answer(&mut headers);
+    body::redact_headers(&mut headers, injection);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    let mut switched = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *switched.headers_mut() = headers;
+    Ok(switched)
 }
 
 /// Ends when the route is taken from the tenant, or leads elsewhere. A new value of its secret ends

@@ -3,9 +3,12 @@
 use std::{sync::Arc, time::Instant};
 
 use tenantd::gateway::InForce;
-use tokio::{io::AsyncReadExt, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
-use crate::world::{PATIENCE, Piece, in_force, policy, read_until, run, text};
+use crate::world::{PATIENCE, Piece, SECRET, Seen, in_force, policy, read_until, run, text};
 
 fn endless() -> Vec<Piece> {
     let mut pieces = text("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n");
@@ -50,6 +53,42 @@ fn a_caller_that_goes_away_takes_the_upstream_along() {
             let mut stream = world.open("GET /crm/ HTTP/1.1\r\nHost: gateway.internal\r\n\r\n").await;
             read_until(&mut stream, b"x\n").await;
             drop(stream);
+        },
+    );
+}
+
+#[test]
+fn a_websocket_passes_both_ways_without_the_key() {
+    let script = |_: &Seen| {
+        let mut pieces = text("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        let mut frame = vec![0x81, u8::try_from(SECRET.len() + 4).unwrap()];
+        frame.extend_from_slice(format!("key={SECRET}").as_bytes());
+        let (first, second) = frame.split_at(12);
+        pieces.extend([Piece::Write(first.to_vec()), Piece::Pause(50), Piece::Write(second.to_vec()), Piece::Echo]);
+        pieces
+    };
+    run(
+        |_, _| (),
+        script,
+        |world| async move {
+            let request = "GET /crm/live HTTP/1.1\r\nHost: gateway.internal\r\nConnection: keep-alive, Upgrade\r\n\
+                       Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n\
+                       Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+            let mut stream = world.open(request).await;
+            let masked = format!("key={}", "*".repeat(SECRET.len()));
+            let got = String::from_utf8_lossy(&read_until(&mut stream, masked.as_bytes()).await).into_owned();
+            assert!(got.starts_with("HTTP/1.1 101 ") && !got.contains(SECRET), "{got}");
+            let seen = world.seen().remove(0);
+            assert_eq!(seen.header("authorization"), [format!("Bearer {SECRET}")]);
+            assert_eq!(seen.header("upgrade"), ["websocket"]);
+            assert!(seen.header("sec-websocket-extensions").is_empty());
+            // The upstream sends back what it gets: a frame without a mask, as a server's.
+            stream.write_all(b"\x82\x04ping").await.unwrap();
+            read_until(&mut stream, b"\x82\x04ping").await;
+            let none = InForce { policy: policy("ant", &[], Default::default()), secrets: Default::default() };
+            world.in_force.send_replace(Arc::new(none));
+            let mut rest = Vec::new();
+            let _ = timeout(std::time::Duration::from_secs(1), stream.read_to_end(&mut rest)).await.unwrap();
         },
     );
 }
