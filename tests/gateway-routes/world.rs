@@ -155,7 +155,8 @@ impl World {
         });
         let usage = Usage::default();
         let ledger = Ledger::open(&ledger::folder(&settings.state)).unwrap();
-        let routes = Arc::new(Routes::new(&settings, connect, usage.clone(), ledger.clone()).unwrap());
+        let routes =
+            Arc::new(Routes::new(&settings, routes::tls(&settings).unwrap(), connect, usage.clone(), ledger.clone()));
         let (in_force, watched) = watch::channel(in_force(&list, SECRET));
         let client = Arc::new(Client::new("ant".parse().unwrap(), watched));
         let gateway = gateway(Arc::clone(&routes), client).await;

@@ -324,7 +324,7 @@ fn nothing_is_reached_without_the_gateway() {
     let before = world.arrivals.at(PUBLIC, ECHO);
     for address in OTHERS.into_iter().chain([PUBLIC, HOSTS_OWN, [192, 0, 2, 1], [192, 0, 2, 2], [198, 51, 100, 53]]) {
         for port in [22, 53, HTTP, ECHO] {
-            let to = (address.into(), port);
+            let to = (std::net::Ipv4Addr::from(address), port);
             let reached = within(&tenant.namespace, || {
                 TcpStream::connect_timeout(&SocketAddr::from(to), Duration::from_millis(50))
             });

@@ -372,11 +372,17 @@ fn check_ownership(plan: &Plan, observed: &Observed) {
                 }
                 Step::Start { container } => own_target(container),
                 Step::Rename { container, to } => own_target(container) && *to == object,
+                Step::OpenEgress { way } => way.policy.tenant.as_str() == name,
+                Step::NarrowEgress { policy } => policy.tenant.as_str() == name,
+                Step::GuardEgress { tenant, .. } | Step::CloseEgress { tenant, .. } => tenant == name,
             };
             assert!(own, "{name} touches what is not its own: {step:?}");
         }
         for step in &tenant.contain {
-            assert!(matches!(step, Step::Disconnect { .. } | Step::Pause { .. }), "{name}: {step:?} contains nothing");
+            let closes =
+                matches!(step, Step::NarrowEgress { .. } | Step::GuardEgress { .. } | Step::CloseEgress { .. });
+            let stops = matches!(step, Step::Disconnect { .. } | Step::Pause { .. });
+            assert!(closes || stops, "{name}: {step:?} contains nothing");
         }
     }
 }

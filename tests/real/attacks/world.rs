@@ -120,6 +120,9 @@ impl World {
         for switch in ["rp_filter=0", "accept_local=1"] {
             world(&format!("sysctl -q -w net.ipv4.conf.all.{switch} net.ipv4.conf.world1.{switch}"));
         }
+        // Everybody may ask for an echo, as in a container.
+        let ping = "echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range";
+        succeed(engine.in_network(&["sh", "-c", ping]));
         host(&format!("ip route add default via {GATEWAY}"));
         host("ip -6 route add default via 2001:470::2");
     }
