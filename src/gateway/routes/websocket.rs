@@ -4,7 +4,6 @@
 
 use std::{
     io,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -73,14 +72,14 @@ pub(super) async fn relay(caller: OnUpgrade, upstream: OnUpgrade, watch: Watch) 
         _ = out => {}
         _ = back => {}
         () = silent => {}
-        () = pin!(&mut revoked) => {}
+        () = &mut revoked => {}
     }
 }
 
-type From = ReadHalf<TokioIo<Upgraded>>;
-type To = WriteHalf<TokioIo<Upgraded>>;
+type Reader = ReadHalf<TokioIo<Upgraded>>;
+type Writer = WriteHalf<TokioIo<Upgraded>>;
 
-async fn pass(mut from: From, mut to: To, usage: &Use, is_active: &AtomicBool) -> io::Result<()> {
+async fn pass(mut from: Reader, mut to: Writer, usage: &Use, is_active: &AtomicBool) -> io::Result<()> {
     while let Some(bytes) = read(&mut from).await? {
         is_active.store(true, Ordering::Relaxed);
         usage.sent(bytes.len() as u64);
@@ -89,7 +88,13 @@ async fn pass(mut from: From, mut to: To, usage: &Use, is_active: &AtomicBool) -
     to.shutdown().await
 }
 
-async fn clean(mut from: From, mut to: To, mut frames: Frames, usage: &Use, is_active: &AtomicBool) -> io::Result<()> {
+async fn clean(
+    mut from: Reader,
+    mut to: Writer,
+    mut frames: Frames,
+    usage: &Use,
+    is_active: &AtomicBool,
+) -> io::Result<()> {
     while let Some(bytes) = read(&mut from).await? {
         is_active.store(true, Ordering::Relaxed);
         usage.received(bytes.len() as u64);
