@@ -3,6 +3,7 @@
 //!
 //! It needs nothing but the standard library and is built without Cargo; see `build-image`.
 
+use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_int, c_ulong, c_void};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -80,7 +81,12 @@ mod system {
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let outcome = match words.as_slice() {
+    ExitCode::from(run(&words))
+}
+
+/// Does what the words say, and returns the exit code.
+fn run(words: &[&str]) -> u8 {
+    let outcome = match words {
         [] | ["serve"] => serve(),
         ["sleep"] => sleep(None),
         ["sleep", seconds] => number(seconds).and_then(|n| sleep(Some(n))),
@@ -93,11 +99,8 @@ fn main() -> ExitCode {
         ["eat-memory", bytes] => number(bytes).and_then(|n| eat_memory(n, 0)),
         ["eat-memory", bytes, seconds] => number(bytes).and_then(|n| number(seconds).and_then(|s| eat_memory(n, s))),
         ["fork", count] => number(count).and_then(fork),
-        ["connect", address] => return connect(address, 2000),
-        ["connect", address, limit] => match number(limit) {
-            Ok(limit) => return connect(address, limit),
-            Err(error) => Err(error),
-        },
+        ["connect", address] => connect(address, 2000),
+        ["connect", address, limit] => number(limit).and_then(|limit| connect(address, limit)),
         ["lookup", name] => lookup(name),
         ["send", kind, address, hex] => send(kind, address, hex, 1500),
         ["send", kind, address, hex, limit] => number(limit).and_then(|limit| send(kind, address, hex, limit)),
@@ -117,21 +120,34 @@ fn main() -> ExitCode {
         ["help" | "--help"] => say(USAGE),
         _ => {
             eprintln!("{USAGE}");
-            return ExitCode::from(2);
+            return 2;
         }
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
-            eprintln!("agent: {}: {error}", words.first().unwrap_or(&"serve"));
-            ExitCode::FAILURE
+            let line = format!("agent: {}: {error}", words.first().unwrap_or(&"serve"));
+            if !keep(&line) {
+                eprintln!("{line}");
+            }
+            1
         }
     }
 }
 
+thread_local! {
+    /// What this thread says, where it is kept for another to print.
+    static SAID: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps a line, if this thread's are kept.
+fn keep(line: &str) -> bool {
+    SAID.with_borrow_mut(|said| said.as_mut().map(|said| said.extend([line, "\n"])).is_some())
+}
+
 /// Prints a line. A reader that has gone is an error, not a panic.
 fn say(line: &str) -> io::Result<()> {
-    writeln!(io::stdout(), "{line}")
+    if keep(line) { Ok(()) } else { writeln!(io::stdout(), "{line}") }
 }
 
 /// Parses a decimal number.
@@ -352,13 +368,10 @@ fn resolve(address: &str) -> io::Result<SocketAddr> {
     (first, port).to_socket_addrs()?.next().ok_or_else(|| io::Error::other("no address"))
 }
 
-fn connect(address: &str, limit: u64) -> ExitCode {
-    let (word, code) = match dial(address, limit) {
-        Ok(()) => ("connected".to_owned(), ExitCode::SUCCESS),
-        Err(word) => (word, ExitCode::FAILURE),
-    };
-    println!("{word}");
-    code
+fn connect(address: &str, limit: u64) -> io::Result<()> {
+    let outcome = dial(address, limit);
+    say(outcome.as_ref().err().map_or("connected", String::as_str))?;
+    outcome.map_err(io::Error::other)
 }
 
 fn lookup(name: &str) -> io::Result<()> {
@@ -745,23 +758,21 @@ fn claim(address: &str) -> io::Result<()> {
 /// How many commands of a script run at once.
 const AT_ONCE: usize = 8;
 
-/// Runs the commands of a file, and prints what became of each in their order.
+/// Runs the commands of a file, each on a thread of its own, and prints what became of them in their
+/// order.
 fn script(path: &str) -> io::Result<()> {
-    let program = std::env::current_exe()?;
     let text = fs::read_to_string(path)?;
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for some in lines.chunks(AT_ONCE) {
-        let mut children = Vec::new();
-        for line in some {
-            let mut command = Command::new(&program);
-            command.args(line.split(' ')).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-            children.push(command.spawn()?);
-        }
-        for child in children {
-            let output = child.wait_with_output()?;
-            say(&format!("= {}", output.status.code().unwrap_or(-1)))?;
-            io::stdout().write_all(&output.stdout)?;
-            io::stdout().write_all(&output.stderr)?;
+        let run = |line: String| {
+            SAID.set(Some(String::new()));
+            let code = run(&line.split(' ').collect::<Vec<_>>());
+            (code, SAID.take().unwrap_or_default())
+        };
+        let threads: Vec<_> = some.iter().cloned().map(|line| thread::spawn(move || run(line))).collect();
+        for thread in threads {
+            let (code, said) = thread.join().map_err(|_| io::Error::other("a command broke"))?;
+            write!(io::stdout(), "= {code}\n{said}")?;
         }
     }
     Ok(())
@@ -781,7 +792,7 @@ fn print(bytes: u64) -> io::Result<()> {
 /// Tries the ways out, one line each, and fails when one of them is open.
 ///
 /// What it makes on a success stays: that it was possible is the finding.
-fn escape(addresses: &[&str]) -> ExitCode {
+fn escape(addresses: &[&str]) -> u8 {
     let mut open = 0;
     let mut tell = |what: &str, outcome: Result<(), String>| match outcome {
         Ok(()) => {
@@ -818,7 +829,7 @@ fn escape(addresses: &[&str]) -> ExitCode {
     for address in addresses {
         tell(&format!("connect {address}"), dial(address, 1000));
     }
-    if open == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    u8::from(open > 0)
 }
 
 /// Reads one byte; an empty file counts as refused, since a masked one is empty.
