@@ -169,8 +169,7 @@ fn a_name_that_changes_is_judged_again() {
 }
 
 fn requests_that_two_readers_read_differently_are_refused() {
-    let world = world();
-    let tenant = world.gateway.tenant("smuggling", &["api.example.com:80"]);
+    let tenant = world().gateway.tenant("smuggling", &["api.example.com:80"]);
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
     for head in [
         "Content-Length: 4\r\nTransfer-Encoding: chunked",
@@ -319,9 +318,7 @@ fn a_tunnel_leads_to_the_name_that_was_asked_for() {
 }
 
 fn nothing_is_reached_without_the_gateway() {
-    let world = world();
-    let tenant = world.gateway.tenant("around", &["api.example.com:443"]);
-    let before = world.arrivals.at(PUBLIC, ECHO);
+    let tenant = world().gateway.tenant("around", &["api.example.com:443"]);
     for address in OTHERS.into_iter().chain([PUBLIC, HOSTS_OWN, [192, 0, 2, 1], [192, 0, 2, 2], [198, 51, 100, 53]]) {
         for port in [22, 53, HTTP, ECHO] {
             let to = (std::net::Ipv4Addr::from(address), port);
@@ -344,7 +341,6 @@ fn nothing_is_reached_without_the_gateway() {
         );
     }
     assert!(socket.recv(&mut [0; 512]).is_err());
-    assert_eq!(world.arrivals.at(PUBLIC, ECHO), before);
     nobody_arrived(&[22, 53, HTTP, ECHO]);
 }
 
