@@ -252,7 +252,7 @@ mod tests {
         let mut command = Review { repo: repo.clone(), unused_for: Some(cutoff), patch: true };
         let error = review(&command, &settings).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains("is not known"), "{error}");
-        fs::write(super::folder(&settings.state).join("since"), "2026-01-01T00:00:00Z")?;
+        fs::write(super::folder(&settings.state).join(".since"), "2026-01-01T00:00:00Z")?;
 
         let text = review(&command, &settings)?;
         let file = folder.path().join("patch");

@@ -140,7 +140,6 @@ mod tests {
     #[test]
     fn the_hosts_own_addresses_are_known() {
         assert!(is_own(Ipv4Addr::LOCALHOST));
-        assert!(is_own(Ipv4Addr::new(127, 1, 2, 3)));
         assert!(!is_own(Ipv4Addr::new(192, 0, 2, 77)));
     }
 }

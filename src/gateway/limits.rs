@@ -170,12 +170,12 @@ mod tests {
 
     #[test]
     fn nobody_takes_the_last_places_of_others() {
-        let connections = Connections::new(2 * 100 + SPARE_DESCRIPTORS);
+        let connections = Connections::new(2 * 1000 + SPARE_DESCRIPTORS);
         let (greedy, modest) = (client("greedy"), client("modest"));
-        let held: Vec<_> = std::iter::from_fn(|| connections.enter(&greedy, 1000, 4)).collect();
-        assert_eq!(held.len(), 75);
-        let others: Vec<_> = std::iter::from_fn(|| connections.enter(&modest, 1000, 4)).collect();
-        assert_eq!(others.len(), 25);
+        let held: Vec<_> = std::iter::from_fn(|| connections.enter(&greedy, 2000, 4)).collect();
+        assert_eq!(held.len(), 750);
+        let others: Vec<_> = std::iter::from_fn(|| connections.enter(&modest, 2000, 4)).collect();
+        assert_eq!(others.len(), 250);
         drop((held, others));
         assert_eq!((connections.now(), greedy.load.connections()), (0, 0));
         assert_eq!(std::iter::from_fn(|| connections.enter(&modest, 3, 4)).collect::<Vec<_>>().len(), 3);

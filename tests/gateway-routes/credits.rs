@@ -86,7 +86,7 @@ fn one_that_the_upstream_broke_off_costs_what_was_set_aside() {
         |_, routes| routes[0].cost = cost(10, Some("/cost"), StreamMode::Meter),
         |_| vec![Piece::Close],
         |world| async move {
-            assert!(world.get("/crm/", "").await.starts_with("HTTP/1.1 502 "));
+            assert!(world.get("/crm/", "").await.starts_with("HTTP/1.1 504 "));
             assert_eq!(used(&world), 10);
         },
     );
@@ -120,7 +120,8 @@ fn a_stream_that_passes_the_budget_is_cut_at_one_chunk_over() {
         |world| async move {
             bound(&world, 20);
             let got = world.get("/crm/", "").await;
-            assert!(got.contains("\"cost\":24}\n\n") && !got.contains("36"), "{got}");
+            // The chunk that goes beyond is the last that may get through.
+            assert!(got.contains("\"cost\":12}\n\n") && !got.contains("36"), "{got}");
             assert!(!got.ends_with("0\r\n\r\n"), "it does not look whole: {got}");
             assert_eq!(used(&world), 24);
             assert!(world.get("/crm/", "").await.starts_with("HTTP/1.1 402 "));

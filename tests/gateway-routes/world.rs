@@ -92,11 +92,11 @@ pub type Script = Arc<dyn Fn(&Seen) -> Vec<Piece> + Send + Sync>;
 
 /// Everything of one test.
 pub struct World {
-    pub folder: TempDir,
+    /// Where the ledger lies, for as long as the test runs.
+    _folder: TempDir,
     pub gateway: SocketAddr,
     pub seen: Arc<Mutex<Vec<Seen>>>,
     pub in_force: watch::Sender<Arc<InForce>>,
-    pub usage: Usage,
     pub ledger: Ledger,
 }
 
@@ -160,7 +160,7 @@ impl World {
         let (in_force, watched) = watch::channel(in_force(&list, SECRET));
         let client = Arc::new(Client::new("ant".parse().unwrap(), watched));
         let gateway = gateway(Arc::clone(&routes), client).await;
-        Self { folder, gateway, seen, in_force, usage, ledger }
+        Self { _folder: folder, gateway, seen, in_force, ledger }
     }
 
     /// What the upstream saw.

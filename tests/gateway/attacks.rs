@@ -196,7 +196,8 @@ fn requests_that_two_readers_read_differently_are_refused() {
         let ask = format!("POST /first HTTP/1.1\r\nHost: api.example.com\r\n{head}\r\n\r\n0\r\n\r\n{smuggled}");
         let answer = tenant.send(HTTP, &ask);
         assert!(answer.starts_with("HTTP/1.1 400 "), "{head:?} was answered {answer:?}");
-        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{head:?} was answered {answer:?}");
+        let answers = answer.lines().filter(|line| line.starts_with("HTTP/1.1 ")).count();
+        assert_eq!(answers, 1, "{head:?} was answered {answer:?}");
     }
     // Chunks that are none: the request has begun, and ends with its connection.
     for chunks in [

@@ -143,8 +143,14 @@ const BEYOND: [&str; 30] = [
 ];
 
 /// Samples of other rules that are beyond a schema all the same.
-const BEYOND_SAMPLES: [&str; 5] =
-    ["missing-key--image", "out-of-range", "out-of-range--retry", "out-of-range--times", "bad-signer--cut"];
+const BEYOND_SAMPLES: [&str; 6] = [
+    "missing-key--image",
+    "out-of-range",
+    "out-of-range--retry",
+    "out-of-range--times",
+    "bad-signer--cut",
+    "empty-list--resolvers",
+];
 
 #[test]
 fn the_invalid_samples_that_a_schema_can_refuse_are_refused() {
