@@ -26,8 +26,11 @@ const MAX_FILE: u64 = 1 << 20;
 /// Who is served, by the gateway's address in their network.
 #[derive(Debug, Default)]
 pub struct Tenants {
-    by_gateway: RwLock<Arc<HashMap<Ipv4Addr, (Ipv4Net, Arc<Client>)>>>,
+    by_gateway: RwLock<Arc<ByGateway>>,
 }
+
+/// Each tenant and its network, by the gateway's address in it.
+type ByGateway = HashMap<Ipv4Addr, (Ipv4Net, Arc<Client>)>;
 
 impl Tenants {
     /// Whose connection it is that came from `peer` to `local`: both must be of its network.
@@ -47,7 +50,7 @@ impl Tenants {
         self.all().values().map(|(_, client)| Arc::clone(client)).collect()
     }
 
-    fn all(&self) -> Arc<HashMap<Ipv4Addr, (Ipv4Net, Arc<Client>)>> {
+    fn all(&self) -> Arc<ByGateway> {
         Arc::clone(&self.by_gateway.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -151,7 +154,7 @@ impl Loader {
         true
     }
 
-    fn by_gateway(&self) -> HashMap<Ipv4Addr, (Ipv4Net, Arc<Client>)> {
+    fn by_gateway(&self) -> ByGateway {
         let mut all = HashMap::new();
         let mut doubled = Vec::new();
         for Served { client, .. } in self.known.values().filter_map(|known| known.served.as_ref()) {

@@ -37,8 +37,11 @@ pub fn folder(state: &Path) -> PathBuf {
 /// Counts for all tenants. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
-    counts: Arc<Mutex<BTreeMap<TenantName, BTreeMap<String, Arc<Counts>>>>>,
+    counts: Arc<Mutex<ByTenant>>,
 }
+
+/// The counts of each tenant, by destination.
+type ByTenant = BTreeMap<TenantName, BTreeMap<String, Arc<Counts>>>;
 
 /// What goes to one destination of one tenant, since it was last written.
 #[derive(Debug, Default)]
@@ -134,7 +137,7 @@ impl Usage {
         }
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<TenantName, BTreeMap<String, Arc<Counts>>>> {
+    fn all(&self) -> MutexGuard<'_, ByTenant> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

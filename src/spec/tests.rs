@@ -1,5 +1,4 @@
 //! What a tenant comes to have, and whom an error holds.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
 use crate::model::{

@@ -178,7 +178,12 @@ fn inside(fleet: &Fleet, tenant: &str, attempts: &[Attempt]) -> Vec<Result> {
     let mut command = Command::new("timeout");
     let docker = fleet.engine.docker(&["exec", &format!("tenantd-{tenant}"), "/agent", "script", "/workspace/script"]);
     command.args(["--kill-after=5", "240"]).arg(docker.get_program()).args(docker.get_args());
-    docker.get_envs().for_each(|(name, value)| drop(value.map(|value| command.env(name, value))));
+    for (name, value) in docker.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     let output = run(command);
     let told = said(&output);
     let results: Vec<Result> = told

@@ -136,7 +136,7 @@ async fn connect(way: &Way) -> anyhow::Result<TcpStream> {
                 ensure!(head.len() < 4096, "the proxy's answer has no end");
                 head.push(stream.read_u8().await?);
             }
-            if !head.get(9..12).is_some_and(|code| code == b"200") {
+            if head.get(9..12).is_none_or(|code| code != b"200") {
                 bail!("the proxy refuses: {}", String::from_utf8_lossy(&head));
             }
             Ok(stream)

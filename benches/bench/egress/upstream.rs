@@ -14,7 +14,7 @@ pub const PORT: u16 = 443;
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(9, 9, 9, 9);
 
 /// What is written at once.
-const BLOCK: [u8; 256 << 10] = [b'x'; 256 << 10];
+static BLOCK: [u8; 256 << 10] = [b'x'; 256 << 10];
 
 /// The first byte of a greeting of TLS, which is read and thrown away.
 const HANDSHAKE: u8 = 0x16;

@@ -286,6 +286,7 @@ const CHILD: &str = "TENANTD_LEDGER_TEST_CHILD";
 
 /// The process that is killed: it says what it has set aside once that is certain.
 #[test]
+#[expect(clippy::print_stdout, reason = "its parent reads what it prints")]
 fn child() -> Result {
     let Some(folder) = std::env::var_os(CHILD) else { return Ok(()) };
     let ledger = Ledger::open_compacting(Path::new(&folder), 2048)?;

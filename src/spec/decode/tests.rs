@@ -1,5 +1,4 @@
 //! What a person is told about a file, shown on small ones.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,5 +1,4 @@
 //! Where nodes stand, and what a file must not hold.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
 
