@@ -66,7 +66,7 @@ fn review(command: &Review, settings: &Settings) -> anyhow::Result<String> {
         });
     }
     if command.patch {
-        return patch(&tree.files, &entries);
+        return patch(&command.repo, &tree.files, &entries);
     }
     Ok(table(&entries))
 }
@@ -116,7 +116,9 @@ fn day(time: Timestamp) -> String {
 }
 
 /// What removes these entries. Tells on standard error what somebody has to remove by hand.
-fn patch(files: &[SourceFile], entries: &[Entry]) -> anyhow::Result<String> {
+/// Paths in it begin at the top of the repository, as `git apply` reads them.
+fn patch(repo: &Path, files: &[SourceFile], entries: &[Entry]) -> anyhow::Result<String> {
+    let folder = folder_in_repository(repo);
     let mut removed: BTreeMap<&str, BTreeSet<Destination>> = BTreeMap::new();
     for entry in entries {
         match &entry.listed {
@@ -132,11 +134,18 @@ fn patch(files: &[SourceFile], entries: &[Entry]) -> anyhow::Result<String> {
         let Some(removed) = removed.get(file.path.as_str()) else { continue };
         let before = std::str::from_utf8(&file.bytes).with_context(|| format!("{} is not UTF-8", file.path))?;
         match prune::without(&file.path, before, removed) {
-            Some(after) => text.push_str(&diff(&file.path, before, &after)),
+            Some(after) => text.push_str(&diff(&folder.join(&file.path).display().to_string(), before, &after)),
             None => output::tell(&format!("note: the unused entries of {} have to be removed by hand", file.path)),
         }
     }
     Ok(text)
+}
+
+/// The folder of a config repo within the repository that it is part of; empty where it is the whole.
+fn folder_in_repository(folder: &Path) -> PathBuf {
+    let top = Repository::discover(folder).ok().and_then(|repo| repo.workdir()?.canonicalize().ok());
+    let within = top.and_then(|top| Some(folder.canonicalize().ok()?.strip_prefix(top).ok()?.to_owned()));
+    within.unwrap_or_default()
 }
 
 fn diff(path: &str, before: &str, after: &str) -> String {

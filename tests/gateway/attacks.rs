@@ -329,7 +329,7 @@ fn nothing_is_reached_without_the_gateway() {
             assert!(reached.is_err(), "{to:?}");
         }
     }
-    for port in [22, 2375, 5353, 8080, 9100] {
+    for port in [23, 2375, 5353, 6379, 9100] {
         assert!(tenant.connect(port).is_err(), "the gateway's {port}");
     }
     let socket = within(&tenant.namespace, || UdpSocket::bind("0.0.0.0:0")).unwrap();
