@@ -18,7 +18,7 @@ use super::{
 /// How long somebody who is refused may take to read that, and how many bytes it may send meanwhile:
 /// a socket that is closed with bytes unread takes the answer back.
 const LINGER: Duration = Duration::from_secs(2);
-const MAX_DISCARDED: usize = 256 << 10;
+pub(super) const MAX_DISCARDED: usize = 256 << 10;
 
 /// What a connection is spoken to in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,14 +21,12 @@ use tokio::{
 
 use super::{
     Client, Rule,
+    answer::MAX_DISCARDED,
     head::{self, Body},
 };
 
 /// How much is read at once, in bytes.
 const PIECE: usize = 16 << 10;
-
-/// How much of what comes after a refusal is read, in bytes.
-const MAX_DISCARDED: usize = 256 << 10;
 
 /// What a server reads in place of a head that is refused.
 const REPLACED: &[u8] = b"GET / HTTP/1.1\r\nHost: gateway.internal\r\n\r\n";

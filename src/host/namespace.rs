@@ -92,7 +92,8 @@ pub fn path(name: &str) -> Result<PathBuf, NamespaceError> {
     Ok(Path::new(FOLDER).join(name))
 }
 
-/// Makes the namespace where it is missing, and sets its switches. To do it again changes nothing.
+/// Makes the namespace where it is missing, and sets those of its switches that are not as they must be.
+/// To do it again writes nothing.
 ///
 /// It needs root, and the host's own mount namespace for others to see what is made.
 ///
@@ -103,7 +104,7 @@ pub fn prepare(name: &str) -> Result<(), NamespaceError> {
     if !is_there(&path) {
         pin_new(&path)?;
     }
-    within(&path, "set the switches of", set_switches)
+    set_switches_of(&path)
 }
 
 /// Runs something on a thread of its own inside a pinned namespace, and waits for its end. The caller
