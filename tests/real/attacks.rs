@@ -123,18 +123,13 @@ impl Gateway {
         assert!(!pids().is_empty(), "the gateway ran until it was killed");
         for pid in pids() {
             // The one that entered the namespaces ends with the one that it waits for.
-            let _ = run(tap(Command::new("kill"), &["-KILL", &pid.to_string()]));
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).output();
         }
         if let Some(mut child) = self.0.borrow_mut().take() {
             let _ = child.wait();
         }
         eventually("the gateway is gone", || pids().is_empty());
     }
-}
-
-fn tap(mut command: Command, words: &[&str]) -> Command {
-    command.args(words);
-    command
 }
 
 /// Something to try from inside: its name, and the agent's words.
@@ -175,17 +170,8 @@ fn inside(fleet: &Fleet, tenant: &str, attempts: &[Attempt]) -> Vec<Result> {
     let path = fleet.data().join("workspaces").join(tenant).join("script");
     fs::write(&path, script).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    let mut command = Command::new("timeout");
-    let docker = fleet.engine.docker(&["exec", &format!("tenantd-{tenant}"), "/agent", "script", "/workspace/script"]);
-    command.args(["--kill-after=5", "240"]).arg(docker.get_program()).args(docker.get_args());
-    for (name, value) in docker.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    let output = run(command);
-    let told = said(&output);
+    let words = ["exec", &format!("tenantd-{tenant}"), "/agent", "script", "/workspace/script"];
+    let told = said(&run(fleet.engine.docker(&words)));
     let results: Vec<Result> = told
         .split("\n= ")
         .filter_map(|one| {

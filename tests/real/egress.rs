@@ -1,12 +1,12 @@
 //! Ways out on a real engine: every part of one spoiled behind tenantd's back, found and made right again.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, process::Output};
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt};
 
 use serde_json::{Value, json};
 
 use crate::{
-    engine::{repository, said, succeed, text},
-    fleet::{Case, Fleet, Plan, attribute, case, code, names, run},
+    engine::{repository, succeed, text},
+    fleet::{Case, Fleet, Plan, attribute, case, names, run},
 };
 
 const TENANT: &str = "acme";
@@ -16,33 +16,6 @@ const OURS: &str = "tenantd-acme";
 fn names_of(tenant: &str) -> (String, String) {
     let name: tenantd::model::TenantName = tenant.parse().unwrap();
     (name.link_name(), name.interface_name())
-}
-
-/// tenantd in all of the engine's namespaces, as on the engine's own machine.
-fn inside(fleet: &Fleet, words: &[&str]) -> Output {
-    let host = fleet.engine.dir().join("host.yaml").display().to_string();
-    let mut command =
-        fleet.engine.within(&["timeout", "--kill-after=1", "120", env!("CARGO_BIN_EXE_tenantd"), "--host", &host]);
-    command.args(words).env_remove("DOCKER_HOST").env("NO_COLOR", "1");
-    run(command)
-}
-
-fn plan(fleet: &Fleet) -> Plan {
-    let repo = fleet.repo().display().to_string();
-    Plan::of(&inside(fleet, &["plan", "--worktree", &repo, "--detailed-exitcode", "--format", "json"]))
-}
-
-fn apply(fleet: &Fleet) -> (i32, String) {
-    let repo = fleet.repo().display().to_string();
-    let output = inside(fleet, &["apply", "--yes", "--worktree", &repo]);
-    (code(&output), said(&output))
-}
-
-fn converge(fleet: &Fleet) {
-    let (code, told) = apply(fleet);
-    assert_eq!(code, 0, "apply succeeds:\n{told}");
-    let plan = plan(fleet);
-    assert_eq!((plan.code, plan.addresses().len()), (0, 0), "after an apply the plan is empty: {:#}", plan.json);
 }
 
 /// A command in the engine's namespaces that must succeed.
@@ -241,7 +214,7 @@ impl Drift {
         let dir = fleet.engine.dir().display().to_string();
         shell(fleet, &self.spoil.replace("LINK", &link).replace("BRIDGE", &bridge).replace("DIR", &dir));
 
-        let plan = plan(fleet);
+        let plan = fleet.plan();
         assert_eq!(plan.addresses(), ["egress.acme"], "{:#}", plan.json);
         let change = plan.change("egress.acme");
         let mut found: BTreeSet<&str> = names(change).into_iter().collect();
@@ -252,7 +225,7 @@ impl Drift {
         assert_eq!((&spoilt["weakens"], &spoilt["cause"]), (&json!(self.weakens), &json!("drift")), "{spoilt:#}");
         assert!(!plan.json.to_string().contains("s3cret"), "no secret is shown: {:#}", plan.json);
 
-        let (code, told) = apply(fleet);
+        let (code, told) = fleet.apply();
         assert_eq!(code, 0, "{told}");
         if let Some(step) = self.contained {
             let words = match step {
@@ -264,7 +237,7 @@ impl Drift {
             assert!(at(words) < at("open the way out"), "{told}");
         }
         assert!(!told.contains("s3cret"), "{told}");
-        assert_eq!(self::plan(fleet).code, 0);
+        assert_eq!(fleet.plan().code, 0);
         assert_eq!(fleet.engine.identity(OURS), before, "the container runs on");
         let _ = fleet.engine.within(&["sh", "-c", "ip link del evil; ip link del other"]).output();
     }
@@ -292,12 +265,13 @@ fn every_attribute_of_a_way_out_has_a_case() {
 
 #[test]
 fn ways_out_are_made_found_repaired_and_removed() {
-    let fleet = Fleet::start("egress");
+    let mut fleet = Fleet::start("egress");
+    fleet.within = true;
     settle(&fleet);
     fleet.declare(TENANT, WAY_OUT);
     without_a_gateway(&fleet);
     shell(&fleet, "ip netns add tenantd");
-    converge(&fleet);
+    fleet.converge();
     made_as_declared(&fleet);
     let spoilt = all();
     let mut cases: Vec<Case<'_>> = spoilt
@@ -319,10 +293,10 @@ fn ways_out_are_made_found_repaired_and_removed() {
 
     fleet.undeclare(TENANT);
     fleet.declare("beta", "allowlist: [api.example.com:443]\n");
-    converge(&fleet);
+    fleet.converge();
     assert!(policy_file(&fleet, TENANT).is_none() && policy_file(&fleet, "beta").is_some());
     fleet.undeclare("beta");
-    converge(&fleet);
+    fleet.converge();
     let links = shell(&fleet, "ip -o link; ip -n tenantd -o link");
     assert!(!links.contains("tg-") && !links.contains("td-"), "nothing is left:\n{links}");
     let files = shell(&fleet, &format!("find {}/egress -type f", fleet.engine.dir().display()));
@@ -331,11 +305,11 @@ fn ways_out_are_made_found_repaired_and_removed() {
 }
 
 fn without_a_gateway(fleet: &Fleet) {
-    let plan = plan(fleet);
+    let plan = fleet.plan();
     let (code, reason, help) = plan.blocked(TENANT);
     assert_eq!(code, "gateway-missing", "{reason}");
     assert!(help.contains("tenantd gateway"), "{help}");
-    let (code, told) = apply(fleet);
+    let (code, told) = fleet.apply();
     assert_ne!(code, 0, "{told}");
     assert!(fleet.engine.network(OURS).is_none() && policy_file(fleet, TENANT).is_none());
 }
@@ -375,29 +349,29 @@ fn made_as_declared(fleet: &Fleet) {
 fn edited(fleet: &Fleet) {
     let before = fleet.engine.identity(OURS);
     fleet.declare(TENANT, &WAY_OUT.replace("api.example.com:443\"", "api.example.org:443\""));
-    let plan = plan(fleet);
+    let plan = fleet.plan();
     let change = plan.change("egress.acme");
     assert_eq!((names(change), &attribute(change, "allow")["cause"]), (vec!["allow"], &json!("intent")));
     assert_eq!(attribute(change, "allow")["weakens"], json!(false));
-    converge(fleet);
+    fleet.converge();
     assert_eq!(policy_file(fleet, TENANT).unwrap()["allow"], json!(["api.example.org:443", "10.20.0.0/24:5432"]));
     fleet.declare(TENANT, WAY_OUT);
-    converge(fleet);
+    fleet.converge();
     assert_eq!(fleet.engine.identity(OURS), before, "the container runs on");
 }
 
 fn another_secret(fleet: &Fleet) {
     fleet.declare(TENANT, &WAY_OUT.replace("acme/crm", "beta/crm"));
-    let (code, reason, _) = plan(fleet).blocked(TENANT);
+    let (code, reason, _) = fleet.plan().blocked(TENANT);
     assert_eq!(code, "secret-not-granted");
     assert!(reason.contains("beta/crm") && !reason.contains("acme/crm"), "{reason}");
     let unknown = WAY_OUT.replace("acme/crm", "no/such");
     fleet.declare(TENANT, &unknown);
-    let same = plan(fleet).blocked(TENANT).1.replace("no/such", "beta/crm");
+    let same = fleet.plan().blocked(TENANT).1.replace("no/such", "beta/crm");
     assert_eq!(same, reason, "whether there is such a secret is not told");
 
     let before = fleet.engine.identity(OURS);
-    let (code, told) = apply(fleet);
+    let (code, told) = fleet.apply();
     assert_ne!(code, 0, "{told}");
     let policy = policy_file(fleet, TENANT).unwrap();
     assert_eq!(policy["routes"], Value::Null, "what is not declared any more is closed: {policy:#}");
@@ -405,33 +379,33 @@ fn another_secret(fleet: &Fleet) {
     assert_eq!(fleet.engine.identity(OURS), before);
 
     fleet.declare(TENANT, &WAY_OUT.replace("services.example.com", "evil.example.com"));
-    let (code, reason, _) = plan(fleet).blocked(TENANT);
+    let (code, reason, _) = fleet.plan().blocked(TENANT);
     assert_eq!(code, "secret-not-granted");
     assert!(reason.contains("evil.example.com"), "{reason}");
     fleet.declare(TENANT, WAY_OUT);
-    converge(fleet);
+    fleet.converge();
 }
 
 fn not_permitted(fleet: &Fleet) {
     fleet.declare(TENANT, &WAY_OUT.replace("10.20.0.0/24", "10.30.0.0/24"));
-    assert_eq!(plan(fleet).blocked(TENANT).0, "destination-not-permitted");
-    apply(fleet);
+    assert_eq!(fleet.plan().blocked(TENANT).0, "destination-not-permitted");
+    fleet.apply();
     assert_eq!(policy_file(fleet, TENANT).unwrap()["allow"], json!(["api.example.com:443"]));
     fleet.declare(TENANT, WAY_OUT);
-    converge(fleet);
+    fleet.converge();
 }
 
 fn network_anew(fleet: &Fleet) {
     fleet.recreate_network(TENANT, |body| body["Internal"] = json!(false));
-    converge(fleet);
+    fleet.converge();
     made_as_declared(fleet);
 }
 
 fn strange_link(fleet: &Fleet) {
     shell(fleet, "ip link add tg-strange type veth peer name tg-strange netns tenantd");
-    let plan = plan(fleet);
+    let plan = fleet.plan();
     assert_eq!(plan.addresses(), ["egress.tg-strange"], "{:#}", plan.json);
-    converge(fleet);
+    fleet.converge();
     let links = shell(fleet, "ip -o link; ip -n tenantd -o link");
     assert!(!links.contains("tg-strange"), "{links}");
 }
@@ -439,8 +413,8 @@ fn strange_link(fleet: &Fleet) {
 fn strange_policy(fleet: &Fleet) {
     let dir = fleet.engine.dir().display();
     shell(fleet, &format!("cd {dir}/egress/policies; sed s/acme/mallory/ acme.json >mallory.json"));
-    assert_eq!(plan(fleet).addresses(), ["egress.mallory"]);
-    converge(fleet);
+    assert_eq!(fleet.plan().addresses(), ["egress.mallory"]);
+    fleet.converge();
     assert!(policy_file(fleet, "mallory").is_none());
 }
 
@@ -465,22 +439,23 @@ fn capabilities(fleet: &Fleet) {
         let rest: Vec<&String> = all.iter().filter(|name| *name != left_out).collect();
         assert!(rest.len() < all.len() && !works_with(&rest), "{left_out} is needed");
     }
-    converge(fleet);
+    fleet.converge();
 }
 
 /// The engine's socket can be reached from other namespaces; its networks cannot.
 fn elsewhere(fleet: &Fleet) {
-    let plan = fleet.plan();
+    let words = ["plan", "--worktree", "fleet", "--detailed-exitcode", "--format", "json"];
+    let plan = Plan::of(&run(fleet.tenantd_itself(&words)));
     assert_eq!(plan.blocked(TENANT).0, "engine-elsewhere");
 }
 
 fn no_way_out(fleet: &Fleet) {
     let before = fleet.engine.identity(OURS);
     fleet.declare(TENANT, "");
-    let plan = plan(fleet);
+    let plan = fleet.plan();
     assert_eq!(plan.addresses(), ["egress.acme"]);
     assert_eq!(plan.change("egress.acme")["actions"], json!(["delete"]));
-    converge(fleet);
+    fleet.converge();
     assert!(policy_file(fleet, TENANT).is_none() && secrets_file(fleet, TENANT).is_none());
     let links = shell(fleet, "ip -o link; ip -n tenantd -o link");
     assert!(!links.contains("tg-"), "{links}");

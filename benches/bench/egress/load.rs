@@ -164,31 +164,37 @@ async fn connected(way: &Way, count: usize) -> anyhow::Result<Vec<TcpStream>> {
     Ok(all)
 }
 
+/// Does the same with many things at once, and waits for all of them.
+async fn side_by_side<T, R, F>(all: impl IntoIterator<Item = T>, work: impl Fn(T) -> F) -> anyhow::Result<Vec<R>>
+where
+    R: Send + 'static,
+    F: Future<Output = anyhow::Result<R>> + Send + 'static,
+{
+    let tasks: Vec<_> = all.into_iter().map(|one| tokio::spawn(work(one))).collect();
+    let mut results = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        results.push(task.await??);
+    }
+    Ok(results)
+}
+
 async fn stream(way: &Way, connections: usize, length: Duration) -> anyhow::Result<Measured> {
     let all = connected(way, connections).await?;
     let begun = Instant::now();
-    let tasks: Vec<_> = all
-        .into_iter()
-        .map(|mut stream| {
-            tokio::spawn(async move {
-                let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0_u64);
-                // More than can come in the time.
-                stream.write_u64(1 << 40).await?;
-                while let Some(left) = length.checked_sub(begun.elapsed()) {
-                    match tokio::time::timeout(left, stream.read(&mut buffer)).await {
-                        Ok(Ok(0)) => bail!("cut off"),
-                        Ok(read) => bytes += read? as u64,
-                        Err(_) => break,
-                    }
-                }
-                Ok(bytes)
-            })
-        })
-        .collect();
-    let mut bytes = 0;
-    for task in tasks {
-        bytes += task.await??;
-    }
+    let read = side_by_side(all, |mut stream| async move {
+        let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0_u64);
+        // More than can come in the time.
+        stream.write_u64(1 << 40).await?;
+        while let Some(left) = length.checked_sub(begun.elapsed()) {
+            match tokio::time::timeout(left, stream.read(&mut buffer)).await {
+                Ok(Ok(0)) => bail!("cut off"),
+                Ok(read) => bytes += read? as u64,
+                Err(_) => break,
+            }
+        }
+        Ok(bytes)
+    });
+    let bytes: u64 = read.await?.into_iter().sum();
     Ok(Measured::Throughput(bytes as f64 / begun.elapsed().as_secs_f64()))
 }
 
@@ -202,43 +208,26 @@ async fn ask(stream: &mut TcpStream) -> anyhow::Result<Duration> {
 async fn echo(way: &Way, connections: usize, length: Duration) -> anyhow::Result<Measured> {
     let all = connected(way, connections).await?;
     let begun = Instant::now();
-    let tasks: Vec<_> = all
-        .into_iter()
-        .map(|mut stream| {
-            tokio::spawn(async move {
-                let mut times = vec![ask(&mut stream).await?];
-                while begun.elapsed() < length {
-                    times.push(ask(&mut stream).await?);
-                }
-                anyhow::Ok(times)
-            })
-        })
-        .collect();
-    let mut times = Vec::new();
-    for task in tasks {
-        times.extend(task.await??);
-    }
-    Ok(Measured::RoundTrip(quantile(times, 50)))
+    let asked = side_by_side(all, |mut stream| async move {
+        let mut times = vec![ask(&mut stream).await?];
+        while begun.elapsed() < length {
+            times.push(ask(&mut stream).await?);
+        }
+        Ok(times)
+    });
+    Ok(Measured::RoundTrip(quantile(asked.await?.into_iter().flatten(), 50)))
 }
 
 async fn open(way: Arc<Way>, at_once: usize, length: Duration) -> anyhow::Result<Measured> {
     let begun = Instant::now();
-    let tasks: Vec<_> = (0..at_once)
-        .map(|_| {
-            let way = Arc::clone(&way);
-            tokio::spawn(async move {
-                let mut count = 0_u32;
-                while begun.elapsed() < length {
-                    ask(&mut connect(&way).await?).await?;
-                    count += 1;
-                }
-                anyhow::Ok(count)
-            })
-        })
-        .collect();
-    let mut count = 0;
-    for task in tasks {
-        count += task.await??;
-    }
+    let opened = side_by_side(std::iter::repeat_n(way, at_once), |way| async move {
+        let mut count = 0_u32;
+        while begun.elapsed() < length {
+            ask(&mut connect(&way).await?).await?;
+            count += 1;
+        }
+        Ok(count)
+    });
+    let count: u32 = opened.await?.into_iter().sum();
     Ok(Measured::Rate(f64::from(count) / begun.elapsed().as_secs_f64()))
 }
