@@ -7,9 +7,11 @@
 // Both macros panic where nobody reads any more; `cli::output` does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod audit;
 pub mod cli;
 pub mod daemon;
 pub mod engine;
+mod fault;
 pub mod gateway;
 pub mod host;
 pub mod journal;
@@ -18,7 +20,9 @@ pub mod model;
 pub mod notify;
 pub mod plan;
 pub mod reconcile;
+pub mod review;
 mod signals;
+pub mod snapshot;
 pub mod source;
 pub mod spec;
 pub mod web;

@@ -287,6 +287,10 @@ fn stand(registry: &mut Registry, status: &Status) {
 
     let up = i64::from(status.engine.up);
     registry.register("tenantd_engine_up", "Whether the engine answers", ConstGauge::new(up));
+    if let Some(gateway) = &status.gateway {
+        let up = i64::from(gateway.error.is_none());
+        registry.register("tenantd_gateway_up", "Whether the gateway answers", ConstGauge::new(up));
+    }
     if let Some(fetched) = status.source.fetched {
         let seconds = fetched.as_millisecond() as f64 / 1000.0;
         let help = "When the config repo last answered";

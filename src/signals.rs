@@ -1,6 +1,9 @@
 //! Signals, and what systemd is told.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::fd::BorrowedFd,
+    time::{Duration, Instant},
+};
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal as Unix, SignalKind, signal};
@@ -60,4 +63,14 @@ pub(crate) fn ready() {
 
 pub(crate) fn stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
+}
+
+/// Has systemd keep a socket for the next process of the unit.
+pub(crate) fn keep(name: &str, socket: BorrowedFd<'_>) {
+    let _ = sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName(name)], &[socket]);
+}
+
+/// Has systemd close a socket that it keeps.
+pub(crate) fn forget(name: &str) {
+    let _ = sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
 }

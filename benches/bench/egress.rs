@@ -1,16 +1,19 @@
 //! The gateway beside other proxies: throughput, added latency, connections per second, memory.
 //!
-//! Everything runs in namespaces of its own: the host with the upstream, a tenant, and between them
-//! the gateway's namespace or, for the others and for the direct way, one link. One load generator drives
+//! Everything runs in namespaces of its own: the world with the upstream, the host, a tenant, and between these
+//! two the gateway's namespace or, for the others and for the direct way, one link. One load generator drives
 //! them all, and they take turns.
 
+mod commits;
+mod injection;
 mod load;
 mod proxies;
 mod upstream;
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     net::Ipv4Addr,
+    os::unix::fs::{PermissionsExt, chown},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -36,6 +39,9 @@ const NAME: &str = "upstream.example";
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const LINK: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
 
+/// The group that the gateway's user has everywhere on Debian: nogroup.
+const NOBODY: u32 = 65_534;
+
 /// How many connections are open at once.
 const CONNECTIONS: [usize; 3] = [1, 64, 1000];
 
@@ -47,13 +53,26 @@ pub fn main(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(&folder)?;
     build_network(&folder)?;
     upstream::start(UPSTREAM)?;
+    injection::start(&folder)?;
     let gateway = Gateway::start(&folder)?;
     let others = proxies::start(&folder, LINK, UPSTREAM)?;
     compare("CONNECT, or the nearest", &contenders(&others, false))?;
     compare("TLS by server name", &contenders(&others, true))?;
     drop(others);
+    injection::compare(&folder)?;
     gateway.memory(&folder)?;
-    gateway.cuts(&folder)
+    gateway.cuts(&folder)?;
+    commits::enforced(&folder, &egress_settings(&folder), &folder.join("gateway.log"))
+}
+
+/// The gateway's settings in host.yaml.
+fn egress_settings(folder: &Path) -> String {
+    let show = folder.display();
+    format!(
+        "egress:\n  resolvers: ['{}:53']\n  policies: {show}/policies\n  state: {show}/state\n  user: nobody\n  \
+         authorities: {show}/authority.pem\n  limits: {{connections: 4096}}\n",
+        upstream::RESOLVER
+    )
 }
 
 /// One way to the upstream, by name.
@@ -113,7 +132,7 @@ fn must(words: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A host with the upstream's address and a name server, and a tenant on the other link.
+/// A world with the upstream's address and a name server, and a tenant on the other side of the host.
 fn build_network(folder: &Path) -> anyhow::Result<()> {
     let hosts = folder.join("hosts");
     fs::write(&hosts, format!("127.0.0.1 localhost\n{UPSTREAM} {NAME}\n"))?;
@@ -124,10 +143,27 @@ fn build_network(folder: &Path) -> anyhow::Result<()> {
     }
     must("mount -t tmpfs -o mode=755 tmpfs /run")?;
     must("ip link set lo up")?;
-    must(&format!("ip address add {UPSTREAM}/32 dev lo"))?;
-    must(&format!("ip address add {}/32 dev lo", upstream::RESOLVER))?;
+    must("ip netns add world")?;
+    must("ip link add up0 type veth peer name up1 netns world")?;
+    must("ip address add 192.0.2.1/24 dev up0")?;
+    must("ip link set up0 up")?;
+    must("ip route add default via 192.0.2.2")?;
+    must("ip -n world address add 192.0.2.2/24 dev up1")?;
+    must("ip -n world link set up1 up")?;
+    must("ip -n world link set lo up")?;
+    must("ip -n world route add default via 192.0.2.1")?;
+    for address in [UPSTREAM, upstream::RESOLVER] {
+        must(&format!("ip -n world address add {address}/32 dev lo"))?;
+    }
+    // The direct way leads through the host. Ports of connections that have ended are used again, or who comes
+    // later in a round would find few.
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+    for (switch, value) in [("tcp_tw_reuse", "1"), ("ip_local_port_range", "1024 65000")] {
+        fs::write(format!("/proc/sys/net/ipv4/{switch}"), value)?;
+    }
     must("ip netns add tenant")?;
     must("ip -n tenant link set lo up")?;
+    must("ip netns exec tenant sysctl -qw net.ipv4.tcp_tw_reuse=1 net.ipv4.ip_local_port_range=1024\t65000")?;
     must("ip link add link0 type veth peer name link0 netns tenant")?;
     must(&format!("ip address add {LINK}/24 dev link0"))?;
     must("ip link set link0 up")?;
@@ -142,16 +178,16 @@ struct Gateway(Child);
 impl Gateway {
     fn start(folder: &Path) -> anyhow::Result<Self> {
         let host = folder.join("host.yaml");
-        let show = folder.display();
-        fs::write(
-            &host,
-            format!(
-                "apiVersion: tenantd/v1\nkind: Host\nengine: unix://{show}/none.sock\negress:\n  resolvers: ['{}:53']\n  \
-                 policies: {show}/policies\n  state: {show}/state\n  user: nobody\n  limits: {{connections: 4096}}\n",
-                upstream::RESOLVER
-            ),
-        )?;
-        fs::create_dir_all(folder.join("policies/policies"))?;
+        let (show, egress) = (folder.display(), egress_settings(folder));
+        fs::write(&host, format!("apiVersion: tenantd/v1\nkind: Host\nengine: unix://{show}/none.sock\n{egress}"))?;
+        for part in ["policies", "secrets"] {
+            fs::create_dir_all(folder.join("policies").join(part))?;
+        }
+        let (_, secrets) = injection::route();
+        let values = folder.join("policies/secrets/customer-0.json");
+        fs::write(&values, secrets.to_string())?;
+        chown(&values, None, Some(NOBODY))?;
+        fs::set_permissions(&values, Permissions::from_mode(0o640))?;
         policy(folder, "customer-0", GATEWAY, true)?;
         let log = fs::File::create(folder.join("gateway.log"))?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_tenantd"));
@@ -170,8 +206,9 @@ impl Gateway {
         link()?;
         let probe = Load::Echo { connections: 1, seconds: 0 };
         let way = Way::Connect { proxy: (GATEWAY, 3128).into() };
-        wait("the gateway answers", || load::run(&way, &probe).ok())
-            .with_context(|| fs::read_to_string(folder.join("gateway.log")).unwrap_or_default())?;
+        let mut last = String::new();
+        wait("the gateway answers", || load::run(&way, &probe).map_err(|error| last = format!("{error:#}")).ok())
+            .with_context(|| last)?;
         Ok(gateway)
     }
 
@@ -190,6 +227,8 @@ impl Gateway {
         thread::sleep(rest);
         let held = self.resident()?;
         idle.wait()?;
+        thread::sleep(rest);
+        let alone = self.resident()?;
         for number in 1..TENANTS {
             let gateway = Ipv4Addr::from(u32::from(GATEWAY) + number * 16);
             policy(folder, &format!("customer-{number}"), gateway, false)?;
@@ -200,7 +239,8 @@ impl Gateway {
         let each = |more: i64, of: usize| format!("{:.1} KiB", more.max(0) as f64 / of as f64);
         table.row(["after the load, one tenant".to_owned(), mebibytes(begin), String::new()]);
         table.row([format!("{count} idle tunnels more"), mebibytes(held), each(held - begin, count)]);
-        table.row([format!("{TENANTS} tenants"), mebibytes(served), each(served - held, TENANTS as usize)]);
+        table.row(["without them again".to_owned(), mebibytes(alone), String::new()]);
+        table.row([format!("{TENANTS} tenants"), mebibytes(served), each(served - alone, TENANTS as usize)]);
         table.print();
         Ok(())
     }
@@ -241,8 +281,11 @@ impl Drop for Gateway {
 /// Writes what a tenant may reach, as `tenantd run` does.
 fn policy(folder: &Path, tenant: &str, gateway: Ipv4Addr, open: bool) -> anyhow::Result<()> {
     let subnet = format!("{}/28", Ipv4Addr::from(u32::from(gateway) - 1));
-    let allow = if open { vec![format!("{NAME}:{}", upstream::PORT)] } else { Vec::new() };
-    let policy = serde_json::json!({"v": 1, "tenant": tenant, "subnet": subnet, "allow": allow});
+    let ports: &[u16] = if open { &[upstream::PORT, injection::PORT] } else { &[] };
+    let allow: Vec<String> = ports.iter().map(|port| format!("{NAME}:{port}")).collect();
+    let (routes, _) = injection::route();
+    let routes = if open { routes } else { serde_json::json!([]) };
+    let policy = serde_json::json!({"v": 1, "tenant": tenant, "subnet": subnet, "allow": allow, "routes": routes});
     let path = folder.join("policies/policies").join(format!("{tenant}.json"));
     let temporary = path.with_extension("tmp");
     fs::write(&temporary, policy.to_string())?;

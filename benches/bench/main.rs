@@ -6,10 +6,12 @@
 //!
 //! | variable | default | |
 //! |---|---|---|
-//! | `BENCH_PARTS` | `simulated,real,following,egress` | which parts run; `real` and `following` need root and dockerd, `egress` root and other proxies; `rest` is what `following` does without an engine |
+//! | `BENCH_PARTS` | `history,simulated,workspaces,real,following,egress` | which parts run; `workspaces` needs root and loop devices, `real` and `following` need root and dockerd, `egress` root and other proxies; `rest` is what `following` does without an engine |
+//! | `BENCH_COMMITS`, `BENCH_HISTORY_TENANTS` | `10000`, `1000` | commits and tenants of the history |
 //! | `BENCH_SIMULATED` | `1000,10000` | tenants on the simulated engine |
 //! | `BENCH_TENANTS` | `30` | tenants on the real engine |
 //! | `BENCH_AUDIT` | `300` | tenants of the audit on the real engine |
+//! | `BENCH_WORKSPACES` | `300` | workspaces that are made |
 //! | `BENCH_ROUNDS` | `3` | how often each slow thing is measured |
 //! | `BENCH_FOLLOWED` | `100` | tenants of the daemon on the real engine |
 //! | `BENCH_FOLLOWED_SIMULATED` | `5000` | tenants of the daemon on the simulated engine |
@@ -24,12 +26,14 @@ mod egress;
 mod events;
 mod fleet;
 mod following;
+mod history;
 mod measure;
 mod proxy;
 mod real;
 mod rest;
 mod simulated;
 mod table;
+mod workspace;
 mod world;
 
 use std::{
@@ -50,10 +54,12 @@ fn main() -> ExitCode {
         [] => everything(),
         ["measure", report, program @ ..] => return measure::supervise(report, program),
         ["simulated", folder] => simulated::main(folder.as_ref()),
+        ["history", folder] => history::main(folder.as_ref()),
         ["bare", socket, script] => bare::main(socket, script),
         ["real", folder] => real::main(folder.as_ref()),
         ["following", folder] => following::main(folder.as_ref()),
         ["rest", folder] => rest::main(folder.as_ref()),
+        ["workspaces", folder] => workspace::main(folder.as_ref()),
         ["egress", folder] => egress::main(folder.as_ref()),
         ["load", way, load] => egress::load(way, load),
         other => Err(anyhow::anyhow!("unknown words: {other:?}")),
@@ -68,10 +74,10 @@ fn main() -> ExitCode {
 }
 
 fn everything() -> anyhow::Result<()> {
-    let parts: String = setting("BENCH_PARTS", "simulated,real,following,egress".to_owned())?;
+    let parts: String = setting("BENCH_PARTS", "history,simulated,workspaces,real,following,egress".to_owned())?;
     // On a disk, where an engine can keep its data.
     let folder = tempfile::Builder::new().prefix("tenantd-bench.").tempdir_in("/var/tmp")?;
-    for name in ["simulated", "rest"] {
+    for name in ["history", "simulated", "rest", "workspaces"] {
         if parts.contains(name) {
             let mut part = Command::new(env::current_exe()?);
             part.arg(name).arg(folder.path());

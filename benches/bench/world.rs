@@ -77,6 +77,7 @@ impl World {
 fn host(world: &World, engine: &Path, more: &str) -> String {
     format!(
         "apiVersion: tenantd/v1\nkind: Host\nengine: unix://{}\ndataRoot: {}\nnetwork: {{pool: 10.0.0.0/12, prefix: 29}}\n\
+         workspaces: {{backend: folder, unenforced: accept}}\n\
          source: {{url: {}, branch: {BRANCH}}}\nsocket: {}\n{more}",
         engine.display(),
         world.data_root().display(),
@@ -94,7 +95,7 @@ fn fleet(image: &str) -> String {
 /// One tenant's file: of each tier some, some with limits and variables of their own. None has a way out:
 /// tenantd runs beside the engine's machine here.
 fn tenant(number: usize) -> (String, String) {
-    let name = format!("customer-{number:05}");
+    let name = tenant_name(number);
     let tier = ["free", "pro", "team", "enterprise"][number % 4];
     let mut text = format!("apiVersion: tenantd/v1\nkind: Tenant\ntenant: {name}\ntier: {tier}\n");
     if number.is_multiple_of(2) {
@@ -153,9 +154,21 @@ impl Clone {
         git(&self.folder, &["-c", "user.name=bench", "-c", "user.email=bench@localhost", "commit", "-qam", "Limits"])
     }
 
+    /// Commits an allowlist of one entry for one tenant.
+    pub fn allow(&self, number: usize, entry: &str) -> anyhow::Result<()> {
+        let (name, text) = tenant(number);
+        fs::write(self.folder.join(format!("tenants/{name}.yaml")), text + &format!("allowlist: [\"{entry}\"]\n"))?;
+        git(&self.folder, &["-c", "user.name=bench", "-c", "user.email=bench@localhost", "commit", "-qam", "Allowlist"])
+    }
+
     pub fn push(&self) -> anyhow::Result<()> {
         git(&self.folder, &["push", "--quiet"])
     }
+}
+
+/// The name of a tenant by its number.
+pub fn tenant_name(number: usize) -> String {
+    format!("customer-{number:05}")
 }
 
 /// The first tenants that have limits of their own, by number.

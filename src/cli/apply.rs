@@ -2,16 +2,19 @@
 
 use std::{
     cell::RefCell,
-    io::{self, BufRead, IsTerminal},
+    fs::File,
+    io::{self, BufRead, IsTerminal, Read},
+    path::Path,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
 
 use super::{
     EXIT_ERROR, EXIT_OK,
-    args::{Apply, Global},
+    args::{Apply, Global, Source, Which},
     output,
     plan::is_incomplete,
     setup::{self, Look},
@@ -24,9 +27,16 @@ use crate::{
         quantity::Timespan,
         record::{Trigger, Why},
     },
-    plan::guard::plan_id,
+    plan::{
+        self,
+        guard::plan_id,
+        saved::{Saved, VERSION},
+    },
     reconcile::{self, Applied, Context, Event, Outcome, Recorder, describe},
 };
+
+/// The largest saved plan that is read, in bytes.
+const MAX_SAVED: u64 = 1 << 30;
 
 pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
     let host = setup::host(global)?;
@@ -36,7 +46,11 @@ pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
     };
     setup::block_on(async {
         let _lock = lock(&host, patience).await?;
-        let look = setup::look(&command.source, &host).await?;
+        if command.what.is_file() {
+            return saved(command, &host).await;
+        }
+        let source = Source { repo: command.what.clone(), which: command.which.clone() };
+        let look = setup::look(&source, &host).await?;
         converge(command, &host, &look).await
     })
 }
@@ -53,10 +67,10 @@ async fn lock(host: &Host, patience: Duration) -> anyhow::Result<Lock> {
 }
 
 async fn converge(command: &Apply, host: &Host, look: &Look) -> anyhow::Result<u8> {
-    let only = command.source.tenant.as_deref();
+    let only = command.which.tenant.as_deref();
     let Look { tree, desired, engine, observed } = look;
     let plan = setup::plan(host, desired, observed, only)?;
-    output::plan(&plan, tree, observed)?;
+    output::plan(&plan, tree, observed, plan::promise(desired, host, observed))?;
     let code = if is_incomplete(&plan, desired, only) { EXIT_ERROR } else { EXIT_OK };
     if plan.is_empty() {
         return Ok(code);
@@ -74,6 +88,55 @@ async fn converge(command: &Apply, host: &Host, look: &Look) -> anyhow::Result<u
             );
         }
     }
+    carry_out(host, look, &plan, code).await
+}
+
+/// Carries out a plan that was saved, or refuses it where anything has moved that it depends on.
+async fn saved(command: &Apply, host: &Host) -> anyhow::Result<u8> {
+    let shown = command.what.display();
+    let saved = read_saved(&command.what).with_context(|| format!("cannot use {shown}"))?;
+    let Which { rev, worktree, tenant } = &command.which;
+    if rev != "HEAD" || *worktree || tenant.is_some() {
+        bail!("{shown} says itself which commit and which tenants it is for");
+    }
+    let which = Which { rev: saved.rev.clone(), worktree: false, tenant: saved.tenant.clone() };
+    let look = setup::look(&Source { repo: command.repo.clone(), which }, host).await?;
+    let Look { tree, desired, observed, .. } = &look;
+    if tree.commit() != Some(&saved.commit) {
+        bail!("{shown} is refused: it is for the commit {}, and {} is {} now", saved.commit, saved.rev, tree.revision);
+    }
+    let mut plan = plan::plan(desired, host, observed);
+    let moved = saved.moved(&plan, desired, observed);
+    if !moved.is_empty() {
+        moved.iter().for_each(|line| output::tell(&format!("moved: {line}")));
+        bail!("{shown} is refused, and nothing was changed: plan again");
+    }
+    plan.tenants.retain(|tenant| saved.tenants.contains_key(&tenant.tenant));
+    output::plan(&plan, tree, observed, plan::promise(desired, host, observed))?;
+    let code = if plan.blocked().next().is_some() { EXIT_ERROR } else { EXIT_OK };
+    carry_out(host, &look, &plan, code).await
+}
+
+fn read_saved(path: &Path) -> anyhow::Result<Saved> {
+    #[derive(Deserialize)]
+    struct Document {
+        saved: Saved,
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_SAVED).read_to_end(&mut bytes)?;
+    let Document { saved } = serde_json::from_slice(&bytes).context("it is no plan that `tenantd plan --out` saved")?;
+    if saved.version != VERSION {
+        bail!("it is a plan of version {}, and this tenantd carries out version {VERSION}", saved.version);
+    }
+    Ok(saved)
+}
+
+/// Carries out a plan that was shown. `code` is what to end with where all goes well.
+async fn carry_out(host: &Host, look: &Look, plan: &Plan, code: u8) -> anyhow::Result<u8> {
+    let Look { tree, engine, .. } = look;
+    if plan.is_empty() {
+        return Ok(code);
+    }
     let recorder = recorder(host).await?;
     let context = Context {
         trigger: Trigger::Operator { by: users::current() },
@@ -83,12 +146,12 @@ async fn converge(command: &Apply, host: &Host, look: &Look) -> anyhow::Result<u
         signer: None,
         plan: plan_id(Some(&tree.revision), &plan.tenants),
     };
-    let progress = Progress::new(&plan);
+    let progress = Progress::new(plan);
     let record = Some((&recorder, &context));
-    let applied = reconcile::apply(engine, host, &plan, record, &|event| progress.tell(&event)).await;
+    let applied = reconcile::apply(engine, host, plan, record, &|event| progress.tell(&event)).await;
     progress.end();
     let failed = applied.outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
-    output::print(&closing(&plan, &applied, failed))?;
+    output::print(&closing(plan, &applied, failed))?;
     Ok(if failed > 0 { EXIT_ERROR } else { code })
 }
 
@@ -159,7 +222,7 @@ impl Progress {
         match &outcome.failure {
             None => self.line(&format!("{tenant}: converged after {seconds:.1}s")),
             Some(failure) => {
-                let line = format!("{tenant}: failed after {seconds:.1}s: {}", reconcile::chain(failure));
+                let line = format!("{tenant}: failed after {seconds:.1}s: {}", crate::fault::chain(failure));
                 self.line(&line);
                 self.failures.borrow_mut().push(line);
             }

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use super::events;
-use crate::journal::Anchor;
+use crate::{journal::Anchor, model::SecretName};
 
 /// Keeps a Docker Engine's tenants as a git repository declares them.
 #[derive(Debug, Parser)]
@@ -36,6 +36,12 @@ pub enum Command {
     Validate(Validate),
     /// Show what would change on the engine; changes nothing
     Plan(Plan),
+    /// Show the commits that changed what is in force, newest first
+    History(History),
+    /// Show every setting of a tenant, where it comes from, and who wrote that
+    Explain(Explain),
+    /// Write what the engine and the host have, signed and without secrets, for plans that are made elsewhere
+    Snapshot(Snapshot),
     /// Make the engine as a config repo declares it
     Apply(Apply),
     /// Follow the config repo and the engine, and make the one as the other says
@@ -61,7 +67,12 @@ pub enum Command {
     /// Look after what tenants may reach
     #[command(subcommand)]
     Egress(Egress),
-    /// Check that nobody changed the journal
+    /// Show what the workspaces of all tenants are promised, what they take, and what is free
+    Capacity(Capacity),
+    /// Look after the workspaces of tenants
+    #[command(subcommand)]
+    Workspace(Workspace),
+    /// Check that nobody changed the journal, and tell what happened in a stretch of time
     #[command(subcommand)]
     Audit(Audit),
     /// Print the JSON Schemas of the files, or keep a folder of them up to date
@@ -101,6 +112,13 @@ pub struct Source {
     /// The config repo
     #[arg(default_value = ".")]
     pub repo: PathBuf,
+    #[command(flatten)]
+    pub which: Which,
+}
+
+/// Which declarations of a repo are meant.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Which {
     /// The commit, branch or tag
     #[arg(long, default_value = "HEAD", conflicts_with = "worktree")]
     pub rev: String,
@@ -116,12 +134,46 @@ pub struct Source {
 pub struct Plan {
     #[command(flatten)]
     pub source: Source,
+    /// Compare with what this commit declares, without an engine: what changes for each tenant, and whether that
+    /// tightens or loosens
+    #[arg(long, value_name = "REV")]
+    pub base: Option<String>,
+    #[command(flatten)]
+    pub from: FromSnapshot,
+    /// Save the plan as JSON as well: `tenantd apply FILE` carries it out as long as nothing has moved
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "worktree"])]
+    pub out: Option<PathBuf>,
     /// The form of the plan
-    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
-    pub format: PlanFormat,
+    #[arg(long, value_enum, default_value_t = ReviewFormat::Text)]
+    pub format: ReviewFormat,
     /// Exit with 2 where something would change, 0 where nothing would, 1 on errors
     #[arg(long)]
     pub detailed_exitcode: bool,
+}
+
+/// What a host observed, in the place of the host.
+#[derive(Debug, clap::Args)]
+pub struct FromSnapshot {
+    /// Plan for the host that wrote this file with `tenantd snapshot`, as that host itself would, without an engine
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "host", "engine"])]
+    pub snapshot: Option<PathBuf>,
+    /// With --snapshot: refuse one that was not signed by this key, which `tenantd snapshot --public-key` prints on
+    /// the host, or which is in this file
+    #[arg(long, value_name = "KEY", requires = "snapshot")]
+    pub host_key: Option<String>,
+    /// With --snapshot: refuse one that is older, such as 1h
+    #[arg(long, value_name = "TIME", requires = "snapshot")]
+    pub max_age: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Snapshot {
+    /// Write it here, for its owner alone to read [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Print the public key that goes with this host's signatures, and do nothing else
+    #[arg(long, conflicts_with = "out")]
+    pub public_key: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -132,10 +184,87 @@ pub enum PlanFormat {
     Json,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReviewFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// For a comment on a pull request
+    Markdown,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// Annotations of GitHub Actions
+    Github,
+    /// A test report
+    Junit,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct History {
+    /// Only what concerns this tenant
+    pub tenant: Option<String>,
+    /// The config repo
+    #[arg(long, default_value = ".", value_name = "PATH")]
+    pub repo: PathBuf,
+    /// The commit, branch or tag whose history it is
+    #[arg(long, default_value = "HEAD")]
+    pub rev: String,
+    /// Only what is not older: a time such as 2026-11-21T10:00:00Z, or a length of time such as 90d
+    #[arg(long, value_name = "TIME", value_parser = events::since)]
+    pub since: Option<Timestamp>,
+    /// Only what loosens
+    #[arg(long)]
+    pub loosened: bool,
+    /// Only this setting, such as runtime, allowlist or limits
+    #[arg(long, value_name = "SETTING")]
+    pub field: Option<String>,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = TableFormat::Text)]
+    pub format: TableFormat,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Explain {
+    /// The tenant
+    pub tenant: String,
+    /// The config repo
+    #[arg(long, default_value = ".", value_name = "PATH")]
+    pub repo: PathBuf,
+    /// The commit, branch or tag
+    #[arg(long, default_value = "HEAD")]
+    pub rev: String,
+    /// As it was declared then, and as it stood on this host: a time such as 2026-11-21T10:00:00Z, or a length of time
+    /// such as 7d
+    #[arg(long, value_name = "TIME", value_parser = events::since)]
+    pub at: Option<Timestamp>,
+    #[command(flatten)]
+    pub journal: JournalFolder,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    pub format: PlanFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// For spreadsheets: a line for each change of a setting
+    Csv,
+}
+
 #[derive(Debug, clap::Args)]
 pub struct Apply {
+    /// The config repo; or a plan that `tenantd plan --out` saved, which is carried out without asking, or refused
+    #[arg(default_value = ".", value_name = "REPO|PLAN")]
+    pub what: PathBuf,
+    /// With a saved plan: the config repo
+    #[arg(long, value_name = "PATH", default_value = ".")]
+    pub repo: PathBuf,
     #[command(flatten)]
-    pub source: Source,
+    pub which: Which,
     /// Do not ask; needed where there is no terminal
     #[arg(long, short)]
     pub yes: bool,
@@ -263,6 +392,17 @@ pub struct Usage {
 pub enum Egress {
     /// Show when each entry of each allowlist was last used
     Review(Review),
+    /// Encrypt a secret, read from standard input, for the file of a tenant
+    Seal(Seal),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Seal {
+    /// The secret's name, as `credentials` and host.yaml have it, such as acme/crm
+    pub name: SecretName,
+    /// The host's public key, which `age-keygen -y` prints
+    #[arg(long, value_name = "KEY")]
+    pub to: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -276,6 +416,61 @@ pub struct Review {
     /// Print a patch for `git apply` that removes these entries
     #[arg(long, requires = "unused_for")]
     pub patch: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Workspace {
+    /// Show all workspaces: what bounds them, how full they are, and what lies aside
+    List(WorkspaceList),
+    /// Look whether a workspace is in order; changes nothing
+    ///
+    /// Exits with 0 where it is, with 1 where it is not.
+    Check(OneWorkspace),
+    /// Have a damaged or removed workspace put right, with a copy kept aside
+    ///
+    /// The daemon does it at once, else the next apply does. The tenant is stopped for it and started again.
+    Repair(OneWorkspace),
+    /// Have something that lies aside taken back, as the workspace of a tenant that has no other
+    Adopt(Adopt),
+    /// Have something that lies aside removed for good
+    Purge(Purge),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Adopt {
+    /// The tenant
+    pub tenant: String,
+    /// The name that `tenantd workspace list` shows
+    pub name: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Purge {
+    /// The name that `tenantd workspace list` shows
+    pub name: String,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Capacity {
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    pub format: PlanFormat,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct WorkspaceList {
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    pub format: PlanFormat,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct OneWorkspace {
+    /// The tenant
+    pub tenant: String,
 }
 
 /// Which journal is meant.
@@ -294,6 +489,46 @@ pub enum Audit {
     /// breaks. Half a record at the end, which a crash leaves, is told of and breaks nothing: the next
     /// start sets it aside.
     Verify(AuditVerify),
+    /// Tell what happened in a stretch of time: changes, drift, approvals, suspensions, allowlists, gaps in the record
+    ///
+    /// Reads the config repo's history and the journals. Exits with 1 where the chain of a journal does not hold; the
+    /// report is made all the same and says so.
+    Report(AuditReport),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AuditReport {
+    /// The begin: a time such as 2026-09-01T00:00:00Z, or a length of time such as 90d
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = events::since)]
+    pub from: Timestamp,
+    /// The end: a time, or a length of time [default: now]
+    #[arg(long, value_name = "TIME", value_parser = events::since)]
+    pub to: Option<Timestamp>,
+    /// The config repo
+    #[arg(long, default_value = ".", value_name = "PATH")]
+    pub repo: PathBuf,
+    /// The commit, branch or tag whose history it is
+    #[arg(long, default_value = "HEAD")]
+    pub rev: String,
+    #[command(flatten)]
+    pub journal: JournalFolder,
+    /// The form of the report
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For a terminal
+    Text,
+    /// Markdown
+    Md,
+    /// One page with a time line, to be looked at and printed
+    Html,
+    /// All of it, for programs
+    Json,
+    /// For spreadsheets: a line for each event
+    Csv,
 }
 
 #[derive(Debug, clap::Args)]

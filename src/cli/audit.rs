@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::{
     EXIT_OK,
     args::{Audit, AuditVerify, Global},
-    events, output,
+    audit_report, events, output,
 };
 use crate::{
     journal::{self, Anchor, Problem, Verified},
@@ -17,6 +17,7 @@ use crate::{
 pub fn run(command: &Audit, global: &Global) -> anyhow::Result<u8> {
     match command {
         Audit::Verify(command) => verify(command, global),
+        Audit::Report(command) => audit_report::run(command, global),
     }
 }
 

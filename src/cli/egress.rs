@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -12,11 +13,12 @@ use similar::TextDiff;
 
 use super::{
     EXIT_OK,
-    args::{Egress, Global, Review},
+    args::{Egress, Global, Review, Seal},
     output, setup, usage,
 };
 use crate::{
     gateway::usage::{Count, counted_since, folder},
+    host::seal,
     model::{
         Destination, TenantName,
         host::Egress as Settings,
@@ -29,11 +31,25 @@ use crate::{
 /// How many commits are gone back through in search of one that is old enough.
 const MAX_COMMITS: usize = 100_000;
 
+/// How much of standard input is read for a secret, in bytes: more than the longest.
+const MAX_INPUT: u64 = 128 << 10;
+
 pub fn run(command: &Egress, global: &Global) -> anyhow::Result<u8> {
     match command {
+        Egress::Seal(command) => output::print(&seal(command)?)?,
         Egress::Review(command) => output::print(&review(command, &setup::host(global)?.egress)?)?,
     }
     Ok(EXIT_OK)
+}
+
+/// What belongs into a tenant's file.
+fn seal(command: &Seal) -> anyhow::Result<String> {
+    let mut value = String::new();
+    io::stdin().lock().take(MAX_INPUT).read_to_string(&mut value).context("the secret is no text")?;
+    let value = value.strip_suffix('\n').unwrap_or(&value);
+    let sealed = seal::close(&command.name, value, &command.to)?;
+    let lines: String = sealed.as_str().lines().map(|line| format!("    {line}\n")).collect();
+    Ok(format!("sealed:\n  {}: |\n{lines}", command.name))
 }
 
 /// One entry of an allowlist, or one route.
@@ -47,7 +63,7 @@ struct Entry {
 
 fn review(command: &Review, settings: &Settings) -> anyhow::Result<String> {
     let tree = read_directory(&command.repo)?;
-    let counts = usage::counts(settings, None)?;
+    let counts = usage::counts(settings, ..)?;
     let mut entries = entries(&tree, &counts);
     if let Some(cutoff) = command.unused_for {
         match counted_since(&folder(&settings.state))? {
@@ -108,7 +124,7 @@ fn table(entries: &[Entry]) -> String {
         let last = count.last.map_or_else(|| "never".to_owned(), day);
         [tenant.to_string(), destination.clone(), count.requests.to_string(), last]
     }));
-    usage::aligned(&rows)
+    output::aligned(&rows)
 }
 
 fn day(time: Timestamp) -> String {

@@ -16,16 +16,14 @@ use super::{
     output, setup,
 };
 use crate::{
+    audit::words::{self, Told, Tone, concerns, seconds},
     journal::{self, Item, Reader},
     model::{
-        Entry, Record, Revision,
+        Entry, Record,
         finding::printable,
-        record::{
-            DriftRecord, FieldChange, OutcomeRecord, RefusedRecord, RevisionRecord, StepRecord, StepResult, Trigger,
-            Why,
-        },
+        record::{OutcomeRecord, StepRecord, StepResult, Why},
     },
-    plan::render::{GREEN, RED, Style, YELLOW, label, values},
+    plan::render::{GREEN, RED, Style, YELLOW},
 };
 
 /// How often a follower looks for more.
@@ -36,14 +34,6 @@ const BUFFER: usize = 64 << 10;
 
 /// How many steps may wait for their outcome. The oldest is shown without one.
 const MAX_PENDING: usize = 10_000;
-
-/// How many fields of one step are shown, and how long each value may be, in characters.
-const MAX_FIELDS: usize = 6;
-const MAX_VALUE: usize = 80;
-
-/// The length of an image's id, and of what is shown of it, in characters.
-const IMAGE_ID: usize = 71;
-const SHORT_IMAGE_ID: usize = 19;
 
 /// The journals that are meant: the one that the command line names, or this host's own and beside it
 /// the gateway's where there is one.
@@ -179,7 +169,7 @@ impl Shown<'_> {
                     self.outcome(time, step.map(|(_, step)| step).as_ref(), &outcome);
                 }
             }
-            other if is_new => self.other(time, other),
+            other if is_new => self.other(time, &other),
             _ => {}
         }
     }
@@ -214,71 +204,19 @@ impl Shown<'_> {
     }
 
     fn step(&mut self, time: Timestamp, step: &StepRecord, end: (&str, String)) {
-        // What is made or goes as a whole is told by the step; its image is what differs most.
-        let telling =
-            |field: &&FieldChange| field.name == "image" || !(field.before.is_null() || field.after.is_null());
-        let changed: Vec<FieldChange> = step.fields.iter().filter(telling).cloned().collect();
-        let what = match (changed.is_empty(), step.resource.as_str()) {
-            (true, _) => step.step.clone(),
-            (false, "container") => format!("{}: {}", step.step, fields(&changed)),
-            (false, resource) => format!("{}: {resource} {}", step.step, fields(&changed)),
-        };
-        let mut because = vec![trigger(&step.trigger)];
-        if let Some(revision) = &step.revision {
-            let revision = revision.parse().map_or_else(|_| revision.clone(), |revision| short(&revision));
-            if !because.iter().any(|cause| cause.ends_with(&revision)) {
-                because.push(revision);
-            }
-        }
-        because.extend(step.signer.as_ref().map(|signer| format!("signed by {signer}")));
-        because.push(format!("plan {}", step.plan));
         let colour = if step.why == Why::Drift { YELLOW } else { "" };
-        self.line(time, Some(&step.tenant), (colour, &step.why.to_string()), &what, Some(end), &because.join("; "));
+        let what = (colour, &*step.why.to_string());
+        self.line(time, Some(&step.tenant), what, &words::step(step), Some(end), &words::because(step));
     }
 
-    fn other(&mut self, time: Timestamp, entry: Entry) {
-        let (tenant, colour, kind, what) = match entry {
-            Entry::Intent(_) | Entry::Outcome(_) => return,
-            Entry::Segment(start) => match (start.damage, start.dropped.as_slice()) {
-                (Some(damage), _) => (None, RED, "journal", format!("a new file was begun: {damage}")),
-                (None, [first, .., last]) | (None, [first @ last]) => {
-                    let what = format!("the records {} to {} were dropped with their files", first.first, last.last);
-                    (None, "", "journal", what)
-                }
-                (None, []) => return,
-            },
-            Entry::Recovered(torn) => {
-                let what = format!(
-                    "{} bytes at {} of {} were not a whole record and lie in {}",
-                    torn.bytes, torn.offset, torn.file, torn.aside
-                );
-                (None, YELLOW, "journal", what)
-            }
-            Entry::Lost { records, reason } => {
-                (None, RED, "journal", format!("records that could not be written: {records}: {reason}"))
-            }
-            Entry::Started { program, version } => (None, "", "start", format!("{program} {version}")),
-            Entry::Stopped { program } => (None, "", "stop", program),
-            Entry::Reloaded { error: None } => (None, "", "reload", "the host's settings were read again".to_owned()),
-            Entry::Reloaded { error: Some(error) } => {
-                (None, RED, "reload", format!("the former settings stay in force: {error}"))
-            }
-            Entry::Revision(record) => (None, "", "commit", commit(&record)),
-            Entry::Drift(drift) => (Some(drift.tenant.clone()), YELLOW, "drift", left(&drift)),
-            Entry::Suspended { tenant, reason, until, by } => {
-                (Some(tenant), YELLOW, "suspend", format!("until {}: {reason} (by {by})", seconds(until)))
-            }
-            Entry::Resumed { tenant, by } => (Some(tenant), "", "resume", format!("by {by}")),
-            Entry::Refused(RefusedRecord { tenant, destination, rule, count }) => {
-                let times = if count > 1 { format!(", {count} times") } else { String::new() };
-                (Some(tenant), YELLOW, "refused", format!("{destination}: {rule}{times}"))
-            }
-            Entry::Bad { tenant, revision, back_to, reason } => {
-                let back = back_to.as_ref().map_or_else(String::new, |to| format!(", back to {}", short(to)));
-                (Some(tenant), RED, "bad", format!("{} is bad{back}: {reason}", short(&revision)))
-            }
+    fn other(&mut self, time: Timestamp, entry: &Entry) {
+        let Some(Told { tenant, kind, tone, what }) = words::told(entry) else { return };
+        let colour = match tone {
+            Tone::Plain => "",
+            Tone::Warning => YELLOW,
+            Tone::Alarm => RED,
         };
-        self.line(time, tenant.as_deref(), (colour, kind), &what, None, "");
+        self.line(time, tenant, (colour, kind), &what, None, "");
     }
 
     /// One line. Texts that come from files or the engine cannot drive the terminal.
@@ -308,92 +246,4 @@ impl Shown<'_> {
     fn paint(&self, colour: &str, text: &str) -> String {
         if colour.is_empty() { text.to_owned() } else { self.style.paint(colour, text) }
     }
-}
-
-/// Whether an entry is about a tenant.
-fn concerns(entry: &Entry, wanted: &str) -> bool {
-    match entry {
-        Entry::Intent(StepRecord { tenant, .. })
-        | Entry::Outcome(OutcomeRecord { tenant, .. })
-        | Entry::Drift(DriftRecord { tenant, .. })
-        | Entry::Refused(RefusedRecord { tenant, .. })
-        | Entry::Suspended { tenant, .. }
-        | Entry::Resumed { tenant, .. }
-        | Entry::Bad { tenant, .. } => tenant == wanted,
-        Entry::Revision(record) => record.tenants.iter().any(|tenant| tenant == wanted),
-        _ => false,
-    }
-}
-
-fn seconds(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
-}
-
-fn short(revision: &Revision) -> String {
-    format!("{}@sha1:{}", revision.branch, revision.short())
-}
-
-fn trigger(trigger: &Trigger) -> String {
-    match trigger {
-        Trigger::Event { event, time, .. } => format!("{event} event {}", time.strftime("%H:%M:%S%.3fZ")),
-        Trigger::Commit { revision } => format!("commit {}", short(revision)),
-        Trigger::Start => "start".to_owned(),
-        Trigger::FullPass => "full pass".to_owned(),
-        Trigger::Retry => "retry".to_owned(),
-        Trigger::Operator { by } => format!("asked for by {by}"),
-    }
-}
-
-fn fields(fields: &[FieldChange]) -> String {
-    let mut shown: Vec<String> = fields.iter().take(MAX_FIELDS).map(field).collect();
-    if fields.len() > MAX_FIELDS {
-        shown.push(format!("… {} more", fields.len() - MAX_FIELDS));
-    }
-    shown.join("; ")
-}
-
-fn field(change: &FieldChange) -> String {
-    let name = label(&change.name);
-    let (before, after) = values(&change.name, &change.before, &change.after);
-    match (change.before.is_null(), change.after.is_null()) {
-        (true, _) => format!("{name} {}", value(&after)),
-        (false, true) => format!("{name} {}", value(&before)),
-        (false, false) => format!("{name} {} -> {}", value(&before), value(&after)),
-    }
-}
-
-/// A value without the quotes around it, cut where it is long. Of an image's id a few digits do.
-fn value(text: &str) -> String {
-    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    if bare.starts_with("sha256:") && bare.len() == IMAGE_ID {
-        return bare.get(..SHORT_IMAGE_ID).unwrap_or(bare).to_owned();
-    }
-    match bare.char_indices().nth(MAX_VALUE) {
-        Some((end, _)) => format!("{}…", bare.get(..end).unwrap_or_default()),
-        None => bare.to_owned(),
-    }
-}
-
-fn left(drift: &DriftRecord) -> String {
-    format!("{} {}; left as it is   ({})", drift.resource, fields(&drift.fields), trigger(&drift.trigger))
-}
-
-fn commit(record: &RevisionRecord) -> String {
-    let mut text = format!("{} {}", short(&record.revision), record.verdict);
-    let mut add = |word: &str, what: Option<&String>| {
-        if let Some(what) = what {
-            text.push_str(&format!("{word}{what}"));
-        }
-    };
-    add(", signed by ", record.signer.as_ref());
-    add(" by ", record.by.as_ref());
-    add(": ", record.reason.as_ref());
-    add("; plan ", record.plan.as_ref());
-    if !record.tenants.is_empty() {
-        let more = record.tenants.len().saturating_sub(MAX_FIELDS);
-        let named: Vec<&str> = record.tenants.iter().take(MAX_FIELDS).map(String::as_str).collect();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        text.push_str(&format!("; it would remove {}{more}", named.join(", ")));
-    }
-    text
 }

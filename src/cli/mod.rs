@@ -4,22 +4,30 @@ mod apply;
 mod approve;
 mod args;
 mod audit;
+mod audit_report;
 mod client;
+mod commits;
 mod egress;
 mod events;
+mod explain;
 mod gateway;
+mod history;
 mod logging;
 mod logs;
 mod manual;
 mod output;
 mod plan;
+mod report;
+mod review;
 mod run;
 mod schema;
 mod setup;
+mod snapshot;
 mod status;
 mod suspend;
 mod usage;
 mod validate;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -41,6 +49,9 @@ pub fn main() -> ExitCode {
     let result = match &args.command {
         Command::Validate(command) => validate::run(command),
         Command::Plan(command) => plan::run(command, global),
+        Command::History(command) => history::run(command, global),
+        Command::Explain(command) => explain::run(command, global),
+        Command::Snapshot(command) => snapshot::run(command, global),
         Command::Apply(command) => apply::run(command, global),
         Command::Run(command) => run::run(command, global),
         Command::Gateway(command) => gateway::run(command, global),
@@ -53,6 +64,8 @@ pub fn main() -> ExitCode {
         Command::Events(command) => events::run(command, global),
         Command::Usage(command) => usage::run(command, global),
         Command::Egress(command) => egress::run(command, global),
+        Command::Capacity(command) => workspace::capacity(command, global),
+        Command::Workspace(command) => workspace::run(command, global),
         Command::Audit(command) => audit::run(command, global),
         Command::Schema(command) => schema::run(command),
         Command::Completions(command) => manual::completions(command),

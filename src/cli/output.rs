@@ -7,10 +7,15 @@ use std::{
 };
 
 use crate::{
+    fault::chain,
     model::{Finding, Observed, Plan, Severity, finding::is_invisible, tree::Tree},
-    plan::render::{self, Style},
-    reconcile,
+    plan::{
+        Promise,
+        render::{self, Style},
+    },
 };
+
+pub use crate::{plan::render::aligned, review::render::short};
 
 /// Writes to standard output. A reader that has gone away, as `head` does, is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
@@ -28,13 +33,15 @@ pub fn print_while_read(text: &str) -> anyhow::Result<bool> {
 }
 
 /// Writes what a plan is about, and the plan.
-pub fn plan(plan: &Plan, tree: &Tree, observed: &Observed) -> anyhow::Result<()> {
+pub fn plan(plan: &Plan, tree: &Tree, observed: &Observed, promise: Option<Promise>) -> anyhow::Result<()> {
     let engine = &observed.engine;
     let heading = format!(
         "Declared: {}\nObserved: Docker Engine {}, API {}\n\n",
         tree.revision, engine.version, engine.api_version
     );
-    print(&(heading + &render::text(plan, style())))
+    let warning = promise.and_then(|promise| promise.warning());
+    let warning = warning.map_or_else(String::new, |warning| format!("Warning: {warning}.\n\n"));
+    print(&(heading + &warning + &render::text(plan, style())))
 }
 
 /// Writes a line to standard error. Where that is closed there is nobody to tell.
@@ -51,7 +58,7 @@ pub fn style() -> Style {
 /// Writes an error and its causes, each said once.
 pub fn error(error: &anyhow::Error) {
     let cause: &dyn Error = error.as_ref();
-    tell(&format!("error: {}", reconcile::chain(cause)));
+    tell(&format!("error: {}", chain(cause)));
 }
 
 /// Writes findings to standard error, each with the line that it is about.

@@ -1,33 +1,99 @@
 //! `tenantd plan`.
 
+use anyhow::Context;
+
 use super::{
     EXIT_CHANGES, EXIT_ERROR, EXIT_OK,
-    args::{Global, Plan, PlanFormat},
+    args::{Global, Plan, ReviewFormat},
     output,
+    report::{self, Level, Remark},
+    review,
     setup::{self, Look},
+    snapshot,
 };
 use crate::{
-    model::{Desired, Plan as Planned},
-    plan::render,
+    host,
+    model::{
+        Desired, Plan as Planned,
+        finding::{Location, Span},
+        plan::Blocked,
+        tree::{Tree, tenant_of},
+    },
+    plan::{self, render, saved::Saved},
 };
 
 pub fn run(command: &Plan, global: &Global) -> anyhow::Result<u8> {
-    let host = setup::host(global)?;
-    let only = command.source.tenant.as_deref();
-    let Look { tree, desired, observed, .. } = setup::block_on(setup::look(&command.source, &host))?;
-    let plan = setup::plan(&host, &desired, &observed, only)?;
-    match command.format {
-        PlanFormat::Text => output::plan(&plan, &tree, &observed)?,
-        PlanFormat::Json => {
-            let json = render::json(&plan, &tree.revision, &observed, &desired.findings);
-            output::print(&format!("{json:#}\n"))?;
-        }
+    if let Some(base) = &command.base {
+        return review::run(command, base);
     }
-    Ok(match (is_incomplete(&plan, &desired, only), command.detailed_exitcode && !plan.is_empty()) {
+    let only = command.source.which.tenant.as_deref();
+    let (settings, tree, desired, observed) = match &command.from.snapshot {
+        Some(path) => {
+            let snapshot = snapshot::open(path, &command.from)?;
+            let (tree, desired) = setup::desired(&command.source)?;
+            let (host, observed) = snapshot.view(&desired);
+            (host, tree, desired, observed)
+        }
+        None => {
+            let host = setup::host(global)?;
+            let Look { tree, desired, observed, .. } = setup::block_on(setup::look(&command.source, &host))?;
+            (host, tree, desired, observed)
+        }
+    };
+    let planned = setup::plan(&settings, &desired, &observed, only)?;
+    let promise = plan::promise(&desired, &settings, &observed);
+    let json = || {
+        let mut json = render::json(&planned, &tree.revision, &observed, &desired.findings);
+        if let Some(promise) = promise.filter(|promise| promise.promised > promise.allowed) {
+            json["overcommitted"] = serde_json::json!(promise);
+        }
+        json
+    };
+    if let Some(path) = &command.out {
+        let commit = tree.commit().context("--out needs a commit")?;
+        let mut json = json();
+        json["saved"] =
+            serde_json::json!(Saved::new(&planned, &desired, &observed, &command.source.which.rev, commit, only));
+        let written = host::replace(path, format!("{json:#}\n").as_bytes());
+        written.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    match command.format {
+        ReviewFormat::Text => output::plan(&planned, &tree, &observed, promise)?,
+        ReviewFormat::Json => output::print(&format!("{:#}\n", json()))?,
+        ReviewFormat::Markdown => output::print(&render::markdown(&planned, &tree.revision))?,
+        ReviewFormat::Junit => output::print(&render::junit(&planned, &tree.revision, &desired.findings))?,
+        ReviewFormat::Sarif => output::print(&report::sarif(&remarks(&planned, &desired, &tree)))?,
+        ReviewFormat::Github => output::print(&report::annotations(&remarks(&planned, &desired, &tree)))?,
+    }
+    Ok(match (is_incomplete(&planned, &desired, only), command.detailed_exitcode && !planned.is_empty()) {
         (true, _) => EXIT_ERROR,
         (false, true) => EXIT_CHANGES,
         (false, false) => EXIT_OK,
     })
+}
+
+/// What is wrong, what is blocked, and what would be done, each on a tenant's file.
+fn remarks(plan: &Planned, desired: &Desired, tree: &Tree) -> Vec<Remark> {
+    let of = |tenant: &str| {
+        let file = tree.files.iter().find(|file| file.path.starts_with("tenants/") && tenant_of(&file.path) == tenant);
+        // One that no file declares is the fleet's to name.
+        let file = file.map_or("fleet.yaml", |file| file.path.as_str()).to_owned();
+        Location { file, span: Span { line: 1, column: 1, length: 0 } }
+    };
+    let mut remarks: Vec<Remark> = desired.findings.iter().map(Remark::from).collect();
+    remarks.extend(plan.blocked().map(|(tenant, Blocked { code, reason, help })| Remark {
+        level: Level::Error,
+        rule: (*code).to_owned(),
+        at: of(tenant),
+        message: format!("{tenant} is blocked: {reason}; {help}"),
+    }));
+    remarks.extend(render::lines(plan).into_iter().map(|line| Remark {
+        level: if line.weakened { Level::Warning } else { Level::Note },
+        rule: if line.drifted { "drift" } else { "change" }.to_owned(),
+        at: of(line.tenant),
+        message: line.to_string(),
+    }));
+    remarks
 }
 
 /// Whether some tenant cannot be made as declared: its file is wrong, or something is in the way.

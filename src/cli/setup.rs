@@ -87,8 +87,13 @@ pub async fn look(source: &Source, host: &Host) -> anyhow::Result<Look> {
     Ok(Look { tree, desired, engine, observed })
 }
 
-fn desired(source: &Source) -> anyhow::Result<(Tree, Desired)> {
-    let tree = if source.worktree { read_directory(&source.repo)? } else { read_commit(&source.repo, &source.rev)? };
+/// Reads the declarations.
+///
+/// # Errors
+/// They cannot be read at all, or the policy for all tenants has errors, which are printed.
+pub fn desired(source: &Source) -> anyhow::Result<(Tree, Desired)> {
+    let Source { repo, which } = source;
+    let tree = if which.worktree { read_directory(repo)? } else { read_commit(repo, &which.rev)? };
     let desired = spec::compile(&tree);
     output::findings(&desired.findings, &tree);
     if !desired.policy_usable {
@@ -117,7 +122,8 @@ pub fn plan(host: &Host, desired: &Desired, observed: &Observed, only: Option<&s
     Ok(plan)
 }
 
-fn meant(name: &str, desired: &Desired) -> String {
+/// The tenant that a name was probably meant to be, as the end of a sentence; empty where there is none.
+pub fn meant(name: &str, desired: &Desired) -> String {
     let names = desired.tenants.keys().map(TenantName::as_str);
     crate::model::finding::suggest(name, names).map_or_else(String::new, |meant| format!("; did you mean {meant}?"))
 }

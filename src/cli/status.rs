@@ -79,7 +79,7 @@ async fn watch(command: &Command, client: &Client<'_>, first: Status) -> anyhow:
                     last = now;
                 }
             }
-            Err(error) => output::tell(&format!("error: {}", crate::reconcile::chain(error))),
+            Err(error) => output::tell(&format!("error: {}", crate::fault::chain(error))),
         }
         sleep(INTERVAL).await;
         answer = client.status(command.tenant.as_deref()).await;

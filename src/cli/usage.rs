@@ -4,6 +4,10 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Read},
+    ops::{
+        Bound::{Included, Unbounded},
+        RangeBounds,
+    },
     path::Path,
 };
 
@@ -69,12 +73,15 @@ pub fn run(command: &Usage, global: &Global) -> anyhow::Result<u8> {
     Ok(EXIT_OK)
 }
 
-/// What the gateway has counted of each destination, from a day on where one is given.
-pub fn counts(settings: &Egress, since: Option<Date>) -> anyhow::Result<BTreeMap<TenantName, BTreeMap<String, Count>>> {
+/// What the gateway has counted of each destination on some days.
+pub fn counts(
+    settings: &Egress,
+    on: impl RangeBounds<Date>,
+) -> anyhow::Result<BTreeMap<TenantName, BTreeMap<String, Count>>> {
     let mut tenants: BTreeMap<TenantName, BTreeMap<String, Count>> = BTreeMap::new();
     for (name, days) in usage::read(&usage::folder(&settings.state))? {
         let tenant = tenants.entry(name).or_default();
-        for (_, counts) in days.into_iter().filter(|(day, _)| since.is_none_or(|since| *day >= since)) {
+        for (_, counts) in days.into_iter().filter(|(day, _)| on.contains(day)) {
             for (destination, count) in counts {
                 tenant.entry(destination).or_default().add(&count);
             }
@@ -85,7 +92,7 @@ pub fn counts(settings: &Egress, since: Option<Date>) -> anyhow::Result<BTreeMap
 
 fn gather(settings: &Egress, since: Option<Date>) -> anyhow::Result<BTreeMap<TenantName, Tenant>> {
     let mut tenants: BTreeMap<TenantName, Tenant> = BTreeMap::new();
-    for (name, counts) in counts(settings, since)? {
+    for (name, counts) in counts(settings, (since.map_or(Unbounded, Included), Unbounded))? {
         let tenant = tenants.entry(name).or_default();
         for (destination, count) in counts {
             tenant.destinations.entry(destination).or_default().count = count;
@@ -164,7 +171,7 @@ fn table(tenants: &BTreeMap<TenantName, Tenant>) -> String {
     if rows.len() == 1 && budgets.is_empty() {
         return "Nothing was counted.\n".to_owned();
     }
-    let mut text = aligned(&rows);
+    let mut text = output::aligned(&rows);
     if !budgets.is_empty() {
         text.push('\n');
         text.push_str(&budgets);
@@ -177,18 +184,6 @@ fn budget(name: &TenantName, left: &Left) -> String {
     let parts = [part(left.budget.day, left.used_day, "today"), part(left.budget.month, left.used_month, "this month")];
     let used: Vec<String> = parts.into_iter().flatten().collect();
     format!("{name}: {} credits left; used {} (UTC)\n", left.left, used.join(", "))
-}
-
-/// Rows in columns as wide as their longest cell.
-pub fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let widths: [usize; N] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    rows.iter().fold(String::new(), |mut text, row| {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-        text
-    })
 }
 
 fn bytes(count: u64) -> String {

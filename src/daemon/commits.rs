@@ -12,7 +12,7 @@ use super::{
     Daemon,
     fleet::{Declaration, Fleet},
     intake::{self, Candidate, Declared, Refused, SourceNews},
-    state::{Accepted, Pin},
+    state::{Accepted, Pin, State, Waits},
 };
 use crate::{
     engine::CallError,
@@ -24,6 +24,7 @@ use crate::{
     },
     plan::guard::{self, Hold},
     reconcile::Failure,
+    source::Mirror,
     web::Refusal,
 };
 
@@ -40,34 +41,40 @@ const NEWS: Duration = Duration::from_millis(100);
 /// How many failures of one declaration make it bad, where one alone may have another cause.
 const FAULTS: u32 = 3;
 
+/// How many tenants that are gone are remembered.
+const MOST_DEPARTED: usize = 100_000;
+
+/// What each of these commits declares of its tenant. One that cannot be read is left out.
+fn older(mirror: &Mirror, wanted: BTreeMap<String, Revision>) -> BTreeMap<String, Declaration> {
+    let mut trees: BTreeMap<String, Option<Desired>> = BTreeMap::new();
+    let found = wanted.into_iter().filter_map(|(name, revision)| {
+        let commit = &revision.commit;
+        let tree = trees.entry(commit.clone()).or_insert_with(|| intake::read(mirror, commit).ok());
+        let tenant = tree.as_ref()?.tenants.get(name.as_str())?.clone();
+        Some((name, Declaration { tenant, revision }))
+    });
+    found.collect()
+}
+
 impl Daemon {
     /// Puts the commit in force again that was in force when the daemon ended.
     pub(super) async fn restore(&mut self) {
         let Some(accepted) = self.state.accepted.clone() else { return };
-        let wanted: BTreeMap<String, Revision> =
-            self.state.pins.iter().filter_map(|(name, pin)| Some((name.clone(), pin.good.clone()?))).collect();
+        let pinned = |pick: fn(&Pin) -> Option<&Revision>| -> BTreeMap<String, Revision> {
+            self.state.pins.iter().filter_map(|(name, pin)| Some((name.clone(), pick(pin)?.clone()))).collect()
+        };
+        let wanted = [pinned(|pin| pin.good.as_ref()), pinned(|pin| pin.waits.as_ref()?.at.as_ref())];
         let (mirror, commit) = (Arc::clone(&self.mirror), accepted.revision.commit.clone());
         let read = tokio::task::spawn_blocking(move || {
             let desired = intake::read(&mirror, &commit)?;
-            let mut trees: BTreeMap<String, Desired> = BTreeMap::new();
-            for revision in wanted.values() {
-                if !trees.contains_key(&revision.commit)
-                    && let Ok(older) = intake::read(&mirror, &revision.commit)
-                {
-                    trees.insert(revision.commit.clone(), older);
-                }
-            }
-            let good = wanted.into_iter().filter_map(|(name, revision)| {
-                let tenant = trees.get(&revision.commit)?.tenants.get(name.as_str())?.clone();
-                Some((name, Declaration { tenant, revision }))
-            });
-            Ok::<_, crate::source::SourceError>((desired, good.collect()))
+            let declarations = wanted.map(|wanted| older(&mirror, wanted));
+            Ok::<_, crate::source::SourceError>((desired, declarations))
         });
         match read.await {
-            Ok(Ok((desired, good))) if desired.policy_usable => {
+            Ok(Ok((desired, [good, kept]))) if desired.policy_usable => {
                 let revision = accepted.revision.clone();
                 self.source.findings = desired.findings.iter().map(ToString::to_string).collect();
-                let fleet = Fleet::new(revision, Arc::new(desired), &self.state.pins, good);
+                let fleet = Fleet::new(revision, Arc::new(desired), &self.state.pins, good, kept);
                 let on_trial = |(name, pin): (&String, &Pin)| {
                     (pin.bad.is_none() && !fleet.older.contains_key(name)).then(|| name.clone())
                 };
@@ -82,7 +89,7 @@ impl Daemon {
             }
             Ok(Ok(_)) => tracing::error!(revision = %accepted.revision, "the commit in force has errors in its policy"),
             Ok(Err(e)) => {
-                tracing::error!(revision = %accepted.revision, error = crate::reconcile::chain(&e), "cannot read the commit in force; waiting for the source");
+                tracing::error!(revision = %accepted.revision, error = crate::fault::chain(&e), "cannot read the commit in force; waiting for the source");
             }
             Err(e) => tracing::error!(error = %e, "cannot read the commit in force"),
         }
@@ -254,10 +261,29 @@ impl Daemon {
 
     /// Puts a commit in force. False where that cannot be kept: it waits then.
     async fn accept(&mut self, revision: Revision, declared: Declared, approved: Option<(&str, &str)>) -> bool {
-        let change =
-            Fleet::succeed(self.fleet.as_ref(), revision.clone(), Arc::clone(&declared.desired), &self.state.pins);
+        let returning = self.returning(&declared.desired).await;
+        let (fleet, desired) = (self.fleet.as_ref(), &declared.desired);
+        let loosened = Fleet::loosened(fleet, desired, &self.host.approvals, &returning);
+        let (agreed, waiting): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            loosened.into_iter().partition(|(name, _)| declared.approved.contains_key(name));
+        let agreed = agreed.into_iter().filter_map(|(name, waits)| {
+            let by = declared.approved.get(&name)?.clone();
+            Some(Entry::Approved { tenant: name, revision: revision.clone(), loosens: waits.loosens, by })
+        });
+        let agreed: Vec<Entry> = agreed.collect();
+        let gone = fleet.into_iter().flat_map(|fleet| {
+            let gone = fleet.effective.tenants.keys().filter(|name| !desired.mentions(name.as_str()));
+            gone.map(|name| (name.to_string(), fleet.revision_of(name.as_str()).clone()))
+        });
+        let gone: Vec<(String, Revision)> = gone.collect();
+        let change = Fleet::succeed(fleet, revision.clone(), Arc::clone(desired), &self.state.pins, waiting);
         let former = self.state.clone();
         self.state.pins = change.pins;
+        self.state.departed.retain(|name, _| !change.fleet.effective.tenants.contains_key(name.as_str()));
+        self.state.departed.extend(gone);
+        while self.state.departed.len() > MOST_DEPARTED {
+            self.state.departed.pop_first();
+        }
         self.state.accepted = Some(Accepted { revision: revision.clone(), signer: declared.signer.clone() });
         if !self.save() {
             self.state = former;
@@ -294,10 +320,49 @@ impl Daemon {
             by: approved.map(|(_, by)| by.to_owned()),
         }))
         .await;
+        self.tell_who_waits(&former, agreed).await;
         self.hasten();
         self.survey_trigger = Some(Trigger::Commit { revision });
         self.survey_at = Some(Instant::now());
         true
+    }
+
+    /// The last declarations of tenants that a commit brings back, where that can need an approval.
+    async fn returning(&self, next: &Desired) -> BTreeMap<String, Declaration> {
+        let is_back = |name: &str| next.tenants.contains_key(name) && !self.host.approvals.needed.is_empty();
+        let departed = self.state.departed.iter().filter(|(name, _)| is_back(name));
+        let departed: BTreeMap<String, Revision> = departed.map(|(name, at)| (name.clone(), at.clone())).collect();
+        if departed.is_empty() {
+            return BTreeMap::new();
+        }
+        let mirror = Arc::clone(&self.mirror);
+        tokio::task::spawn_blocking(move || older(&mirror, departed)).await.unwrap_or_default()
+    }
+
+    /// Tells of the tenants that wait for an approval since now, and of those that do no more.
+    async fn tell_who_waits(&mut self, former: &State, agreed: Vec<Entry>) {
+        let Some(revision) = self.fleet.as_ref().map(|fleet| fleet.revision.clone()) else { return };
+        let is_agreed =
+            |name: &str| agreed.iter().any(|entry| matches!(entry, Entry::Approved { tenant, .. } if tenant == name));
+        let waits = |state: &State, name: &str| state.pins.get(name).is_some_and(|pin| pin.waits.is_some());
+        let waited =
+            former.pins.keys().filter(|name| waits(former, name) && !waits(&self.state, name) && !is_agreed(name));
+        let over = waited.map(|name| Entry::Withdrawn { tenant: name.clone(), revision: revision.clone() });
+        let over: Vec<Entry> = over.collect();
+        for entry in agreed.into_iter().chain(over) {
+            self.record(entry).await;
+        }
+        let known =
+            |name: &str| former.pins.get(name).and_then(|pin| pin.waits.as_ref()).map(|waits| &waits.declaration);
+        let waiting = self.state.pins.iter().filter_map(|(name, pin)| Some((name.clone(), pin.waits.clone()?)));
+        let new: Vec<_> = waiting.filter(|(name, waits)| known(name) != Some(&waits.declaration)).collect();
+        for (tenant, waits) in new {
+            let text = waits.to_string();
+            tracing::warn!(tenant, %revision, "{text}");
+            self.tell(NotifyEvent::Held, Some(&tenant), &text);
+            let Waits { loosens, approvers, at, .. } = waits;
+            self.record(Entry::Waiting { tenant, revision: revision.clone(), at, loosens, approvers }).await;
+        }
     }
 
     /// Tries again to put a commit in force that could not be kept.

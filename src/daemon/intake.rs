@@ -2,6 +2,7 @@
 //! the daemon's to decide.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,8 +10,13 @@ use std::{
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
-    model::{Desired, Finding, Host, Revision, Severity, host::Source, policy::Retry, quantity::Timespan},
-    reconcile::chain,
+    fault::chain,
+    model::{
+        Desired, Finding, Host, Revision, Severity, TenantName,
+        host::{Approvals, Source},
+        policy::Retry,
+        quantity::Timespan,
+    },
     source::{Mirror, SourceError, VerifyError, Watch, local_path},
     spec,
 };
@@ -20,6 +26,9 @@ const SPACING: Duration = Duration::from_millis(50);
 
 /// The first wait after a fetch that failed.
 const FIRST_WAIT: Timespan = Timespan::seconds(1);
+
+/// How many commits that approve something are read, newest first.
+const MOST_APPROVALS: usize = 100;
 
 /// What is told of the config repo.
 pub(super) enum SourceNews {
@@ -46,6 +55,8 @@ pub(super) struct Declared {
     /// Whether it does not descend from the commit in force, where signatures are looked at: an old
     /// signed commit may have been put back by someone who cannot sign.
     pub(super) rewound: bool,
+    /// Who approved what it loosens, by tenant.
+    pub(super) approved: BTreeMap<String, String>,
 }
 
 /// Why a commit cannot be carried out.
@@ -197,5 +208,35 @@ fn declared(
             format!("fleet.yaml, tiers.yaml or the folder tenants has errors, so nobody's settings are known{first}");
         return Ok(Err(Refused { kind: "InvalidPolicy", reason: reason.replace('\n', "; "), findings }));
     }
-    Ok(Ok(Declared { signer, desired: Arc::new(desired), rewound }))
+    let approved = approved(mirror, host, commit, accepted, &desired).map_err(|e| chain(&e))?;
+    Ok(Ok(Declared { signer, desired: Arc::new(desired), rewound, approved }))
+}
+
+/// The tenants whose declaration somebody approved who may, and who that was. An approval counts for what its own commit
+/// declares: what a later one makes of the tenant needs another.
+fn approved(
+    mirror: &Mirror,
+    host: &Host,
+    commit: &str,
+    accepted: Option<&str>,
+    desired: &Desired,
+) -> Result<BTreeMap<String, String>, SourceError> {
+    let Approvals { approvers, needed } = &host.approvals;
+    if needed.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let signers = host.verify.signers.iter().filter(|signer| approvers.contains(&signer.name));
+    let approvals = mirror.approvals(&signers.cloned().collect::<Vec<_>>(), accepted, commit)?;
+    let mut approved = BTreeMap::new();
+    for approval in approvals.into_iter().take(MOST_APPROVALS) {
+        let older = if approval.commit == commit { None } else { Some(read(mirror, &approval.commit)?) };
+        let meant = older.as_ref().unwrap_or(desired);
+        let named = |name: &TenantName| approval.tenants.as_ref().is_none_or(|some| some.contains(name.as_str()));
+        for (name, tenant) in desired.tenants.iter().filter(|(name, _)| named(name)) {
+            if meant.tenants.get(name) == Some(tenant) {
+                approved.entry(name.to_string()).or_insert_with(|| approval.by.clone());
+            }
+        }
+    }
+    Ok(approved)
 }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     engine::{CallError, Engine, EngineEvent},
-    reconcile::chain,
+    fault::chain,
 };
 
 /// How many events may wait for the daemon. More than that are as good as a look at everything.

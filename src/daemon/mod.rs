@@ -7,6 +7,7 @@
 
 mod commits;
 mod fleet;
+mod gateway;
 mod intake;
 mod link;
 mod outcomes;
@@ -38,7 +39,8 @@ use tokio::{
 
 use crate::{
     engine::Engine,
-    host::{Lock, LockError},
+    fault::chain,
+    host::{Changes, Lock, LockError},
     journal::{self, Journal},
     metrics::Metrics,
     model::{
@@ -47,15 +49,17 @@ use crate::{
         observed::EngineFacts,
         record::Trigger,
         status::{Correction, EngineStatus, SourceStatus},
+        workspace::Site,
     },
     notify::{Notification, Notifier},
-    reconcile::{Recorder, chain, correction_of},
+    reconcile::{Recorder, correction_of},
     signals::{self, Signals},
     source::{Mirror, shown_url},
     web::{self, Request, Server},
 };
 use commits::Held;
 use fleet::Fleet;
+use gateway::Gateway;
 use intake::{Candidate, Intake};
 use link::Link;
 use queue::Queue;
@@ -116,6 +120,7 @@ pub async fn run(host: Host, reload: Reload) -> anyhow::Result<()> {
 enum Ended {
     Tenant(Box<Done>),
     Survey(Trigger, Box<Result<Survey, String>>),
+    Snapshot(Result<(), String>),
 }
 
 struct Daemon {
@@ -140,12 +145,16 @@ struct Daemon {
     held: Option<Held>,
     refused: Option<String>,
 
+    changes: Changes,
+    gateway: Gateway,
+
     link: Link,
     engine: Option<Arc<Engine>>,
     /// Since when its events arrive: the daemon began, or the engine was away.
     engine_back: Option<Instant>,
     engine_status: EngineStatus,
     facts: Arc<EngineFacts>,
+    site: Site,
     containers: BTreeMap<String, String>,
     present: BTreeSet<String>,
     surveyed: bool,
@@ -155,6 +164,8 @@ struct Daemon {
     survey_trigger: Option<Trigger>,
     touched: BTreeSet<String>,
     next_pass: Instant,
+    /// When the next snapshot is due; `None` while one is made.
+    next_snapshot: Option<Instant>,
     /// From when on another look at everything may begin only because many tenants are marked.
     rested: Instant,
     /// Held by each look at one tenant that has begun, or waits for its place.
@@ -214,6 +225,8 @@ impl Daemon {
         let mut daemon = Self {
             notifier: Notifier::start(host.notify.clone(), metrics.clone()),
             intake: Intake::begin(Arc::clone(&host), source.clone(), Arc::clone(&mirror), accepted_now),
+            changes: Changes::begin(&host),
+            gateway: Gateway::begin(&host.egress.state),
             link: Link::begin(host.engine.clone(), host.deadlines.call.get()),
             source: SourceStatus { url: shown_url(&source.url), ..SourceStatus::default() },
             looks: Arc::new(Semaphore::new(LOOKS)),
@@ -238,6 +251,7 @@ impl Daemon {
             engine_back: None,
             engine_status: EngineStatus::default(),
             facts: Arc::default(),
+            site: Site::default(),
             containers: BTreeMap::new(),
             present: BTreeSet::new(),
             surveyed: false,
@@ -247,6 +261,7 @@ impl Daemon {
             survey_trigger: None,
             touched: BTreeSet::new(),
             next_pass: Instant::now(),
+            next_snapshot: Some(Instant::now()),
             rested: Instant::now(),
             looking: Rc::new(()),
             fleet: None,
@@ -292,8 +307,10 @@ impl Daemon {
                 Some(ended) = self.work.next(), if !self.work.is_empty() => match ended {
                     Ended::Tenant(done) => self.tenant_done(*done).await,
                     Ended::Survey(trigger, result) => self.survey_done(trigger, *result).await,
+                    Ended::Snapshot(result) => self.snapshot_done(result),
                 },
                 Some(news) = self.link.news.recv() => self.engine_news(news),
+                Some(change) = self.changes.next() => self.host_news(change),
                 Some(news) = self.intake.news.recv() => self.source_news(news).await,
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
@@ -344,18 +361,24 @@ impl Daemon {
             self.work.push(look.boxed_local());
             return;
         }
+        self.snapshot_if_due(&engine);
         // Before everything was looked at once, nothing is known of the engine itself.
         if !self.surveyed || self.fleet.is_none() || (many && self.survey_is_young(now)) {
             return;
         }
         for (name, mark) in self.queue.take(now, room) {
-            if self.surveying {
-                self.touched.insert(name.clone());
-            }
+            self.touch(&name);
             let order = self.order(&name, mark.trigger, mark.since);
             let (tools, facts) = (self.tools(Arc::clone(&engine)), Arc::clone(&self.facts));
             let look = work::look_and_repair(tools, order, facts, Rc::clone(&self.looking));
             self.work.push(look.map(|done| Ended::Tenant(Box::new(done))).boxed_local());
+        }
+    }
+
+    /// What a look at everything that is under way says of this tenant may not hold any more.
+    fn touch(&mut self, name: &str) {
+        if self.surveying {
+            self.touched.insert(name.to_owned());
         }
     }
 

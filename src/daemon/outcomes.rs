@@ -15,13 +15,14 @@ use super::{
     work::{self, Done, Muster, Order, Survey},
 };
 use crate::{
+    fault::chain,
     model::{
         DriftMode, Entry, TenantPlan,
         host::NotifyEvent,
         record::{DriftRecord, StepResult, Trigger, Why},
         status::Correction,
     },
-    reconcile::{Failure, Outcome, chain, correction, differences, drift_fields},
+    reconcile::{Failure, Outcome, correction, differences, drift_fields},
 };
 
 impl Daemon {
@@ -45,6 +46,7 @@ impl Daemon {
         self.engine_status.full_pass = Some(Timestamp::now());
         self.engine_status.version.clone_from(&found.facts.version);
         self.facts = Arc::new(found.facts);
+        self.site = found.site;
         // What changed since the engine listed them is known from events.
         let touched = &self.touched;
         self.containers.retain(|id, tenant| found.containers.contains_key(id) || touched.contains(tenant));
@@ -101,9 +103,7 @@ impl Daemon {
     pub(super) async fn tenant_done(&mut self, done: Done) {
         let Done { order, result } = done;
         let (name, now) = (order.name.clone(), Instant::now());
-        if self.surveying {
-            self.touched.insert(name.clone());
-        }
+        self.touch(&name);
         let retry = self.retry();
         if self.is_stale(&order) {
             // Another declaration came into force during the work.

@@ -10,17 +10,19 @@ use tokio::sync::Semaphore;
 
 use super::{
     Daemon, Link,
+    gateway::Gateway,
     intake::Intake,
     open_mirror,
     tenant::{Around, Run, condition},
 };
 use crate::{
+    fault::chain,
+    host::Changes,
     model::{
         DriftMode, Entry, Host, Status, TenantName,
         record::Trigger,
         status::{Condition, ConditionKind, JournalStatus, Suspension, TenantStatus, Truth},
     },
-    reconcile::chain,
     source::shown_url,
     web::{Refusal, Request},
 };
@@ -143,6 +145,8 @@ impl Daemon {
             time: Timestamp::now(),
             source: self.source.clone(),
             engine: self.engine_status.clone(),
+            gateway: self.has_ways_out().then(|| self.gateway.status()),
+            workspaces: self.site.clone(),
             journal: JournalStatus { records, error: self.journal_error() },
             conditions: self.conditions(),
             tenants,
@@ -152,6 +156,10 @@ impl Daemon {
     /// Takes note of how a tenant stands, so that its conditions tell since when, whoever asks later.
     pub(super) fn note_conditions(&mut self, name: &str) {
         self.of_run(name, Run::note);
+    }
+
+    fn has_ways_out(&self) -> bool {
+        self.fleet.as_ref().is_some_and(|fleet| fleet.effective.tenants.values().any(|tenant| tenant.has_way_out()))
     }
 
     fn tenant_status(&mut self, name: &str) -> TenantStatus {
@@ -176,6 +184,7 @@ impl Daemon {
             declared,
             file_wrong: fleet.is_some_and(|fleet| fleet.declared.held.contains(name)),
             bad: pin.and_then(|pin| pin.bad.as_ref()),
+            waits: pin.and_then(|pin| pin.waits.as_ref()),
             on_trial: pin.is_some_and(|pin| pin.bad.is_none()) && declared && !older,
             suspended: self.state.suspended.get(name),
             working: self.queue.is_busy(name) || (self.queue.is_marked(name) && next_try.is_none()),
@@ -264,7 +273,7 @@ impl Daemon {
         };
         self.web_settings.update(&host).map_err(|e| chain(&e))?;
         let host = Arc::new(host);
-        if mirror.is_some() || host.verify != self.host.verify {
+        if mirror.is_some() || host.verify != self.host.verify || host.approvals != self.host.approvals {
             if let Some(mirror) = mirror {
                 self.mirror = Arc::new(mirror);
             }
@@ -274,6 +283,10 @@ impl Daemon {
             let accepted = self.accepted.subscribe();
             self.intake = Intake::begin(Arc::clone(&host), source, Arc::clone(&self.mirror), accepted);
         }
+        if host.egress != self.host.egress {
+            self.changes = Changes::begin(&host);
+            self.gateway = Gateway::begin(&host.egress.state);
+        }
         if host.notify != self.host.notify {
             self.notifier.set(host.notify.clone());
         }
@@ -282,6 +295,9 @@ impl Daemon {
         }
         if host.deadlines.call != self.host.deadlines.call {
             self.link = Link::begin(host.engine.clone(), host.deadlines.call.get());
+        }
+        if host.snapshot != self.host.snapshot && self.next_snapshot.is_some() {
+            self.next_snapshot = Some(Instant::now());
         }
         self.host = host;
         self.ask_survey(Trigger::Operator { by: "reload".to_owned() }, Duration::ZERO);

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -10,7 +11,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Revision, status::Suspension};
+use crate::{
+    model::{Revision, status::Suspension},
+    source::TRAILER,
+};
 
 /// The version of the file's format.
 const VERSION: u32 = 1;
@@ -28,6 +32,10 @@ pub(super) struct State {
     /// Tenants that may have to stand at another commit than the one in force.
     #[serde(default)]
     pub(super) pins: BTreeMap<String, Pin>,
+    /// Tenants that are gone, and the commit whose declaration was the last in force: one that comes back is judged by
+    /// it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) departed: BTreeMap<String, Revision>,
     /// Tenants that are left alone.
     #[serde(default)]
     pub(super) suspended: BTreeMap<String, Suspension>,
@@ -41,7 +49,8 @@ pub(super) struct Accepted {
     pub(super) signer: Option<String>,
 }
 
-/// A tenant whose declaration in force has not proved good yet, is known to be bad, or cannot be read.
+/// A tenant whose declaration in force has not proved good yet, is known to be bad, waits for an approval, or cannot
+/// be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pin {
     /// The commit whose declaration last ran well; `None` for a tenant that never did.
@@ -50,6 +59,36 @@ pub(super) struct Pin {
     /// What is wrong with the declaration in force, if it is known to be bad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) bad: Option<Bad>,
+    /// What the declaration in the commit in force waits for, if it is not carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) waits: Option<Waits>,
+}
+
+/// A declaration that loosens, and that nobody has approved yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Waits {
+    /// Its hash: another declaration is judged anew.
+    pub(super) declaration: String,
+    /// The commit whose declaration stays in force; `None` for a tenant that is new.
+    pub(super) at: Option<Revision>,
+    /// What loosens, each in a line.
+    pub(super) loosens: Vec<String>,
+    /// Who may approve it.
+    pub(super) approvers: Vec<String>,
+}
+
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { loosens, approvers, at, .. } = self;
+        let stands =
+            at.as_ref().map_or_else(|| "it is not made".to_owned(), |at| format!("it stands at {}", at.short()));
+        write!(
+            f,
+            "it waits for an approval of {}, by a signed commit with the trailer {TRAILER}; {stands}; what loosens: {}",
+            approvers.join(" or "),
+            loosens.join(", ")
+        )
+    }
 }
 
 /// A declaration that a tenant did not run well with.
@@ -138,7 +177,7 @@ mod tests {
         let bad = Bad { revision: revision.clone(), declaration: "d".to_owned(), reason: "it ended".to_owned() };
         State {
             accepted: Some(Accepted { revision: revision.clone(), signer: None }),
-            pins: BTreeMap::from([("ant".to_owned(), Pin { good: Some(revision), bad: Some(bad) })]),
+            pins: BTreeMap::from([("ant".to_owned(), Pin { good: Some(revision), bad: Some(bad), waits: None })]),
             ..State::default()
         }
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::state::Bad;
+use super::state::{Bad, Waits};
 use crate::model::{
     Revision,
     plan::Blocked,
@@ -76,6 +76,8 @@ pub(super) struct Around<'a> {
     /// Whether its file is wrong in the newest commit.
     pub(super) file_wrong: bool,
     pub(super) bad: Option<&'a Bad>,
+    /// What its newest declaration waits for.
+    pub(super) waits: Option<&'a Waits>,
     /// Whether the declaration in force has yet to prove good.
     pub(super) on_trial: bool,
     pub(super) suspended: Option<&'a Suspension>,
@@ -121,7 +123,8 @@ impl Run {
     fn judge(&self, around: &Around<'_>) -> [Judged; 5] {
         let (ready, reason, message) = self.ready(around);
         let drifted = self.has_drifted();
-        let stalled = matches!(reason, "Blocked" | "ReconciliationFailed" | "BadCommit" | "InvalidFile");
+        let stalled =
+            matches!(reason, "Blocked" | "ReconciliationFailed" | "BadCommit" | "ApprovalNeeded" | "InvalidFile");
         let healthy = match (self.seen, self.is_in_order() && self.reached != Some(false), around.on_trial) {
             (true, true, false) => (Truth::True, "Running"),
             (true, true, true) => (Truth::Unknown, "Progressing"),
@@ -151,6 +154,9 @@ impl Run {
         }
         if let Some(failure) = &self.failure {
             return (Truth::False, "ReconciliationFailed", failure.clone());
+        }
+        if let Some(waits) = around.waits {
+            return (Truth::False, "ApprovalNeeded", waits.to_string());
         }
         if let Some(bad) = around.bad {
             let stands = around.revision.as_ref().filter(|_| around.declared);

@@ -1,13 +1,18 @@
 //! What the engine tells, and what time brings.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 
-use super::{Daemon, IDLE_TICK, PAUSE, TICK, link::LinkNews, tenant::Run};
+use super::{Daemon, Ended, IDLE_TICK, PAUSE, TICK, link::LinkNews, tenant::Run, work};
 use crate::{
-    engine::EngineEvent,
-    model::{Entry, NAME_PREFIX, REPLACEMENT_SUFFIX, TenantName, record::Trigger},
+    engine::{Engine, EngineEvent},
+    host::Change,
+    model::{Entry, NAME_PREFIX, REPLACEMENT_SUFFIX, TenantName, quantity::Timespan, record::Trigger},
 };
 
 /// An exit so soon after a start counts against the tenant; one after so long clears it.
@@ -108,9 +113,44 @@ impl Daemon {
             if event.tenant.is_some() {
                 self.container_event(&tenant, &event, now);
             }
-            if self.surveying {
-                self.touched.insert(tenant.clone());
+            self.touch(&tenant);
+            self.queue.mark(&tenant, trigger.clone(), now, PAUSE);
+        }
+    }
+
+    /// Something may have happened beside the engine.
+    pub(super) fn host_news(&mut self, change: Change) {
+        let now = Instant::now();
+        let trigger = |event: &str, object: &str| Trigger::Event {
+            event: event.to_owned(),
+            object: object.to_owned(),
+            time: Timestamp::now(),
+        };
+        let desired = self.fleet.as_ref().map(|fleet| Arc::clone(&fleet.effective)).unwrap_or_default();
+        let (trigger, tenants): (Trigger, Vec<String>) = match change {
+            Change::Interface(name) => {
+                let is_its = |tenant: &&TenantName| [tenant.link_name(), tenant.interface_name()].contains(&name);
+                let tenant = desired.tenants.keys().find(is_its);
+                (trigger("egress link", &name), tenant.map(ToString::to_string).into_iter().collect())
             }
+            Change::Workspace(name) => (trigger("workspace mount", &name), vec![name]),
+            Change::Tenant(name) => (trigger("egress file", &name), vec![name]),
+            Change::Secrets => {
+                let routed = desired.tenants.values().filter(|tenant| !tenant.routes.is_empty());
+                let routed: Vec<String> = routed.map(|tenant| tenant.name.to_string()).collect();
+                if routed.is_empty() {
+                    return;
+                }
+                (trigger("egress secret", ""), routed)
+            }
+        };
+        // What is nobody's is found by a look at everything.
+        if tenants.is_empty() || tenants.iter().any(|tenant| !desired.mentions(tenant)) {
+            self.ask_survey(trigger, PAUSE);
+            return;
+        }
+        for tenant in tenants {
+            self.touch(&tenant);
             self.queue.mark(&tenant, trigger.clone(), now, PAUSE);
         }
     }
@@ -193,6 +233,25 @@ impl Daemon {
             self.record(Entry::Resumed { tenant: tenant.clone(), by: "expiry".to_owned() }).await;
             self.queue.mark(&tenant, Trigger::FullPass, Instant::now(), Duration::ZERO);
         }
+    }
+
+    /// Begins a snapshot where the host's settings say that it is time for one. A daemon that is busy makes one later.
+    pub(super) fn snapshot_if_due(&mut self, engine: &Arc<Engine>) {
+        let is_due = self.next_snapshot.is_some_and(|due| due <= Instant::now());
+        if self.host.snapshot.every.is_some() && is_due && self.surveyed && !self.surveying {
+            self.next_snapshot = None;
+            let making = work::snapshot(Arc::clone(engine), Arc::clone(&self.host));
+            self.work.push(making.map(Ended::Snapshot).boxed_local());
+        }
+    }
+
+    pub(super) fn snapshot_done(&mut self, result: Result<(), String>) {
+        match result {
+            Ok(()) => tracing::debug!("wrote a snapshot"),
+            Err(error) => tracing::warn!(error, "cannot write a snapshot; the former one stands"),
+        }
+        let pause = self.host.snapshot.every.map_or(IDLE_TICK, Timespan::get);
+        self.next_snapshot = Some(Instant::now() + pause);
     }
 
     /// A tenant that ended while its declaration had yet to prove good did not become healthy.

@@ -11,11 +11,14 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     engine::Engine,
+    fault::chain,
+    host,
     model::{
-        Desired, DriftMode, Host, Revision, TenantName, TenantPlan, observed::EngineFacts, record::Trigger, record::Why,
+        Desired, DriftMode, Host, Revision, Step, TenantName, TenantPlan, observed::EngineFacts, record::Trigger,
+        record::Why,
     },
     plan::{self, guard::plan_id},
-    reconcile::{self, Context, Outcome, Recorder, Worker, chain},
+    reconcile::{self, Context, Outcome, Recorder, Worker},
 };
 
 /// How long a tenant waits for the containment of others before it goes on.
@@ -71,6 +74,14 @@ pub(super) struct Survey {
     pub(super) desired: Option<Arc<Desired>>,
     pub(super) found: reconcile::Survey,
     pub(super) took: Duration,
+}
+
+/// Writes what there is for those who plan elsewhere.
+pub(super) async fn snapshot(engine: Arc<Engine>, host: Arc<Host>) -> Result<(), String> {
+    let text = reconcile::take_snapshot(&engine, &host).await.map_err(|e| chain(&e))?;
+    let path = host.snapshot_file();
+    let write = move || host::replace(&path, text.as_bytes()).map_err(|e| format!("{}: {e}", path.display()));
+    tokio::task::spawn_blocking(write).await.map_err(|e| e.to_string())?
 }
 
 /// Looks at everything. Without declarations nothing is planned.
@@ -148,11 +159,12 @@ async fn carry_out(tools: &Tools, order: &Order, plan: TenantPlan, muster: Optio
 fn why(order: &Order, plan: &TenantPlan) -> Why {
     match order.reached {
         Some(true) => Why::Drift,
-        Some(false) if plan.steps.iter().any(|step| matches!(step, crate::model::Step::Update { .. })) => Why::Intent,
+        Some(false) if plan.steps.iter().any(|step| matches!(step, Step::Update { .. })) => Why::Intent,
         Some(false) => reconcile::why(plan, Why::Intent),
         // A workspace that is there already says that the tenant was made before.
         None => {
-            let new = plan.steps.iter().any(|step| matches!(step, crate::model::Step::PrepareWorkspace { .. }));
+            let makes = |step: &Step| matches!(step, Step::PrepareWorkspace { .. } | Step::MakeVolume { .. });
+            let new = plan.steps.iter().any(makes);
             reconcile::why(plan, if new { Why::Intent } else { Why::Drift })
         }
     }

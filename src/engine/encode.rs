@@ -23,7 +23,8 @@ pub fn container(spec: &Container) -> Value {
                 "Source": mount.source,
                 "Target": mount.target,
                 "ReadOnly": !mount.writable,
-                "BindOptions": {"Propagation": mount.propagation},
+                // What is mounted below a shared folder could be written to: it is left out.
+                "BindOptions": {"Propagation": mount.propagation, "NonRecursive": !mount.writable},
             })
         })
         .collect();

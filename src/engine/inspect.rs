@@ -456,6 +456,24 @@ pub(super) struct InspectedNetwork {
     pub(super) containers: BTreeMap<String, IgnoredAny>,
 }
 
+/// A row of `GET /images/json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListedImage {
+    pub(super) id: String,
+    #[serde(default, deserialize_with = "or_default")]
+    repo_tags: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    repo_digests: Vec<String>,
+}
+
+impl ListedImage {
+    /// What it is called. One without a name has `<none>` in its place.
+    pub(super) fn names(self) -> impl Iterator<Item = String> {
+        self.repo_tags.into_iter().chain(self.repo_digests).filter(|name| !name.contains("<none>"))
+    }
+}
+
 /// `GET /images/{name}/json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -501,6 +519,8 @@ impl InspectedImage {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Info {
+    #[serde(rename = "ID", default)]
+    pub(super) id: String,
     #[serde(default)]
     pub(super) server_version: String,
     #[serde(default)]

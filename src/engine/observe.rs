@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{CallError, Engine, inspect, query};
 use crate::model::{
     Cpus, NAME_PREFIX, Observed, TENANT_LABEL, TenantName,
-    observed::{EngineFacts, ImageState, Member, ObservedContainer, ObservedNetwork, RunState, Unobserved},
+    observed::{EngineFacts, ImageState, KnownImage, Member, ObservedContainer, ObservedNetwork, RunState, Unobserved},
 };
 
 /// How many inspections are asked for at once. More than 8 gain nothing on one engine.
@@ -210,15 +210,33 @@ impl Engine {
             .iter()
             .any(|option| option.starts_with("name=seccomp") && !option.contains("profile=unconfined"));
         Ok(EngineFacts {
+            id: info.id,
             version: info.server_version,
             api_version: self.api.to_string(),
             cpus: Cpus::whole(info.cpus.max(1)),
             runtimes: info.runtimes.into_keys().collect(),
-            missing_limits: limits.into_iter().filter(|(_, present)| !present).map(|(name, _)| name).collect(),
+            missing_limits: limits.into_iter().filter(|(_, present)| !present).map(|(name, _)| name.into()).collect(),
             seccomp,
             // It cannot know.
             is_here: false,
         })
+    }
+
+    /// All images, each with its names and what it brings into a container.
+    ///
+    /// # Errors
+    /// The engine cannot be reached, or refuses the list.
+    pub async fn all_images(&self) -> Result<Vec<KnownImage>, CallError> {
+        let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let add = |row: inspect::ListedImage| names.entry(row.id.clone()).or_default().extend(row.names());
+        self.get_list("/images/json", add).await?;
+        let ids = names.keys().cloned().collect();
+        let mut states = self.images(&ids).await;
+        let image = |(id, names): (String, _)| {
+            let state = states.remove(&id).unwrap_or(ImageState::Missing);
+            KnownImage { id, names, state }
+        };
+        Ok(names.into_iter().map(image).collect())
     }
 
     /// Looks at images, by reference.

@@ -3,17 +3,14 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::{Response, body::Bytes, header};
+use hyper::{Response, StatusCode, body::Bytes, header};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
 
-use super::{
-    Refusal, Rule,
-    routes::{Body, status},
-};
+use super::{Refusal, Rule, routes::Body};
 
 /// How long somebody who is refused may take to read that, and how many bytes it may send meanwhile:
 /// a socket that is closed with bytes unread takes the answer back.
@@ -29,6 +26,21 @@ pub enum Language {
     Http,
     /// It said nothing that is understood.
     Unknown,
+}
+
+/// The status that a refusal is answered with.
+pub fn status(rule: Rule) -> StatusCode {
+    match rule {
+        Rule::NoRoute => StatusCode::NOT_FOUND,
+        Rule::NoSecret | Rule::NoLedger => StatusCode::SERVICE_UNAVAILABLE,
+        Rule::OverBudget => StatusCode::PAYMENT_REQUIRED,
+        Rule::NoStreams | Rule::Malformed | Rule::NameDiffers | Rule::UnknownProtocol => StatusCode::BAD_REQUEST,
+        Rule::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Rule::Unresolved | Rule::HiddenAnswer | Rule::Untrusted => StatusCode::BAD_GATEWAY,
+        Rule::Unreachable => StatusCode::GATEWAY_TIMEOUT,
+        Rule::OverLimit => StatusCode::TOO_MANY_REQUESTS,
+        Rule::NotListed | Rule::AddressNotPublic | Rule::HiddenName => StatusCode::FORBIDDEN,
+    }
 }
 
 /// The error of RFC 9209.

@@ -1,13 +1,20 @@
 //! The gateway's own socket: counters for Prometheus, and whether it is alive.
 
 use std::{
-    collections::BTreeMap, convert::Infallible, fmt::Write, fs, io, os::unix::fs::PermissionsExt, path::Path,
-    sync::Arc, time::Duration,
+    collections::BTreeMap,
+    convert::Infallible,
+    fmt::Write,
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
 use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode, body::Bytes, header, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
 use tokio::{
     net::UnixListener,
     sync::Semaphore,
@@ -26,9 +33,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The socket's name in the gateway's folder.
 const NAME: &str = "gateway.sock";
 
+/// Where the socket is, by the gateway's own folder.
+pub fn socket(state: &Path) -> PathBuf {
+    state.join(NAME)
+}
+
 /// Listens on the socket, for the gateway's user and group. The one of a gateway before is replaced.
 pub(super) fn listen(state: &Path) -> io::Result<UnixListener> {
-    let (path, new) = (state.join(NAME), state.join(format!("{NAME}.{}", std::process::id())));
+    let (path, new) = (socket(state), state.join(format!("{NAME}.{}", std::process::id())));
     let _ = fs::remove_file(&new);
     let listener = UnixListener::bind(&new)?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o660))?;
@@ -106,6 +118,16 @@ fn metrics(shared: &Shared) -> String {
     );
     one("tenantd_gateway_cut_total", "counter", "Connections cut by a change of policy.", &plain(shared.cut.get()));
     one("tenantd_gateway_refusals_total", "counter", "What was refused, by tenant and rule.", &refused);
+    let now = Timestamp::now();
+    let left = tenants.iter().filter_map(|client| {
+        let left = shared.ledger.left(client.name(), client.now().policy.budget, now)?;
+        Some((tenant(client.name()), left))
+    });
+    let used = shared.ledger.book().credits(None).into_iter();
+    let used =
+        used.map(|((name, route), credits)| (format!("{{tenant=\"{name}\",destination=\"route:{route}\"}}"), credits));
+    one("tenantd_egress_credits", "gauge", "Credits that are used or set aside.", &used.collect());
+    one("tenantd_egress_credits_left", "gauge", "Credits that a tenant's budget has left.", &left.collect());
     text.push_str(&shared.usage.render());
     text
 }

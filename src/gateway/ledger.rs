@@ -194,9 +194,22 @@ impl Ledger {
     /// # Errors
     /// It cannot be written.
     pub async fn flush(&self) -> Result<(), LedgerError> {
+        self.last_entry().await.map_err(|_| LedgerError::Closed)?
+    }
+
+    /// [`Ledger::flush`] at the end of a process, where nothing can wait but the thread itself.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn finish(&self) -> Result<(), LedgerError> {
+        self.last_entry().blocking_recv().map_err(|_| LedgerError::Closed)?
+    }
+
+    /// Hears when all that was entered until now is written.
+    fn last_entry(&self) -> oneshot::Receiver<Result<(), LedgerError>> {
         let (reply, written) = oneshot::channel();
         self.shared.enter(&mut self.shared.book(), Entry::Next { id: 0 }, Some(reply));
-        written.await.map_err(|_| LedgerError::Closed)?
+        written
     }
 
     /// How many credits a tenant has left; `None` where nothing bounds them.

@@ -25,6 +25,7 @@ mod guard;
 mod http;
 mod inside;
 mod limits;
+mod listeners;
 mod names;
 mod relay;
 mod resolve;
@@ -32,7 +33,9 @@ mod run;
 mod serve;
 mod tenants;
 
+pub use answer::status;
 pub use client::{Client, InForce};
+pub use control::socket;
 pub use refusal::{Refusal, Rule};
 pub use run::{RunError, prepare, run};
 pub use shared::Shared;

@@ -69,7 +69,7 @@ impl Routes {
     /// Answers a request to `gateway.internal` or a name below it.
     ///
     /// # Errors
-    /// It is refused; [`status`] says with which status.
+    /// It is refused; [`status`](super::status) says with which status.
     pub async fn serve(&self, client: Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
         let authority = authority(&request).unwrap_or_default();
         let refused = |destination: &str, rule| Refusal {
@@ -167,21 +167,6 @@ impl Routes {
 
 /// The longest name of a destination in a refusal, in characters.
 const MAX_SHOWN: usize = 300;
-
-/// The status that a refusal is answered with.
-pub fn status(rule: Rule) -> StatusCode {
-    match rule {
-        Rule::NoRoute => StatusCode::NOT_FOUND,
-        Rule::NoSecret | Rule::NoLedger => StatusCode::SERVICE_UNAVAILABLE,
-        Rule::OverBudget => StatusCode::PAYMENT_REQUIRED,
-        Rule::NoStreams | Rule::Malformed | Rule::NameDiffers | Rule::UnknownProtocol => StatusCode::BAD_REQUEST,
-        Rule::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Rule::Unresolved | Rule::HiddenAnswer | Rule::Untrusted => StatusCode::BAD_GATEWAY,
-        Rule::Unreachable => StatusCode::GATEWAY_TIMEOUT,
-        Rule::OverLimit => StatusCode::TOO_MANY_REQUESTS,
-        Rule::NotListed | Rule::AddressNotPublic | Rule::HiddenName => StatusCode::FORBIDDEN,
-    }
-}
 
 /// The host that a request names, with its port where there is one.
 fn authority(request: &Request<Incoming>) -> Option<String> {

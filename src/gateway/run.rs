@@ -1,9 +1,8 @@
 //! The process: from its start to its end.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs, io,
-    os::unix::fs::MetadataExt,
+    collections::BTreeSet,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
@@ -11,11 +10,8 @@ use std::{
 };
 
 use jiff::Timestamp;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::{
-    net::TcpListener,
     sync::{oneshot, watch},
-    task::JoinHandle,
     time::{sleep, timeout},
 };
 
@@ -23,17 +19,20 @@ use super::{
     Shared, control,
     inside::Inside,
     ledger::{self, Ledger, LedgerError},
-    names,
+    listeners::{Inherited, Listeners},
     privilege::{self, PrivilegeError, User},
     refusals,
     routes::{self, TlsError},
-    serve::{self, NAMES},
     shared::Counted,
     tenants::Loader,
     usage::{self, Usage, UsageError},
 };
 use crate::{
-    host::namespace::{self, NamespaceError},
+    fault::chain,
+    host::{
+        namespace::{self, NamespaceError},
+        watch::FolderWatch,
+    },
     model::{Host, host::JournalLimits},
     signals::{self, Signal, Signals},
 };
@@ -47,14 +46,14 @@ const QUIET: Duration = Duration::from_millis(10);
 /// How long a port that cannot be listened on is left alone.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long connections may take to be cut at the end.
+const END: Duration = Duration::from_secs(1);
+
 /// How often systemd's watchdog is told at least.
 const ALIVE: Duration = Duration::from_secs(5);
 
 /// How long the last refusals may take to be written at the end.
 const FAREWELL: Duration = Duration::from_secs(3);
-
-/// Ports that always have a listener, beside the proxy's: those of names, HTTP and TLS.
-const PORTS: [u16; 3] = [NAMES, 80, 443];
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +108,7 @@ pub fn run(
     let egress = &host.egress;
     let user = User::of(egress)?;
     let namespace = namespace::open(&egress.namespace)?;
+    let inherited = Inherited::take(&namespace)?;
     // What is read of the host's own files is read before they are out of sight.
     let upstreams = routes::tls(egress)?;
     privilege::enter(egress, settings, user)?;
@@ -121,7 +121,15 @@ pub fn run(
     let shared = Arc::new(Shared::new(host, upstreams, counted, descriptors()));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot("start the event loop"))?;
-    runtime.block_on(serve(shared, inside, host.journal, reload))
+    let ledger = shared.ledger.clone();
+    let result = runtime.block_on(serve(shared, Listeners::new(inside, inherited), host.journal, reload));
+    // Whoever is cut off now may still be given back what was set aside.
+    runtime.shutdown_timeout(END);
+    if let Err(error) = ledger.finish() {
+        tracing::warn!(error = chain(&error), "what requests in hand have cost could not be recorded");
+    }
+    tracing::info!("the gateway ends");
+    result
 }
 
 /// How many descriptors this process may have.
@@ -132,15 +140,14 @@ fn descriptors() -> u64 {
 
 async fn serve(
     shared: Arc<Shared>,
-    inside: Inside,
+    mut listeners: Listeners,
     journal: JournalLimits,
     reload: impl Fn() -> anyhow::Result<Host> + Send + 'static,
 ) -> Result<(), RunError> {
     let mut signals = Signals::listen().map_err(cannot("hear signals"))?;
     let mut wanted = follow(Arc::clone(&shared)).map_err(cannot("follow the policies"))?;
-    let mut listeners = Listeners { shared: Arc::clone(&shared), inside, tasks: BTreeMap::new() };
-    listeners.listen_for_names().map_err(cannot("listen for names"))?;
-    listeners.set(&wanted.borrow().clone());
+    listeners.listen_for_names(&shared).map_err(cannot("listen for names"))?;
+    listeners.set(&shared, &wanted.borrow().clone());
     let state = shared.settings().state.clone();
     let control = control::listen(&state).map_err(cannot("listen on the gateway's socket"))?;
     tokio::spawn(control::serve(Arc::clone(&shared), control));
@@ -155,7 +162,7 @@ async fn serve(
     );
     loop {
         signals.alive();
-        let is_missing = listeners.set(&wanted.borrow_and_update().clone());
+        let is_missing = listeners.set(&shared, &wanted.borrow_and_update().clone());
         tokio::select! {
             changed = wanted.changed() => if changed.is_err() {
                 return Err(cannot("follow the policies")(io::Error::other("the thread that reads them has ended")));
@@ -174,12 +181,13 @@ async fn serve(
         }
     }
     signals::stopping();
+    // Who comes from now on waits for the next gateway, where systemd keeps the sockets for it.
+    drop(listeners);
     // What is refused from now on is not recorded; who is served meanwhile is cut off.
     drop(end);
     let _ = timeout(FAREWELL, recording).await;
     counting.abort();
     write_counts(&shared.usage, &usage::folder(&shared.settings().state)).await;
-    tracing::info!("the gateway ends");
     Ok(())
 }
 
@@ -195,58 +203,7 @@ async fn write_counts(usage: &Usage, folder: &Path) {
     let (usage, folder) = (usage.clone(), folder.to_owned());
     let written = tokio::task::spawn_blocking(move || usage.write(&folder, Timestamp::now())).await;
     if let Ok(Err(error)) = written {
-        tracing::warn!(error = crate::reconcile::chain(&error), "counts could not be written; they are tried again");
-    }
-}
-
-/// The listeners inside.
-struct Listeners {
-    shared: Arc<Shared>,
-    inside: Inside,
-    tasks: BTreeMap<u16, JoinHandle<()>>,
-}
-
-impl Listeners {
-    fn listen_for_names(&self) -> io::Result<()> {
-        let socket = self.inside.datagrams(NAMES)?;
-        names::tell_destination(&socket)?;
-        let socket = tokio::net::UdpSocket::from_std(socket)?;
-        tokio::spawn(names::serve_datagrams(Arc::clone(&self.shared), socket));
-        Ok(())
-    }
-
-    /// Listens on these ports and those that are always there, and on no others. True where one is
-    /// missing.
-    fn set(&mut self, ports: &BTreeSet<u16>) -> bool {
-        let mut ports = ports.clone();
-        ports.extend(PORTS);
-        ports.insert(self.shared.settings().proxy_port);
-        self.tasks.retain(|port, task| {
-            let is_wanted = ports.contains(port);
-            if !is_wanted {
-                task.abort();
-            }
-            is_wanted
-        });
-        let mut is_missing = false;
-        for port in ports {
-            if self.tasks.contains_key(&port) {
-                continue;
-            }
-            match self.listen(port) {
-                Ok(task) => drop(self.tasks.insert(port, task)),
-                Err(error) => {
-                    tracing::warn!(port, %error, "cannot listen inside");
-                    is_missing = true;
-                }
-            }
-        }
-        is_missing
-    }
-
-    fn listen(&self, port: u16) -> io::Result<JoinHandle<()>> {
-        let listener = TcpListener::from_std(self.inside.listen(port)?)?;
-        Ok(tokio::spawn(serve::accept(Arc::clone(&self.shared), listener, port)))
+        tracing::warn!(error = chain(&error), "counts could not be written; they are tried again");
     }
 }
 
@@ -256,9 +213,12 @@ fn follow(shared: Arc<Shared>) -> io::Result<watch::Receiver<BTreeSet<u16>>> {
     let mut loader = Loader::new(&shared.settings().policies);
     let (told, ports) = watch::channel(BTreeSet::new());
     let (wake, woken) = mpsc::sync_channel(1);
-    let mut watching = Watching { folders: loader.folders(), wake, begun: None };
+    let mut watch = FolderWatch::new(loader.folders().into(), move |_| {
+        // A full queue is woken already.
+        let _ = wake.try_send(());
+    });
     let mut load = move || {
-        watching.ensure();
+        watch.ensure();
         match loader.load(&shared.tenants) {
             Ok(ports) => drop(told.send_if_modified(|known| {
                 let is_new = *known != ports;
@@ -280,37 +240,4 @@ fn follow(shared: Arc<Shared>) -> io::Result<watch::Receiver<BTreeSet<u16>>> {
     };
     thread::Builder::new().name("policies".to_owned()).spawn(follow)?;
     Ok(ports)
-}
-
-/// File events of the folders, as long as they can be had: a poll goes on beside.
-struct Watching {
-    folders: [PathBuf; 2],
-    wake: mpsc::SyncSender<()>,
-    /// The watcher, and the folders' inodes when it began.
-    begun: Option<(RecommendedWatcher, [Option<u64>; 2])>,
-}
-
-impl Watching {
-    /// Begins to watch, or begins anew where a folder came or was replaced since.
-    fn ensure(&mut self) {
-        let inodes = self.folders.each_ref().map(|folder| fs::metadata(folder).ok().map(|found| found.ino()));
-        if self.begun.as_ref().is_some_and(|(_, begun)| *begun == inodes) {
-            return;
-        }
-        let wake = self.wake.clone();
-        let tell = move |_: notify::Result<notify::Event>| {
-            // A full queue is woken already.
-            let _ = wake.try_send(());
-        };
-        let watcher = notify::recommended_watcher(tell).inspect_err(|error| {
-            tracing::warn!(%error, "file events cannot be had; changes of policies show within a second");
-        });
-        self.begun = watcher.ok().map(|mut watcher| {
-            for folder in &self.folders {
-                // One that is not there yet is watched once it is.
-                let _ = watcher.watch(folder, RecursiveMode::NonRecursive);
-            }
-            (watcher, inodes)
-        });
-    }
 }

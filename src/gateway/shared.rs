@@ -30,6 +30,8 @@ pub struct Shared {
     pub routes: Routes,
     /// What is sent and received.
     pub usage: Usage,
+    /// Credits.
+    pub ledger: Ledger,
     /// What was refused.
     pub refusals: Arc<Refusals>,
     /// How many connections there are.
@@ -75,9 +77,10 @@ impl Shared {
         Self {
             settings: RwLock::new(Arc::new(host.egress.clone())),
             tenants: Tenants::default(),
-            routes: Routes::new(&host.egress, upstreams, connect(Arc::clone(&dialer)), usage.clone(), ledger),
+            routes: Routes::new(&host.egress, upstreams, connect(Arc::clone(&dialer)), usage.clone(), ledger.clone()),
             dialer,
             usage,
+            ledger,
             refusals: Arc::default(),
             connections: Connections::new(descriptors),
             accepted: Count::default(),

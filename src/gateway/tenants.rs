@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::{Client, InForce};
-use crate::model::{
-    EgressPolicy, TenantName,
-    egress::{POLICY_VERSION, SecretValues},
+use crate::{
+    host::{SecretsFile, policies},
+    model::{EgressPolicy, TenantName, egress::POLICY_VERSION},
 };
 
 /// The largest file that is read, in bytes: more than a thousand entries.
@@ -96,7 +96,7 @@ impl Loader {
 
     /// The folders whose files are read.
     pub fn folders(&self) -> [PathBuf; 2] {
-        [self.folder.join("policies"), self.folder.join("secrets")]
+        policies::folders(&self.folder)
     }
 
     /// Reads what has changed since the last time, and serves accordingly: a tenant whose file is gone
@@ -223,8 +223,8 @@ fn read(name: &TenantName, [policy, secrets]: &[PathBuf; 2]) -> Result<InForce, 
     if gateway_of(policy.subnet).is_none() {
         return Err(format!("{} has no address for the gateway", policy.subnet));
     }
-    let secrets: SecretValues = read_file(secrets)?.unwrap_or_default();
-    Ok(InForce { policy, secrets })
+    let secrets: SecretsFile = read_file(secrets)?.unwrap_or_default();
+    Ok(InForce { policy, secrets: secrets.values })
 }
 
 /// `None` where there is no file. Errors of the form name a place and no content.

@@ -189,13 +189,13 @@ impl Usage {
             // Writing to a string does not fail.
             let _ = write!(text, "# HELP {name} {help}.\n# TYPE {name} counter\n");
             for (labels, count) in &rows {
-                let _ = writeln!(text, "{name}_total{labels} {}", value(count));
+                let _ = writeln!(text, "{name}{labels} {}", value(count));
             }
         };
-        metric("tenantd_egress_requests", "Requests and connections", &|count| count.requests.to_string());
-        metric("tenantd_egress_sent_bytes", "Bytes towards a destination", &|count| count.sent.to_string());
-        metric("tenantd_egress_received_bytes", "Bytes from a destination", &|count| count.received.to_string());
-        metric("tenantd_egress_duration_seconds", "How long requests and connections took", &|count| {
+        metric("tenantd_egress_requests_total", "Requests and connections", &|count| count.requests.to_string());
+        metric("tenantd_egress_sent_bytes_total", "Bytes towards a destination", &|count| count.sent.to_string());
+        metric("tenantd_egress_received_bytes_total", "Bytes from a destination", &|count| count.received.to_string());
+        metric("tenantd_egress_duration_seconds_total", "How long requests and connections took", &|count| {
             format!("{}.{:03}", count.millis / 1000, count.millis % 1000)
         });
         text

@@ -4,13 +4,16 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     link::{LinkError, Links},
+    listener::listener,
     namespace::{self, NamespaceError},
     policies::{Policies, PolicyError},
+    seal::{self, SealError},
     secret::{self, SecretError},
 };
+use crate::fault::chain;
 use crate::model::{
     EgressPolicy, SecretName, TenantName,
-    egress::{Fingerprint, ObservedEgress, SecretValues, Site},
+    egress::{Fingerprint, ObservedEgress, Sealed, SecretValues, Site},
     host::{Egress, SecretPlace},
     name::LINK_PREFIX,
     plan::OpenWay,
@@ -34,9 +37,12 @@ pub enum EgressError {
     /// The host keeps no such secret.
     #[error("the host keeps no secret {0}")]
     NoSecret(SecretName),
-    /// It lies in the config repo.
-    #[error("the secret {0} lies in the config repo, from where this version reads none")]
-    InRepo(SecretName),
+    /// It is to come from the tenant's file, and does not.
+    #[error("the secret {0} is to come from the tenant's file")]
+    NotSealed(SecretName),
+    /// What a tenant's file holds cannot be decrypted.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The subnet has no address for the gateway.
     #[error("the subnet of {0} has no address for the gateway")]
     NoAddress(TenantName),
@@ -87,13 +93,8 @@ impl<'a> WaysOut<'a> {
         if !engine_is_here {
             return ObservedEgress::default();
         }
-        let unknown = |e: &dyn std::error::Error| ObservedEgress {
-            site: Site::Unknown(match e.source() {
-                Some(cause) => format!("{e}: {cause}"),
-                None => e.to_string(),
-            }),
-            ..ObservedEgress::default()
-        };
+        let unknown =
+            |e: &dyn std::error::Error| ObservedEgress { site: Site::Unknown(chain(e)), ..ObservedEgress::default() };
         let path = match namespace::path(&self.settings.namespace) {
             Ok(path) => path,
             Err(e) => return unknown(&e),
@@ -125,17 +126,28 @@ impl<'a> WaysOut<'a> {
         &self,
         names: impl Iterator<Item = &'s SecretName>,
     ) -> BTreeMap<SecretName, Result<Fingerprint, String>> {
-        let known = names.filter(|name| self.settings.secrets.contains_key(*name));
-        known.map(|name| (name.clone(), self.value(name).map(|value| Fingerprint::of(&value)).map_err(chain))).collect()
+        let kept = names.filter_map(|name| match &self.settings.secrets.get(name)?.place {
+            SecretPlace::Host(place) => Some((name, place)),
+            SecretPlace::Sealed => None,
+        });
+        let print = |place| match secret::read(place) {
+            Ok(value) => Ok(Fingerprint::of(value.as_str())),
+            Err(error) => Err(chain(&error)),
+        };
+        kept.map(|(name, place)| (name.clone(), print(place))).collect()
     }
 
     /// The value of a secret as it is now.
-    fn value(&self, name: &SecretName) -> Result<String, EgressError> {
+    fn value(&self, name: &SecretName, sealed: &BTreeMap<SecretName, Sealed>) -> Result<String, EgressError> {
         let grant = self.settings.secrets.get(name).ok_or_else(|| EgressError::NoSecret(name.clone()))?;
-        match &grant.place {
-            SecretPlace::Host(place) => Ok(secret::read(place)?.as_str().to_owned()),
-            SecretPlace::Repo(_) => Err(EgressError::InRepo(name.clone())),
-        }
+        let value = match &grant.place {
+            SecretPlace::Host(place) => secret::read(place)?,
+            SecretPlace::Sealed => {
+                let text = sealed.get(name).ok_or_else(|| EgressError::NotSealed(name.clone()))?;
+                seal::open(name, text, self.settings.identity.as_ref())?
+            }
+        };
+        Ok(value.as_str().to_owned())
     }
 
     /// Makes a way out as declared: the link, then the secrets, and what it allows last.
@@ -145,7 +157,7 @@ impl<'a> WaysOut<'a> {
     /// is not allowed then either.
     pub async fn open(&self, way: &OpenWay) -> Result<(), EgressError> {
         let tenant = &way.policy.tenant;
-        let values = way.secrets.iter().map(|name| Ok((name.clone(), self.value(name)?)));
+        let values = way.secrets.iter().map(|name| Ok((name.clone(), self.value(name, &way.sealed)?)));
         let values: SecretValues = values.collect::<Result<_, EgressError>>()?;
         let first = way.policy.subnet.hosts().next().ok_or_else(|| EgressError::NoAddress(tenant.clone()))?;
         let address = ipnet::Ipv4Net::new(first, way.policy.subnet.prefix_len())
@@ -153,7 +165,7 @@ impl<'a> WaysOut<'a> {
         let path = namespace::path(&self.settings.namespace)?;
         namespace::set_switches_of(&path)?;
         Links::open(Some(&path))?.make(&way.link, tenant.as_str(), &way.bridge, address).await?;
-        self.policies.write_secrets(tenant, &values)?;
+        self.policies.write_secrets(tenant, values, &way.sealed)?;
         Ok(self.policies.write(&way.policy)?)
     }
 
@@ -194,17 +206,6 @@ fn is_link(name: &str) -> bool {
     name.starts_with(LINK_PREFIX)
 }
 
-fn chain(error: EgressError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 /// Whether an engine is this host's own: its socket was made in the network namespace that this process is in. Where
 /// the kernel does not say, a bridge that the engine reports must be here.
 pub async fn engine_is_here(socket: &Path, bridges: impl Iterator<Item = &str>) -> bool {
@@ -224,10 +225,7 @@ pub async fn engine_is_here(socket: &Path, bridges: impl Iterator<Item = &str>) 
 
 /// Whether the process that listens on a socket has the network of this one.
 async fn same_namespace(socket: &Path) -> Option<bool> {
-    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
-    let connecting = tokio::net::UnixStream::connect(socket);
-    let stream = tokio::time::timeout(PATIENCE, connecting).await.ok()?.ok()?;
-    let pid = stream.peer_cred().ok()?.pid().filter(|pid| *pid > 0)?;
+    let pid = listener(socket).await?;
     let theirs = std::fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
     let ours = std::fs::read_link("/proc/self/ns/net").ok()?;
     Some(theirs == ours)

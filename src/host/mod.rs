@@ -1,18 +1,28 @@
-//! What Docker does not do on a host: workspaces, ways out, secrets, the lock, and the end of stuck
+//! What Docker does not do on a host: workspaces, config files, ways out, secrets, the lock, and the end of stuck
 //! runtimes.
 
+mod changes;
 mod egress;
+mod files;
+pub mod key;
 mod link;
+mod listener;
 mod lock;
 pub mod namespace;
-mod policies;
+pub mod policies;
 mod reap;
+mod replace;
+pub mod seal;
 pub mod secret;
 pub mod users;
+pub mod watch;
 mod workspace;
 
+pub use changes::{Change, Changes};
 pub use egress::{EgressError, WaysOut, engine_is_here};
+pub use files::{ConfigFiles, FilesError};
 pub use lock::{Lock, LockError};
-pub use policies::{Policies, PolicyError};
+pub use policies::{Policies, PolicyError, SecretsFile};
 pub use reap::{reap, runtime_works_on};
-pub use workspace::{WorkspaceError, Workspaces};
+pub use replace::replace;
+pub use workspace::{Mark, WorkspaceError, Workspaces};

@@ -1,10 +1,12 @@
 //! The gateway's network namespace: pinned under /run/netns as `ip netns` does, and without a way out.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
     os::fd::AsRawFd,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     thread,
 };
 
@@ -15,6 +17,7 @@ use nix::{
 use rustix::{
     io::Errno,
     mount::{MountPropagationFlags, mount_bind, mount_bind_recursive, mount_change},
+    thread::CapabilitySet,
 };
 
 /// Where namespaces are pinned.
@@ -104,7 +107,37 @@ pub fn prepare(name: &str) -> Result<(), NamespaceError> {
     if !is_there(&path) {
         pin_new(&path)?;
     }
-    set_switches_of(&path)
+    set_switches_of(&path)?;
+    if let Err(error) = keep_neighbours_apart(&path) {
+        tracing::warn!(
+            error = crate::fault::chain(&error),
+            "tenants can find out which addresses of others are in use; nothing else is open to them"
+        );
+    }
+    Ok(())
+}
+
+/// Has the kernel answer on a link for that link's own address alone, as if no other were there.
+///
+/// Which link a packet came by has no say in routes. The engine needs `iptables` and this match as well. A process
+/// that may not, as the gateway's unit once it has been prepared, leaves it as it is.
+fn keep_neighbours_apart(path: &Path) -> Result<(), NamespaceError> {
+    const RULE: &str = "INPUT -m addrtype ! --dst-type LOCAL --limit-iface-in -j DROP";
+    if !rustix::thread::capabilities(None).is_ok_and(|held| held.effective.contains(CapabilitySet::NET_ADMIN)) {
+        return Ok(());
+    }
+    let iptables = |verb: &str| {
+        let mut command = Command::new("iptables");
+        command.args(["--wait", "5", verb]).args(RULE.split(' ')).stdin(Stdio::null()).output()
+    };
+    within(path, "filter what comes in with iptables in", || {
+        if iptables("--check")?.status.success() {
+            return Ok(());
+        }
+        let output = iptables("--append")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() { Ok(()) } else { Err(io::Error::other(said.trim().to_owned())) }
+    })
 }
 
 /// Runs something on a thread of its own inside a pinned namespace, and waits for its end. The caller
@@ -131,6 +164,26 @@ pub fn within<T: Send>(
 pub fn open(name: &str) -> Result<File, NamespaceError> {
     let path = path(name)?;
     File::open(&path).map_err(NamespaceError::io("open the network namespace", &path))
+}
+
+/// The sockets of a namespace that TCP and UDP know, by their inodes.
+///
+/// # Errors
+/// The namespace cannot be entered, or the kernel does not list them.
+pub fn sockets(namespace: &File) -> Result<BTreeSet<u64>, NamespaceError> {
+    let path = Path::new("/proc/thread-self/net");
+    let failed = NamespaceError::io("list the sockets under", path);
+    let namespace =
+        namespace.try_clone().map_err(NamespaceError::io("open the network namespace in", Path::new(FOLDER)))?;
+    let list = || {
+        enter_open(namespace)?;
+        let lists = ["tcp", "udp"].map(|kind| fs::read_to_string(path.join(kind)));
+        let [tcp, udp] = lists;
+        let text = tcp.and_then(|tcp| Ok(tcp + &udp?)).map_err(failed)?;
+        // The inode is the tenth column.
+        Ok(text.lines().filter_map(|line| line.split_whitespace().nth(9)?.parse().ok()).collect())
+    };
+    on_thread(list, path)
 }
 
 /// Moves the calling thread, and it alone, into a pinned namespace.

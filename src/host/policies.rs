@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 
 use super::users;
 use crate::model::{
-    EgressPolicy, TenantName,
-    egress::{Filed, Fingerprint, FoundFiles, SecretValues},
+    EgressPolicy, SecretName, TenantName,
+    egress::{Filed, Fingerprint, FoundFiles, FoundSecrets, Sealed, SecretValues},
 };
 
 /// The most that is read of one file, in bytes: a thousand destinations and a hundred routes are a tenth of it.
@@ -29,6 +29,17 @@ const SECRETS: &str = "secrets";
 
 /// What the file of a tenant ends with.
 const ENDING: &str = ".json";
+
+/// The folders of policies and of secrets.
+pub fn folders(root: &Path) -> [PathBuf; 2] {
+    [root.join(POLICIES), root.join(SECRETS)]
+}
+
+/// The tenant that a file in one of these folders is about.
+pub(super) fn tenant_of(path: &Path) -> Option<String> {
+    let stem = path.file_name()?.to_str()?.strip_suffix(ENDING)?;
+    stem.parse::<TenantName>().is_ok().then(|| stem.to_owned())
+}
 
 /// The files for all tenants.
 #[derive(Clone, Debug)]
@@ -65,6 +76,25 @@ struct Written {
     written: String,
 }
 
+/// The secrets of a tenant, as the gateway is told: a file beside the policy that the gateway alone can read.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct SecretsFile {
+    /// Their values.
+    pub values: SecretValues,
+    /// The encrypted text that a value came from, for those that came from one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    sealed: BTreeMap<SecretName, Fingerprint>,
+    /// Tells whether somebody else changed it.
+    #[serde(default)]
+    written: String,
+}
+
+impl SecretsFile {
+    fn mark(&self) -> String {
+        mark(&(&self.values, &self.sealed))
+    }
+}
+
 impl Policies {
     /// The files below a folder.
     pub fn new(root: &Path, user: &str) -> Self {
@@ -81,8 +111,7 @@ impl Policies {
     /// A folder exists and cannot be read.
     pub fn tenants(&self) -> Result<BTreeSet<String>, PolicyError> {
         let mut tenants = BTreeSet::new();
-        for folder in [POLICIES, SECRETS] {
-            let path = self.root.join(folder);
+        for path in folders(&self.root) {
             let failed = |source| PolicyError::Io { action: "read", path: path.clone(), source };
             let entries = match fs::read_dir(&path) {
                 Ok(entries) => entries,
@@ -90,9 +119,7 @@ impl Policies {
                 Err(e) => return Err(failed(e)),
             };
             for entry in entries {
-                let name = entry.map_err(failed)?.file_name();
-                let stem = name.to_str().and_then(|name| name.strip_suffix(ENDING));
-                tenants.extend(stem.filter(|stem| stem.parse::<TenantName>().is_ok()).map(str::to_owned));
+                tenants.extend(tenant_of(Path::new(&entry.map_err(failed)?.file_name())));
             }
         }
         Ok(tenants)
@@ -115,10 +142,12 @@ impl Policies {
         found.secrets = match read(&self.path(SECRETS, tenant), 0o027) {
             Filed::Missing => Filed::Missing,
             Filed::Wrong(reason) => Filed::Wrong(reason),
-            Filed::Present(bytes) => match serde_json::from_slice::<SecretValues>(&bytes) {
-                Ok(values) => Filed::Present(
-                    values.into_iter().map(|(name, value)| (name, Fingerprint::of(&value))).collect::<BTreeMap<_, _>>(),
-                ),
+            Filed::Present(bytes) => match serde_json::from_slice::<SecretsFile>(&bytes) {
+                Ok(file) => Filed::Present(FoundSecrets {
+                    edited: file.written != file.mark(),
+                    values: file.values.into_iter().map(|(name, value)| (name, Fingerprint::of(&value))).collect(),
+                    sealed: file.sealed,
+                }),
                 Err(_) => Filed::Wrong("it does not hold secrets".to_owned()),
             },
         };
@@ -136,11 +165,16 @@ impl Policies {
         replace(&path, &written, 0o644, None)
     }
 
-    /// Writes the values of a tenant's secrets; without any, the file goes.
+    /// Writes the values of a tenant's secrets, and which of them came encrypted; without any, the file goes.
     ///
     /// # Errors
     /// The kernel refuses, or there is no such user as the gateway's.
-    pub fn write_secrets(&self, tenant: &TenantName, values: &SecretValues) -> Result<(), PolicyError> {
+    pub fn write_secrets(
+        &self,
+        tenant: &TenantName,
+        values: SecretValues,
+        sealed: &BTreeMap<SecretName, Sealed>,
+    ) -> Result<(), PolicyError> {
         let path = self.path(SECRETS, tenant.as_str());
         if values.is_empty() {
             return remove(&path);
@@ -149,7 +183,10 @@ impl Policies {
         let ids = users::user_ids(&self.user).map_err(failed)?;
         let (_, group) = ids.ok_or_else(|| PolicyError::NoUser(self.user.clone()))?;
         self.folder(SECRETS, 0o750, Some(group))?;
-        replace(&path, values, 0o640, Some(group))
+        let sealed = sealed.iter().map(|(name, text)| (name.clone(), Fingerprint::of(text.as_str()))).collect();
+        let mut file = SecretsFile { values, sealed, written: String::new() };
+        file.written = file.mark();
+        replace(&path, &file, 0o640, Some(group))
     }
 
     /// Removes what the gateway was told of a tenant: first what it may reach, then its secrets.
@@ -178,10 +215,9 @@ impl Policies {
     }
 }
 
-/// Tells whether a policy is the one that was written. It keeps nobody from changing it; whoever can write there is
-/// root.
-fn mark(policy: &EgressPolicy) -> String {
-    let text = serde_json::to_vec(policy).unwrap_or_default();
+/// Tells whether something is as it was written. It keeps nobody from changing it; whoever can write there is root.
+fn mark<T: Serialize>(content: &T) -> String {
+    let text = serde_json::to_vec(content).unwrap_or_default();
     Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -287,21 +323,26 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let policies = Policies::new(folder.path(), "root");
         let (tenant, name): (TenantName, crate::model::SecretName) = ("acme".parse()?, "acme/crm".parse()?);
-        policies.write_secrets(&tenant, &SecretValues::from([(name.clone(), "s3cret".to_owned())]))?;
+        let values = SecretValues::from([(name.clone(), "s3cret".to_owned())]);
+        policies.write_secrets(&tenant, values.clone(), &BTreeMap::new())?;
         let path = folder.path().join("secrets/acme.json");
         assert_eq!(fs::metadata(&path)?.mode() & 0o7777, 0o640);
         assert_eq!(fs::metadata(folder.path().join("secrets"))?.mode() & 0o7777, 0o750);
         let found = policies.look("acme").ok_or("nothing was written")?;
-        let prints = found.secrets.present().ok_or("no secrets")?;
-        assert!(prints.get(&name) == Some(&Fingerprint::of("s3cret")) && !format!("{found:?}").contains("s3cret"));
+        let secrets = found.secrets.present().ok_or("no secrets")?;
+        assert!(secrets.values.get(&name) == Some(&Fingerprint::of("s3cret")) && !secrets.edited);
+        assert!(!format!("{found:?}").contains("s3cret"));
+        fs::write(&path, fs::read_to_string(&path)?.replace("s3cret", "another"))?;
+        let found = policies.look("acme").ok_or("nothing was written")?;
+        assert!(found.secrets.present().is_some_and(|secrets| secrets.edited));
 
         fs::set_permissions(&path, Permissions::from_mode(0o644))?;
         let found = policies.look("acme").ok_or("nothing was written")?;
         assert_eq!(found.secrets, Filed::Wrong("it is open to others".to_owned()));
-        policies.write_secrets(&tenant, &SecretValues::new())?;
+        policies.write_secrets(&tenant, SecretValues::new(), &BTreeMap::new())?;
         assert!(policies.look("acme").is_none());
         let nobody = Policies::new(folder.path(), "no-such-user");
-        let refused = nobody.write_secrets(&tenant, &SecretValues::from([(name, "s3cret".to_owned())]));
+        let refused = nobody.write_secrets(&tenant, values, &BTreeMap::new());
         assert!(matches!(refused, Err(PolicyError::NoUser(_))));
         Ok(())
     }

@@ -11,12 +11,16 @@ use std::{
 use crate::model::host::Secret;
 
 /// The most that a secret may be long, in bytes.
-const MAX_SECRET: u64 = 64 << 10;
+pub(super) const MAX_SECRET: u64 = 64 << 10;
 
 /// A secret in memory. It is never shown, not even for debugging.
 pub struct SecretText(String);
 
 impl SecretText {
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The secret itself.
     pub fn as_str(&self) -> &str {
         &self.0

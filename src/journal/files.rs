@@ -8,6 +8,10 @@ use std::{
 
 use super::{JournalError, line::MAX_LINE};
 
+/// How often a reader tries again whose files were dropped while it looked: a writer that makes files
+/// faster than they are read does not go on for so long.
+pub(super) const TRIES: u32 = 100;
+
 /// The name of the file that begins with this record.
 pub(super) fn name(first: u64) -> String {
     format!("{first:020}.jsonl")
@@ -197,18 +201,22 @@ impl Walk {
 
     /// Opens the next file. False where there is none yet.
     fn open_next(&mut self) -> Result<bool, JournalError> {
-        for first in list(&self.folder)? {
-            if first <= self.after {
-                continue;
-            }
-            let path = self.folder.join(name(first));
-            match Lines::open(&path) {
-                Ok(lines) => {
-                    self.current = Some(Current { first, lines, line: 0, closed: false });
-                    return Ok(true);
+        // All of a list may be dropped before they are opened; then there are newer ones.
+        for _ in 0..TRIES {
+            let mut dropped = false;
+            for first in list(&self.folder)?.into_iter().filter(|first| *first > self.after) {
+                let path = self.folder.join(name(first));
+                match Lines::open(&path) {
+                    Ok(lines) => {
+                        self.current = Some(Current { first, lines, line: 0, closed: false });
+                        return Ok(true);
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => dropped = true,
+                    Err(e) => return Err(JournalError::io("read", &path, e)),
                 }
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(JournalError::io("read", &path, e)),
+            }
+            if !dropped {
+                break;
             }
         }
         Ok(false)

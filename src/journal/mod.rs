@@ -34,7 +34,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use line::{Anchor, NotAnAnchor};
 pub use read::{Item, Reader, read};
-pub use verify::{Broken, Problem, Tail, Verified, verify};
+pub use verify::{Broken, Problem, Tail, Verified, check, verify};
 
 use crate::model::{
     Entry,

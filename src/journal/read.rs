@@ -74,16 +74,11 @@ impl Reader {
     pub fn read_next(&mut self) -> Result<Option<Item<'_>>, JournalError> {
         loop {
             match self.walk.next(&mut self.buffer)? {
-                Next::Line(place) => {
-                    let Some(record) = self.record(&place)? else { continue };
-                    return Ok(Some(match record {
-                        Ok(record) => match std::str::from_utf8(&self.buffer) {
-                            Ok(line) => Item::Record { record: Box::new(record), line },
-                            Err(_) => unreadable(&place, "it is not UTF-8"),
-                        },
-                        Err(why) => unreadable(&place, &why),
-                    }));
-                }
+                Next::Line(place) => match self.check(&place)? {
+                    Checked::Known => {}
+                    Checked::Fine => return Ok(Some(item(&place, &self.buffer))),
+                    Checked::Wrong(why) => return Ok(Some(unreadable(&place, &why))),
+                },
                 Next::NoLine(place, bytes) => {
                     return Ok(Some(unreadable(&place, &format!("{bytes} bytes are not a record"))));
                 }
@@ -93,26 +88,45 @@ impl Reader {
         }
     }
 
-    /// The record in the buffer, or why it is none. `None` where it is known already.
-    fn record(&mut self, place: &Place) -> Result<Option<Result<Record, String>>, JournalError> {
+    /// Whether the line in the buffer is as it was written.
+    fn check(&mut self, place: &Place) -> Result<Checked, JournalError> {
         let parsed = match line::parse(&self.buffer) {
             Err(LineError::Newer(version)) => {
                 return Err(JournalError::Newer { path: self.folder.join(name(place.first)), version });
             }
-            Err(e) => return Ok(Some(Err(e.to_string()))),
+            Err(e) => return Ok(Checked::Wrong(e.to_string())),
             Ok(parsed) => parsed,
         };
         if self.again && parsed.seq <= self.last {
-            return Ok(None);
+            return Ok(Checked::Known);
         }
         self.again = false;
         self.last = parsed.seq;
-        Ok(Some(serde_json::from_slice(&self.buffer).map_err(|e| format!("it is no record that is known here: {e}"))))
+        Ok(Checked::Fine)
     }
 }
 
-fn unreadable(place: &Place, why: &str) -> Item<'static> {
+/// What a line is.
+enum Checked {
+    /// As it was written.
+    Fine,
+    /// Read before.
+    Known,
+    /// Not as it was written.
+    Wrong(String),
+}
+
+pub(super) fn unreadable(place: &Place, why: &str) -> Item<'static> {
     Item::Unreadable { file: name(place.first), line: place.line, why: why.to_owned() }
+}
+
+/// The record of a line whose hash was checked.
+pub(super) fn item<'a>(place: &Place, line: &'a [u8]) -> Item<'a> {
+    match (serde_json::from_slice(line), std::str::from_utf8(line)) {
+        (Ok(record), Ok(line)) => Item::Record { record: Box::new(record), line },
+        (Err(e), _) => unreadable(place, &format!("it is no record that is known here: {e}")),
+        (_, Err(_)) => unreadable(place, "it is not UTF-8"),
+    }
 }
 
 /// When a file was begun.

@@ -3,17 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    JournalError,
-    files::{Next, Place, Walk, name},
+    Item, JournalError,
+    files::{Next, Place, TRIES, Walk, name},
     line::{self, Anchor, Line, LineError},
+    read::{item, unreadable},
 };
 use crate::model::{
     Entry, Record,
     record::{DroppedSegment, Recovered, SegmentStart},
 };
-
-/// How often a journal is verified anew because the writer dropped files faster than they were read.
-const TRIES: u32 = 100;
 
 /// A journal whose chain holds.
 #[derive(Debug)]
@@ -178,6 +176,71 @@ fn problem(error: &LineError) -> Problem {
         LineError::Newer(_) => Problem::Newer(error.to_string()),
         other => Problem::Altered(other.to_string()),
     }
+}
+
+/// Reads all records in their order, once, and follows the chain on the way. Where it breaks, reading goes on: the first
+/// break is returned beside what was gathered of all records that can be read.
+///
+/// What is gathered is begun anew where files went away meanwhile. It is safe while another process writes.
+///
+/// # Errors
+/// The folder or a file cannot be read.
+pub fn check<V>(
+    folder: &Path,
+    begin: impl Fn() -> V,
+    mut visit: impl FnMut(&mut V, &Item<'_>),
+) -> Result<(V, Result<Verified, Broken>), JournalError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut gathered = begin();
+        let result = check_once(folder, |item| visit(&mut gathered, item))?;
+        let again = match &result {
+            Err(Broken { problem: Problem::Shrunk, .. }) => true,
+            Err(Broken { file: Some(file), problem: Problem::Missing { .. }, .. }) => !folder.join(file).exists(),
+            _ => false,
+        };
+        if !again || tries >= TRIES {
+            return Ok((gathered, result));
+        }
+    }
+}
+
+fn check_once(folder: &Path, mut visit: impl FnMut(&Item<'_>)) -> Result<Result<Verified, Broken>, JournalError> {
+    let mut walk = Walk::new(folder, 0);
+    let mut chain = Chain::default();
+    let mut broken = None;
+    let mut buffer = Vec::new();
+    let tail = loop {
+        match walk.next(&mut buffer)? {
+            Next::Line(place) => {
+                let parsed = line::parse(&buffer);
+                if broken.is_none() {
+                    let linked = match &parsed {
+                        Ok(line) => chain.add(&place, line, &buffer),
+                        Err(e) => Err(Broken::at(&place, chain.next(&place), problem(e))),
+                    };
+                    broken = linked.err();
+                }
+                visit(&match parsed {
+                    Ok(_) => item(&place, &buffer),
+                    Err(e) => unreadable(&place, &e.to_string()),
+                });
+            }
+            Next::NoLine(place, bytes) => {
+                let why = format!("{bytes} bytes are not a whole record");
+                visit(&unreadable(&place, &why));
+                broken.get_or_insert_with(|| Broken::at(&place, chain.next(&place), Problem::Altered(why)));
+            }
+            Next::Shrunk(place) => return Ok(Err(Broken::at(&place, chain.next(&place), Problem::Shrunk))),
+            Next::End(_, 0) => break None,
+            Next::End(place, bytes) => break Some(Tail { file: name(place.first), offset: place.offset, bytes }),
+        }
+    };
+    Ok(match broken {
+        Some(broken) => Err(broken),
+        None => chain.end(folder, tail),
+    })
 }
 
 /// The chain as far as it was followed.

@@ -1,6 +1,8 @@
 //! A container in the one canonical form that both the declared and the observed are brought to.
 
-use serde::{Serialize, Serializer};
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Pairs;
 
@@ -9,7 +11,7 @@ use super::Pairs;
 /// A value that the engine writes in several ways has one form here: nothing declared is an empty
 /// list, zero or `false`; lists without an order are sorted. Two equal values therefore isolate
 /// equally. The serialized field names are those that plans print.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Name, without the engine's slash.
     pub name: String,
@@ -155,11 +157,31 @@ pub enum PathSet {
     Other(Vec<String>),
 }
 
+impl PathSet {
+    const STANDARD: &str = "standard";
+}
+
 impl Serialize for PathSet {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Standard => serializer.serialize_str("standard"),
+            Self::Standard => serializer.serialize_str(Self::STANDARD),
             Self::Other(paths) => paths.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PathSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Word(String),
+            Paths(Vec<String>),
+        }
+        match Either::deserialize(deserializer)? {
+            Either::Word(word) if word == Self::STANDARD => Ok(Self::Standard),
+            Either::Word(word) => Err(serde::de::Error::custom(format!("{word:?} is no set of paths"))),
+            Either::Paths(paths) => Ok(Self::Other(paths)),
         }
     }
 }
@@ -186,7 +208,7 @@ pub const MASKED_PATHS: [&str; 12] = [
 pub const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// One mount of a container.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mount {
     /// Where it appears inside.
     pub target: String,
@@ -200,10 +222,11 @@ pub struct Mount {
     pub propagation: String,
 }
 
-impl Serialize for Mount {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+/// In one line, as plans show that it differs.
+impl fmt::Display for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = if self.writable { "rw" } else { "ro" };
         let Self { target, kind, source, propagation, .. } = self;
-        serializer.collect_str(&format_args!("{kind} {source} -> {target} ({mode},{propagation})"))
+        write!(f, "{kind} {source} -> {target} ({mode},{propagation})")
     }
 }

@@ -8,8 +8,11 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Bytes, Cpus, Destination, DriftMode, Finding, ImageRef, Pids, Policy, RuntimeClass, TenantName, TierName,
-    egress::{Budget, Route},
+    Bytes, Cpus, Destination, DriftMode, Finding, ImageRef, Pids, Policy, RuntimeClass, SecretName, TenantName,
+    TierName,
+    egress::{Budget, Route, Sealed},
+    files::ConfigFile,
+    workspace::Restore,
 };
 
 /// All tenants of a fleet as declared.
@@ -51,12 +54,22 @@ pub struct Tenant {
     pub environment: BTreeMap<String, String>,
     /// How much it may use.
     pub limits: Limits,
+    /// The most that its tier lets `limits.disk` become.
+    pub disk_room: Bytes,
+    /// The shared folder that it finds at /source, by its name on the host.
+    pub source: Option<String>,
+    /// What it finds read-only at /config, sorted by path.
+    pub files: Vec<ConfigFile>,
+    /// What becomes of workspaces of its name that lie aside. `None` where its file does not say.
+    pub restore: Option<Restore>,
     /// How many sessions it may have at once.
     pub sessions: u32,
     /// What it may reach.
     pub allowlist: BTreeSet<Destination>,
     /// The services that it reaches with keys that it never sees.
     pub routes: Vec<Route>,
+    /// The secrets of its routes that its file holds, encrypted.
+    pub sealed: BTreeMap<SecretName, Sealed>,
     /// How many credits it may use.
     pub budget: Budget,
     /// Fleet-wide settings of the sandbox.
@@ -66,6 +79,11 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// Its own variables as `KEY=value`, sorted.
+    pub fn variables(&self) -> impl Iterator<Item = String> {
+        self.environment.iter().map(|(name, value)| format!("{name}={value}"))
+    }
+
     /// Whether anything at all is open to it, so that it needs a way out.
     pub fn has_way_out(&self) -> bool {
         !(self.allowlist.is_empty() && self.routes.is_empty())
@@ -100,6 +118,8 @@ pub struct Sandbox {
     pub log_size: Bytes,
     /// How many log files are kept.
     pub log_files: u32,
+    /// Whether programs in /workspace cannot be run.
+    pub workspace_noexec: bool,
 }
 
 impl Default for Sandbox {
@@ -111,6 +131,7 @@ impl Default for Sandbox {
             init: true,
             log_size: Bytes::mib(10),
             log_files: 3,
+            workspace_noexec: false,
         }
     }
 }

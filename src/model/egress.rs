@@ -6,6 +6,7 @@ pub mod name;
 mod destination;
 mod found;
 mod route;
+mod sealed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +14,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 pub use destination::{Destination, Place};
-pub use found::{Filed, Fingerprint, FoundFiles, FoundLink, ObservedEgress, Site, WayOut};
+pub use found::{Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, ObservedEgress, Site, WayOut};
 pub use route::{Cost, Inject, Part, Route, RouteName, SecretName, StreamMode, Template, Upstream};
+pub use sealed::Sealed;
 
 use super::TenantName;
 
@@ -44,8 +46,7 @@ pub struct EgressPolicy {
     pub budget: Budget,
 }
 
-/// The values of a tenant's secrets by name, as the gateway is told: a file beside the policy that the
-/// gateway alone can read.
+/// The values of a tenant's secrets by name.
 pub type SecretValues = BTreeMap<SecretName, String>;
 
 /// How many credits a tenant may use; `None` for no bound.

@@ -21,12 +21,13 @@ pub const RULES: &[(&str, &str)] = &[
     ("bad-image", "an image is a name with a digest or a tag, or an id"),
     ("bad-key", "a key is one line of text"),
     ("bad-name", "a name has the form of its kind"),
-    ("bad-path", "a path is absolute and plain"),
+    ("bad-path", "a path is plain, absolute on a host and relative in the repo"),
     ("bad-permit", "a permitted range holds addresses that can be permitted"),
     ("bad-pointer", "a place within an answer is a JSON pointer"),
     ("bad-pool", "the pool is a private range of IPv4 addresses"),
     ("bad-resolver", "a resolver is an address and a port"),
     ("bad-route", "a route is one part between two slashes"),
+    ("bad-sealed", "a sealed secret is text that age has encrypted"),
     ("bad-signer", "a signer's key is an SSH public key that can be verified"),
     ("bad-template", "a credential's value names its secrets as `${secret:NAME}`"),
     ("bad-upstream", "an upstream is a public host, reached by https"),
@@ -59,7 +60,7 @@ pub fn rule(id: &str) -> Option<&'static str> {
 }
 
 /// A place in a file. The default (line 0) means "nowhere": a value that came from no file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Span {
     /// The line, counted from 1.
     pub line: u32,
@@ -67,6 +68,16 @@ pub struct Span {
     pub column: u32,
     /// The length in characters, up to the end of the line; 0 where nothing is written.
     pub length: u32,
+}
+
+/// A place in one of the files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Location {
+    /// The file's path in the repo.
+    pub file: String,
+    /// Where in it.
+    #[serde(flatten)]
+    pub span: Span,
 }
 
 /// How much a finding weighs.

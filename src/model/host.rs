@@ -11,7 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bytes, Cpus, DriftMode, Pids, RuntimeClass, SecretName, SignerKey, TenantName, policy::Guards, quantity::Timespan,
+    Bytes, Cpus, DriftMode, Pids, RuntimeClass, SecretName, SignerKey, TenantName, TierName,
+    policy::{Guards, Loosening},
+    quantity::Timespan,
+    workspace::{Backend, BackendChoice, Unenforced},
 };
 
 /// The host's settings with every default filled in.
@@ -55,6 +58,71 @@ pub struct Host {
     pub weakest_drift: DriftMode,
     /// The way out.
     pub egress: Egress,
+    /// How workspaces are made.
+    pub workspaces: WorkspaceSettings,
+    /// Folders that tenants may share read-only, by name.
+    pub sources: BTreeMap<String, PathBuf>,
+    /// What is written for those who plan elsewhere.
+    pub snapshot: SnapshotSettings,
+    /// Which loosenings need a person who agrees.
+    pub approvals: Approvals,
+}
+
+/// Which loosenings of a tenant need a person who agrees, and who that may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Approvals {
+    /// Names of signers.
+    pub approvers: BTreeSet<String>,
+    /// What needs one of them: what any of these says.
+    pub needed: Vec<NeedsApproval>,
+}
+
+/// Loosenings that need an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NeedsApproval {
+    /// Of these kinds.
+    pub loosenings: BTreeSet<Loosening>,
+    /// Of tenants of these tiers, before the change or after it; `None` for all.
+    pub tiers: Option<BTreeSet<TierName>>,
+}
+
+/// What is written for those who plan elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SnapshotSettings {
+    /// How often the daemon writes one; `None` for never.
+    pub every: Option<Timespan>,
+    /// Where to; `None` for `snapshot` below the data root.
+    pub file: Option<PathBuf>,
+    /// The private key that signs it; `None` for the host's own below the data root.
+    pub key: Option<Secret>,
+}
+
+/// How workspaces are made and bounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WorkspaceSettings {
+    /// What is asked for.
+    pub backend: BackendChoice,
+    /// What becomes of a tenant whose `limits.disk` cannot be enforced.
+    pub unenforced: Unenforced,
+    /// How many times the disk all limits together may promise before plans say so.
+    pub overcommit: Overcommit,
+}
+
+/// A factor, in hundredths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Overcommit(pub u64);
+
+impl Default for Overcommit {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl Overcommit {
+    /// What may be promised of so many bytes.
+    pub fn of(self, bytes: u64) -> u64 {
+        u64::try_from(u128::from(bytes) * u128::from(self.0) / 100).unwrap_or(u64::MAX)
+    }
 }
 
 /// The config repo that the daemon follows.
@@ -247,6 +315,10 @@ impl Default for Host {
             guards: Guards { percent: 50, at_least: 10 },
             weakest_drift: DriftMode::Disabled,
             egress: Egress::default(),
+            workspaces: WorkspaceSettings::default(),
+            sources: BTreeMap::new(),
+            snapshot: SnapshotSettings::default(),
+            approvals: Approvals::default(),
         }
     }
 }
@@ -272,7 +344,7 @@ pub struct Egress {
     pub authorities: Option<PathBuf>,
     /// The secrets that this host keeps, by name, and whom each may serve.
     pub secrets: BTreeMap<SecretName, SecretGrant>,
-    /// The key that secrets in the config repo are encrypted to.
+    /// The key that secrets in tenant files are encrypted to.
     pub identity: Option<Secret>,
     /// What one tenant may use of the gateway.
     pub limits: EgressLimits,
@@ -295,8 +367,8 @@ pub struct SecretGrant {
 pub enum SecretPlace {
     /// On this host.
     Host(Secret),
-    /// In the config repo, encrypted to `egress.identity`: a path from the repo's folder on.
-    Repo(String),
+    /// In the files of its tenants, encrypted to `egress.identity`.
+    Sealed,
 }
 
 /// What one tenant may use of the gateway at once, or in a time.
@@ -345,8 +417,24 @@ impl Default for Egress {
 }
 
 impl Host {
-    /// Where a tenant's workspace lies.
-    pub fn workspace(&self, tenant: &str) -> PathBuf {
-        self.data_root.join("workspaces").join(tenant)
+    /// Where the daemon writes its snapshot.
+    pub fn snapshot_file(&self) -> PathBuf {
+        self.snapshot.file.clone().unwrap_or_else(|| self.data_root.join("snapshot"))
+    }
+
+    /// Where a tenant's config files lie: what its container gets as /config.
+    pub fn files(&self, tenant: &str) -> PathBuf {
+        self.data_root.join("files").join(tenant)
+    }
+
+    /// Where a tenant's workspace lies: what its container gets as /workspace.
+    ///
+    /// That of a volume is a folder below the mount, so that it does not exist unless the volume is mounted. For people,
+    /// `workspaces/NAME` leads there as well.
+    pub fn workspace(&self, tenant: &str, backend: Backend) -> PathBuf {
+        match backend {
+            Backend::Image | Backend::Btrfs => self.data_root.join("mounts").join(tenant).join("files"),
+            Backend::Folder => self.data_root.join("workspaces").join(tenant),
+        }
     }
 }

@@ -5,6 +5,7 @@
 pub mod container;
 pub mod desired;
 pub mod egress;
+pub mod files;
 pub mod finding;
 pub mod host;
 pub mod image;
@@ -22,6 +23,7 @@ pub mod runtime;
 pub mod signer;
 pub mod status;
 pub mod tree;
+pub mod workspace;
 
 pub use container::{Container, Mount};
 pub use desired::{Desired, Tenant};

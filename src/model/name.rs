@@ -13,6 +13,9 @@ use super::{Invalid, NAME_PREFIX, REPLACEMENT_SUFFIX};
 /// no two tenants can meet in a cut one. A UUID fits.
 pub const MAX_NAME: usize = 40;
 
+/// What the name of each tenant's bridge starts with.
+pub const BRIDGE_PREFIX: &str = "td-";
+
 /// What the name of each link to the gateway starts with.
 pub const LINK_PREFIX: &str = "tg-";
 
@@ -43,7 +46,7 @@ impl TenantName {
     /// The kernel allows 15 characters. 12 of base 32 are 60 bits; `spec` still refuses two tenants
     /// that would meet.
     pub fn interface_name(&self) -> String {
-        self.short_name("td-")
+        self.short_name(BRIDGE_PREFIX)
     }
 
     /// The name of both ends of the link from the tenant's bridge to the gateway: `tg-` and the same hash.

@@ -1,11 +1,11 @@
 //! A network in the one canonical form that both the declared and the observed are brought to.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Pairs;
 
 /// Everything about a network that tenantd owns.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// Name.
     pub name: String,
@@ -34,13 +34,13 @@ pub struct Network {
 }
 
 /// One address range of a network; what is not set is empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Range {
     /// All addresses, such as `10.77.0.16/28`.
     pub subnet: String,
     /// The address that the tenant's default route leads to.
     pub gateway: String,
     /// The part that addresses are handed out of.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub range: String,
 }

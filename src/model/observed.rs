@@ -1,13 +1,18 @@
 //! What an engine and its host really have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Container, Cpus, Network, Pairs, egress::ObservedEgress};
+use super::{
+    Container, Cpus, Network, Pairs, egress::ObservedEgress, files::FoundFiles, workspace::ObservedWorkspaces,
+};
 
 /// One look at the engine and the host.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
     /// The engine itself.
     pub engine: EngineFacts,
@@ -16,9 +21,12 @@ pub struct Observed {
     /// All networks of the engine: ours by label, the others for the addresses they hold.
     pub networks: Vec<ObservedNetwork>,
     /// The images that were asked for, by the reference used.
+    #[serde(skip)]
     pub images: BTreeMap<String, ImageState>,
-    /// Workspaces under the data root, by folder name.
-    pub workspaces: BTreeMap<String, Workspace>,
+    /// Workspaces under the data root.
+    pub workspaces: ObservedWorkspaces,
+    /// Config files, by the tenant's name.
+    pub files: BTreeMap<String, FoundFiles>,
     /// Ways out of tenants.
     pub egress: ObservedEgress,
     /// Containers of ours that exist and could not be inspected.
@@ -26,18 +34,21 @@ pub struct Observed {
 }
 
 /// What an engine says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineFacts {
+    /// What it calls itself, since it was first begun on its data root.
+    pub id: String,
     /// Its version, such as `20.10.24`.
     pub version: String,
     /// The version of the API that is spoken with it.
     pub api_version: String,
     /// The processors that it has: no container can be given more.
+    #[serde(deserialize_with = "nanos")]
     pub cpus: Cpus,
     /// The runtimes that it has registered.
     pub runtimes: BTreeSet<String>,
     /// Limits that it says it cannot enforce: `memory`, `swap`, `cpus`, `pids`.
-    pub missing_limits: BTreeSet<&'static str>,
+    pub missing_limits: BTreeSet<Cow<'static, str>>,
     /// Whether containers are confined by its default seccomp profile.
     pub seccomp: bool,
     /// Whether its networks are in the network namespace of this process.
@@ -45,8 +56,12 @@ pub struct EngineFacts {
     pub is_here: bool,
 }
 
+fn nanos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cpus, D::Error> {
+    u64::deserialize(deserializer).map(Cpus::from_nanos)
+}
+
 /// What a container is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
     /// Made and never started.
@@ -67,7 +82,7 @@ pub enum RunState {
 }
 
 /// A container as observed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedContainer {
     /// Its full id.
     pub id: String,
@@ -86,7 +101,7 @@ pub struct ObservedContainer {
 }
 
 /// A network as observed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedNetwork {
     /// Its full id.
     pub id: String,
@@ -108,7 +123,7 @@ impl ObservedNetwork {
 }
 
 /// A container on a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// The container's full id.
     pub id: String,
@@ -119,7 +134,8 @@ pub struct Member {
 }
 
 /// An image that a tenant asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ImageState {
     /// The engine has it.
     Present(ImageFacts),
@@ -129,8 +145,19 @@ pub enum ImageState {
     Unknown(String),
 }
 
+/// An image that the engine has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownImage {
+    /// Its id, `sha256:…`.
+    pub id: String,
+    /// What it is called: `name:tag` and `name@sha256:…`.
+    pub names: BTreeSet<String>,
+    /// What it brings into a container.
+    pub state: ImageState,
+}
+
 /// What an image brings into a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageFacts {
     /// Its id, `sha256:…`.
     pub id: String,
@@ -148,19 +175,8 @@ pub struct ImageFacts {
     pub volumes: Vec<String>,
 }
 
-/// A workspace folder as found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Workspace {
-    /// Whether it is a folder, and no link or file.
-    pub is_folder: bool,
-    /// Who owns it.
-    pub uid: u32,
-    /// Permission bits.
-    pub mode: u32,
-}
-
 /// Something of ours that exists and could not be looked at.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unobserved {
     /// The tenant that its label names.
     pub tenant: String,

@@ -1,11 +1,16 @@
 //! What would be done, and why: complete data, so that carrying it out has no choice left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::{Container, EgressPolicy, Network, SecretName, egress::WayOut, observed::Workspace};
+use super::{
+    Bytes, Container, EgressPolicy, Network, SecretName,
+    egress::{Sealed, WayOut},
+    files::ConfigFile,
+    workspace::{Backend, Folder, VolumeSpec},
+};
 
 /// Everything that one plan would do, tenant by tenant in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,7 +40,7 @@ pub struct TenantPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Note {
-    /// `limits.disk` is not yet enforced by the host.
+    /// `limits.disk` is not enforced by the host, which accepts that.
     DiskUnenforced,
     /// The tenant may have more processors than the engine has: it is given all of them.
     CpusCapped,
@@ -64,8 +69,12 @@ pub enum Resource {
     Network,
     /// Its files.
     Workspace,
+    /// What it finds at /config.
+    Files,
     /// Its way out.
     Egress,
+    /// What lies aside of an earlier workspace.
+    Aside,
 }
 
 impl Resource {
@@ -75,7 +84,9 @@ impl Resource {
             Self::Container => "container",
             Self::Network => "network",
             Self::Workspace => "workspace",
+            Self::Files => "files",
             Self::Egress => "egress",
+            Self::Aside => "aside",
         }
     }
 }
@@ -120,15 +131,35 @@ pub enum Object {
     /// A network.
     Network(Box<Network>),
     /// A workspace.
-    Workspace {
-        /// Where it lies on the host.
-        path: String,
-        /// Whose it is and who may enter.
-        #[serde(flatten)]
-        state: Workspace,
-    },
+    Workspace(ShownWorkspace),
+    /// Config files.
+    Files(ShownFiles),
     /// A way out.
     Egress(Box<WayOut>),
+}
+
+/// Config files in the form that plans show.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShownFiles {
+    /// The folder that the container gets as /config.
+    pub path: String,
+    /// The hash of each file, by its path below.
+    pub content: BTreeMap<String, String>,
+}
+
+/// A workspace in the form that plans show.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShownWorkspace {
+    /// Where the container finds it on the host.
+    pub path: String,
+    /// What bounds it.
+    pub backend: Backend,
+    /// Its size in bytes; `None` where nothing bounds it, or it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Bytes>,
+    /// Whose it is and who may enter.
+    #[serde(flatten)]
+    pub folder: Folder,
 }
 
 /// Why an attribute differs. It explains and decides nothing.
@@ -199,6 +230,61 @@ pub enum Step {
         /// The tenant's folder name.
         tenant: String,
     },
+    /// Makes the volume of a workspace.
+    MakeVolume {
+        /// The tenant.
+        tenant: String,
+        /// What it is made for.
+        spec: VolumeSpec,
+    },
+    /// Mounts the volume of a workspace, and sets all that it must have.
+    MountVolume {
+        /// The tenant.
+        tenant: String,
+        /// As it must be.
+        spec: VolumeSpec,
+    },
+    /// Sets the limit of a mounted workspace, while the tenant runs.
+    ResizeVolume {
+        /// The tenant.
+        tenant: String,
+        /// As it must be.
+        spec: VolumeSpec,
+    },
+    /// Makes the image of a workspace larger, while nothing uses it.
+    GrowImage {
+        /// The tenant.
+        tenant: String,
+        /// What it is made for.
+        spec: VolumeSpec,
+    },
+    /// Writes an image back whose file was removed, from the device that still has it open.
+    RescueImage {
+        /// The tenant.
+        tenant: String,
+    },
+    /// Has the file system of an image checked and put right, with a copy kept, while nothing uses it.
+    RepairImage {
+        /// The tenant.
+        tenant: String,
+    },
+    /// Copies a plain folder into the mounted volume, and keeps the folder aside.
+    MoveIntoVolume {
+        /// The tenant.
+        tenant: String,
+    },
+    /// Writes the files of /config, each of which takes its place at once, and removes what else lies there.
+    WriteFiles {
+        /// The tenant.
+        tenant: String,
+        /// All of them.
+        files: Vec<ConfigFile>,
+    },
+    /// Removes the folder of /config with all that lies in it.
+    RemoveFiles {
+        /// The tenant.
+        tenant: String,
+    },
     /// Makes a network.
     CreateNetwork {
         /// What it is made of.
@@ -257,6 +343,20 @@ pub enum Step {
         /// Its id.
         container: String,
     },
+    /// Makes a workspace that lies aside the tenant's own.
+    AdoptWorkspace {
+        /// The tenant.
+        tenant: String,
+        /// Its name aside.
+        name: String,
+    },
+    /// Removes for good what lies aside.
+    PurgeAside {
+        /// The tenant that it was of.
+        tenant: String,
+        /// Its name aside.
+        name: String,
+    },
     /// Moves a workspace aside, with everything in it.
     SetAside {
         /// The tenant's folder name.
@@ -302,6 +402,8 @@ pub struct OpenWay {
     pub policy: EgressPolicy,
     /// The secrets whose values the gateway is given.
     pub secrets: BTreeSet<SecretName>,
+    /// Those of them that the tenant's file holds, encrypted to this host.
+    pub sealed: BTreeMap<SecretName, Sealed>,
 }
 
 /// The settings that an engine can change on a container that runs.

@@ -33,6 +33,49 @@ impl DriftMode {
     }
 }
 
+/// A kind of change that can loosen, by the name of its rule in reviews.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "docs/reviewing.md has the table")]
+pub enum Loosening {
+    Runtime,
+    Limit,
+    Allowlist,
+    Credential,
+    Budget,
+    Source,
+    Hardening,
+    Detection,
+}
+
+impl Loosening {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Runtime,
+        Self::Limit,
+        Self::Allowlist,
+        Self::Credential,
+        Self::Budget,
+        Self::Source,
+        Self::Hardening,
+        Self::Detection,
+    ];
+
+    /// The rule's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Runtime => "runtime",
+            Self::Limit => "limit",
+            Self::Allowlist => "allowlist",
+            Self::Credential => "credential",
+            Self::Budget => "budget",
+            Self::Source => "source",
+            Self::Hardening => "hardening",
+            Self::Detection => "detection",
+        }
+    }
+}
+
 /// When a commit that removes tenants is held until a person agrees.
 ///
 /// It is held where it removes at least `at_least` tenants and more than `percent` of them.

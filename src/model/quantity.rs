@@ -110,6 +110,12 @@ impl Bytes {
     pub const fn get(self) -> u64 {
         self.0
     }
+
+    /// For people: rounded up to a unit of which there are ten at least.
+    pub fn rounded(self) -> Self {
+        let unit = UNITS.iter().map(|(_, factor)| *factor).find(|factor| self.0 >= 10 * factor).unwrap_or(1);
+        Self(self.0.div_ceil(unit).saturating_mul(unit))
+    }
 }
 
 impl FromStr for Bytes {
@@ -351,6 +357,15 @@ mod tests {
             assert!(bad.parse::<Bytes>().is_err(), "{bad}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn amounts_are_rounded_for_people() {
+        for (bytes, shown) in
+            [(0, "0B"), (4097, "4097B"), (20_481, "21KiB"), (67_043_328, "64MiB"), (137 << 30, "137GiB")]
+        {
+            assert_eq!(Bytes::new(bytes).rounded().to_string(), shown);
+        }
     }
 
     #[test]

@@ -96,6 +96,38 @@ pub enum Entry {
         /// What went wrong.
         reason: String,
     },
+    /// A commit loosens a tenant, which stays as it was until somebody approves that.
+    Waiting {
+        /// The tenant.
+        tenant: String,
+        /// The commit.
+        revision: Revision,
+        /// The one that it stays at, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Revision>,
+        /// What loosens.
+        loosens: Vec<String>,
+        /// Who may approve.
+        approvers: Vec<String>,
+    },
+    /// What loosens a tenant came into force because somebody approved it who may.
+    Approved {
+        /// The tenant.
+        tenant: String,
+        /// The commit.
+        revision: Revision,
+        /// What loosens.
+        loosens: Vec<String>,
+        /// Who signed the approval.
+        by: String,
+    },
+    /// A tenant waits for no approval any more: what it waited for is declared no more.
+    Withdrawn {
+        /// The tenant.
+        tenant: String,
+        /// The commit.
+        revision: Revision,
+    },
     /// The gateway refused something. It keeps these in a journal of its own.
     Refused(RefusedRecord),
 }
@@ -261,13 +293,13 @@ pub struct FieldChange {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Trigger {
-    /// The engine told of something.
+    /// The engine told of something, or the kernel of a way out.
     Event {
-        /// What, such as `container update`.
+        /// What, such as `container update` or `egress link`.
         event: String,
-        /// The object that it is about, by id.
+        /// The object that it is about, by id or name.
         object: String,
-        /// When it happened, by the engine's clock.
+        /// When it happened, by the clock of who told.
         time: Timestamp,
     },
     /// A commit came into force.

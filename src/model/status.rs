@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Revision;
+use super::{Revision, workspace::Site};
 
 /// Everything at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,6 +18,12 @@ pub struct Status {
     pub source: SourceStatus,
     /// The engine.
     pub engine: EngineStatus,
+    /// The gateway, where a tenant has a way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayStatus>,
+    /// How new workspaces are made, and why so; empty before anything was looked at.
+    #[serde(default)]
+    pub workspaces: Site,
     /// The journal.
     pub journal: JournalStatus,
     /// Conditions of the daemon as a whole: Ready, SourceVerified, Stalled.
@@ -58,6 +64,13 @@ pub struct HeldRevision {
     pub plan: Option<String>,
     /// The tenants that it would remove.
     pub tenants: Vec<String>,
+}
+
+/// How the gateway stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    /// Why it does not answer, if so. Nobody gets out then.
+    pub error: Option<String>,
 }
 
 /// How the engine stands.

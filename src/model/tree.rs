@@ -1,6 +1,14 @@
 //! The files of a config repo at one moment.
 
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
 use super::Finding;
+
+/// The largest file of a config repo that is read, in bytes. A tenant file is a few hundred.
+pub const MAX_FILE: u64 = 256 << 10;
 
 /// What a source read, and what it could not.
 #[derive(Clone, Debug, Default)]
@@ -9,8 +17,77 @@ pub struct Tree {
     pub revision: String,
     /// The files that could be read, sorted by their path.
     pub files: Vec<SourceFile>,
+    /// What lies under `files/`, by its path in the repo: tenants' files name it.
+    pub carried: Arc<BTreeMap<String, Carried>>,
     /// What could not be read, and why: links, submodules, files beyond the bounds.
     pub findings: Vec<Finding>,
+}
+
+impl Tree {
+    /// The commit that it is of, in hexadecimal digits; `None` for a folder.
+    pub fn commit(&self) -> Option<&str> {
+        let (_, commit) = self.revision.rsplit_once(':')?;
+        (commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(commit)
+    }
+}
+
+/// Something that is given on as it is, where a tenant's file names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// A file that was read.
+    File(Arc<[u8]>),
+    /// A file of so many bytes, which are too many.
+    TooLarge(u64),
+    /// A file that is beyond what all together may have.
+    Beyond,
+    /// A folder.
+    Folder,
+    /// A symbolic link. It is not followed.
+    Link,
+    /// A submodule, a device, or a file that cannot be read.
+    Unreadable,
+}
+
+/// Who changed a config repo, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Moment {
+    /// The commit, 40 hexadecimal digits.
+    pub commit: String,
+    /// When it was committed.
+    pub time: Timestamp,
+    /// Who wrote the change.
+    pub author: Person,
+    /// Who committed it.
+    pub committer: Person,
+    /// The first line of its message, as it stands there.
+    pub subject: String,
+    /// Who signed it.
+    pub signature: Signature,
+    /// The authors of what a merge brought in; empty for any other commit.
+    pub merged: Vec<Person>,
+}
+
+/// Somebody, as a commit names them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Person {
+    /// Their name.
+    pub name: String,
+    /// Their address.
+    pub email: String,
+}
+
+/// What is known of a commit's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "of", rename_all = "lowercase")]
+pub enum Signature {
+    /// There is none.
+    None,
+    /// It is this signer's, of those that `host.yaml` lists.
+    By(String),
+    /// There is one of this kind, and nobody to check it against.
+    Unknown(String),
+    /// It does not count, for this reason.
+    Bad(String),
 }
 
 /// One file of a config repo.
@@ -20,6 +97,13 @@ pub struct SourceFile {
     pub path: String,
     /// Its bytes.
     pub bytes: Vec<u8>,
+}
+
+/// The tenant that a path under `tenants` is, or is meant to be, wherever it lies there: its last part up to the first
+/// dot.
+pub fn tenant_of(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.split('.').next().unwrap_or(name)
 }
 
 impl Tree {

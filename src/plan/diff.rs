@@ -69,7 +69,8 @@ const CONTAINER: &[(&str, Repair, Weakens)] = &[
 
 /// What a commit or the host's settings may change. A difference that comes from there asks for less,
 /// and weakens nothing that was declared.
-const SETTINGS: [&str; 8] = ["dns", "memory", "memory_swap", "nano_cpus", "pids_limit", "shm_size", "tmpfs", "ulimits"];
+const SETTINGS: [&str; 9] =
+    ["dns", "memory", "memory_swap", "mounts", "nano_cpus", "pids_limit", "shm_size", "tmpfs", "ulimits"];
 
 fn rule(name: &str) -> (Repair, Weakens) {
     CONTAINER
@@ -80,8 +81,8 @@ fn rule(name: &str) -> (Repair, Weakens) {
 
 /// Compares a container with its declaration, attribute by attribute. Empty where they are equal.
 ///
-/// Values of variables that are not declared are hidden: whoever set them by hand may have put a key
-/// there.
+/// Actual values of variables are hidden unless they are as declared: whoever set them by hand may have
+/// put a key there.
 pub fn compare_containers(declared: &Container, actual: &Container, class: RuntimeClass) -> Vec<AttributeChange> {
     if equal_but_for_limits_label(declared, actual) {
         return Vec::new();
@@ -170,22 +171,28 @@ fn shown(container: &Container, declared: &Container) -> Map<String, Value> {
     container.environment = hide_undeclared(&container.environment, &declared.environment);
     container.labels.remove(LIMITS_LABEL);
     container.labels.remove(SPEC_LABEL);
-    attributes(&container)
+    of_container(&container)
 }
 
-/// Hides the values of variables that nobody declared.
+/// The attributes of a container, with each mount in a line.
+pub(super) fn of_container(container: &Container) -> Map<String, Value> {
+    let mut attributes = attributes(container);
+    let mounts: Vec<String> = container.mounts.iter().map(ToString::to_string).collect();
+    attributes.insert("mounts".to_owned(), json!(mounts));
+    attributes
+}
+
+/// Hides the values of variables that are not as declared.
 pub(super) fn hide_undeclared(actual: &[String], declared: &[String]) -> Vec<String> {
-    let known: BTreeSet<&str> = declared.iter().map(|entry| realize::variable_name(entry)).collect();
-    actual
-        .iter()
-        .map(|entry| {
-            let name = realize::variable_name(entry);
-            if known.contains(name) { entry.clone() } else { format!("{name}=(hidden)") }
-        })
-        .collect()
+    let known: BTreeSet<&String> = declared.iter().collect();
+    let hide = |entry: &String| match known.contains(entry) {
+        true => entry.clone(),
+        false => format!("{}=(hidden)", realize::variable_name(entry)),
+    };
+    actual.iter().map(hide).collect()
 }
 
-fn attributes<T: Serialize>(object: &T) -> Map<String, Value> {
+pub(super) fn attributes<T: Serialize>(object: &T) -> Map<String, Value> {
     match serde_json::to_value(object) {
         Ok(Value::Object(attributes)) => attributes,
         _ => Map::new(),
@@ -257,10 +264,11 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_nobody_declared_is_named_without_its_value() {
-        let declared = Container { environment: vec!["A=1".to_owned()], ..Container::default() };
-        let actual = Container { environment: vec!["A=2".to_owned(), "KEY=sk-1".to_owned()], ..Container::default() };
+    fn a_variable_that_is_not_as_declared_is_named_without_its_value() {
+        let declared = Container { environment: vec!["A=1".to_owned(), "B=1".to_owned()], ..Container::default() };
+        let actual = ["A=1", "B=2", "KEY=sk-1"].map(str::to_owned);
+        let actual = Container { environment: actual.into(), ..Container::default() };
         let changes = compare_containers(&declared, &actual, RuntimeClass::Container);
-        assert_eq!(changes.first().map(|c| &c.before), Some(&json!(["A=2", "KEY=(hidden)"])));
+        assert_eq!(changes.first().map(|c| &c.before), Some(&json!(["A=1", "B=(hidden)", "KEY=(hidden)"])));
     }
 }

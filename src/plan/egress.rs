@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 
 use crate::model::{
     Destination, EgressPolicy, Host, Observed, SecretName, Step, Tenant, TenantPlan,
-    egress::{Budget, Cost, Filed, FoundFiles, FoundLink, Inject, ObservedEgress, POLICY_VERSION, Route, Site, WayOut},
+    egress::{
+        Budget, Cost, Filed, Fingerprint, FoundFiles, FoundLink, Inject, ObservedEgress, POLICY_VERSION, Route, Site,
+        WayOut,
+    },
+    host::SecretPlace,
     plan::{Action, AttributeChange, Blocked, Cause, Change, Object, OpenWay, Resource},
 };
 
@@ -62,7 +66,11 @@ pub(super) fn converge(
     };
     let policy = entitled(tenant, host, subnet);
     let secrets: BTreeSet<SecretName> = secrets_of(&policy.routes).cloned().collect();
-    let declared = Declared { way: OpenWay { link, bridge: tenant.name.interface_name(), policy, secrets } };
+    let is_ours = |name: &SecretName| secrets.contains(name) && comes_sealed(name, host);
+    let sealed = tenant.sealed.iter().filter(|(name, _)| is_ours(name));
+    let sealed = sealed.map(|(name, text)| (name.clone(), text.clone())).collect();
+    let bridge = tenant.name.interface_name();
+    let declared = Declared { way: OpenWay { link, bridge, policy, secrets, sealed } };
     declared.contain(found, &observed.egress, plan);
     declared.open(found, &observed.egress, plan);
 }
@@ -156,6 +164,23 @@ fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<B
         }
     }
     for secret in secrets_of(&tenant.routes) {
+        match (comes_sealed(secret, host), tenant.sealed.contains_key(secret)) {
+            (true, false) => {
+                return blocked(
+                    "secret-missing",
+                    format!("this host takes the secret {secret} from the tenant's file, which does not have it"),
+                    "add to `sealed` what `tenantd egress seal` prints",
+                );
+            }
+            (false, true) => {
+                return blocked(
+                    "secret-not-sealed",
+                    format!("the tenant's file holds the secret {secret}, which this host keeps itself"),
+                    "remove it from `sealed`, or write `sealed: true` under egress.secrets in host.yaml",
+                );
+            }
+            _ => {}
+        }
         if let Some(Err(reason)) = observed.secrets.get(secret) {
             return blocked(
                 "secret-missing",
@@ -173,6 +198,10 @@ fn secrets_of(routes: &[Route]) -> impl Iterator<Item = &SecretName> {
 
 fn is_granted(tenant: &Tenant, secret: &SecretName, host: &Host) -> bool {
     host.egress.secrets.get(secret).is_some_and(|grant| grant.tenants.contains(&tenant.name))
+}
+
+fn comes_sealed(secret: &SecretName, host: &Host) -> bool {
+    host.egress.secrets.get(secret).is_some_and(|grant| grant.place == SecretPlace::Sealed)
 }
 
 fn may_go_to(secret: &SecretName, route: &Route, host: &Host) -> bool {
@@ -303,7 +332,7 @@ impl Declared {
             Filed::Wrong(reason) => changes.push(drift("policy", json!(reason), json!("present"), false)),
             Filed::Present(policy) => self.compare_policy(policy, cause, &mut changes),
         }
-        self.compare_secrets(found, observed, cause, &mut changes);
+        self.compare_secrets(found, observed, &mut changes);
         changes
     }
 
@@ -350,13 +379,7 @@ impl Declared {
         add("budget", json!(before.budget), json!(after.budget), looser);
     }
 
-    fn compare_secrets(
-        &self,
-        found: Found<'_>,
-        observed: &ObservedEgress,
-        cause: Cause,
-        changes: &mut Vec<AttributeChange>,
-    ) {
+    fn compare_secrets(&self, found: Found<'_>, observed: &ObservedEgress, changes: &mut Vec<AttributeChange>) {
         let declared = &self.way.secrets;
         let missing = Filed::Missing;
         let filed = match found.files.map_or(&missing, |files| &files.secrets) {
@@ -366,30 +389,30 @@ impl Declared {
             }
             filed => filed.present(),
         };
-        let names: BTreeSet<SecretName> = filed.into_iter().flat_map(|filed| filed.keys().cloned()).collect();
+        let names: BTreeSet<SecretName> = filed.into_iter().flat_map(|filed| filed.values.keys().cloned()).collect();
+        // Somebody else took the file away where the policy at hand names what was in it.
+        let told = || found.policy().into_iter().flat_map(|policy| secrets_of(&policy.routes));
+        let is_drift = filed.map_or_else(|| told().eq(declared.iter()), |filed| filed.edited);
+        let cause = if is_drift { Cause::Drift } else { Cause::Intent };
         if names != *declared {
-            // What the policy at hand names was taken from the file, or put into it, by somebody else.
-            let told: BTreeSet<&SecretName> =
-                found.policy().into_iter().flat_map(|policy| secrets_of(&policy.routes)).collect();
-            let cause = if told == declared.iter().collect() { Cause::Drift } else { cause };
-            let weakens = cause == Cause::Drift && !names.is_subset(declared);
+            let weakens = is_drift && !names.is_subset(declared);
             changes.push(AttributeChange { cause, ..drift("secrets", json!(names), json!(declared), weakens) });
             return;
         }
-        let is_stale = |name: &&SecretName| {
-            let held = filed.and_then(|filed| filed.get(*name));
+        let Some(filed) = filed else { return };
+        let is_stale = |name: &&SecretName| match self.way.sealed.get(*name) {
+            Some(sealed) => filed.sealed.get(*name) != Some(&Fingerprint::of(sealed.as_str())),
             // One that cannot be read now blocks its tenant, and the former value stays.
-            observed.secrets.get(*name).is_some_and(|now| now.as_ref().is_ok_and(|now| held != Some(now)))
+            None => observed
+                .secrets
+                .get(*name)
+                .is_some_and(|now| now.as_ref().is_ok_and(|now| filed.values.get(*name) != Some(now))),
         };
-        let stale: Vec<&SecretName> = declared.iter().filter(is_stale).collect();
+        let stale: Vec<&SecretName> = declared.iter().filter(|name| filed.edited || is_stale(name)).collect();
         if !stale.is_empty() {
-            let values = |what: &str| stale.iter().map(|name| (name.to_string(), json!(what))).collect();
-            changes.push(drift(
-                "secrets",
-                Value::Object(values("(another value)")),
-                Value::Object(values("(the host's value)")),
-                false,
-            ));
+            let values = |what: &str| Value::Object(stale.iter().map(|name| (name.to_string(), json!(what))).collect());
+            let (before, after) = (values("(another value)"), values("(the value as it is now)"));
+            changes.push(AttributeChange { cause, ..drift("secrets", before, after, false) });
         }
     }
 }
@@ -439,7 +462,7 @@ fn shown(link: &str, found: Found<'_>) -> WayOut {
         way.addresses.clone_from(&found.addresses);
     }
     let secrets = found.files.and_then(|files| files.secrets.present());
-    way.secrets = secrets.into_iter().flat_map(|secrets| secrets.keys().cloned()).collect();
+    way.secrets = secrets.into_iter().flat_map(|secrets| secrets.values.keys().cloned()).collect();
     way
 }
 

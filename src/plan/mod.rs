@@ -1,27 +1,33 @@
 //! Desired against observed: what differs, and the steps that make it equal. Pure.
 
 pub mod guard;
+pub mod saved;
 
 mod diff;
 mod egress;
+mod files;
 mod obstacle;
 mod realize;
 mod subnets;
 mod tenant;
+mod workspace;
 
 pub mod render;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
+use serde::Serialize;
 
 pub use diff::compare_containers;
-pub use realize::LIVE;
+pub use realize::{LIVE, hardened};
 
 use crate::model::{
-    Desired, Host, NAME_PREFIX, Observed, Plan, REPLACEMENT_SUFFIX, TenantName, TenantPlan,
-    observed::{ObservedContainer, ObservedNetwork, Workspace},
+    Bytes, Desired, Host, NAME_PREFIX, Observed, Plan, REPLACEMENT_SUFFIX, TenantName, TenantPlan,
+    files::FoundFiles,
+    observed::{ObservedContainer, ObservedNetwork},
     plan::Note,
+    workspace::{Backend, FoundWorkspace},
 };
 
 /// Plans what would make the engine as declared.
@@ -32,6 +38,46 @@ use crate::model::{
 pub fn plan(desired: &Desired, host: &Host, observed: &Observed) -> Plan {
     let names = names(desired, observed);
     Plan { tenants: Planner::new(desired, host, observed).tenants(&names, observed) }
+}
+
+/// What the limits of all tenants promise, where the host can keep a limit at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Promise {
+    /// The sum of all `limits.disk`, in bytes.
+    pub promised: u64,
+    /// What the data root's disk has for workspaces: what is free and what they take, in bytes.
+    pub disk: u64,
+    /// What may be promised of it, in bytes.
+    pub allowed: u64,
+}
+
+/// What is promised, declared for all tenants together. `None` where nothing bounds workspaces.
+pub fn promise(desired: &Desired, host: &Host, observed: &Observed) -> Option<Promise> {
+    let workspaces = &observed.workspaces;
+    if workspaces.site.backend == Backend::Folder {
+        return None;
+    }
+    let taken: u64 = workspaces.found.values().filter_map(|found| Some(found.volume.as_ref()?.allocated)).sum();
+    let disk = workspaces.disk?.free.saturating_add(taken);
+    let promised = desired.tenants.values().map(|tenant| tenant.limits.disk.get()).fold(0, u64::saturating_add);
+    Some(Promise { promised, disk, allowed: host.workspaces.overcommit.of(disk) })
+}
+
+impl Promise {
+    /// In a line, where more is promised than the host allows.
+    pub fn warning(&self) -> Option<String> {
+        let Self { promised, disk, allowed } = *self;
+        let round = |bytes: u64| Bytes::new(bytes).rounded();
+        (promised > allowed).then(|| {
+            format!(
+                "limits.disk promises {} to all tenants together, and the data root's disk has {} for them; \
+                 workspaces.overcommit in host.yaml allows {}",
+                round(promised),
+                round(disk),
+                round(allowed)
+            )
+        })
+    }
 }
 
 /// All who have a plan: who is declared, and who has something that is ours.
@@ -73,6 +119,7 @@ impl<'a> Planner<'a> {
             if let Some(standing) = self.standing.get(name) {
                 found.networks.clone_from(&standing.networks);
                 found.workspace = standing.workspace;
+                found.files = standing.files;
                 found.is_told_of = standing.is_told_of;
                 found.squatter = standing.squatter.or(found.squatter);
             }
@@ -119,7 +166,9 @@ struct Found<'a> {
     /// Networks with its label.
     networks: Vec<&'a ObservedNetwork>,
     /// Its workspace.
-    workspace: Option<Workspace>,
+    workspace: Option<&'a FoundWorkspace>,
+    /// Its config files.
+    files: Option<&'a FoundFiles>,
     /// Whether the gateway is told of it.
     is_told_of: bool,
     /// Why an object of it could not be looked at: object and reason.
@@ -135,7 +184,8 @@ impl Found<'_> {
     fn is_ours(&self) -> bool {
         !self.containers.is_empty()
             || !self.networks.is_empty()
-            || self.workspace.is_some()
+            || self.workspace.is_some_and(|found| found.exists() || workspace::purges(found))
+            || self.files.is_some()
             || self.is_told_of
             || self.unobserved.is_some()
     }
@@ -170,7 +220,7 @@ fn index_containers<'a>(observed: &'a Observed, all: &mut BTreeMap<&'a str, Foun
     }
 }
 
-/// What stands beside the containers: networks, workspaces, and whom the gateway is told of.
+/// What stands beside the containers: networks, workspaces, config files, and whom the gateway is told of.
 fn index_standing<'a>(observed: &'a Observed, all: &mut BTreeMap<&'a str, Found<'a>>) {
     for network in &observed.networks {
         if let Some(tenant) = &network.tenant {
@@ -182,10 +232,13 @@ fn index_standing<'a>(observed: &'a Observed, all: &mut BTreeMap<&'a str, Found<
             all.entry(name).or_default().squatter = Some(("network", &network.id));
         }
     }
-    for (name, workspace) in &observed.workspaces {
+    for (name, workspace) in &observed.workspaces.found {
         if name.parse::<TenantName>().is_ok() {
-            all.entry(name).or_default().workspace = Some(*workspace);
+            all.entry(name).or_default().workspace = Some(workspace);
         }
+    }
+    for (name, files) in &observed.files {
+        all.entry(name).or_default().files = Some(files);
     }
     for name in observed.egress.files.keys() {
         all.entry(name).or_default().is_told_of = true;

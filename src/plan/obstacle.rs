@@ -53,7 +53,7 @@ pub(super) fn obstacle(
         );
     }
     if !observed.engine.missing_limits.is_empty() {
-        let missing: Vec<&str> = observed.engine.missing_limits.iter().copied().collect();
+        let missing: Vec<&str> = observed.engine.missing_limits.iter().map(AsRef::as_ref).collect();
         return blocked(
             "limit-unsupported",
             format!("the engine cannot enforce a limit on {}", missing.join(", ")),
@@ -73,6 +73,17 @@ pub(super) fn obstacle(
             format!("{what} is above this host's ceiling of {ceiling}"),
             "ask for less in the tenant's file, or raise ceilings in host.yaml".to_owned(),
         );
+    }
+    if let Some(name) = &tenant.source {
+        // In the same words, whether it is not offered or not there: what a host has is nobody's business.
+        let is_there = host.sources.contains_key(name) && observed.workspaces.sources.contains(name);
+        if !is_there {
+            return blocked(
+                "source-not-offered",
+                format!("this host offers no shared folder {name}"),
+                "name a folder that is there in host.yaml under sources".to_owned(),
+            );
+        }
     }
     if subnet.is_none() {
         return blocked(

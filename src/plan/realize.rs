@@ -1,15 +1,16 @@
 //! What a declared tenant is made of, in the engine's terms.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, path::Path};
 
 use ipnet::Ipv4Net;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::diff;
 use crate::model::{
-    Container, Cpus, Host, LIMITS_LABEL, Mount, Network, Pairs, SPEC_LABEL, TENANT_LABEL, Tenant, container::PathSet,
-    network::Range, observed::ImageFacts,
+    Container, Cpus, LIMITS_LABEL, Mount, Network, Pairs, SPEC_LABEL, TENANT_LABEL, Tenant, container::PathSet,
+    files::CONFIG, network::Range, observed::ImageFacts,
 };
 
 /// The user and group that every tenant runs as.
@@ -47,8 +48,6 @@ pub(super) fn network(tenant: &Tenant, subnet: Ipv4Net) -> Network {
 
 /// What a container stands on beside its tenant's declaration.
 pub(super) struct Ground<'a> {
-    /// The host's settings.
-    pub(super) host: &'a Host,
     /// The engine's runtime for the tenant's class.
     pub(super) runtime: &'a str,
     /// What the image brings.
@@ -57,6 +56,12 @@ pub(super) struct Ground<'a> {
     pub(super) subnet: Ipv4Net,
     /// The processors that the engine has; it refuses to give more.
     pub(super) cpus: Cpus,
+    /// Where the workspace lies on the host.
+    pub(super) workspace: &'a Path,
+    /// Where the config files lie on the host, if the tenant has any.
+    pub(super) files: Option<&'a Path>,
+    /// Where the shared folder lies on the host, if the tenant has one.
+    pub(super) source: Option<&'a Path>,
 }
 
 /// The tenant's container, hardened, with what its image brings.
@@ -102,7 +107,7 @@ fn declared(tenant: &Tenant, ground: &Ground<'_>) -> Container {
         image: tenant.image.to_string(),
         runtime: ground.runtime.to_owned(),
         command: tenant.command.clone().unwrap_or_default(),
-        environment: tenant.environment.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+        environment: tenant.variables().collect(),
         user: USER.to_owned(),
         hostname: tenant.name.to_string(),
         memory,
@@ -118,13 +123,7 @@ fn declared(tenant: &Tenant, ground: &Ground<'_>) -> Container {
         readonly_paths: PathSet::Standard,
         ipc_mode: "private".to_owned(),
         cgroupns_mode: "private".to_owned(),
-        mounts: vec![Mount {
-            target: "/workspace".to_owned(),
-            kind: "bind".to_owned(),
-            source: ground.host.workspace(tenant.name.as_str()).to_string_lossy().into_owned(),
-            writable: true,
-            propagation: "rprivate".to_owned(),
-        }],
+        mounts: mounts(ground),
         tmpfs: Pairs::from([("/tmp".to_owned(), tmpfs_options(sandbox.tmp_size.get()))]),
         network_mode: tenant.name.object_name(),
         dns: vec![gateway(ground.subnet)],
@@ -146,6 +145,35 @@ fn declared(tenant: &Tenant, ground: &Ground<'_>) -> Container {
     }
 }
 
+/// A tenant's container as its declaration alone makes it: what the host, the engine and the image add is left empty, and
+/// its processors are not cut to those of a host.
+pub fn hardened(tenant: &Tenant) -> Container {
+    let ground = Ground {
+        runtime: "",
+        image: &ImageFacts::default(),
+        subnet: Ipv4Net::default(),
+        cpus: tenant.limits.cpus,
+        workspace: Path::new(""),
+        files: None,
+        source: None,
+    };
+    declared(tenant, &ground)
+}
+
+/// The workspace, and before it what is read-only.
+fn mounts(ground: &Ground<'_>) -> Vec<Mount> {
+    let mount = |target: &str, source: &Path, writable| Mount {
+        target: target.to_owned(),
+        kind: "bind".to_owned(),
+        source: source.to_string_lossy().into_owned(),
+        writable,
+        propagation: "rprivate".to_owned(),
+    };
+    let files = ground.files.map(|folder| mount(CONFIG, folder, false));
+    let shared = ground.source.map(|source| mount("/source", source, false));
+    files.into_iter().chain(shared).chain([mount("/workspace", ground.workspace, true)]).collect()
+}
+
 /// Options of `/tmp` in the canonical order. Owner and mode apply where the image has no `/tmp`.
 fn tmpfs_options(size: u64) -> String {
     format!("gid=1000,mode=0700,nodev,noexec,nosuid,rw,size={size},uid=1000")
@@ -160,26 +188,23 @@ fn signed(number: u64) -> i64 {
 pub const LIVE: [&str; 4] = ["memory", "memory_swap", "nano_cpus", "pids_limit"];
 
 fn container_fingerprint(container: &Container) -> String {
-    fingerprint_without(container, &BTreeSet::from(LIVE))
+    hash(&diff::of_container(container), &LIVE)
 }
 
 /// The hash of what is declared. What is empty, zero or false is left out: an attribute that a later
 /// version adds changes no hash until it is used, and so recreates nothing.
 fn fingerprint<T: Serialize>(object: &T) -> String {
-    fingerprint_without(object, &BTreeSet::new())
+    hash(&diff::attributes(object), &[])
 }
 
-fn fingerprint_without<T: Serialize>(object: &T, without: &BTreeSet<&str>) -> String {
+fn hash(attributes: &Map<String, Value>, without: &[&str]) -> String {
     let mut hash = Sha256::new();
-    if let Ok(Value::Object(attributes)) = serde_json::to_value(object) {
-        let sorted: BTreeMap<_, _> =
-            attributes.iter().filter(|(name, value)| !without.contains(name.as_str()) && !is_empty(value)).collect();
-        for (name, value) in sorted {
-            hash.update(name.as_bytes());
-            hash.update(b"=");
-            hash.update(value.to_string().as_bytes());
-            hash.update(b"\n");
-        }
+    let told = attributes.iter().filter(|(name, value)| !without.contains(&name.as_str()) && !is_empty(value));
+    for (name, value) in told.collect::<BTreeMap<_, _>>() {
+        hash.update(name.as_bytes());
+        hash.update(b"=");
+        hash.update(value.to_string().as_bytes());
+        hash.update(b"\n");
     }
     hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }

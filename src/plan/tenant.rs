@@ -1,21 +1,20 @@
 //! One tenant: from what was found to the steps that make it as declared.
 
+use std::path::PathBuf;
+
 use ipnet::Ipv4Net;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    Found, diff, egress,
+    Found, diff, egress, files,
     obstacle::{image_missing, image_unknown, image_volumes, obstacle, unobserved},
-    realize,
+    realize, workspace,
 };
 use crate::model::{
     Container, Host, NAME_PREFIX, Network, Observed, RuntimeClass, Step, Tenant, TenantPlan,
-    observed::{ImageFacts, ImageState, Member, ObservedContainer, ObservedNetwork, RunState, Workspace},
-    plan::{Action, AttributeChange, Blocked, Cause, Change, LiveLimits, Note, Object, Resource, Target},
+    observed::{ImageFacts, ImageState, Member, ObservedContainer, ObservedNetwork, RunState},
+    plan::{Action, AttributeChange, Cause, Change, LiveLimits, Note, Object, Resource, Target},
 };
-
-/// A workspace as it must be: a folder of the tenant's user, closed to others.
-const WORKSPACE: Workspace = Workspace { is_folder: true, uid: 1000, mode: 0o700 };
 
 /// Plans one declared tenant.
 pub(super) fn converge(
@@ -25,8 +24,7 @@ pub(super) fn converge(
     found: &Found<'_>,
     subnet: Option<Ipv4Net>,
 ) -> TenantPlan {
-    let mut plan =
-        TenantPlan { tenant: tenant.name.to_string(), notes: vec![Note::DiskUnenforced], ..TenantPlan::default() };
+    let mut plan = TenantPlan { tenant: tenant.name.to_string(), ..TenantPlan::default() };
     if tenant.limits.cpus > observed.engine.cpus {
         plan.notes.push(Note::CpusCapped);
     }
@@ -52,13 +50,23 @@ pub(super) fn converge(
         Ok(facts) => (*facts).clone(),
         Err(_) => facts_of(world.container.and_then(|c| c.spec.as_deref())),
     };
-    let ground = realize::Ground { host, runtime, image: &facts, subnet, cpus: observed.engine.cpus };
-    let declared = Declared {
-        network: realize::network(tenant, subnet),
-        container: realize::container(tenant, &ground),
-        workspace_path: host.workspace(tenant.name.as_str()).to_string_lossy().into_owned(),
+    let path = workspace::declared_path(tenant, host, &observed.workspaces, found.workspace);
+    let source = tenant.source.as_ref().and_then(|name| host.sources.get(name)).map(PathBuf::as_path);
+    let folder = host.files(tenant.name.as_str());
+    let ground = realize::Ground {
+        runtime,
+        image: &facts,
+        subnet,
+        cpus: observed.engine.cpus,
+        workspace: &path,
+        files: (!tenant.files.is_empty()).then_some(folder.as_path()),
+        source,
     };
-    world.converge(tenant.class, declared, found.workspace, &mut plan);
+    let declared =
+        Declared { network: realize::network(tenant, subnet), container: realize::container(tenant, &ground) };
+    let fate = workspace::converge(tenant, host, &observed.workspaces, found.workspace, &mut plan);
+    let renewal = files::converge(tenant, host, found.files, &mut plan);
+    world.converge(tenant.class, declared, Around { workspace: fate, files: renewal }, &mut plan);
     egress::converge(tenant, host, observed, allotted, &mut plan);
 
     let creates = plan.steps.iter().any(|step| matches!(step, Step::CreateContainer { .. }));
@@ -86,19 +94,14 @@ pub(super) fn remove(name: &str, host: &Host, observed: &Observed, found: &Found
         plan.steps.push(Step::Remove { container: container.id.clone() });
     }
     egress::remove(name, &observed.egress, &mut plan);
+    if let Some(files) = found.files {
+        files::remove(name, host, files, &mut plan);
+    }
     for network in &found.networks {
         remove_network(name, network, &mut plan);
     }
-    if let Some(state) = found.workspace {
-        plan.changes.push(Change {
-            resource: Resource::Workspace,
-            name: name.to_owned(),
-            action: Action::Delete,
-            attributes: Vec::new(),
-            before: Some(Object::Workspace { path: host.workspace(name).to_string_lossy().into_owned(), state }),
-            after: None,
-        });
-        plan.steps.push(Step::SetAside { tenant: name.to_owned() });
+    if let Some(workspace) = found.workspace {
+        workspace::remove(name, host, &observed.workspaces.site, workspace, &mut plan);
     }
     plan
 }
@@ -107,7 +110,27 @@ pub(super) fn remove(name: &str, host: &Host, observed: &Observed, found: &Found
 struct Declared {
     network: Network,
     container: Container,
-    workspace_path: String,
+}
+
+/// What a container gets from the host, and what becomes of the container by that.
+struct Around {
+    workspace: workspace::Fate,
+    files: Option<files::Renewal>,
+}
+
+impl Around {
+    /// How a container differs by it.
+    fn attributes(&self, state: RunState) -> impl Iterator<Item = AttributeChange> {
+        let files = self.files.as_ref().map(|renewal| renewal.attribute.clone());
+        self.workspace.attribute(state).into_iter().chain(files)
+    }
+
+    /// Steps for which nothing may use it.
+    fn offline(self) -> Vec<Step> {
+        let mut steps = self.workspace.offline;
+        steps.extend(self.files.map(|renewal| renewal.step));
+        steps
+    }
 }
 
 /// What exists of one tenant, sorted into what it should have and what is beyond that.
@@ -144,8 +167,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn converge(&self, class: RuntimeClass, declared: Declared, workspace: Option<Workspace>, plan: &mut TenantPlan) {
-        self.workspace(&declared, workspace, plan);
+    fn converge(&self, class: RuntimeClass, declared: Declared, around: Around, plan: &mut TenantPlan) {
         for extra in &self.extra_containers {
             plan.changes.push(deleted_container(self.tenant, extra));
             if extra.state == RunState::Running {
@@ -157,34 +179,7 @@ impl<'a> World<'a> {
             remove_network(self.tenant, extra, plan);
         }
         let network = self.network(&declared.network, plan);
-        self.container(class, declared.container, network, workspace.is_some(), plan);
-    }
-
-    fn workspace(&self, declared: &Declared, workspace: Option<Workspace>, plan: &mut TenantPlan) {
-        let object = |state| Object::Workspace { path: declared.workspace_path.clone(), state };
-        let (action, attributes) = match workspace {
-            Some(state) if state == WORKSPACE => return,
-            Some(state) if !state.is_folder => {
-                plan.blocked.get_or_insert(Blocked {
-                    code: "workspace-not-a-folder",
-                    reason: format!("{} is not a folder", declared.workspace_path),
-                    help: "move it away; a link or file in its place could lead the tenant elsewhere on the host"
-                        .to_owned(),
-                });
-                return;
-            }
-            Some(state) => (Action::Update, workspace_changes(state)),
-            None => (Action::Create, Vec::new()),
-        };
-        plan.changes.push(Change {
-            resource: Resource::Workspace,
-            name: self.tenant.to_owned(),
-            action,
-            attributes,
-            before: workspace.map(object),
-            after: Some(object(WORKSPACE)),
-        });
-        plan.steps.push(Step::PrepareWorkspace { tenant: self.tenant.to_owned() });
+        self.container(class, declared.container, network, around, plan);
     }
 
     /// Plans the network, and says what becomes of it.
@@ -228,12 +223,13 @@ impl<'a> World<'a> {
         class: RuntimeClass,
         declared: Container,
         network: NetworkFate<'_>,
-        has_workspace: bool,
+        around: Around,
         plan: &mut TenantPlan,
     ) {
         let Some(actual) = self.container else {
             plan.changes.push(container_change(self.tenant, Action::Create, Vec::new(), None, &declared));
             plan.steps.extend(network.steps());
+            plan.steps.extend(around.offline());
             plan.steps.push(create(declared, None));
             plan.steps.push(Step::Start { container: Target::Created });
             return;
@@ -244,17 +240,7 @@ impl<'a> World<'a> {
         let connections = spec.map(|_| self.connections(actual, &network, class)).unwrap_or_default();
         attributes.extend(connections.attribute);
         attributes.extend(state_change(actual.state));
-        if !has_workspace {
-            attributes.push(AttributeChange {
-                name: "workspace",
-                before: json!("missing"),
-                after: json!("present"),
-                forces_replacement: true,
-                weakens: false,
-                cause: Cause::Drift,
-                remark: Some("what runs still writes into the folder that is gone"),
-            });
-        }
+        attributes.extend(around.attributes(actual.state));
         let (replaced, weakened) = (
             attributes.iter().any(|a| a.forces_replacement),
             attributes.iter().any(|a| a.weakens && a.forces_replacement) || network.weakened(),
@@ -281,14 +267,17 @@ impl<'a> World<'a> {
         if replaced {
             let temporary = self.temporary_name.clone().filter(|name| actual.name != *name);
             // A replacement is made before the old one goes, so that a refusal leaves the old one in
-            // place. That needs the network that both are on, and the second name, to be free.
-            if matches!(network, NetworkFate::Kept(_)) && temporary.is_some() {
+            // place. That needs the network that both are on, the workspace, and the second name, to be free.
+            let offline = around.offline();
+            let is_free = offline.is_empty() && matches!(network, NetworkFate::Kept(_));
+            if is_free && temporary.is_some() {
                 plan.steps.push(create(declared, temporary));
                 plan.steps.extend(stop_and_remove.into_iter().flatten());
                 plan.steps.push(Step::Rename { container: Target::Created, to: self.name.clone() });
             } else {
                 plan.steps.extend(stop_and_remove.into_iter().flatten());
                 plan.steps.extend(network.steps());
+                plan.steps.extend(offline);
                 plan.steps.push(create(declared, None));
             }
             plan.steps.push(Step::Start { container: Target::Created });
@@ -398,11 +387,11 @@ struct Connections {
     connect: Option<Step>,
 }
 
-/// Hides the values of the variables that the tenant does not declare. Without its image nobody knows
+/// Hides the values of the variables that are not as the tenant declares them. Without its image nobody knows
 /// which of them somebody set by hand.
 fn mask(actual: &ObservedContainer, tenant: &Tenant) -> ObservedContainer {
     let mut masked = actual.clone();
-    let declared: Vec<String> = tenant.environment.keys().cloned().collect();
+    let declared: Vec<String> = tenant.variables().collect();
     if let Some(spec) = &mut masked.spec {
         spec.environment = diff::hide_undeclared(&spec.environment, &declared);
     }
@@ -448,22 +437,6 @@ fn state_change(state: RunState) -> Option<AttributeChange> {
         cause: Cause::Drift,
         remark: None,
     })
-}
-
-fn workspace_changes(actual: Workspace) -> Vec<AttributeChange> {
-    let attribute = |name, before: Value, after: Value, weakens| AttributeChange {
-        name,
-        before,
-        after,
-        forces_replacement: false,
-        weakens,
-        cause: Cause::Drift,
-        remark: None,
-    };
-    let owner = attribute("uid", json!(actual.uid), json!(WORKSPACE.uid), false);
-    let mode = |mode: u32| json!(format!("{mode:04o}"));
-    let mode = attribute("mode", mode(actual.mode), mode(WORKSPACE.mode), actual.mode & 0o077 != 0);
-    [owner, mode].into_iter().filter(|a| a.before != a.after).collect()
 }
 
 fn change(

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     engine::{CallError, Engine},
-    host::{EgressError, WaysOut, WorkspaceError, Workspaces, reap},
+    host::{ConfigFiles, EgressError, FilesError, Mark, WaysOut, WorkspaceError, Workspaces, reap},
     journal::JournalError,
     model::{
         Container, Host, Network, Plan, RuntimeClass, Step, TenantName, TenantPlan, observed::RunState, plan::Target,
@@ -78,6 +78,9 @@ pub enum Failure {
     /// The host did not do it.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+    /// The config files were not written or removed.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// The way out was not made or closed.
     #[error("{step}")]
     Egress {
@@ -125,6 +128,15 @@ pub fn describe(step: &Step) -> &'static str {
         Step::Disconnect { .. } => "disconnect a container from a network",
         Step::Pause { .. } => "pause the container",
         Step::PrepareWorkspace { .. } => "prepare the workspace",
+        Step::MakeVolume { .. } => "make the workspace",
+        Step::MountVolume { .. } => "mount the workspace",
+        Step::ResizeVolume { .. } => "resize the workspace",
+        Step::GrowImage { .. } => "enlarge the workspace's file system",
+        Step::RescueImage { .. } => "write the workspace's image back",
+        Step::RepairImage { .. } => "repair the workspace",
+        Step::MoveIntoVolume { .. } => "move the workspace into its volume",
+        Step::WriteFiles { .. } => "write the config files",
+        Step::RemoveFiles { .. } => "remove the config files",
         Step::CreateNetwork { .. } => "create the network",
         Step::RemoveNetwork { .. } => "remove the network",
         Step::CreateContainer { .. } => "create the container",
@@ -135,6 +147,8 @@ pub fn describe(step: &Step) -> &'static str {
         Step::Connect { .. } => "connect the container to its network",
         Step::Rename { .. } => "rename the container",
         Step::Unpause { .. } => "unpause the container",
+        Step::AdoptWorkspace { .. } => "take the workspace back",
+        Step::PurgeAside { .. } => "remove what lies aside",
         Step::SetAside { .. } => "set the workspace aside",
         Step::OpenEgress { .. } => "open the way out",
         Step::NarrowEgress { .. } => "narrow the way out",
@@ -269,7 +283,16 @@ impl<'a> Worker<'a> {
     }
 
     fn workspaces(&self) -> Workspaces {
-        Workspaces::new(&self.host.data_root)
+        Workspaces::new(self.host)
+    }
+
+    /// What is set aside now bears the commit that is carried out.
+    fn mark(&self) -> Mark {
+        Mark::now(self.record.and_then(|(_, context)| context.revision.as_deref()))
+    }
+
+    fn files(&self) -> ConfigFiles {
+        ConfigFiles::new(&self.host.data_root)
     }
 
     fn ways_out(&self) -> WaysOut<'_> {
@@ -283,10 +306,24 @@ impl<'a> Worker<'a> {
             target(of, made).map(str::to_owned).ok_or(Failure::Plan("a step needs a container that none made"))
         };
         let result = match step {
-            Step::PrepareWorkspace { .. } => return Ok(self.workspaces().prepare(&name()?)?),
+            Step::PrepareWorkspace { .. } => return Ok(self.workspaces().prepare_folder(&name()?)?),
+            Step::MakeVolume { spec, .. } => return Ok(self.workspaces().make(&name()?, *spec).await?),
+            Step::MountVolume { spec, .. } => return Ok(self.workspaces().mount(&name()?, *spec).await?),
+            Step::ResizeVolume { spec, .. } => return Ok(self.workspaces().resize(&name()?, *spec).await?),
+            Step::GrowImage { spec, .. } => return Ok(self.workspaces().grow(&name()?, *spec).await?),
+            Step::RescueImage { .. } => return Ok(self.workspaces().rescue(&name()?).await?),
+            Step::RepairImage { .. } => return Ok(self.workspaces().repair(&name()?, self.mark()).await?),
+            Step::MoveIntoVolume { .. } => return Ok(self.workspaces().move_in(&name()?, self.mark()).await?),
             Step::SetAside { .. } => {
-                return Ok(self.workspaces().set_aside(&name()?, jiff::Timestamp::now()).map(drop)?);
+                return Ok(self.workspaces().set_aside(&name()?, self.mark()).await?);
             }
+            Step::AdoptWorkspace { name: aside, .. } => return Ok(self.workspaces().adopt(&name()?, aside).await?),
+            Step::PurgeAside { tenant, name } => {
+                let tenant = tenant.parse().map_err(|_| Failure::Plan("a step names no tenant"))?;
+                return Ok(self.workspaces().purge(&tenant, name).await?);
+            }
+            Step::WriteFiles { files, .. } => return Ok(self.files().write(&name()?, files).await?),
+            Step::RemoveFiles { .. } => return Ok(self.files().remove(&name()?).await?),
             Step::OpenEgress { way } => return self.ways_out().open(way).await.map_err(|source| egress(step, source)),
             Step::NarrowEgress { policy } => {
                 return self.ways_out().narrow(policy).map_err(|source| egress(step, source));
@@ -304,7 +341,7 @@ impl<'a> Worker<'a> {
             }
             Step::Start { container: which } => {
                 let id = container(which)?;
-                if !self.workspaces().is_ready(&name()?) {
+                if !self.workspaces().is_ready(&name()?).await? {
                     return Err(Failure::WorkspaceMissing);
                 }
                 return self.start(&id, *which == Target::Created).await;

@@ -2,18 +2,23 @@
 
 mod apply;
 mod record;
+mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use apply::{Applied, Event, Failure, Outcome, Worker, apply, describe};
-pub use record::{Context, Recorder, chain, correction, correction_of, differences, drift_fields, why};
+pub use record::{Context, Recorder, correction, correction_of, differences, drift_fields, why};
+pub use snapshot::{TakeError, take_snapshot};
 
 use crate::{
     engine::{CallError, Engine, Listed},
-    host::{EgressError, WaysOut, WorkspaceError, Workspaces, engine_is_here, runtime_works_on},
+    host::{
+        ConfigFiles, EgressError, FilesError, WaysOut, WorkspaceError, Workspaces, engine_is_here, runtime_works_on,
+    },
     model::{
         Desired, Host, NAME_PREFIX, Observed, Plan, REPLACEMENT_SUFFIX, Tenant, TenantName,
         observed::{EngineFacts, ObservedContainer, RunState},
+        workspace::Site,
     },
     plan::{self, Planner},
 };
@@ -27,6 +32,9 @@ pub enum ObserveError {
     /// The data root cannot be read.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+    /// The config files cannot be read.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// What the gateway is told cannot be read.
     #[error(transparent)]
     Egress(#[from] EgressError),
@@ -50,7 +58,8 @@ pub async fn observe(engine: &Engine, host: &Host, desired: &Desired) -> Result<
 pub async fn observe_all_but_images(engine: &Engine, host: &Host) -> Result<Observed, ObserveError> {
     let mut observed = engine.observe().await?;
     look_at_ways_out(host, &mut observed).await?;
-    observed.workspaces = Workspaces::new(&host.data_root).list()?;
+    observed.workspaces = Workspaces::new(host).list().await?;
+    observed.files = ConfigFiles::new(&host.data_root).list().await?;
     tell_hung_starts(&mut observed);
     Ok(observed)
 }
@@ -65,6 +74,8 @@ pub struct Survey {
     pub containers: BTreeMap<String, String>,
     /// Tenants that have a container or a network.
     pub present: BTreeSet<String>,
+    /// How new workspaces are made.
+    pub site: Site,
 }
 
 /// Looks at everything and plans for all tenants, as [`plan::plan`] does after [`observe`], but holds
@@ -83,7 +94,8 @@ pub async fn survey(
     let (mut observed, listed) = overview?;
     observed.images = images;
     look_at_ways_out(host, &mut observed).await?;
-    observed.workspaces = Workspaces::new(&host.data_root).list()?;
+    observed.workspaces = Workspaces::new(host).list().await?;
+    observed.files = ConfigFiles::new(&host.data_root).list().await?;
 
     let (mut containers, mut of_tenants, mut elsewhere) =
         (BTreeMap::new(), BTreeMap::<_, Vec<Listed>>::new(), Vec::new());
@@ -99,7 +111,8 @@ pub async fn survey(
     let networks = observed.networks.iter().filter_map(|network| network.tenant.clone());
     let present = of_tenants.keys().cloned().chain(networks).collect();
     let Some(desired) = desired else {
-        return Ok(Survey { plan: Plan::default(), facts: observed.engine, containers, present });
+        let site = observed.workspaces.site;
+        return Ok(Survey { plan: Plan::default(), facts: observed.engine, containers, present, site });
     };
     let mut names = plan::names(desired, &observed);
     names.extend(of_tenants.keys().cloned());
@@ -111,7 +124,8 @@ pub async fn survey(
         let some: BTreeSet<String> = names.by_ref().take(at_a_time.max(1)).collect();
         if some.is_empty() {
             drop(planner);
-            return Ok(Survey { plan, facts: observed.engine, containers, present });
+            let site = observed.workspaces.site;
+            return Ok(Survey { plan, facts: observed.engine, containers, present, site });
         }
         let is_others = |tenant: &Option<String>| tenant.as_ref().is_none_or(|tenant| !some.contains(tenant));
         let others = elsewhere.iter().filter(|(tenant, _)| is_others(tenant));
@@ -149,7 +163,9 @@ pub async fn observe_tenant(
     let secrets =
         declared.into_iter().flat_map(|tenant| &tenant.routes).flat_map(|route| route.inject.template().secrets());
     observed.egress = WaysOut::new(&host.egress).look_at(name, secrets, facts.is_here).await;
-    observed.workspaces = Workspaces::new(&host.data_root).look(name.as_str())?;
+    observed.workspaces = Workspaces::new(host).look_at(name.as_str()).await?;
+    let files = ConfigFiles::new(&host.data_root).look_at(name.as_str()).await?;
+    observed.files = files.map(|found| (name.to_string(), found)).into_iter().collect();
     tell_hung_starts(&mut observed);
     Ok(observed)
 }

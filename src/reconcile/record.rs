@@ -1,10 +1,11 @@
 //! What the journal is told of each step: first the intent, then what became of it.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::{
+    fault::chain,
     journal::{Journal, JournalError},
     model::{
         Entry, Step, TenantPlan,
@@ -79,21 +80,6 @@ impl Recorder {
         // An intent without an outcome says that it is unknown; the gap that is told later says why.
         let _ = self.journal.append(Entry::Outcome(outcome)).await;
     }
-}
-
-/// An error and its causes in one line. A cause that its parent already quotes is left out.
-pub fn chain(error: &(impl Error + ?Sized)) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        cause = error.source();
-    }
-    line
 }
 
 /// Whether a tenant's plan carries out a declaration that changed, or repairs what did.
@@ -211,7 +197,18 @@ fn step_record(tenant: &TenantPlan, step: &Step, context: &Context, made: Option
 
 fn resource(step: &Step) -> Resource {
     match step {
-        Step::PrepareWorkspace { .. } | Step::SetAside { .. } => Resource::Workspace,
+        Step::PrepareWorkspace { .. }
+        | Step::MakeVolume { .. }
+        | Step::MountVolume { .. }
+        | Step::ResizeVolume { .. }
+        | Step::GrowImage { .. }
+        | Step::RescueImage { .. }
+        | Step::RepairImage { .. }
+        | Step::MoveIntoVolume { .. }
+        | Step::AdoptWorkspace { .. }
+        | Step::SetAside { .. } => Resource::Workspace,
+        Step::PurgeAside { .. } => Resource::Aside,
+        Step::WriteFiles { .. } | Step::RemoveFiles { .. } => Resource::Files,
         Step::CreateNetwork { .. } | Step::RemoveNetwork { .. } => Resource::Network,
         Step::OpenEgress { .. } | Step::NarrowEgress { .. } | Step::GuardEgress { .. } | Step::CloseEgress { .. } => {
             Resource::Egress
@@ -232,7 +229,12 @@ fn change<'a>(tenant: &'a TenantPlan, step: &Step, resource: Resource) -> Option
             let of_kind = || tenant.changes.iter().filter(|change| change.resource == resource);
             let removes = matches!(
                 step,
-                Step::Remove { .. } | Step::RemoveNetwork { .. } | Step::SetAside { .. } | Step::CloseEgress { .. }
+                Step::Remove { .. }
+                    | Step::RemoveNetwork { .. }
+                    | Step::PurgeAside { .. }
+                    | Step::SetAside { .. }
+                    | Step::RemoveFiles { .. }
+                    | Step::CloseEgress { .. }
             );
             let ends = of_kind().find(|change| matches!(change.action, Action::Delete) == removes);
             ends.or_else(|| of_kind().next())
@@ -252,8 +254,18 @@ fn concerns(step: &Step, attribute: &AttributeChange) -> bool {
         Step::GuardEgress { .. } => matches!(attribute.name, "host_side" | "switches"),
         Step::CloseEgress { .. } => attribute.weakens,
         Step::Stop { .. } | Step::Remove { .. } | Step::RemoveNetwork { .. } => false,
+        Step::ResizeVolume { .. } => attribute.name == "limit",
+        Step::GrowImage { .. } => attribute.name == "image_size",
+        Step::MoveIntoVolume { .. } => attribute.name == "backend",
+        Step::AdoptWorkspace { .. } => attribute.name == "restored",
+        Step::RescueImage { .. } | Step::RepairImage { .. } => attribute.name == "state",
+        Step::MountVolume { .. } => !matches!(attribute.name, "image_size" | "backend" | "state" | "restored"),
         Step::PrepareWorkspace { .. }
+        | Step::MakeVolume { .. }
+        | Step::PurgeAside { .. }
         | Step::SetAside { .. }
+        | Step::WriteFiles { .. }
+        | Step::RemoveFiles { .. }
         | Step::CreateNetwork { .. }
         | Step::OpenEgress { .. }
         | Step::CreateContainer { .. } => true,
@@ -270,10 +282,15 @@ fn step_fields(step: &Step, change: &Change) -> Vec<FieldChange> {
         Step::CreateContainer { .. }
         | Step::CreateNetwork { .. }
         | Step::PrepareWorkspace { .. }
+        | Step::MakeVolume { .. }
+        | Step::AdoptWorkspace { .. }
+        | Step::PurgeAside { .. }
         | Step::OpenEgress { .. }
         | Step::CloseEgress { .. }
         | Step::Remove { .. }
         | Step::RemoveNetwork { .. }
+        | Step::WriteFiles { .. }
+        | Step::RemoveFiles { .. }
         | Step::SetAside { .. } => whole(change),
         _ => Vec::new(),
     }
@@ -292,7 +309,7 @@ fn fields(change: &Change, wanted: impl Fn(&AttributeChange) -> bool) -> Vec<Fie
 }
 
 /// What tells one object from another; the rest is the same for all tenants.
-const TELLING: [&str; 18] = [
+const TELLING: [&str; 21] = [
     "name",
     "image",
     "runtime",
@@ -304,6 +321,9 @@ const TELLING: [&str; 18] = [
     "ranges",
     "internal",
     "path",
+    "backend",
+    "limit",
+    "content",
     "link",
     "bridge",
     "subnet",
@@ -339,7 +359,18 @@ fn object(step: &Step, made: Option<&str>) -> String {
         | Step::Stop { container }
         | Step::Remove { container }
         | Step::Update { container, .. } => container.clone(),
-        Step::PrepareWorkspace { tenant } | Step::SetAside { tenant } => tenant.clone(),
+        Step::PrepareWorkspace { tenant }
+        | Step::MakeVolume { tenant, .. }
+        | Step::MountVolume { tenant, .. }
+        | Step::ResizeVolume { tenant, .. }
+        | Step::GrowImage { tenant, .. }
+        | Step::RescueImage { tenant }
+        | Step::RepairImage { tenant }
+        | Step::MoveIntoVolume { tenant }
+        | Step::SetAside { tenant }
+        | Step::WriteFiles { tenant, .. }
+        | Step::RemoveFiles { tenant } => tenant.clone(),
+        Step::AdoptWorkspace { name, .. } | Step::PurgeAside { name, .. } => name.clone(),
         Step::OpenEgress { way } => way.link.clone(),
         Step::NarrowEgress { policy } => policy.tenant.link_name(),
         Step::GuardEgress { link, .. } | Step::CloseEgress { link, .. } => link.clone(),

@@ -1,16 +1,18 @@
 //! A config repo as it lies in a folder.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirEntry, File, FileType},
     io::{self, Read},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
-use super::{Kind, MAX_FILE, MAX_FILES, SourceError, TENANTS, Verdict, is_looked_into, judge, too_large};
+use super::{
+    Carrier, FILES, Kind, MAX_FILE, MAX_FILES_DEPTH, SourceError, TENANTS, Verdict, is_looked_into, judge, too_large,
+};
 use crate::model::{
     Finding,
-    tree::{SourceFile, Tree},
+    tree::{Carried, SourceFile, Tree},
 };
 
 /// Reads a folder that need not be committed, nor be a repository.
@@ -25,8 +27,49 @@ pub fn read_directory(root: &Path) -> Result<Tree, SourceError> {
     if fs::symlink_metadata(&tenants).is_ok_and(|metadata| metadata.is_dir()) {
         read_folder(&tenants, "tenants/", &mut tree)?;
     }
+    let files = root.join(FILES);
+    if fs::symlink_metadata(&files).is_ok_and(|metadata| metadata.is_dir()) {
+        let mut carrier = Carrier::new();
+        carry(&files, FILES, MAX_FILES_DEPTH, &mut carrier)?;
+        tree.carried = carrier.end();
+    }
     tree.files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(tree)
+}
+
+/// Takes everything in a folder, by the order of the names. What no YAML file can name is passed over.
+fn carry(folder: &Path, path: &str, depth: usize, carrier: &mut Carrier) -> Result<(), SourceError> {
+    let failed = |source| SourceError::Folder { path: folder.display().to_string(), source };
+    let entries = fs::read_dir(folder).map_err(failed)?;
+    let mut entries: Vec<DirEntry> = entries.collect::<io::Result<_>>().map_err(failed)?;
+    entries.sort_by_key(DirEntry::file_name);
+    for entry in entries {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = format!("{path}/{name}");
+        match kind(entry.file_type().map_err(failed)?) {
+            Kind::File => {
+                let size = entry.metadata().map_err(failed)?.len();
+                carrier.file(path, size, || read_file(&entry.path()))?;
+            }
+            Kind::Folder if depth > 0 => {
+                carrier.note(path.clone(), Carried::Folder)?;
+                carry(&entry.path(), &path, depth - 1, carrier)?;
+            }
+            Kind::Folder => carrier.note(path, Carried::Folder)?,
+            Kind::Link => carrier.note(path, Carried::Link)?,
+            Kind::Other => carrier.note(path, Carried::Unreadable)?,
+        }
+    }
+    Ok(())
+}
+
+fn kind(of: FileType) -> Kind {
+    match of {
+        kind if kind.is_symlink() => Kind::Link,
+        kind if kind.is_dir() => Kind::Folder,
+        kind if kind.is_file() => Kind::File,
+        _ => Kind::Other,
+    }
 }
 
 fn read_folder(folder: &Path, prefix: &str, tree: &mut Tree) -> Result<(), SourceError> {
@@ -42,13 +85,7 @@ fn read_folder(folder: &Path, prefix: &str, tree: &mut Tree) -> Result<(), Sourc
             }
             Err(_) => continue,
         };
-        let kind = entry.file_type().map_err(failed)?;
-        let kind = match kind {
-            kind if kind.is_symlink() => Kind::Link,
-            kind if kind.is_dir() => Kind::Folder,
-            kind if kind.is_file() => Kind::File,
-            _ => Kind::Other,
-        };
+        let kind = kind(entry.file_type().map_err(failed)?);
         match judge(&path, kind) {
             Verdict::Pass => {}
             Verdict::Wrong(finding) => {
@@ -71,9 +108,7 @@ fn read_folder(folder: &Path, prefix: &str, tree: &mut Tree) -> Result<(), Sourc
                 )),
             },
         }
-        if tree.files.len() + tree.findings.len() > MAX_FILES {
-            return Err(SourceError::TooManyFiles);
-        }
+        tree.is_within_bounds()?;
     }
     Ok(())
 }

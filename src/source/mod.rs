@@ -3,10 +3,13 @@
 //! The daemon reads neither a work tree nor someone else's repository: a [`Mirror`] of its own keeps
 //! what was fetched, whatever becomes of the source.
 
+mod approve;
+mod blame;
 mod directory;
 mod fetch;
 mod git;
 mod gpg;
+mod history;
 mod mirror;
 mod process;
 mod settings;
@@ -14,17 +17,29 @@ mod signature;
 mod verify;
 mod watch;
 
+pub use crate::model::tree::MAX_FILE;
+pub use approve::{Approval, TRAILER};
+pub use blame::{Blame, Line};
 pub use directory::read_directory;
 pub use fetch::FetchError;
 pub use git::read_commit;
 pub use gpg::GpgError;
+pub use history::{At, Changed, History, Rewritten};
 pub use mirror::{Mirror, Relation};
 pub use settings::{local_path, shown_url};
 pub use signature::Fault;
 pub use verify::VerifyError;
 pub use watch::{Watch, WatchError};
 
-use crate::{host::secret::SecretError, model::Finding};
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    host::secret::SecretError,
+    model::{
+        Finding,
+        tree::{Carried, Tree},
+    },
+};
 
 /// Why a config repo could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -86,12 +101,9 @@ pub enum SourceError {
         commit: String,
     },
     /// There are more files than the bound.
-    #[error("there are more than {MAX_FILES} files under tenants/")]
+    #[error("there are more than {MAX_FILES} files under tenants/, or under files/")]
     TooManyFiles,
 }
-
-/// The largest file that is read, in bytes. A tenant file is a few hundred.
-pub const MAX_FILE: u64 = 256 << 10;
 
 /// The most files that are read: ten times the fleet that was measured.
 pub const MAX_FILES: usize = 100_000;
@@ -99,6 +111,12 @@ pub const MAX_FILES: usize = 100_000;
 /// The files at the top of a config repo, and the folder of tenant files.
 const TOP: [&str; 2] = ["fleet.yaml", "tiers.yaml"];
 const TENANTS: &str = "tenants";
+
+/// The folder of files that tenants' files name, how many folders lie in one another there, and the most bytes that
+/// all of them may have.
+const FILES: &str = "files";
+const MAX_FILES_DEPTH: usize = 16;
+const MAX_CARRIED: u64 = 64 << 20;
 
 /// What an entry of a tree is, as far as it matters here.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -183,6 +201,58 @@ fn near_miss(path: &str) -> Option<&'static str> {
         "tiers.yml" | "Tiers.yaml" | "tier.yaml" => Some("tiers.yaml"),
         "tenant" | "Tenants" => Some(TENANTS),
         _ => None,
+    }
+}
+
+/// The files that are given on, as far as there is room.
+struct Carrier {
+    carried: BTreeMap<String, Carried>,
+    left: u64,
+}
+
+impl Carrier {
+    fn new() -> Self {
+        Self { carried: BTreeMap::new(), left: MAX_CARRIED }
+    }
+
+    /// Takes an entry of which no bytes are read.
+    fn note(&mut self, path: String, carried: Carried) -> Result<(), SourceError> {
+        self.carried.insert(path, carried);
+        if self.carried.len() > MAX_FILES { Err(SourceError::TooManyFiles) } else { Ok(()) }
+    }
+
+    /// Takes a file of so many bytes.
+    fn file<E>(
+        &mut self,
+        path: String,
+        size: u64,
+        read: impl FnOnce() -> Result<Vec<u8>, E>,
+    ) -> Result<(), SourceError> {
+        let carried = if size > MAX_FILE {
+            Carried::TooLarge(size)
+        } else if size > self.left {
+            Carried::Beyond
+        } else {
+            // One that became longer while it was read is cut, and so is none.
+            read().map_or(Carried::Unreadable, |bytes| match bytes.len() as u64 {
+                length if length > MAX_FILE => Carried::TooLarge(length),
+                _ => Carried::File(bytes.into()),
+            })
+        };
+        if matches!(carried, Carried::File(_)) {
+            self.left -= size;
+        }
+        self.note(path, carried)
+    }
+
+    fn end(self) -> Arc<BTreeMap<String, Carried>> {
+        Arc::new(self.carried)
+    }
+}
+
+impl Tree {
+    fn is_within_bounds(&self) -> Result<(), SourceError> {
+        if self.files.len() + self.findings.len() > MAX_FILES { Err(SourceError::TooManyFiles) } else { Ok(()) }
     }
 }
 

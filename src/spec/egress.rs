@@ -7,4 +7,4 @@ mod tenant;
 mod values;
 
 pub(super) use host::{check, settings};
-pub(super) use tenant::{budget, routes};
+pub(super) use tenant::{budget, routes, sealed};

@@ -8,15 +8,20 @@ use super::{
     egress::files::{BudgetFile, CredentialFile, EgressFile},
     url::SourceUrl,
     values::{
-        AbsolutePath, BranchName, CommitId, EngineUrl, GroupName, HealthTime, JournalFileSize, JournalFiles, LogFiles,
-        LoopbackAddress, OpenFiles, Parallelism, Percent, Period, Pool, Prefix, Removals, RepoFolder, RetryInitial,
-        RetryMax, RuntimeName, SecretPlace, Sessions, SignerName, SocketPath, UserName, VariableName,
+        AbsolutePath, AsideName, BranchName, CommitId, EngineUrl, Factor, FilePath, GroupName, HealthTime,
+        JournalFileSize, JournalFiles, LogFiles, LoopbackAddress, OpenFiles, Parallelism, Percent, Period, Pool,
+        Prefix, Removals, RepoFolder, RetryInitial, RetryMax, RuntimeName, SecretPlace, Sessions, SignerName,
+        SocketPath, SourceName, UserName, VariableName,
     },
 };
 use crate::model::{
-    Bytes, Cpus, Destination, DriftMode, ImageRef, Pids, RuntimeClass, SignerKey, TenantName, TierName,
+    Bytes, Cpus, Destination, DriftMode, ImageRef, Pids, RuntimeClass, SecretName, SignerKey, TenantName, TierName,
+    egress::Sealed,
+    files::Apply,
     host::{NotifyEvent, VerifyMode},
+    policy::Loosening,
     quantity::Timespan,
+    workspace::{BackendChoice, Unenforced},
 };
 
 /// The version of the files' format.
@@ -83,12 +88,46 @@ pub struct TenantFile {
     pub limits: Option<Located<LimitsFile>>,
     /// What it may reach: `host:port` or `*.domain:port`. Default: nothing.
     pub allowlist: Option<Located<Vec<Located<Destination>>>>,
+    /// What it finds read-only at /source, by a name of `sources` in `host.yaml`. Default: nothing.
+    pub source: Option<Located<SourceName>>,
+    /// Files of the repo that it finds read-only below /config, at most 64 and 1 MiB together. Never a secret.
+    /// Default: none.
+    pub files: Option<Located<Vec<Located<ConfigFileEntry>>>>,
+    /// What becomes of workspaces of this tenant's name that lie aside from an earlier time. Default: where there is
+    /// one, the tenant is not made until this says.
+    pub workspace: Option<Located<WorkspaceFile>>,
     /// Services that it reaches through the gateway, with keys that it never sees. Default: none.
     pub credentials: Option<Located<Vec<Located<CredentialFile>>>>,
+    /// Secrets of `credentials` by name, each as `tenantd egress seal` prints it: encrypted to a host whose
+    /// `host.yaml` says `sealed: true` of that name. Default: none.
+    #[serde(default)]
+    pub sealed: LocatedMap<SecretName, Sealed>,
     /// How many credits it may use. Default: no bound.
     pub budget: Option<Located<BudgetFile>>,
     /// What the daemon does about drift of this tenant. Default: that of `fleet.yaml`.
     pub drift_detection: Option<Located<DriftFile>>,
+}
+
+/// A file of the repo that a tenant finds below /config.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConfigFileEntry {
+    /// Where the tenant finds it, from /config on.
+    pub path: Located<FilePath>,
+    /// Where it lies in the repo: below `files/` and the tenant's name, or below `files/shared/`.
+    pub from: Located<FilePath>,
+    /// How a change of it reaches the tenant: `restart` makes the container anew, `inPlace` puts it into
+    /// its place while the tenant runs. Default: restart.
+    pub apply: Option<Located<Apply>>,
+}
+
+/// What becomes of workspaces that lie aside.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkspaceFile {
+    /// The name that `tenantd workspace list` shows, to take it back while the tenant has no other; `none` to begin
+    /// with an empty one.
+    pub restore: Located<AsideName>,
 }
 
 /// What the daemon does about what someone changed behind its back.
@@ -201,6 +240,8 @@ pub struct HardeningFile {
     pub open_files: Option<Located<OpenFiles>>,
     /// Whether a small init reaps processes and forwards signals. Default: true.
     pub init: Option<Located<bool>>,
+    /// Whether programs that lie in /workspace cannot be run. Default: false.
+    pub workspace_noexec: Option<Located<bool>>,
 }
 
 /// How much of what a tenant prints is kept on the host.
@@ -294,6 +335,66 @@ pub struct HostFile {
     pub guards: Option<Located<HostGuardsFile>>,
     /// The way out of tenants.
     pub egress: Option<Located<EgressFile>>,
+    /// How workspaces are made, and what bounds them.
+    pub workspaces: Option<Located<WorkspacesFile>>,
+    /// Folders of this host that tenants may share read-only, each by a name. Default: none.
+    #[serde(default)]
+    pub sources: LocatedMap<SourceName, AbsolutePath>,
+    /// What is written for those who plan elsewhere.
+    pub snapshot: Option<Located<SnapshotFile>>,
+    /// Which loosenings need a person who agrees. Default: none.
+    pub approvals: Option<Located<ApprovalsFile>>,
+}
+
+/// Which loosenings of a tenant are held until somebody on the list approves them, by a signed commit with the trailer
+/// `Tenantd-Approve:` and the tenant's name.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApprovalsFile {
+    /// Who may approve: names of `verify.signers`.
+    pub approvers: Located<Vec<Located<SignerName>>>,
+    /// What needs an approval: what any of these says.
+    pub needed: Located<Vec<Located<NeededFile>>>,
+}
+
+/// Loosenings that need an approval.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NeededFile {
+    /// The kinds of change, by the rules of docs/reviewing.md. Default: all of them.
+    pub loosenings: Option<Located<Vec<Located<Loosening>>>>,
+    /// The tiers; a tenant counts that is of one before the change or after it. Default: all.
+    pub tiers: Option<Located<Vec<Located<TierName>>>>,
+}
+
+/// What is written for those who plan elsewhere.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SnapshotFile {
+    /// How often the daemon writes one, at least 1s. Default: never.
+    pub every: Option<Located<Period>>,
+    /// Where to. Default: `snapshot` below the data root.
+    pub file: Option<Located<AbsolutePath>>,
+    /// Where the private key lies that signs it: an Ed25519 key of OpenSSH, without a passphrase.
+    /// Default: `host.key` below the data root, which is made when it is first needed.
+    pub key: Option<Located<SecretPlace>>,
+}
+
+/// How workspaces are made, and what bounds them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkspacesFile {
+    /// What new ones are kept in. `btrfs` is a subvolume with a quota group, where the data root is on btrfs; its quotas
+    /// are turned on if they are off. `image` is a mounted file with an ext4 file system of its own. `folder` is a plain
+    /// folder, whose size nothing bounds. `auto` is `btrfs` where its quotas are on, else `image`, else `folder`.
+    /// Default: auto.
+    pub backend: Option<Located<BackendChoice>>,
+    /// What becomes of a tenant whose `limits.disk` this host cannot enforce: `refuse` blocks it, `accept` makes it
+    /// all the same, and plans say `unenforced`. Default: refuse.
+    pub unenforced: Option<Located<Unenforced>>,
+    /// How many times the data root's disk all `limits.disk` together may promise before plans say so, 0.1 to 1000.
+    /// Default: 1.
+    pub overcommit: Option<Located<Factor>>,
 }
 
 /// The config repo that the daemon follows.

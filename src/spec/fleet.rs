@@ -90,6 +90,7 @@ impl Policy {
             set(&mut sandbox.tmp_size, hardening.tmp_size.as_ref());
             set(&mut sandbox.shm_size, hardening.shm_size.as_ref());
             set(&mut sandbox.init, hardening.init.as_ref());
+            set(&mut sandbox.workspace_noexec, hardening.workspace_noexec.as_ref());
             if let Some(open_files) = value(hardening.open_files.as_ref()) {
                 sandbox.open_files = open_files.0;
             }

@@ -5,14 +5,18 @@ use std::path::PathBuf;
 use super::{
     decode::{Located, decode},
     egress,
-    files::{HostFile, ListenFile, NotifyFile, SourceFile, VerifyFile},
+    files::{ApprovalsFile, HostFile, ListenFile, NeededFile, NotifyFile, SourceFile, VerifyFile},
     fleet::{drift, removals, value},
     url::Transport,
     values::EngineUrl,
 };
 use crate::model::{
     Finding, Host, Invalid, RuntimeClass, Severity, SignerKey,
-    host::{Ceilings, Listen, Notify, NotifyEvent, Signer, Source, Verify, VerifyMode},
+    host::{
+        Approvals, Ceilings, Listen, NeedsApproval, Notify, NotifyEvent, Signer, SnapshotSettings, Source, Verify,
+        VerifyMode,
+    },
+    policy::Loosening,
 };
 
 /// Reads the host's settings. `file` is the name that findings carry.
@@ -38,6 +42,16 @@ pub fn host(file: &str, bytes: &[u8]) -> Result<Host, Vec<Finding>> {
         }
         if let Some(egress) = value(content.egress.as_ref()) {
             egress::check(file, egress, host.pool, &mut findings);
+        }
+        for (_, path) in &content.sources {
+            let Some(folder) = path.get().map(|path| std::path::Path::new(&path.0)) else { continue };
+            if folder.starts_with(&host.data_root) || host.data_root.starts_with(folder) {
+                let message = "it holds the data root, or lies in it: tenants would read each other's files";
+                findings.push(path.error(file, "bad-path", message, Some("offer a folder elsewhere")));
+            }
+        }
+        if let Some(approvals) = value(content.approvals.as_ref()) {
+            check_approvals(file, approvals, &host, &mut findings);
         }
         if let Some(verify) = &content.verify {
             check_verify(file, verify, &mut findings);
@@ -123,6 +137,23 @@ fn settings(file: &HostFile) -> Host {
         host.journal.files = value(journal.files.as_ref()).map_or(host.journal.files, |files| files.0);
     }
     host.egress = value(file.egress.as_ref()).map(egress::settings).unwrap_or_default();
+    if let Some(workspaces) = value(file.workspaces.as_ref()) {
+        set(&mut host.workspaces.backend, workspaces.backend.as_ref());
+        set(&mut host.workspaces.unenforced, workspaces.unenforced.as_ref());
+        if let Some(factor) = value(workspaces.overcommit.as_ref()) {
+            host.workspaces.overcommit = factor.0;
+        }
+    }
+    let sources = file.sources.iter().filter_map(|(name, path)| Some((name.get()?, path.get()?)));
+    host.sources = sources.map(|(name, path)| (name.0.clone(), PathBuf::from(&path.0))).collect();
+    if let Some(snapshot) = value(file.snapshot.as_ref()) {
+        host.snapshot = SnapshotSettings {
+            every: value(snapshot.every.as_ref()).map(|period| period.0),
+            file: value(snapshot.file.as_ref()).map(|path| PathBuf::from(&path.0)),
+            key: value(snapshot.key.as_ref()).map(|place| place.0.clone()),
+        };
+    }
+    host.approvals = value(file.approvals.as_ref()).map(approvals).unwrap_or_default();
     host.resync = value(file.resync.as_ref()).map_or(host.resync, |period| period.0);
     if let Some(guards) = value(file.guards.as_ref()) {
         host.guards = removals(guards.removals.as_ref(), host.guards);
@@ -158,6 +189,19 @@ fn verify(file: &VerifyFile) -> Verify {
         gnupg_home: value(file.gnupg_home.as_ref()).map(|path| PathBuf::from(&path.0)),
         since: value(file.since.as_ref()).map(|commit| commit.0.clone()),
     }
+}
+
+fn approvals(file: &ApprovalsFile) -> Approvals {
+    let needed = |file: &NeededFile| NeedsApproval {
+        loosenings: match value(file.loosenings.as_ref()) {
+            Some(some) => some.iter().filter_map(|one| one.get().copied()).collect(),
+            None => Loosening::ALL.into(),
+        },
+        tiers: value(file.tiers.as_ref()).map(|some| some.iter().filter_map(|tier| tier.get().cloned()).collect()),
+    };
+    let approvers = file.approvers.get().into_iter().flatten().filter_map(|name| Some(name.get()?.0.clone()));
+    let all = file.needed.get().into_iter().flatten().filter_map(|one| one.get().map(needed));
+    Approvals { approvers: approvers.collect(), needed: all.collect() }
 }
 
 fn listen(file: &ListenFile) -> Option<Listen> {
@@ -212,6 +256,35 @@ fn check_verify(file: &str, field: &Located<VerifyFile>, findings: &mut Vec<Find
             findings.push(field.error(file, "duplicate-signer", "the key is listed twice", Some(help)));
         }
         known.push(key);
+    }
+}
+
+/// Reports approvers whom nobody knows, and lists that say nothing.
+fn check_approvals(file: &str, approvals: &ApprovalsFile, host: &Host, findings: &mut Vec<Finding>) {
+    let known: Vec<&str> = host.verify.signers.iter().map(|signer| signer.name.as_str()).collect();
+    let approvers = approvals.approvers.get().map_or(&[][..], Vec::as_slice);
+    for approver in approvers {
+        if let Some(name) = approver.get().filter(|name| !known.contains(&name.0.as_str())) {
+            let message = format!("{:?} is no name of verify.signers, so that nobody could approve by it", name.0);
+            findings.push(approver.error(
+                file,
+                "unknown-signer",
+                &message,
+                Some("add the signer's key to verify.signers"),
+            ));
+        }
+    }
+    let mut empty = |field: Option<Finding>| findings.extend(field);
+    let help = "list at least one, or remove the key";
+    let nothing = "the list is empty";
+    if approvers.is_empty() {
+        empty(Some(approvals.approvers.error(file, "empty-list", nothing, Some(help))));
+    }
+    for needed in approvals.needed.get().into_iter().flatten().filter_map(Located::get) {
+        let kinds = needed.loosenings.as_ref().filter(|list| list.get().is_some_and(Vec::is_empty));
+        let tiers = needed.tiers.as_ref().filter(|list| list.get().is_some_and(Vec::is_empty));
+        empty(kinds.map(|list| list.error(file, "empty-list", nothing, Some(help))));
+        empty(tiers.map(|list| list.error(file, "empty-list", nothing, Some(help))));
     }
 }
 

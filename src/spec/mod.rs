@@ -3,6 +3,7 @@
 pub mod decode;
 pub mod egress;
 pub mod files;
+pub mod origin;
 pub mod prune;
 pub mod reference;
 pub mod schema;
@@ -24,7 +25,7 @@ pub use host::{host, socket};
 
 use crate::model::{
     Desired, Finding, Severity, Tenant, TenantName,
-    tree::{SourceFile, Tree},
+    tree::{SourceFile, Tree, tenant_of},
 };
 use decode::decode;
 use fleet::Policy;
@@ -56,7 +57,7 @@ pub fn compile(tree: &Tree) -> Desired {
         let (content, mut found) = decode(&file.path, &file.bytes);
         findings.append(&mut found);
         if let Some(content) = content {
-            compiled.push(tenant::compile(&file.path, &content, &policy, &mut findings));
+            compiled.push(tenant::compile(&file.path, &content, &policy, tree, &mut findings));
         }
     }
     report_collisions(&compiled, &mut findings);
@@ -86,11 +87,7 @@ fn stem(path: &str) -> Option<&str> {
 fn held_names(findings: &[Finding], compiled: &[Compiled]) -> BTreeSet<String> {
     let wrong: BTreeSet<&str> =
         findings.iter().filter(|f| f.severity == Severity::Error).map(|f| f.file.as_str()).collect();
-    let by_file = wrong.iter().filter_map(|path| {
-        // Also where it lies in a folder below.
-        let name = path.strip_prefix(TENANTS)?.rsplit('/').next()?;
-        Some(name.split('.').next().unwrap_or(name).to_owned())
-    });
+    let by_file = wrong.iter().filter_map(|path| path.strip_prefix(TENANTS)).map(|path| tenant_of(path).to_owned());
     let by_content = compiled
         .iter()
         .filter(|c| wrong.contains(c.file.as_str()))

@@ -25,9 +25,21 @@ pub(super) fn kind(value: &str) -> Option<&'static str> {
     PREFIXES.iter().find(|(prefix, _)| long_enough && value.starts_with(prefix)).map(|(_, kind)| *kind)
 }
 
+/// The first line of a file, counted from one, that holds what looks like a secret, and its kind. What is public, such
+/// as a certificate, is none.
+pub(super) fn within(bytes: &[u8]) -> Option<(usize, &'static str)> {
+    let text = String::from_utf8_lossy(bytes);
+    let is_apart = |c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c));
+    let of_line = |line: &str| match line.split_once("-----BEGIN ") {
+        Some((_, what)) => what.contains("PRIVATE KEY").then_some("a private key"),
+        None => line.split(is_apart).find_map(kind),
+    };
+    text.lines().zip(1..).find_map(|(line, number)| Some((number, of_line(line)?)))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::kind;
+    use super::{kind, within};
 
     #[test]
     fn keys_are_seen_and_words_are_not() {
@@ -35,5 +47,14 @@ mod tests {
         assert!(kind("Bearer ghp_0123456789abcdefghij").is_some());
         assert!(kind("sk-short").is_none());
         assert!(kind("https://api.example.com/v1").is_none());
+    }
+
+    #[test]
+    fn keys_are_seen_within_files() {
+        let file = "{\n  \"model\": \"gpt\",\n  \"key\": \"sk-proj-0123456789abcdefghij\"\n}\n";
+        assert_eq!(within(file.as_bytes()), Some((3, "an API key")));
+        assert_eq!(within(b"TOKEN=ghp_0123456789abcdefghij0123"), Some((1, "a GitHub token")));
+        assert_eq!(within(b"\n-----BEGIN OPENSSH PRIVATE KEY-----\n"), Some((2, "a private key")));
+        assert_eq!(within(b"-----BEGIN CERTIFICATE-----\nMIIB\n# task-runner-of-a-long-name: yes\n\xff"), None);
     }
 }

@@ -8,17 +8,31 @@ use std::{
 use super::{
     decode::Located,
     egress,
-    files::{LimitsFile, TenantFile},
+    files::{ConfigFileEntry, LimitsFile, TenantFile},
     fleet::{Policy, Tier, command, drift, environment, known_tier, value},
-    stem,
+    secrets, stem,
+    values::FilePath,
 };
-use crate::model::{Destination, Finding, Span, Tenant, TenantName, desired::Limits};
+use crate::model::{
+    Destination, Finding, Span, Tenant, TenantName,
+    desired::Limits,
+    files::{ConfigFile, Content},
+    tree::{Carried, Tree},
+    workspace::{Restore, owner_of},
+};
 
 /// The least memory that leaves room for an init and an agent. The engine's own floor is 6 MiB.
 const LEAST_MEMORY: u64 = 16 << 20;
 
 /// The most entries of one allowlist.
 const MAX_ALLOWLIST: usize = 1_000;
+
+/// The most config files of one tenant, and their bytes together.
+const MAX_FILES: usize = 64;
+const MAX_FILES_SIZE: usize = 1 << 20;
+
+/// The folder below `files/` that every tenant may name.
+const SHARED: &str = "shared";
 
 /// What came of one file.
 pub(super) struct Compiled {
@@ -35,9 +49,15 @@ impl Compiled {
     }
 }
 
-pub(super) fn compile(path: &str, file: &TenantFile, policy: &Policy, findings: &mut Vec<Finding>) -> Compiled {
+pub(super) fn compile(
+    path: &str,
+    file: &TenantFile,
+    policy: &Policy,
+    tree: &Tree,
+    findings: &mut Vec<Finding>,
+) -> Compiled {
     let claimed = file.tenant.get().map(|name| (file.tenant.span, name.clone()));
-    let tenant = Check { path, file, policy, findings }.tenant();
+    let tenant = Check { path, file, policy, tree, findings }.tenant();
     Compiled { file: path.to_owned(), claimed, tenant }
 }
 
@@ -45,6 +65,7 @@ struct Check<'a> {
     path: &'a str,
     file: &'a TenantFile,
     policy: &'a Policy,
+    tree: &'a Tree,
     findings: &'a mut Vec<Finding>,
 }
 
@@ -57,6 +78,8 @@ impl Check<'_> {
         let allowlist = self.allowlist();
         let routes = egress::routes(self.path, file.credentials.as_ref(), self.findings);
         let environment = self.environment();
+        let restore = self.restore();
+        let files = self.files();
         let tier_values = tier.as_ref().and_then(|tier| self.policy.tiers.get(tier)?.as_ref());
         if file.tier.is_none() && self.has_unknown_key() {
             // The slip may be the tier's own key: what the default tier allows says nothing then.
@@ -73,8 +96,16 @@ impl Check<'_> {
             command,
             environment,
             limits: limits?,
+            disk_room: {
+                let tier = tier_values?;
+                tier.may_raise.disk.unwrap_or(tier.limits.disk).max(tier.limits.disk)
+            },
+            source: value(file.source.as_ref()).map(|name| name.0.clone()),
+            files,
+            restore,
             sessions: tier_values?.sessions,
             allowlist,
+            sealed: egress::sealed(self.path, &file.sealed, &routes, self.findings),
             routes,
             budget: egress::budget(file.budget.as_ref()),
             sandbox: self.policy.sandbox,
@@ -142,6 +173,102 @@ impl Check<'_> {
         let mut variables = self.policy.environment.clone();
         variables.extend(environment(self.path, &self.file.environment, self.findings));
         variables
+    }
+
+    /// A commit gives no tenant what was another's: the name begins with the tenant's own.
+    fn restore(&mut self) -> Option<Restore> {
+        let field = &value(self.file.workspace.as_ref())?.restore;
+        let name = field.get()?.0.as_str();
+        if name == "none" {
+            return Some(Restore::Nothing);
+        }
+        let tenant = self.file.tenant.get().map_or("", TenantName::as_str);
+        if owner_of(name) != tenant {
+            let help = format!("write one that begins with {tenant}. or none; an operator can say otherwise");
+            self.report(field.span, "not-its-own", &format!("{name} was not a workspace of {tenant}"), &help);
+        }
+        Some(Restore::Entry(name.to_owned()))
+    }
+
+    /// A commit gives no tenant the files of another: they lie in a folder of its own name, or in the one for all.
+    fn files(&mut self) -> Vec<ConfigFile> {
+        let Some(field) = &self.file.files else { return Vec::new() };
+        let entries: &[Located<ConfigFileEntry>] = field.get().map_or(&[], Vec::as_slice);
+        let mut files: BTreeMap<&str, ConfigFile> = BTreeMap::new();
+        for entry in entries {
+            let Some(ConfigFileEntry { path: at, from, apply }) = entry.get() else { continue };
+            let content = self.carried(from);
+            let (Some(path), Some(content)) = (at.get(), content) else { continue };
+            let is_below = |one: &str, other: &str| one.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'));
+            let path = path.0.as_str();
+            if let Some(other) =
+                files.keys().find(|&&other| other == path || is_below(other, path) || is_below(path, other))
+            {
+                let message = match *other == path {
+                    true => format!("{path} is listed twice"),
+                    false => format!("{path} and {other} cannot both be there"),
+                };
+                self.report(at.span, "duplicate-path", &message, "give each file a path of its own");
+                continue;
+            }
+            let apply = value(apply.as_ref()).copied().unwrap_or_default();
+            files.insert(path, ConfigFile { path: path.to_owned(), content, apply });
+        }
+        let size: usize = files.values().map(|file| file.content.bytes.len()).sum();
+        if entries.len() > MAX_FILES || size > MAX_FILES_SIZE {
+            let message = format!("{} files of {size} bytes together are too many", entries.len());
+            self.report(field.span, "out-of-range", &message, "keep them within 64 files and 1 MiB");
+        }
+        files.into_values().collect()
+    }
+
+    /// What lies in the repo where a file comes from.
+    fn carried(&mut self, from: &Located<FilePath>) -> Option<Content> {
+        let path = from.get()?.0.as_str();
+        let tenant = self.file.tenant.get().map_or("", TenantName::as_str);
+        let is_own = |folder: &str| {
+            path.strip_prefix("files/")
+                .and_then(|rest| rest.strip_prefix(folder))
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        if !is_own(tenant) && !is_own(SHARED) {
+            let help = format!("move it to files/{tenant}/, or to files/{SHARED}/ if all tenants may have it");
+            self.report(from.span, "not-its-own", &format!("{path} is no file of {tenant}"), &help);
+            return None;
+        }
+        let (code, message, help) = match self.tree.carried.get(path) {
+            Some(Carried::File(bytes)) => match secrets::within(bytes) {
+                None => return Some(Content::new(bytes.clone())),
+                Some((line, kind)) => (
+                    "secret",
+                    format!("{path} holds what looks like {kind}, on line {line}"),
+                    "secrets stay out of the repo: let the gateway add it, with `credentials`",
+                ),
+            },
+            Some(Carried::TooLarge(size)) => {
+                ("file-too-large", format!("{path} is {size} bytes long"), "keep it within 256 KiB")
+            }
+            Some(Carried::Beyond) => (
+                "file-too-large",
+                format!("{path} is not read: all under files/ is too large"),
+                "keep it within 64 MiB together",
+            ),
+            Some(Carried::Link) => {
+                ("symlink", format!("{path} is a symbolic link, and links are not followed"), "commit the file itself")
+            }
+            Some(Carried::Folder | Carried::Unreadable) => (
+                "not-a-file",
+                format!("{path} is not a file that can be read"),
+                "name a plain file; list those of a folder one by one",
+            ),
+            None => (
+                "file-missing",
+                format!("there is no file {path} in the repo"),
+                "commit it, or correct the path; it is written from the top of the repo on",
+            ),
+        };
+        self.report(from.span, code, &message, help);
+        None
     }
 
     fn allowlist(&mut self) -> BTreeSet<Destination> {

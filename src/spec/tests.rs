@@ -4,9 +4,10 @@ use super::*;
 use crate::model::{
     Bytes, DriftMode, Host, RuntimeClass,
     desired::Sandbox,
-    host::{JournalLimits, NotifyEvent, Secret, VerifyMode},
+    host::{JournalLimits, NotifyEvent, Overcommit, Secret, VerifyMode, WorkspaceSettings},
     policy::{Guards, Policy as Daemon, Retry},
     quantity::Timespan,
+    workspace::{BackendChoice, Unenforced},
 };
 
 const FLEET_FILE: &str = "\
@@ -75,12 +76,14 @@ fn a_tenant_that_says_nothing_has_what_fleet_and_tier_give() {
     let limits = ant.limits;
     let shown = [limits.cpus.to_string(), limits.memory.to_string(), limits.pids.to_string(), limits.disk.to_string()];
     assert_eq!(shown, ["0.5", "256MiB", "256", "1GiB"]);
+    assert_eq!(ant.disk_room, limits.disk);
     assert_eq!(
         ant.environment.clone().into_iter().collect::<Vec<_>>(),
         [("LEVEL".to_owned(), "info".to_owned()), ("MODE".to_owned(), "fast".to_owned())]
     );
     assert!(ant.allowlist.is_empty());
-    let Sandbox { tmp_size, shm_size, open_files, init, log_size, log_files } = ant.sandbox;
+    let Sandbox { tmp_size, shm_size, open_files, init, log_size, log_files, workspace_noexec } = ant.sandbox;
+    assert!(!workspace_noexec);
     assert_eq!((tmp_size.to_string().as_str(), shm_size), ("32MiB", Sandbox::default().shm_size));
     assert_eq!((open_files, init, log_size, log_files), (1024, false, Sandbox::default().log_size, 7));
 }
@@ -304,6 +307,12 @@ fn a_host_gets_what_its_file_says() {
     assert_eq!(host.journal, JournalLimits { file_size: Bytes::new(65_536), files: 2 });
     assert_eq!((host.resync, host.weakest_drift), (Timespan::seconds(1), DriftMode::Warn));
     assert_eq!(host.guards, Guards { percent: 0, at_least: 1 });
+    let workspaces = WorkspaceSettings {
+        backend: BackendChoice::Image,
+        unenforced: Unenforced::Accept,
+        overcommit: Overcommit(150),
+    };
+    assert_eq!(host.workspaces, workspaces);
 
     let ssh = include_str!("../../tests/samples/valid-hosts/ssh.yaml");
     let host = super::host("host.yaml", ssh.as_bytes()).unwrap();

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::model::{
     Bytes, Invalid,
-    host::Secret,
+    host::{Overcommit, Secret},
     quantity::{Timespan, bounded},
 };
 
@@ -57,6 +57,34 @@ checked_text!(
 );
 
 checked_text!(
+    /// The name of something that lies aside, or `none`.
+    AsideName,
+    {"type": "string", "pattern": "^[a-z0-9][A-Za-z0-9.-]{0,200}$", "examples": ["none", "acme.20261121T194308.123Z.3f0c9a1d4b7e.img"]},
+    |text| {
+        let ok = (1..=200).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b));
+        if ok { Ok(()) } else {
+            Err(Invalid::new("bad-name", format!("{text:?} is not the name of a workspace that lies aside"), "write a name that `tenantd workspace list` shows, or none"))
+        }
+    }
+);
+
+checked_text!(
+    /// The name of a shared folder that the host offers.
+    SourceName,
+    {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$", "examples": ["handbook"]},
+    |text| {
+        let ok = (1..=63).contains(&text.len())
+            && !text.starts_with('-')
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if ok { Ok(()) } else {
+            Err(Invalid::new("bad-name", format!("{text:?} is not the name of a shared folder"), "write a name that host.yaml has under sources: small letters, digits and -"))
+        }
+    }
+);
+
+checked_text!(
     /// The engine's name of a runtime.
     RuntimeName,
     {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", "examples": ["runc", "runsc"]},
@@ -78,6 +106,22 @@ checked_text!(
         let plain = text.starts_with('/') && !text.split('/').any(|part| part == "..");
         if plain && text.len() > 1 { Ok(()) } else {
             Err(Invalid::new("bad-path", format!("{text:?} is not an absolute path"), "write it from / on, without .."))
+        }
+    }
+);
+
+/// The most parts that a file's path has, and the most bytes of it.
+const MAX_PARTS: usize = 16;
+const MAX_PATH: usize = 512;
+
+checked_text!(
+    /// A file's path from a folder on.
+    FilePath,
+    {"type": "string", "pattern": "^[^/]", "maxLength": 512, "not": {"pattern": "(^|/)\\.\\.?(/|$)|//|/$"}, "examples": ["openclaw.json"]},
+    |text| {
+        let is_plain = |part: &str| !matches!(part, "" | "." | "..") && part.len() <= 255 && !part.contains(|c: char| c.is_control() || c == '\\');
+        if text.len() <= MAX_PATH && text.split('/').count() <= MAX_PARTS && text.split('/').all(is_plain) { Ok(()) } else {
+            Err(Invalid::new("bad-path", format!("{text:?} is not the path of a file"), "write it without / in front and without . and .., such as openclaw.json or agent/profiles.json"))
         }
     }
 );
@@ -285,6 +329,29 @@ bounded_number!(
     /// The length of a tenant network's prefix.
     Prefix, 24, 29
 );
+/// How many times something may be promised: 0.1 to 1000, with two decimals at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Factor(pub Overcommit);
+
+impl FromStr for Factor {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let bad =
+            || Invalid::new("out-of-range", format!("{text:?} is not a factor"), "write 0.1 to 1000, such as 1 or 1.5");
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if !is_number(whole) || !is_number(fraction) || whole.len() > 4 || fraction.len() > 2 {
+            return Err(bad());
+        }
+        let number = |text: &str| text.parse::<u64>().map_err(|_| bad());
+        let hundredths = number(whole)? * 100 + number(&format!("{fraction:0<2}"))?;
+        if (10..=100_000).contains(&hundredths) { Ok(Self(Overcommit(hundredths))) } else { Err(bad()) }
+    }
+}
+
+crate::text_value!(Factor, "Factor", {"type": ["number", "string"], "minimum": 0.1, "maximum": 1000, "examples": [1, 1.5]});
+
 bounded_number!(
     /// A share in percent.
     Percent, 0, 100

@@ -8,13 +8,20 @@ use std::ffi::{CString, c_char, c_int, c_ulong, c_void};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+mod net;
+mod raw;
+
+use net::{connect, dial, get, hold, lookup, names_server, send, upstream};
+use raw::{claim, ping, spoof};
 
 const USAGE: &str = "\
 agent [COMMAND]
@@ -25,6 +32,8 @@ agent [COMMAND]
   mounts                    print the mounts
   write PATH TEXT           write a file
   cat PATH                  print a file
+  remove PATH               remove a file
+  subvolume FOLDER          make two subvolumes of btrfs there, one of them with no quota group above it
   fill PATH BYTES           write that many zeros to a file
   eat-memory BYTES [SECONDS]  use memory, and hold it for SECONDS
   fork N                    start N sleeping children, print how many started, end them
@@ -65,6 +74,7 @@ mod system {
             flags: c_ulong,
             data: *const c_void,
         ) -> c_int;
+        pub fn ioctl(file: c_int, request: c_ulong, argument: *const c_void) -> c_int;
         pub fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
         pub fn sendto(
             socket: c_int,
@@ -95,6 +105,8 @@ fn run(words: &[&str]) -> u8 {
         ["mounts"] => cat("/proc/self/mounts"),
         ["write", path, text] => fs::write(path, text),
         ["cat", path] => cat(path),
+        ["remove", path] => fs::remove_file(path),
+        ["subvolume", folder] => subvolumes(folder),
         ["fill", path, bytes] => number(bytes).and_then(|n| fill(path, n)),
         ["eat-memory", bytes] => number(bytes).and_then(|n| eat_memory(n, 0)),
         ["eat-memory", bytes, seconds] => number(bytes).and_then(|n| number(seconds).and_then(|s| eat_memory(n, s))),
@@ -153,6 +165,10 @@ fn say(line: &str) -> io::Result<()> {
 /// Parses a decimal number.
 fn number(text: &str) -> io::Result<u64> {
     text.parse().map_err(|_| io::Error::new(ErrorKind::InvalidInput, format!("{text:?} is no number")))
+}
+
+fn invalid<E>(_: E) -> io::Error {
+    io::Error::from(ErrorKind::InvalidInput)
 }
 
 /// Makes SIGTERM and SIGINT set [`STOP`], since they do nothing by default to process 1.
@@ -295,6 +311,33 @@ fn fill(path: &str, bytes: u64) -> io::Result<()> {
     outcome
 }
 
+/// Makes subvolumes the two ways that the kernel has. One that is made is an escape: it has no limit.
+fn subvolumes(folder: &str) -> io::Result<()> {
+    // BTRFS_IOC_SUBVOL_CREATE and BTRFS_IOC_SUBVOL_CREATE_V2, and BTRFS_SUBVOL_QGROUP_INHERIT with an empty list.
+    const CREATE: c_ulong = 0x5000_940e;
+    const CREATE_V2: c_ulong = 0x5000_9418;
+    const INHERIT: u64 = 1 << 2;
+    let folder = File::open(folder)?;
+    let nothing = [0_u64; 9];
+    let mut plain = [0_u8; 4096];
+    plain[8..13].copy_from_slice(b"plain");
+    let mut free = [0_u8; 4096];
+    free[16..24].copy_from_slice(&INHERIT.to_ne_bytes());
+    free[24..32].copy_from_slice(&(std::mem::size_of_val(&nothing) as u64).to_ne_bytes());
+    free[32..40].copy_from_slice(&(nothing.as_ptr() as u64).to_ne_bytes());
+    free[56..60].copy_from_slice(b"free");
+    let mut refused = None;
+    for (request, argument) in [(CREATE, &plain), (CREATE_V2, &free)] {
+        // SAFETY: the kernel reads 4,096 bytes there, and what they point to.
+        let made = unsafe { system::ioctl(folder.as_raw_fd(), request, argument.as_ptr().cast()) };
+        match made {
+            0 => say("made a subvolume")?,
+            _ => refused = Some(io::Error::last_os_error()),
+        }
+    }
+    refused.map_or(Ok(()), Err)
+}
+
 /// Touches memory one MiB at a time, then holds it.
 fn eat_memory(bytes: u64, seconds: u64) -> io::Result<()> {
     const STEP: u64 = 1 << 20;
@@ -330,429 +373,6 @@ fn fork(count: u64) -> io::Result<()> {
         child.wait()?;
     }
     Ok(())
-}
-
-/// Tries a TCP connection; `Err` holds the word for what came instead.
-fn dial(address: &str, limit: u64) -> Result<(), String> {
-    let limit = Duration::from_millis(limit.max(1));
-    let address = resolve(address).map_err(|error| error.to_string())?;
-    match TcpStream::connect_timeout(&address, limit) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(match error.kind() {
-            ErrorKind::ConnectionRefused => "refused".into(),
-            ErrorKind::TimedOut | ErrorKind::WouldBlock => "timed out".into(),
-            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable => {
-                "unreachable".into()
-            }
-            _ => error.to_string(),
-        }),
-    }
-}
-
-/// Turns `HOST:PORT` into an address; a scope such as `%eth0` may be an interface's name.
-fn resolve(address: &str) -> io::Result<SocketAddr> {
-    let mut address = address.to_owned();
-    if let Some((start, rest)) = address.split_once('%')
-        && let Some((scope, end)) = rest.split_once(']')
-        && let Ok(index) = fs::read_to_string(format!("/sys/class/net/{scope}/ifindex"))
-    {
-        address = format!("{start}%{}]{end}", index.trim());
-    }
-    if let Ok(address) = address.parse() {
-        return Ok(address);
-    }
-    let (host, port) = address.rsplit_once(':').ok_or(ErrorKind::InvalidInput)?;
-    let port = port.parse().map_err(|_| ErrorKind::InvalidInput)?;
-    let first = ask(host, Record::A)?.into_iter().next();
-    let first = first.ok_or_else(|| io::Error::other("no address"))?;
-    (first, port).to_socket_addrs()?.next().ok_or_else(|| io::Error::other("no address"))
-}
-
-fn connect(address: &str, limit: u64) -> io::Result<()> {
-    let outcome = dial(address, limit);
-    say(outcome.as_ref().err().map_or("connected", String::as_str))?;
-    outcome.map_err(io::Error::other)
-}
-
-fn lookup(name: &str) -> io::Result<()> {
-    let mut addresses = ask(name, Record::A)?;
-    addresses.extend(ask(name, Record::Aaaa)?);
-    if addresses.is_empty() {
-        return say("no address");
-    }
-    for address in addresses {
-        say(&address.to_string())?;
-    }
-    Ok(())
-}
-
-/// The types of record that `lookup` asks for.
-#[derive(Clone, Copy, PartialEq)]
-enum Record {
-    A = 1,
-    Aaaa = 28,
-}
-
-/// Asks the first name server of `/etc/resolv.conf`, and no hosts file, for addresses of a name.
-///
-/// A query of its own, since the C library of a static program may need files that the image
-/// lacks.
-///
-/// # Errors
-/// The server's refusal, silence for two seconds, or an answer that makes no sense.
-fn ask(name: &str, record: Record) -> io::Result<Vec<IpAddr>> {
-    let configuration = fs::read_to_string("/etc/resolv.conf")?;
-    let server: IpAddr = configuration
-        .lines()
-        .find_map(|line| line.strip_prefix("nameserver "))
-        .and_then(|address| address.trim().parse().ok())
-        .ok_or_else(|| io::Error::other("no name server in /etc/resolv.conf"))?;
-    let mut query = vec![0x74, record as u8, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in name.trim_end_matches('.').split('.') {
-        let length = u8::try_from(label.len()).map_err(|_| ErrorKind::InvalidInput)?;
-        query.push(length);
-        query.extend(label.as_bytes());
-    }
-    query.extend([0, 0, record as u8, 0, 1]);
-    let any: IpAddr = match server {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0))?;
-    // Polled, since gVisor on the host's network ignores a socket's read timeout.
-    socket.set_nonblocking(true)?;
-    socket.connect((server, 53))?;
-    socket.send(&query)?;
-    let end = Instant::now() + Duration::from_secs(2);
-    let mut answer = [0; 4096];
-    let length = loop {
-        match socket.recv(&mut answer) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if Instant::now() >= end {
-                    return Err(io::Error::new(ErrorKind::TimedOut, "timed out"));
-                }
-                thread::sleep(Duration::from_millis(5));
-            }
-            outcome => break outcome?,
-        }
-    };
-    addresses(&answer[..length], query.len(), record).ok_or_else(|| io::Error::from(ErrorKind::InvalidData))?
-}
-
-/// Reads the addresses out of a DNS answer whose question ends at `at`; `None` if it is cut short.
-fn addresses(answer: &[u8], mut at: usize, record: Record) -> Option<io::Result<Vec<IpAddr>>> {
-    let code = answer.get(3)? & 15;
-    if code != 0 {
-        let word = match code {
-            2 => "SERVFAIL".to_owned(),
-            3 => "NXDOMAIN".to_owned(),
-            5 => "REFUSED".to_owned(),
-            _ => format!("code {code}"),
-        };
-        return Some(Err(io::Error::other(word)));
-    }
-    let count = u16::from_be_bytes([*answer.get(6)?, *answer.get(7)?]);
-    let mut found = Vec::new();
-    for _ in 0..count {
-        // A name is labels up to an empty one or up to a pointer.
-        loop {
-            let length = *answer.get(at)?;
-            at += 1 + usize::from(length);
-            if length == 0 {
-                break;
-            }
-            if length >= 0xc0 {
-                at = at - usize::from(length) + 1;
-                break;
-            }
-        }
-        let head = answer.get(at..at + 10)?;
-        let length = usize::from(u16::from_be_bytes([head[8], head[9]]));
-        let data = answer.get(at + 10..at + 10 + length)?;
-        if head[..2] == [0, record as u8] {
-            found.push(match record {
-                Record::A => IpAddr::from(<[u8; 4]>::try_from(data).ok()?),
-                Record::Aaaa => IpAddr::from(<[u8; 16]>::try_from(data).ok()?),
-            });
-        }
-        at += 10 + length;
-    }
-    Some(Ok(found))
-}
-
-/// Bytes out of hexadecimal digits.
-fn bytes_of(hex: &str) -> io::Result<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let pairs = hex.as_bytes().chunks(2);
-    let bytes: Option<Vec<u8>> = pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect();
-    bytes.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "no hexadecimal digits"))
-}
-
-/// Sends bytes, and prints what came back until the other side ends or nothing more comes in time.
-fn send(kind: &str, address: &str, hex: &str, limit: u64) -> io::Result<()> {
-    let (address, bytes) = (resolve(address)?, bytes_of(hex)?);
-    let end = Instant::now() + Duration::from_millis(limit);
-    let mut told = Vec::new();
-    let how = match kind {
-        "tcp" => {
-            let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(limit.max(1)))?;
-            stream.write_all(&bytes)?;
-            stream.set_nonblocking(true)?;
-            collect(|buffer| stream.read(buffer), end, &mut told)
-        }
-        _ => {
-            let any: IpAddr = match address {
-                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-            };
-            let socket = UdpSocket::bind((any, 0))?;
-            socket.connect(address)?;
-            socket.send(&bytes)?;
-            socket.set_nonblocking(true)?;
-            collect(|buffer| socket.recv(buffer), end, &mut told)
-        }
-    };
-    let hex = told.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
-    say(&format!("{how} after {} bytes\n{hex}\n{}", told.len(), String::from_utf8_lossy(&told)))
-}
-
-/// Reads on until the end, a failure or the time, and says which. Polled, as in [`ask`].
-fn collect(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>, end: Instant, told: &mut Vec<u8>) -> String {
-    let mut buffer = [0; 4096];
-    while told.len() < 1 << 16 {
-        match read(&mut buffer) {
-            Ok(0) => return "closed".to_owned(),
-            Ok(length) => told.extend(&buffer[..length]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
-                thread::sleep(Duration::from_millis(2));
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return "silent".to_owned(),
-            Err(error) => return error.to_string(),
-        }
-    }
-    "enough".to_owned()
-}
-
-/// Asks for a URL, by the proxy that `http_proxy` names if it is set. With `https://` it only opens the
-/// tunnel.
-fn get(url: &str, headers: &[&str]) -> io::Result<()> {
-    let (scheme, rest) = url.split_once("://").ok_or(ErrorKind::InvalidInput)?;
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let path = if path.is_empty() { "/" } else { path };
-    let default = if scheme == "https" { 443 } else { 80 };
-    let authority = if host.contains(':') { host.to_owned() } else { format!("{host}:{default}") };
-    let (address, line) = match std::env::var("http_proxy") {
-        Ok(proxy) if scheme == "https" => (proxy, format!("CONNECT {authority}")),
-        Ok(proxy) => (proxy, format!("GET {url}")),
-        Err(_) => (authority.clone(), format!("GET {path}")),
-    };
-    let host = if scheme == "https" { &authority } else { host };
-    let mut stream = TcpStream::connect(resolve(address.trim_start_matches("http://").trim_end_matches('/'))?)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let further: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    write!(stream, "{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{further}\r\n")?;
-    let mut lines = BufReader::new(stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") && lines.read_line(&mut head)? > 0 {}
-    say(head.lines().next().unwrap_or("no answer"))?;
-    if line.starts_with("CONNECT") && head.contains(" 200 ") {
-        return Ok(());
-    }
-    let length =
-        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
-    let mut body = String::new();
-    lines.take(length.unwrap_or(1 << 20)).read_to_string(&mut body)?;
-    say(body.trim_end())
-}
-
-/// Answers questions for addresses.
-fn names_server(address: &str, names: &[&str]) -> io::Result<()> {
-    let socket = UdpSocket::bind((address, 53))?;
-    let mut query = [0; 1500];
-    loop {
-        let (length, from) = socket.recv_from(&mut query)?;
-        let Some(end) = query[12..length].iter().position(|byte| *byte == 0).map(|at| 12 + at) else { continue };
-        let mut name = String::new();
-        let mut at = 12;
-        while at < end {
-            let length = usize::from(query[at]);
-            let Some(label) = query.get(at + 1..at + 1 + length) else { break };
-            name = format!("{name}{}.", String::from_utf8_lossy(label).to_lowercase());
-            at += 1 + length;
-        }
-        let known = names.iter().filter_map(|pair| pair.split_once('='));
-        let found = known.into_iter().find(|(known, _)| format!("{known}.") == name);
-        let found = found.and_then(|(_, address)| address.parse::<Ipv4Addr>().ok());
-        let is_address = query.get(end + 1..end + 3) == Some(&[0, 1]);
-        let mut reply = query[..2].to_vec();
-        let count = u8::from(found.is_some() && is_address);
-        reply.extend([0x81, if found.is_some() { 0x80 } else { 0x83 }, 0, 1, 0, count, 0, 0, 0, 0]);
-        reply.extend(query.get(12..end + 5).unwrap_or_default());
-        if let Some(address) = found.filter(|_| is_address) {
-            reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-            reply.extend(address.octets());
-        }
-        socket.send_to(&reply, from)?;
-    }
-}
-
-/// Answers every request with what it was sent.
-fn upstream(port: u64) -> io::Result<()> {
-    let port = u16::try_from(port).map_err(invalid)?;
-    for stream in TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.incoming().flatten() {
-        // A client that goes away in the middle harms nobody else.
-        let _ = thread::spawn(move || echo_head(stream));
-    }
-    Ok(())
-}
-
-fn echo_head(mut stream: TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let mut lines = BufReader::new(stream.try_clone()?);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if lines.read_line(&mut head)? == 0 {
-                return Ok(());
-            }
-        }
-        say(head.trim_end())?;
-        let body = format!("The upstream was sent:\n{}\n", head.trim_end());
-        write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
-    }
-}
-
-/// Opens connections that say nothing.
-fn hold(address: &str, count: u64, seconds: u64) -> io::Result<()> {
-    let address = resolve(address)?;
-    let limit = Duration::from_secs(2);
-    let mut held = Vec::new();
-    for _ in 0..count {
-        match TcpStream::connect_timeout(&address, limit) {
-            Ok(stream) => held.push(stream),
-            Err(_) => break,
-        }
-    }
-    say(&format!("holds {}", held.len()))?;
-    sleep(Some(seconds))
-}
-
-/// The last failed call's error, where a call failed.
-fn checked(result: isize) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
-}
-
-/// The kernel's form of an IPv4 address and a port.
-fn socket_address(address: Ipv4Addr, port: u16) -> [u8; 16] {
-    let mut form = [0; 16];
-    form[..2].copy_from_slice(&2_u16.to_ne_bytes());
-    form[2..4].copy_from_slice(&port.to_be_bytes());
-    form[4..8].copy_from_slice(&address.octets());
-    form
-}
-
-/// Makes a socket, or says why not.
-fn raw_socket(domain: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
-    // SAFETY: the call takes no memory.
-    let socket = unsafe { system::socket(domain, kind, protocol) };
-    if socket < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
-}
-
-fn send_to(socket: c_int, bytes: &[u8], address: &[u8]) -> io::Result<usize> {
-    // SAFETY: both slices outlive the call, which reads no further than their lengths.
-    checked(unsafe {
-        system::sendto(socket, bytes.as_ptr().cast(), bytes.len(), 0, address.as_ptr().cast(), address.len() as u32)
-    })
-}
-
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !((folded & 0xffff) + (folded >> 16)) as u16
-}
-
-fn invalid<E>(_: E) -> io::Error {
-    io::Error::from(ErrorKind::InvalidInput)
-}
-
-/// Asks for an echo with the kind of socket that needs no privilege.
-fn ping(address: &str, limit: u64) -> io::Result<()> {
-    const MSG_DONTWAIT: c_int = 0x40;
-    let address: Ipv4Addr = address.parse().map_err(invalid)?;
-    let socket = raw_socket(2, 2, 1)?;
-    let mut echo = [8, 0, 0, 0, 0, 1, 0, 1, b'o', b'u', b't', b'?'];
-    let sum = checksum(&echo);
-    echo[2..4].copy_from_slice(&sum.to_be_bytes());
-    send_to(socket, &echo, &socket_address(address, 0))?;
-    let end = Instant::now() + Duration::from_millis(limit);
-    let mut buffer = [0_u8; 256];
-    loop {
-        // SAFETY: the kernel writes no further than the buffer's length.
-        let read = checked(unsafe { system::recv(socket, buffer.as_mut_ptr().cast(), buffer.len(), MSG_DONTWAIT) });
-        match read {
-            Ok(_) => return say("answered"),
-            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
-                thread::sleep(Duration::from_millis(2));
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return Err(io::Error::new(ErrorKind::TimedOut, "timed out"));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Sends a UDP packet with a source that is not ours.
-fn spoof(source: &str, address: &str, hex: &str) -> io::Result<()> {
-    let source: Ipv4Addr = source.parse().map_err(invalid)?;
-    let SocketAddr::V4(to) = address.parse().map_err(invalid)? else { return Err(invalid(())) };
-    let bytes = bytes_of(hex)?;
-    let length = u16::try_from(28 + bytes.len()).map_err(invalid)?;
-    let mut packet = vec![0x45, 0];
-    packet.extend(length.to_be_bytes());
-    packet.extend([0, 1, 0, 0, 64, 17, 0, 0]);
-    packet.extend(source.octets());
-    packet.extend(to.ip().octets());
-    packet.extend(53_001_u16.to_be_bytes());
-    packet.extend(to.port().to_be_bytes());
-    packet.extend((length - 20).to_be_bytes());
-    packet.extend([0, 0]);
-    packet.extend(&bytes);
-    let socket = raw_socket(2, 3, 255)?;
-    send_to(socket, &packet, &socket_address(*to.ip(), 0))?;
-    say("sent")
-}
-
-/// Tells everybody on the network that an address is at our interface, by request and by answer.
-fn claim(address: &str) -> io::Result<()> {
-    const ETH_P_ARP: u16 = 0x0806;
-    let address: Ipv4Addr = address.parse().map_err(invalid)?;
-    let text = |name: &str| fs::read_to_string(format!("/sys/class/net/eth0/{name}"));
-    let own = bytes_of(&text("address")?.trim().replace(':', ""))?;
-    let index: u32 = text("ifindex")?.trim().parse().map_err(invalid)?;
-    let socket = raw_socket(17, 3, c_int::from(ETH_P_ARP.to_be()))?;
-    let mut to = [0_u8; 20];
-    to[..2].copy_from_slice(&17_u16.to_ne_bytes());
-    to[2..4].copy_from_slice(&ETH_P_ARP.to_be_bytes());
-    to[4..8].copy_from_slice(&index.to_ne_bytes());
-    to[11] = 6;
-    to[12..18].fill(0xff);
-    for kind in [1, 2] {
-        let mut frame = vec![0xff; 6];
-        frame.extend(&own);
-        frame.extend(ETH_P_ARP.to_be_bytes());
-        frame.extend([0, 1, 8, 0, 6, 4, 0, kind]);
-        frame.extend(&own);
-        frame.extend(address.octets());
-        frame.extend([0xff; 6]);
-        frame.extend(address.octets());
-        send_to(socket, &frame, &to)?;
-    }
-    say("claimed")
 }
 
 /// How many commands of a script run at once.

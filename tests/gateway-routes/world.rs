@@ -310,7 +310,7 @@ async fn gateway(routes: Arc<Routes>, client: Arc<Client>) -> SocketAddr {
                         Err(refusal) => {
                             let body = Full::from(format!("{refusal}\n"));
                             let mut answer = Response::new(body.map_err(|never| match never {}).boxed_unsync());
-                            *answer.status_mut() = routes::status(refusal.rule);
+                            *answer.status_mut() = tenantd::gateway::status(refusal.rule);
                             answer
                         }
                     })

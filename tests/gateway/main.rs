@@ -9,7 +9,9 @@
 
 mod attacks;
 mod changes;
+mod database;
 mod dns;
+mod keeper;
 mod limits;
 mod names;
 mod net;
@@ -39,8 +41,10 @@ fn main() {
 
 fn run() -> Conclusion {
     let arguments = Arguments::from_args();
+    world::prepare();
     let groups = [
         relays::trials(),
+        database::trials(),
         web::trials(),
         attacks::trials(),
         names::trials(),

@@ -1,9 +1,10 @@
 //! The process: who it is, what it writes, how it ends and comes back.
 
-use std::{fs, os::unix::process::ExitStatusExt, process::Command, time::Duration};
+use std::{fs, io::Write, os::unix::process::ExitStatusExt, process::Command, time::Duration};
 
 use crate::{
-    net::eventually,
+    keeper::Keeper,
+    net::{echoes, eventually, read_answer, run},
     world::{Gateway, PROXY, world},
 };
 
@@ -11,6 +12,7 @@ crate::trials![
     it_has_no_root_no_capability_and_no_way_back,
     what_is_refused_is_recorded_and_counted,
     it_ends_on_a_signal_and_serves_again,
+    who_connects_between_two_gateways_waits_for_the_next,
     it_says_what_is_missing,
 ];
 
@@ -83,6 +85,33 @@ fn it_ends_on_a_signal_and_serves_again() {
     assert!(gateway.end("TERM").success(), "{}", gateway.log());
     gateway.restart();
     eventually("service again", Duration::from_secs(3), || tenant.tunnel("api.example.com:7000").is_ok());
+}
+
+fn who_connects_between_two_gateways_waits_for_the_next() {
+    let keeper = Keeper::start("keeper");
+    let gateway = Gateway::start_kept("kept", &keeper);
+    let tenant = gateway.tenant("kept", &["api.example.com:7000"]);
+    tenant.echo("api.example.com:7000");
+    assert_eq!(keeper.names(), ["names", "port-3128", "port-443", "port-53", "port-7000", "port-80"]);
+    for signal in ["KILL", "TERM"] {
+        gateway.end(signal);
+        let mut waiting = tenant.connect(PROXY).expect("the socket is still there");
+        waiting.write_all(b"CONNECT api.example.com:7000 HTTP/1.1\r\nHost: api.example.com:7000\r\n\r\n").unwrap();
+        gateway.restart();
+        let answer = read_answer(&mut waiting);
+        assert!(answer.starts_with("HTTP/1.1 200 ") && echoes(&mut waiting, "hello"), "{signal}: {answer}");
+        assert!(tenant.look_up("api.example.com", 1).is_some(), "{signal}");
+    }
+    tenant.allow(&[]);
+    eventually("the port is given up", Duration::from_secs(3), || !keeper.names().contains(&"port-7000".to_owned()));
+
+    // Sockets of a namespace that is gone serve nobody.
+    gateway.end("TERM");
+    run("umount", &format!("/run/netns/{}", gateway.namespace));
+    run("rm", &format!("/run/netns/{}", gateway.namespace));
+    gateway.restart();
+    let other = gateway.tenant("after", &["api.example.com:7000"]);
+    other.echo("api.example.com:7000");
 }
 
 fn it_says_what_is_missing() {

@@ -18,6 +18,7 @@ use rustls::{ClientConnection, StreamOwned};
 
 use crate::{
     dns::{Resolver, Say},
+    keeper::Keeper,
     net::{connect, eventually, ip, read_all, read_answer, run, within},
     servers::{Arrivals, Tls, echo, http, serve, tls},
 };
@@ -63,16 +64,20 @@ pub fn world() -> &'static World {
     WORLD.get_or_init(World::new)
 }
 
+/// Makes /run the tests' own, before anything begins.
+pub fn prepare() {
+    let resolv_conf = fs::read_link("/etc/resolv.conf").ok();
+    run("mount", "-t tmpfs tmpfs /run");
+    if let Some(target) = resolv_conf.filter(|_| !Path::new("/etc/resolv.conf").exists()) {
+        let target = Path::new("/etc").join(target);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::write(target, "").unwrap();
+    }
+    fs::create_dir_all("/run/netns").unwrap();
+}
+
 impl World {
     fn new() -> Self {
-        let resolv_conf = fs::read_link("/etc/resolv.conf").ok();
-        run("mount", "-t tmpfs tmpfs /run");
-        if let Some(target) = resolv_conf.filter(|_| !Path::new("/etc/resolv.conf").exists()) {
-            let target = Path::new("/etc").join(target);
-            fs::create_dir_all(target.parent().unwrap()).unwrap();
-            fs::write(target, "").unwrap();
-        }
-        fs::create_dir_all("/run/netns").unwrap();
         ip("link set lo up");
         ip("netns add world");
         ip("link add up0 type veth peer name up1 netns world");
@@ -114,6 +119,7 @@ pub struct Gateway {
     folder: PathBuf,
     child: Mutex<Child>,
     descriptors: Option<u32>,
+    keeper: Option<Keeper>,
 }
 
 /// Makes each tenant's network another one.
@@ -125,8 +131,17 @@ impl Gateway {
         Self::start_with(name, limits, None)
     }
 
+    /// Starts one whose sockets are kept while it is restarted.
+    pub fn start_kept(name: &str, keeper: &Keeper) -> Self {
+        Self::start_as(name, "", None, Some(keeper.clone()))
+    }
+
     /// Starts one that may have so many descriptors.
     pub fn start_with(name: &str, limits: &str, descriptors: Option<u32>) -> Self {
+        Self::start_as(name, limits, descriptors, None)
+    }
+
+    fn start_as(name: &str, limits: &str, descriptors: Option<u32>, keeper: Option<Keeper>) -> Self {
         let folder = PathBuf::from(format!("/run/gateway-{name}"));
         for part in ["egress/policies", "egress/secrets", "data"] {
             fs::create_dir_all(folder.join(part)).unwrap();
@@ -138,8 +153,8 @@ impl Gateway {
         );
         fs::write(folder.join("host.yaml"), settings).unwrap();
         let namespace = format!("gw-{name}");
-        let child = Mutex::new(spawn(&folder, descriptors));
-        let gateway = Self { namespace, folder, child, descriptors };
+        let child = Mutex::new(spawn(&folder, descriptors, keeper.as_ref()));
+        let gateway = Self { namespace, folder, child, descriptors, keeper };
         gateway.wait();
         gateway
     }
@@ -177,7 +192,7 @@ impl Gateway {
 
     /// Starts it again.
     pub fn restart(&self) {
-        *self.child.lock().unwrap() = spawn(&self.folder, self.descriptors);
+        *self.child.lock().unwrap() = spawn(&self.folder, self.descriptors, self.keeper.as_ref());
         self.wait();
     }
 
@@ -234,12 +249,13 @@ impl Drop for Gateway {
     }
 }
 
-fn spawn(folder: &Path, descriptors: Option<u32>) -> Child {
+fn spawn(folder: &Path, descriptors: Option<u32>, keeper: Option<&Keeper>) -> Child {
     let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let tenantd = env!("CARGO_BIN_EXE_tenantd");
-    let mut command = match descriptors {
-        None => Command::new(tenantd),
-        Some(number) => {
+    let mut command = match (descriptors, keeper) {
+        (None, None) => Command::new(tenantd),
+        (None, Some(keeper)) => keeper.command(tenantd),
+        (Some(number), _) => {
             let mut command = Command::new("prlimit");
             command.arg(format!("--nofile={number}:{number}")).arg(tenantd);
             command

@@ -122,7 +122,7 @@ fn programs() -> Vec<Drift> {
             json!(["GREETING=spoiled", "AGENT_INTERVAL=10", "PATH=/"]),
         )
         .values(
-            json!(["AGENT_INTERVAL=10", "GREETING=spoiled", "PATH=/"]),
+            json!(["AGENT_INTERVAL=10", "GREETING=(hidden)", "PATH=/"]),
             json!(["AGENT_INTERVAL=10", "GREETING=hello", "PATH=/"]),
         )
         .harmless(),

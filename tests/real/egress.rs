@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt};
 
+use age::secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::{
@@ -13,19 +14,24 @@ const TENANT: &str = "acme";
 const OURS: &str = "tenantd-acme";
 
 /// What the tenant's link and bridge are called; the hash is that of its name.
-fn names_of(tenant: &str) -> (String, String) {
+pub fn names_of(tenant: &str) -> (String, String) {
     let name: tenantd::model::TenantName = tenant.parse().unwrap();
     (name.link_name(), name.interface_name())
 }
 
 /// A command in the engine's namespaces that must succeed.
-fn shell(fleet: &Fleet, script: &str) -> String {
+pub fn shell(fleet: &Fleet, script: &str) -> String {
     succeed(fleet.engine.within(&["sh", "-euc", script]))
 }
 
-fn policy_file(fleet: &Fleet, tenant: &str) -> Option<Value> {
+pub fn policy_file(fleet: &Fleet, tenant: &str) -> Option<Value> {
     let file = fleet.engine.dir().join(format!("egress/policies/{tenant}.json"));
     serde_json::from_slice(&fs::read(file).ok()?).ok()
+}
+
+/// The values of the tenant's secrets that the gateway is told.
+pub fn values(fleet: &Fleet) -> Value {
+    secrets_file(fleet, TENANT).unwrap()["values"].clone()
 }
 
 fn secrets_file(fleet: &Fleet, tenant: &str) -> Option<Value> {
@@ -33,8 +39,8 @@ fn secrets_file(fleet: &Fleet, tenant: &str) -> Option<Value> {
     serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
 
-/// A host that keeps two secrets, one of them for the tenant.
-fn settle(fleet: &Fleet) {
+/// Writes two secrets of a host, one of them for the tenant. Returns the lines of host.yaml.
+pub fn secrets_and_settings(fleet: &Fleet) -> String {
     let dir = fleet.engine.dir();
     for (name, value) in [("crm", "s3cret-one"), ("beta", "s3cret-beta")] {
         let path = dir.join(name);
@@ -42,14 +48,16 @@ fn settle(fleet: &Fleet) {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
     let dir = dir.display();
-    fleet.host(&format!(
+    format!(
         "egress:\n  policies: {dir}/egress\n  user: nobody\n  permit: [10.20.0.0/16]\n  secrets:\n    \
          acme/crm: {{file: {dir}/crm, tenants: [acme], upstreams: [services.example.com]}}\n    \
-         beta/crm: {{file: {dir}/beta, tenants: [beta], upstreams: [services.example.com]}}\n"
-    ));
+         beta/crm: {{file: {dir}/beta, tenants: [beta], upstreams: [services.example.com]}}\n    \
+         acme/erp: {{sealed: true, tenants: [acme], upstreams: [services.example.com]}}\n  \
+         identity: {{file: {dir}/identity}}\n"
+    )
 }
 
-const WAY_OUT: &str = "allowlist: [\"api.example.com:443\", \"10.20.0.0/24:5432\"]
+pub const WAY_OUT: &str = "allowlist: [\"api.example.com:443\", \"10.20.0.0/24:5432\"]
 credentials:
   - route: /crm/
     upstream: https://services.example.com
@@ -200,10 +208,6 @@ fn all() -> Vec<Drift> {
         },
         Drift { weakens: false, ..drift("secrets", "gone", "rm DIR/egress/secrets/acme.json", "[]") },
         drift("secrets", "open to others", "chmod 644 DIR/egress/secrets/acme.json", "open to others"),
-        Drift {
-            weakens: false,
-            ..drift("secrets", "rotated by their owner", "echo s3cret-next >DIR/crm", "(another value)")
-        },
     ]
 }
 
@@ -267,7 +271,7 @@ fn every_attribute_of_a_way_out_has_a_case() {
 fn ways_out_are_made_found_repaired_and_removed() {
     let mut fleet = Fleet::start("egress");
     fleet.within = true;
-    settle(&fleet);
+    fleet.host(&secrets_and_settings(&fleet));
     fleet.declare(TENANT, WAY_OUT);
     without_a_gateway(&fleet);
     shell(&fleet, "ip netns add tenantd");
@@ -280,6 +284,8 @@ fn ways_out_are_made_found_repaired_and_removed() {
         .collect();
     cases.extend([
         case("an edit of the allowlist", edited),
+        case("a secret that its owner rotates", rotated),
+        case("a secret that the tenant's file holds", sealed),
         case("another's secret", another_secret),
         case("a range that nobody permits", not_permitted),
         case("the network made anew", network_anew),
@@ -323,7 +329,7 @@ fn made_as_declared(fleet: &Fleet) {
     assert_eq!(policy["allow"], json!(["api.example.com:443", "10.20.0.0/24:5432"]));
     assert_eq!(policy["routes"][0]["upstream"], "https://services.example.com");
     let secret = fs::read_to_string(fleet.engine.dir().join("crm")).unwrap();
-    assert_eq!(secrets_file(fleet, TENANT).unwrap(), json!({"acme/crm": secret.trim()}));
+    assert_eq!(values(fleet), json!({"acme/crm": secret.trim()}));
     assert!(!policy.to_string().contains("s3cret"));
     let modes = shell(
         fleet,
@@ -358,6 +364,45 @@ fn edited(fleet: &Fleet) {
     fleet.declare(TENANT, WAY_OUT);
     fleet.converge();
     assert_eq!(fleet.engine.identity(OURS), before, "the container runs on");
+}
+
+fn rotated(fleet: &Fleet) {
+    let before = fleet.engine.identity(OURS);
+    fs::write(fleet.engine.dir().join("crm"), "s3cret-next\n").unwrap();
+    let plan = fleet.plan();
+    let secrets = attribute(plan.change("egress.acme"), "secrets");
+    assert_eq!((&secrets["cause"], &secrets["weakens"]), (&json!("intent"), &json!(false)), "{secrets:#}");
+    assert!(!plan.json.to_string().contains("s3cret"));
+    fleet.converge();
+    assert_eq!(values(fleet), json!({"acme/crm": "s3cret-next"}));
+    assert_eq!(fleet.engine.identity(OURS), before, "the container runs on");
+}
+
+fn sealed(fleet: &Fleet) {
+    let keys = [age::x25519::Identity::generate(), age::x25519::Identity::generate()];
+    let path = fleet.engine.dir().join("identity");
+    fs::write(&path, keys[0].to_string().expose_secret()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let declare = |name: &str, key: &age::x25519::Identity| {
+        let tenantd = env!("CARGO_BIN_EXE_tenantd");
+        let seal = format!("echo s3cret-sealed | {tenantd} egress seal {name} --to {}", key.to_public());
+        let lines = WAY_OUT.replace("acme/crm", "acme/erp") + &shell(fleet, &seal).replace(name, "acme/erp");
+        assert!(lines.contains("BEGIN AGE") && !lines.contains("s3cret-sealed"), "{lines}");
+        fleet.declare(TENANT, &lines);
+    };
+    declare("acme/erp", &keys[0]);
+    fleet.converge();
+    assert_eq!(values(fleet), json!({"acme/erp": "s3cret-sealed"}));
+    assert_eq!(fleet.plan().addresses(), [""; 0]);
+    for (name, key, part) in [("acme/other", &keys[0], "another name"), ("acme/erp", &keys[1], "cannot be decrypted")] {
+        declare(name, key);
+        let (code, told) = fleet.apply();
+        assert!(code != 0 && told.contains(part) && !told.contains("s3cret-sealed"), "{told}");
+        assert_eq!(values(fleet), json!({"acme/erp": "s3cret-sealed"}), "the former one stays in force");
+    }
+    fleet.declare(TENANT, WAY_OUT);
+    fleet.converge();
+    assert_eq!(values(fleet), json!({"acme/crm": "s3cret-next"}));
 }
 
 fn another_secret(fleet: &Fleet) {

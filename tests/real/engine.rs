@@ -103,6 +103,13 @@ impl PrivateEngine {
         command
     }
 
+    /// The words before a command that has it run in all of the engine's namespaces, by which it becomes that command.
+    pub fn enter(&self) -> Vec<String> {
+        let command = self.script("enter");
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        words.map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
     /// The docker command on this engine.
     pub fn docker(&self, words: &[&str]) -> Command {
         // The engine never tells the end of some commands that its runtime has lost.

@@ -75,14 +75,23 @@ impl Fleet {
     /// Writes host.yaml without an engine's socket.
     pub fn host_file(&self, further: &str) {
         let mut file = format!("apiVersion: tenantd/v1\nkind: Host\ndataRoot: {}\n{further}", self.data().display());
+        // What is mounted in the engine's own mount namespace is not seen by the test.
+        if self.within && !further.contains("workspaces:") {
+            file.push_str("workspaces: {backend: folder, unenforced: accept}\n");
+        }
         if !further.contains("deadlines:") {
             file.push_str("deadlines: {stop: 2s}\n");
         }
         fs::write(self.engine.dir().join("host.yaml"), file).unwrap();
     }
 
-    /// Declares a tenant, with further lines in its file.
+    /// Declares a tenant, with further lines in its file. What lies aside from an earlier time stays there.
     pub fn declare(&self, tenant: &str, further: &str) {
+        self.declare_bare(tenant, &format!("{further}workspace: {{restore: none}}\n"));
+    }
+
+    /// Declares a tenant with these lines in its file and no others.
+    pub fn declare_bare(&self, tenant: &str, further: &str) {
         let file = format!("apiVersion: tenantd/v1\nkind: Tenant\ntenant: {tenant}\n{further}");
         fs::write(self.repo().join(format!("tenants/{tenant}.yaml")), file).unwrap();
     }
@@ -247,7 +256,7 @@ impl Fleet {
             "no interface of a tenant is left:\n{links}"
         );
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let state = self.data().display().to_string();
+        let state = format!("{}/", self.data().display());
         assert!(!mounts.contains(&state), "no mount below the data root is left:\n{mounts}");
     }
 }

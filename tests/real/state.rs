@@ -13,6 +13,9 @@ use crate::{
     fleet::{Fleet, attribute, case, eventually, names, run},
 };
 
+/// Plain folders, which are spoiled here; images are in `workspace`.
+const FOLDERS: &str = "workspaces: {backend: folder, unenforced: accept}\n";
+
 /// The tenant that is spoiled, and one that is not.
 const OURS: &str = "tenantd-acme";
 const OTHER: &str = "tenantd-beta";
@@ -20,6 +23,7 @@ const OTHER: &str = "tenantd-beta";
 #[test]
 fn states_and_foreign_objects_are_found_and_repaired() {
     let fleet = Fleet::start("state");
+    fleet.host(FOLDERS);
     fleet.declare("acme", "");
     fleet.declare("beta", "");
     fleet.converge();
@@ -337,7 +341,7 @@ fn only_one(fleet: &Fleet) {
 /// `--engine` goes before DOCKER_HOST, which goes before host.yaml.
 fn engine_named(fleet: &Fleet) {
     let real = format!("unix://{}", fleet.engine.socket().display());
-    fleet.host_file("engine: unix:///nonexistent/one.sock\n");
+    fleet.host_file(&format!("engine: unix:///nonexistent/one.sock\n{FOLDERS}"));
     let plan = |environment: Option<&str>, option: Option<&str>| {
         let mut command = fleet.tenantd(&["plan", "--worktree", "fleet", "--detailed-exitcode"]);
         command.envs(environment.map(|url| ("DOCKER_HOST", url)));
@@ -350,7 +354,7 @@ fn engine_named(fleet: &Fleet) {
     assert!(told.contains("/nonexistent/one.sock"), "which is said:\n{told}");
     assert_eq!(plan(Some(&real), None).0, 0, "DOCKER_HOST goes before host.yaml");
     assert_eq!(plan(Some("unix:///nonexistent/two.sock"), Some(&real)).0, 0, "--engine goes before DOCKER_HOST");
-    fleet.host("");
+    fleet.host(FOLDERS);
 }
 
 fn removed(fleet: &Fleet) {

@@ -183,19 +183,19 @@ fn addresses_that_another_network_has_are_passed_over() {
 #[test]
 fn a_workspace_that_is_a_link_or_a_file_is_never_followed() {
     let cases: [fn(&World); 2] = [
-        |world| symlink(world.folder(), world.host.workspace("ant")).unwrap(),
-        |world| fs::write(world.host.workspace("ant"), "not a folder").unwrap(),
+        |world| symlink(world.folder(), world.workspace("ant")).unwrap(),
+        |world| fs::write(world.workspace("ant"), "not a folder").unwrap(),
     ];
     for put in cases {
         let world = World::new();
         fs::create_dir_all(world.host.data_root.join("workspaces")).unwrap();
         put(&world);
-        let kind = fs::symlink_metadata(world.host.workspace("ant")).unwrap().file_type();
+        let kind = fs::symlink_metadata(world.workspace("ant")).unwrap().file_type();
         let run = blocks_ant(&world, tenant("ant"));
         let Blocked { code, reason, .. } = blocked(&run, "ant");
         assert_eq!(*code, "workspace-not-a-folder");
-        assert_eq!(*reason, format!("{} is not a folder", world.host.workspace("ant").display()));
-        assert_eq!(fs::symlink_metadata(world.host.workspace("ant")).unwrap().file_type(), kind);
+        assert_eq!(*reason, format!("{} is not a folder", world.workspace("ant").display()));
+        assert_eq!(fs::symlink_metadata(world.workspace("ant")).unwrap().file_type(), kind);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     world::{World, image},
 };
 
-const FLEET: &str = "\
+pub const FLEET: &str = "\
 apiVersion: tenantd/v1
 kind: Fleet
 defaults:
@@ -23,8 +23,14 @@ defaults:
   image: tenantd/test:1
 ";
 
-/// A tenant file, with further lines.
+/// A tenant file, with further lines. What lies aside from an earlier time stays there.
 pub fn file(name: &str, more: &str) -> String {
+    let answer = if more.is_empty() || more.ends_with('\n') { "workspace: {restore: none}\n" } else { "" };
+    bare_file(name, &format!("{more}{answer}"))
+}
+
+/// A tenant file that says nothing of what lies aside.
+fn bare_file(name: &str, more: &str) -> String {
     format!("apiVersion: tenantd/v1\nkind: Tenant\ntenant: {name}\n{more}")
 }
 
@@ -75,7 +81,8 @@ impl Cli {
     pub fn host_file(&self, settings: &str) {
         let root = self.world.host.data_root.display();
         let text = format!(
-            "apiVersion: tenantd/v1\nkind: Host\ndataRoot: {root}\ndeadlines: {{call: 10s, start: 30s, stop: 1s}}\n{settings}"
+            "apiVersion: tenantd/v1\nkind: Host\ndataRoot: {root}\ndeadlines: {{call: 10s, start: 30s, stop: 1s}}\n\
+             {settings}\nworkspaces: {{backend: folder, unenforced: accept}}\n"
         );
         fs::write(&self.host, text).unwrap();
     }
@@ -493,25 +500,56 @@ fn an_apply_that_was_killed_holds_no_lock_and_is_finished_by_the_next() {
 fn a_removed_tenant_leaves_its_workspace_aside() {
     let cli = Cli::new(&["ant", "bee"]);
     cli.apply().with(0);
-    fs::write(cli.world.host.workspace("ant").join("report.txt"), "of last month").unwrap();
+    fs::write(cli.world.workspace("ant").join("report.txt"), "of last month").unwrap();
     fs::remove_file(cli.repo.join("tenants/ant.yaml")).unwrap();
     cli.commit();
     let ended = cli.apply().with(0);
     assert!(ended.out.contains("# workspace.ant will be kept aside"), "{}", ended.out);
-    assert!(!cli.world.host.workspace("ant").exists() && cli.world.host.workspace("bee").exists());
+    assert!(!cli.world.workspace("ant").exists() && cli.world.workspace("bee").exists());
     let [aside] = &cli.world.aside()[..] else { panic!("{:?}", cli.world.aside()) };
     let report = cli.world.host.data_root.join("aside").join(aside).join("report.txt");
-    assert!(aside.starts_with("ant.2") && aside.ends_with('Z'), "{aside}");
+    let commit = crate::origin::git(&cli.repo, &["rev-parse", "HEAD"]);
+    assert!(aside.starts_with("ant.2") && aside.ends_with(&format!("Z.{}", &commit[..12])), "{aside}");
     assert_eq!(fs::read_to_string(report).unwrap(), "of last month");
     assert_eq!(cli.world.ids().into_keys().collect::<Vec<_>>(), ["bee"]);
     assert_eq!(cli.world.network_ids().into_keys().collect::<Vec<_>>(), ["bee"]);
 
-    // Declared again, it begins with an empty one.
+    // Declared again, it is not made before somebody says what becomes of that.
+    cli.write("tenants/ant.yaml", &bare_file("ant", ""));
+    cli.commit();
+    let ended = cli.apply().with(1);
+    assert!(ended.out.contains("Blocked: ant (workspace-aside)"), "{}", ended.out);
+    assert!(ended.out.contains(&format!("`workspace: {{restore: {aside}}}`")), "{}", ended.out);
+    assert!(!cli.world.workspace("ant").exists());
+
+    // With `none` it begins with an empty one, which is kept aside in its turn.
     cli.tenant("ant", "");
     cli.commit();
     cli.apply().with(0);
-    assert_eq!(fs::read_dir(cli.world.host.workspace("ant")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(cli.world.workspace("ant")).unwrap().count(), 0);
     assert_eq!(cli.world.aside().len(), 1);
+    fs::remove_file(cli.repo.join("tenants/ant.yaml")).unwrap();
+    cli.commit();
+    cli.apply().with(0);
+
+    // By its name it is taken back.
+    cli.write("tenants/ant.yaml", &bare_file("ant", &format!("workspace: {{restore: {aside}}}\n")));
+    cli.commit();
+    cli.apply().with(0);
+    assert_eq!(fs::read_to_string(cli.world.workspace("ant").join("report.txt")).unwrap(), "of last month");
+    assert_eq!(cli.plan().with(0).err, "");
+
+    // What is left is removed when somebody asks, and nothing of anybody else's is given by a commit.
+    let [left] = &cli.world.aside()[..] else { panic!("{:?}", cli.world.aside()) };
+    cli.run(&["workspace", "purge", left]).with(1);
+    cli.run(&["workspace", "purge", left, "--yes"]).with(0);
+    assert!(cli.plan().with(2).out.contains(&format!("# aside.{left} will be destroyed")));
+    cli.apply().with(0);
+    assert_eq!(cli.world.aside().len(), 0);
+    cli.tenant("bee", "");
+    cli.write("tenants/bee.yaml", &bare_file("bee", &format!("workspace: {{restore: {left}}}\n")));
+    cli.commit();
+    assert!(cli.plan().with(1).err.contains("error[not-its-own]"));
 }
 
 #[test]

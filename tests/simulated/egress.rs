@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use tenantd::{
     model::{
         Cpus, EgressPolicy, Host, Observed, Pairs, Step, TENANT_LABEL, TenantPlan,
-        egress::{Filed, Fingerprint, FoundFiles, FoundLink, Site},
+        egress::{Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, Sealed, Site},
         observed::{ImageFacts, ImageState, ObservedNetwork},
+        plan::Cause,
         tree::{SourceFile, Tree},
     },
     plan, spec,
@@ -19,7 +20,11 @@ egress:
   secrets:
     acme/crm: {file: /etc/tenantd/acme, tenants: [acme], upstreams: [services.example.com]}
     beta/crm: {file: /etc/tenantd/beta, tenants: [beta], upstreams: [services.example.com]}
+    acme/erp: {sealed: true, tenants: [acme], upstreams: [services.example.com]}
+  identity: {file: /etc/tenantd/identity}
 ";
+
+const SEALED: &str = "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n";
 
 const CRM: &str = "credentials:
   - route: /crm/
@@ -74,7 +79,8 @@ fn opened(plan: &TenantPlan) -> EgressPolicy {
 /// The same host, where a policy of the tenant is in force.
 fn with_policy(policy: EgressPolicy) -> Observed {
     let mut observed = ready();
-    let secrets = BTreeMap::from([("acme/crm".parse().unwrap(), Fingerprint::of("one"))]);
+    let values = BTreeMap::from([("acme/crm".parse().unwrap(), Fingerprint::of("one"))]);
+    let secrets = FoundSecrets { values, ..FoundSecrets::default() };
     let files = FoundFiles { policy: Filed::Present(policy), edited: false, secrets: Filed::Present(secrets) };
     observed.egress.files.insert("acme".to_owned(), files);
     observed
@@ -111,6 +117,32 @@ fn a_refusal_does_not_tell_whether_there_is_such_a_secret() {
         plan.blocked.unwrap().reason.replace(secret, "SECRET")
     };
     assert_eq!(reason("beta/crm"), reason("no/such"));
+}
+
+#[test]
+fn a_sealed_secret_comes_from_the_tenants_file_and_from_nowhere_else() {
+    let holds = |name: &str| format!("sealed:\n  {name}: |\n    {}\n", SEALED.trim().replace('\n', "\n    "));
+    let erp = CRM.replace("acme/crm", "acme/erp");
+    assert_eq!(code(&plan_of(Some(&erp), &ready())), Some("secret-missing"));
+    assert_eq!(code(&plan_of(Some(&format!("{CRM}{}", holds("acme/crm"))), &ready())), Some("secret-not-sealed"));
+    let declared = format!("{erp}{}", holds("acme/erp"));
+    let plan = plan_of(Some(&declared), &ready());
+    assert_eq!(code(&plan), None);
+
+    let mut observed = with_policy(opened(&plan));
+    let values = BTreeMap::from([("acme/erp".parse().unwrap(), Fingerprint::of("one"))]);
+    let mut told = |text: &str, edited| {
+        let sealed = BTreeMap::from([("acme/erp".parse().unwrap(), Fingerprint::of(text))]);
+        let secrets = FoundSecrets { values: values.clone(), sealed, edited };
+        observed.egress.files.get_mut("acme").unwrap().secrets = Filed::Present(secrets);
+        let plan = plan_of(Some(&declared), &observed);
+        let attributes = plan.changes.iter().flat_map(|change| &change.attributes);
+        attributes.filter(|attribute| attribute.name == "secrets").map(|attribute| attribute.cause).collect::<Vec<_>>()
+    };
+    assert_eq!(told(SEALED, false), []);
+    assert_eq!(told(&SEALED.replace('Y', "Z"), false), [Cause::Intent], "it was sealed anew");
+    assert_eq!(told(SEALED, true), [Cause::Drift]);
+    assert!("s3cret".parse::<Sealed>().is_err());
 }
 
 #[test]

@@ -82,6 +82,36 @@ fn what_is_blocked() {
     insta::assert_snapshot!(plan(&cli, 1));
 }
 
+/// The forms for forges, of one plan with everything in it.
+#[test]
+fn a_plan_in_each_form() {
+    let cli = Cli::new(&["ant", "bee"]);
+    cli.apply().with(0);
+    cli.world.spoil("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = json!(true));
+    cli.tenant("bee", "limits: {memory: 64MiB}\n");
+    cli.tenant("cat", "");
+    cli.tenant("dog", "runtime: microvm\n");
+    cli.commit();
+    for form in ["markdown", "junit", "sarif", "github"] {
+        let ended = cli.on_repo("plan", &["--format", form]).with(1);
+        insta::assert_snapshot!(format!("plan_{form}"), cli.golden(&ended.out));
+    }
+}
+
+/// A comment on a pull request fits, however much there is to say.
+#[test]
+fn a_plan_of_many_tenants_fits_into_a_comment() {
+    let cli = Cli::uncommitted(&[]);
+    for number in 0..400 {
+        cli.tenant(&format!("tenant-{number:03}"), "runtime: microvm\n");
+    }
+    cli.commit();
+    let ended = cli.on_repo("plan", &["--format", "markdown"]).with(1);
+    let length = ended.out.chars().count();
+    assert!(length <= 60_000 && length > 50_000, "{length}");
+    assert!(ended.out.contains("rows more are left out here"), "{}", &ended.out[ended.out.len() - 200..]);
+}
+
 #[test]
 fn a_report_in_each_form() {
     let root = env!("CARGO_MANIFEST_DIR");

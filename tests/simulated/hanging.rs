@@ -93,7 +93,7 @@ fn a_container_whose_inspection_hangs_is_unobserved_and_nothing_of_it_changes() 
         assert!(text(&run.plan).contains("container tenantd-bee could not be observed"), "{}", text(&run.plan));
         assert_eq!((world.id("tenantd-bee"), world.state("tenantd-bee")), (id.clone(), "running".into()));
         assert_eq!(world.state("tenantd-dog"), "running");
-        assert!(world.host.workspace("bee").is_dir());
+        assert!(world.workspace("bee").is_dir());
     }
     assert_eq!(world.state("tenantd-cat"), "", "the others go on");
     world.engine.heal();

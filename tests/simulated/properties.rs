@@ -9,21 +9,21 @@ use std::{
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use serde_json::{Value, json};
 use tenantd::{
-    model::{Desired, Observed, Plan, RuntimeClass, Step, TENANT_LABEL, Tenant, plan::Target},
+    model::{Desired, Observed, Plan, RuntimeClass, Step, TENANT_LABEL, Tenant, files::Apply, plan::Target},
     plan,
 };
 use tenantd_test_support::Options;
 
-use crate::world::{IMAGE, World, fleet, image, tenant, text};
+use crate::world::{IMAGE, World, config_file, fleet, image, tenant, text};
 
-const NAMES: [&str; 5] = ["ant", "bee", "cat", "dog", "elk"];
+pub const NAMES: [&str; 5] = ["ant", "bee", "cat", "dog", "elk"];
 
 /// Another image, which is not the one that the other tenants run.
 const OTHER_IMAGE: &str = "tenantd/test:2";
 
 /// Something that somebody does behind tenantd's back, to a tenant or beside it.
 #[derive(Clone, Debug)]
-enum Spoil {
+pub enum Spoil {
     RemoveContainer,
     Stop,
     Pause,
@@ -60,13 +60,17 @@ enum Spoil {
     RemoveWorkspace,
     OpenWorkspace,
     LinkWorkspace,
+    /// Something in the folder of config files that is not what was written there.
+    WriteConfig(&'static str),
+    LinkConfig(&'static str),
+    RemoveConfig,
     /// A container and a network of nobody's.
     Beside,
     /// An object of a tenant that no file declares.
     Ghost,
 }
 
-fn spoil() -> impl Strategy<Value = Spoil> {
+pub fn spoil() -> impl Strategy<Value = Spoil> {
     let set = prop::sample::select(vec![
         ("Privileged", json!(true)),
         ("CapAdd", json!(["NET_ADMIN"])),
@@ -94,6 +98,10 @@ fn spoil() -> impl Strategy<Value = Spoil> {
         2 => (8u32..4096, 0u32..512).prop_map(|(memory, pids)| Spoil::Update { memory, pids }),
         2 => set.prop_map(|(key, value)| Spoil::Set(key, value)),
         2 => network.prop_map(|(key, value)| Spoil::NetworkSet(key, value)),
+        2 => prop::sample::select(vec![
+            Spoil::WriteConfig("a.json"), Spoil::WriteConfig("agent/b.json"), Spoil::WriteConfig("agent"),
+            Spoil::LinkConfig("a.json"), Spoil::LinkConfig("agent"), Spoil::RemoveConfig,
+        ]),
         2 => (0u8..4).prop_map(|third| Spoil::DuplicateNetwork { third }),
         1 => prop::sample::select(vec![
             Spoil::Unlabel, Spoil::ForgeSpec, Spoil::SquatContainer, Spoil::SquatNetwork, Spoil::SquatReplacement,
@@ -106,13 +114,19 @@ fn spoil() -> impl Strategy<Value = Spoil> {
 fn any_tenant(name: &'static str) -> impl Strategy<Value = Tenant> {
     let classes = prop::sample::select(vec![RuntimeClass::Container, RuntimeClass::Gvisor]);
     let image = prop::sample::select(vec![IMAGE, OTHER_IMAGE]);
-    (classes, image, 64u64..512, 1u64..8, 16u32..512, prop::option::of("[a-z]{0,3}"), any::<bool>()).prop_map(
-        move |(class, image, memory, cpus, pids, variable, command)| {
+    let applied = || prop::sample::select(vec![Apply::Restart, Apply::InPlace]);
+    let file = |path: &'static str| prop::option::of((Just(path), prop::sample::select(vec!["a", "b"]), applied()));
+    let files = (file("a.json"), file("agent/b.json"));
+    let rest = (prop::option::of("[a-z]{0,3}"), any::<bool>(), files);
+    (classes, image, 64u64..512, 1u64..8, 16u32..512, rest).prop_map(
+        move |(class, image, memory, cpus, pids, (variable, command, files))| {
             let mut tenant = Tenant { class, image: image.parse().unwrap(), ..tenant(name) };
             tenant.limits.memory = tenantd::model::Bytes::mib(memory);
             tenant.limits.cpus = tenantd::model::Cpus::from_nanos(cpus * 250_000_000);
             tenant.limits.pids = tenantd::model::Pids::new(pids);
             tenant.environment.extend(variable.map(|value| ("VARIABLE".to_owned(), value)));
+            let files = [files.0, files.1].into_iter().flatten();
+            tenant.files = files.map(|(path, text, apply)| config_file(path, text, apply)).collect();
             tenant.command = command.then(|| vec!["/serve".to_owned()]);
             tenant
         },
@@ -135,15 +149,15 @@ fn any_fleet() -> impl Strategy<Value = Desired> {
 
 /// A prior fleet, what happened to it, and what is declared now.
 #[derive(Clone)]
-struct Story {
+pub struct Story {
     before: Desired,
     spoils: Vec<(usize, Spoil)>,
-    desired: Desired,
+    pub desired: Desired,
     /// The prefix of the pool: it has room for 4, 16 or 4,096 networks.
     pool: u8,
 }
 
-fn any_story() -> impl Strategy<Value = Story> {
+pub fn any_story() -> impl Strategy<Value = Story> {
     let pool = prop::sample::select(vec![26u8, 24, 24, 16]);
     (any_fleet(), vec((0..NAMES.len(), spoil()), 0..10), any_fleet(), pool)
         .prop_map(|(before, spoils, desired, pool)| Story { before, spoils, desired, pool })
@@ -171,7 +185,7 @@ impl fmt::Debug for Story {
 }
 
 /// An engine on which a story has happened so far.
-fn spoiled(Story { before, spoils, pool, .. }: &Story) -> World {
+pub fn spoiled(Story { before, spoils, pool, .. }: &Story) -> World {
     let mut options = Options::default();
     options.images.push(image(OTHER_IMAGE, "2"));
     let mut world = World::of(options);
@@ -187,11 +201,11 @@ fn spoiled(Story { before, spoils, pool, .. }: &Story) -> World {
 }
 
 /// Lets it happen as far as the engine lets it.
-fn befall(world: &World, name: &str, neighbour: &str, spoil: &Spoil, number: usize) {
+pub fn befall(world: &World, name: &str, neighbour: &str, spoil: &Spoil, number: usize) {
     let object = format!("tenantd-{name}");
     let act = |method: &str, path: String, body: Value| world.engine.act(method, &path, &body);
     let on = |action: &str| act("POST", format!("/containers/{object}/{action}"), Value::Null);
-    let workspace = world.host.workspace(name);
+    let workspace = world.workspace(name);
     let exists = |name: &str| world.engine.with(|state| state.container(name).is_some());
     let network_exists = |name: &str| world.engine.with(|state| state.network(name).is_some());
     let labelled = |label: &str| json!({"Image": IMAGE, "Labels": {TENANT_LABEL: label}});
@@ -286,6 +300,19 @@ fn befall(world: &World, name: &str, neighbour: &str, spoil: &Spoil, number: usi
             let _ = fs::remove_dir_all(&workspace);
             let _ = symlink("/etc", &workspace);
         }
+        Spoil::WriteConfig(path) => {
+            let place = world.host.files(name).join(path);
+            let _ = fs::create_dir_all(place.parent().unwrap());
+            let _ = fs::write(place, "by hand");
+        }
+        Spoil::LinkConfig(path) => {
+            let place = world.host.files(name).join(path);
+            let _ = fs::remove_dir_all(&place);
+            let _ = fs::remove_file(&place);
+            let _ = fs::create_dir_all(place.parent().unwrap());
+            let _ = symlink("/etc", &place);
+        }
+        Spoil::RemoveConfig => drop(fs::remove_dir_all(world.host.files(name))),
         Spoil::Beside => {
             act("POST", "/networks/create".to_owned(), json!({"Name": format!("beside-net-{number}")}));
             world.foreign(&format!("beside-{number}"), &format!("beside-net-{number}"));
@@ -360,7 +387,19 @@ fn check_ownership(plan: &Plan, observed: &Observed) {
                 | Step::Remove { container }
                 | Step::Update { container, .. }
                 | Step::Unpause { container } => own_container(container),
-                Step::PrepareWorkspace { tenant } | Step::SetAside { tenant } => tenant == name,
+                Step::PrepareWorkspace { tenant }
+                | Step::MakeVolume { tenant, .. }
+                | Step::MountVolume { tenant, .. }
+                | Step::ResizeVolume { tenant, .. }
+                | Step::GrowImage { tenant, .. }
+                | Step::RescueImage { tenant }
+                | Step::RepairImage { tenant }
+                | Step::MoveIntoVolume { tenant }
+                | Step::AdoptWorkspace { tenant, .. }
+                | Step::PurgeAside { tenant, .. }
+                | Step::WriteFiles { tenant, .. }
+                | Step::RemoveFiles { tenant }
+                | Step::SetAside { tenant } => tenant == name,
                 Step::CreateNetwork { spec } => {
                     spec.name == object && spec.labels.get(TENANT_LABEL).is_some_and(|label| label == name)
                 }
@@ -427,6 +466,9 @@ proptest! {
         for at_a_time in [1, 2, 100] {
             prop_assert!(planned == world.survey(&desired, at_a_time), "another plan of {at_a_time} at a time");
         }
+        let (host, seen) = world.snapshot().view(&desired);
+        let elsewhere = plan::plan(&desired, &host, &seen);
+        prop_assert!(planned == elsewhere, "another plan of a snapshot:\n{}\nand not\n{}", text(&elsewhere), text(&planned));
         prop_assert_eq!(world.engine.mutations(), mutations);
 
         check_ownership(&planned, &observed);

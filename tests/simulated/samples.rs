@@ -103,6 +103,14 @@ fn every_rule_has_a_sample_that_breaks_it() {
     }
 }
 
+/// A bad tenant with a config file that something is the matter with.
+fn config_file(root: &Path, make: impl FnOnce(&Path)) {
+    let lines = "files: [{path: agent.json, from: files/bad/agent.json}]\n";
+    repo::write(root, &[("tenants/bad.yaml", &format!("apiVersion: tenantd/v1\nkind: Tenant\ntenant: bad\n{lines}"))]);
+    fs::create_dir_all(root.join("files/bad")).unwrap();
+    make(&root.join("files/bad/agent.json"));
+}
+
 /// A repository of one good tenant, in a folder of its own.
 fn good() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -119,7 +127,7 @@ fn good() -> tempfile::TempDir {
 #[test]
 fn what_cannot_lie_in_a_sample_is_refused_as_well() {
     type Spoil = fn(&Path);
-    let cases: [(&str, &str, Spoil); 7] = [
+    let cases: [(&str, &str, Spoil); 10] = [
         ("tenants/bad.yaml", "symlink", |root| symlink("good.yaml", root.join("tenants/bad.yaml")).unwrap()),
         ("tenants/bad.yaml", "symlink", |root| symlink("/etc/passwd", root.join("tenants/bad.yaml")).unwrap()),
         ("tenants/bad", "symlink", |root| symlink("/etc", root.join("tenants/bad")).unwrap()),
@@ -133,6 +141,20 @@ fn what_cannot_lie_in_a_sample_is_refused_as_well() {
         ("fleet.yaml", "symlink", |root| {
             fs::rename(root.join("fleet.yaml"), root.join("policy.yaml")).unwrap();
             symlink("policy.yaml", root.join("fleet.yaml")).unwrap();
+        }),
+        ("tenants/bad.yaml", "symlink", |root| {
+            config_file(root, |file| symlink("/etc/passwd", file).unwrap());
+        }),
+        ("tenants/bad.yaml", "file-missing", |root| {
+            config_file(root, |file| {
+                symlink("/etc", file.parent().unwrap().join("passwd")).unwrap();
+                let tenant = root.join("tenants/bad.yaml");
+                let text = fs::read_to_string(&tenant).unwrap();
+                fs::write(tenant, text.replace("agent.json", "passwd/passwd")).unwrap();
+            });
+        }),
+        ("tenants/bad.yaml", "file-too-large", |root| {
+            config_file(root, |file| fs::write(file, "#".repeat(usize::try_from(MAX_FILE).unwrap() + 1)).unwrap());
         }),
         ("tenants", "symlink", |root| {
             fs::rename(root.join("tenants"), root.join("people")).unwrap();
@@ -162,6 +184,13 @@ fn a_socket_or_pipe_is_never_opened() {
     let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("tenants/bad.yaml")).unwrap();
     let desired = spec::compile(&read_directory(folder.path()).unwrap());
     assert_eq!(codes(&desired), BTreeSet::from(["bad-entry"]));
+    assert_eq!(desired.tenants.len(), 1);
+
+    let folder = good();
+    let mut socket = None;
+    config_file(folder.path(), |file| socket = Some(std::os::unix::net::UnixListener::bind(file).unwrap()));
+    let desired = spec::compile(&read_directory(folder.path()).unwrap());
+    assert_eq!(codes(&desired), BTreeSet::from(["not-a-file"]));
     assert_eq!(desired.tenants.len(), 1);
 }
 

@@ -109,7 +109,7 @@ fn the_example_and_the_valid_samples_pass() {
 }
 
 /// Rules that say more than a schema can: they need another file, the bytes, or arithmetic.
-const BEYOND: [&str; 30] = [
+const BEYOND: [&str; 34] = [
     "alias",
     "anchor",
     "bad-entry",
@@ -119,10 +119,12 @@ const BEYOND: [&str; 30] = [
     "control-character",
     "duplicate-destination",
     "duplicate-key",
+    "duplicate-path",
     "duplicate-route",
     "duplicate-signer",
     "duplicate-tenant",
     "empty-file",
+    "file-missing",
     "file-name",
     "limit-above-tier",
     "merge-key",
@@ -131,6 +133,7 @@ const BEYOND: [&str; 30] = [
     "no-identity",
     "no-signers",
     "no-tiers",
+    "not-a-file",
     "not-utf8",
     "permit-overlaps",
     "raise-below-tier",
@@ -140,16 +143,20 @@ const BEYOND: [&str; 30] = [
     "tag",
     "unknown-tier",
     "unused-key",
+    "unused-secret",
 ];
 
 /// Samples of other rules that are beyond a schema all the same.
-const BEYOND_SAMPLES: [&str; 6] = [
+const BEYOND_SAMPLES: [&str; 9] = [
     "missing-key--image",
+    "not-its-own--file",
     "out-of-range",
     "out-of-range--retry",
     "out-of-range--times",
     "bad-signer--cut",
+    "empty-list--approvals",
     "empty-list--resolvers",
+    "unknown-signer",
 ];
 
 #[test]

@@ -5,9 +5,10 @@ use tenantd::model::{
     Revision, Status,
     record::Why,
     status::{
-        Condition, ConditionKind, Correction, EngineStatus, HeldRevision, JournalStatus, SourceStatus, Suspension,
-        TenantStatus, Truth,
+        Condition, ConditionKind, Correction, EngineStatus, GatewayStatus, HeldRevision, JournalStatus, SourceStatus,
+        Suspension, TenantStatus, Truth,
     },
+    workspace::{Backend, Site},
 };
 
 /// The moment at which they are given.
@@ -73,6 +74,12 @@ pub fn fine() -> Status {
             error: None,
             full_pass: Some(ago(48)),
         },
+        gateway: Some(GatewayStatus { error: None }),
+        workspaces: Site {
+            backend: Backend::Image,
+            why: "mounted images work on any file system".to_owned(),
+            ..Site::default()
+        },
         journal: JournalStatus { records: 1234, error: None },
         conditions: vec![
             condition(ConditionKind::Ready, Truth::True, "ReconciliationSucceeded", "everything is as declared"),
@@ -98,6 +105,7 @@ pub fn troubled() -> Status {
     status.source.findings =
         vec!["tenants/fly.yaml:4:1: error[unknown-key]: unknown key \"teir\"; did you mean tier?".to_owned()];
     status.engine.events = false;
+    status.gateway = Some(GatewayStatus { error: Some("gateway.sock: Connection refused".to_owned()) });
     status.journal.error = Some("No space left on device (os error 28)".to_owned());
     status.conditions[0] = condition(
         ConditionKind::Ready,

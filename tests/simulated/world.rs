@@ -1,6 +1,11 @@
 //! A simulated engine, a data root and a host around them: what each test begins with.
 
-use std::{cell::RefCell, collections::BTreeMap, fs, path::Path};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -9,10 +14,14 @@ use tenantd::{
     model::{
         Desired, Host, ImageRef, Observed, Plan, RuntimeClass, Step, TENANT_LABEL, Tenant, TierName,
         desired::{Limits, Sandbox},
+        files::{Apply, ConfigFile, Content},
+        host::WorkspaceSettings,
         quantity::Timespan,
+        workspace::{Backend, BackendChoice, Restore, Unenforced},
     },
     plan,
     reconcile::{self, Applied, Event},
+    snapshot::{self, Snapshot},
 };
 use tenantd_test_support::{Image, Options, SimEngine};
 
@@ -60,6 +69,9 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let mut host =
             Host { engine: engine.socket().to_owned(), data_root: folder.path().join("data"), ..Host::default() };
+        // Tests on the simulated engine run where nothing can be mounted.
+        host.workspaces =
+            WorkspaceSettings { backend: BackendChoice::Folder, unenforced: Unenforced::Accept, ..Default::default() };
         host.deadlines.stop = Timespan::seconds(1);
         // Nothing that the simulated engine starts ends by itself.
         host.deadlines.settle = Timespan::seconds(0);
@@ -70,6 +82,11 @@ impl World {
     /// A folder of this test alone.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// A tenant's plain folder.
+    pub fn workspace(&self, tenant: &str) -> PathBuf {
+        self.host.workspace(tenant, Backend::Folder)
     }
 
     /// Looks and plans on a connection of its own, as each run of the program does.
@@ -95,6 +112,15 @@ impl World {
             let engine = connect(&self.host).await.unwrap();
             reconcile::survey(&engine, &self.host, Some(desired), at_a_time).await.unwrap().plan
         })
+    }
+
+    /// A snapshot, as another machine reads it.
+    pub fn snapshot(&self) -> Snapshot {
+        let text = self.runtime.block_on(async {
+            let engine = connect(&self.host).await.unwrap();
+            reconcile::take_snapshot(&engine, &self.host).await.unwrap()
+        });
+        snapshot::read(&text).unwrap().0
     }
 
     /// Carries out a plan that was made before.
@@ -214,13 +240,23 @@ pub fn tenant(name: &str) -> Tenant {
             pids: "64".parse().unwrap(),
             disk: "1GiB".parse().unwrap(),
         },
+        disk_room: "2GiB".parse().unwrap(),
+        source: None,
+        files: Vec::new(),
+        restore: Some(Restore::Nothing),
         sessions: 1,
         routes: Vec::new(),
+        sealed: BTreeMap::new(),
         budget: Default::default(),
         allowlist: Default::default(),
         sandbox: Sandbox::default(),
         drift: Default::default(),
     }
+}
+
+/// A config file with a line of text.
+pub fn config_file(path: &str, text: &str, apply: Apply) -> ConfigFile {
+    ConfigFile { path: path.to_owned(), content: Content::new(text.as_bytes().into()), apply }
 }
 
 /// A fleet of these tenants.

@@ -3,8 +3,9 @@
 use std::{
     env,
     net::SocketAddr,
+    path::PathBuf,
     process::Command,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -15,7 +16,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{NAME, upstream};
+use super::{NAME, injection, upstream};
 use crate::{measure::quantile, table::time};
 
 /// How the upstream is reached.
@@ -25,6 +26,10 @@ pub enum Way {
     Direct { address: SocketAddr, by_name: bool },
     /// By asking a proxy.
     Connect { proxy: SocketAddr },
+    /// HTTP in TLS, directly or by asking a proxy first.
+    Tls { address: SocketAddr, tunnel: bool, authority: PathBuf },
+    /// HTTP to the gateway, which adds a key and speaks TLS itself.
+    Route { gateway: SocketAddr },
 }
 
 /// What is done.
@@ -36,6 +41,8 @@ pub enum Load {
     Echo { connections: usize, seconds: u64 },
     /// One byte for eight over a connection of its own each.
     Open { at_once: usize, seconds: u64 },
+    /// One request of HTTP after another.
+    Request { seconds: u64 },
     /// Nothing, until the connections are ended or the time is over.
     Idle { connections: usize, seconds: u64 },
 }
@@ -64,6 +71,12 @@ impl Measured {
             Some(Self::Rate(rate)) => format!("{rate:.0}"),
             Some(Self::Nothing) | None => String::new(),
         }
+    }
+
+    /// The median of several round trips.
+    pub fn middle(all: Vec<Self>) -> Duration {
+        let times = all.into_iter().map(|one| Duration::from_secs_f64(one.number()));
+        quantile(times, 50)
     }
 
     fn number(self) -> f64 {
@@ -105,6 +118,7 @@ async fn generate(way: Arc<Way>, load: &Load) -> anyhow::Result<Measured> {
         Load::Stream { connections, seconds } => stream(&way, connections, Duration::from_secs(seconds)).await,
         Load::Echo { connections, seconds } => echo(&way, connections, Duration::from_secs(seconds)).await,
         Load::Open { at_once, seconds } => open(way, at_once, Duration::from_secs(seconds)).await,
+        Load::Request { seconds } => request(&way, Duration::from_secs(seconds)).await,
         Load::Idle { connections, seconds } => {
             let mut all = connected(&way, connections).await?;
             let ended = async { all.first_mut().context("no connection")?.read_u8().await.context("ended") };
@@ -116,43 +130,86 @@ async fn generate(way: Arc<Way>, load: &Load) -> anyhow::Result<Measured> {
 
 /// One connection to the upstream, ready to ask.
 async fn connect(way: &Way) -> anyhow::Result<TcpStream> {
-    let port = upstream::PORT;
     match way {
+        Way::Tls { address, .. } | Way::Route { gateway: address } => {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        }
         Way::Direct { address, by_name } => {
             let mut stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
             if *by_name {
-                stream.write_all(&greeting()?).await?;
+                stream.write_all(greeting()?).await?;
             }
             Ok(stream)
         }
         Way::Connect { proxy } => {
-            let mut stream = TcpStream::connect(proxy).await?;
+            let stream = TcpStream::connect(proxy).await?;
             stream.set_nodelay(true)?;
-            let request = format!("CONNECT {NAME}:{port} HTTP/1.1\r\nHost: {NAME}:{port}\r\n\r\n");
-            stream.write_all(request.as_bytes()).await?;
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                ensure!(head.len() < 4096, "the proxy's answer has no end");
-                head.push(stream.read_u8().await?);
-            }
-            if head.get(9..12).is_none_or(|code| code != b"200") {
-                bail!("the proxy refuses: {}", String::from_utf8_lossy(&head));
-            }
-            Ok(stream)
+            tunnel(stream, upstream::PORT).await
         }
     }
 }
 
-/// The first message of a real client of TLS.
-fn greeting() -> anyhow::Result<Vec<u8>> {
+/// Asks a proxy for a tunnel to the upstream.
+async fn tunnel(mut stream: TcpStream, port: u16) -> anyhow::Result<TcpStream> {
+    let request = format!("CONNECT {NAME}:{port} HTTP/1.1\r\nHost: {NAME}:{port}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        // The upstream says nothing before it is asked: what comes is the answer alone.
+        ensure!(head.len() < 4096 && stream.read_buf(&mut head).await? > 0, "the proxy's answer has no end");
+    }
+    if head.get(9..12).is_none_or(|code| code != b"200") {
+        bail!("the proxy refuses: {}", String::from_utf8_lossy(&head));
+    }
+    Ok(stream)
+}
+
+async fn request(way: &Way, length: Duration) -> anyhow::Result<Measured> {
+    let mut stream = connect(way).await?;
+    match way {
+        Way::Tls { tunnel: through, authority, .. } => {
+            if *through {
+                stream = tunnel(stream, injection::PORT).await?;
+            }
+            let mut stream = injection::connect(stream, authority).await?;
+            requests(&mut stream, &format!("{NAME}:{}", injection::PORT), "/contacts", length).await
+        }
+        _ => requests(&mut stream, "gateway.internal", "/crm/contacts", length).await,
+    }
+}
+
+async fn requests(
+    stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin),
+    host: &str,
+    path: &str,
+    length: Duration,
+) -> anyhow::Result<Measured> {
+    let begun = Instant::now();
+    let mut times = Vec::new();
+    while begun.elapsed() < length || times.is_empty() {
+        let asked = Instant::now();
+        injection::ask(stream, host, path).await?;
+        times.push(asked.elapsed());
+    }
+    Ok(Measured::RoundTrip(quantile(times, 50)))
+}
+
+/// The first message of a real client of TLS, made once: to make it takes longer than to connect.
+fn greeting() -> anyhow::Result<&'static [u8]> {
+    static GREETING: OnceLock<Vec<u8>> = OnceLock::new();
+    if let Some(made) = GREETING.get() {
+        return Ok(made);
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let config = config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
     let mut client = rustls::ClientConnection::new(Arc::new(config), NAME.try_into()?)?;
     let mut bytes = Vec::new();
     client.write_tls(&mut bytes)?;
-    Ok(bytes)
+    Ok(GREETING.get_or_init(|| bytes))
 }
 
 async fn connected(way: &Way, count: usize) -> anyhow::Result<Vec<TcpStream>> {

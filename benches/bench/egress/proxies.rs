@@ -62,7 +62,7 @@ pub fn start(folder: &Path, on: Ipv4Addr, to: Ipv4Addr) -> anyhow::Result<Vec<Pr
          FilterDefaultDeny Yes\nLogFile \"{show}/tinyproxy.log\"\nLogLevel Critical\n"
     );
     let haproxy = format!(
-        "global\n  maxconn 8192\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 600s\n  timeout server 600s\n\
+        "global\n  maxconn 4096\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 600s\n  timeout server 600s\n\
          frontend names\n  bind {on}:3131\n  tcp-request inspect-delay 5s\n  tcp-request content accept if {{ req.ssl_hello_type 1 }}\n  \
          use_backend up if {{ req.ssl_sni -i {NAME} }}\nfrontend blind\n  bind {on}:3132\n  default_backend up\n\
          backend up\n  server up {to}:{port}\n"

@@ -1,7 +1,9 @@
 //! What is reached: a server that sends as many bytes as it is asked for, and a name server.
 
-use std::net::Ipv4Addr;
+use std::{fs::File, net::Ipv4Addr, thread};
 
+use anyhow::anyhow;
+use nix::sched::{CloneFlags, setns};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -21,13 +23,13 @@ const HANDSHAKE: u8 = 0x16;
 
 /// Begins both, on threads of their own.
 pub fn start(address: Ipv4Addr) -> anyhow::Result<()> {
-    let listener = std::net::TcpListener::bind((address, PORT))?;
-    let names = std::net::UdpSocket::bind((RESOLVER, 53))?;
+    let listener = in_world(move || std::net::TcpListener::bind((address, PORT)))?;
+    let names = in_world(|| std::net::UdpSocket::bind((RESOLVER, 53)))?;
     for socket in [listener.set_nonblocking(true), names.set_nonblocking(true)] {
         socket?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener)?;
             tokio::spawn(answer_names(UdpSocket::from_std(names)?, address));
@@ -41,6 +43,16 @@ pub fn start(address: Ipv4Addr) -> anyhow::Result<()> {
         })
     });
     Ok(())
+}
+
+/// Makes a socket of the world.
+pub fn in_world<T: Send + 'static>(bind: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> anyhow::Result<T> {
+    let world = File::open("/run/netns/world")?;
+    let bound = thread::spawn(move || {
+        setns(world, CloneFlags::CLONE_NEWNET)?;
+        anyhow::Ok(bind()?)
+    });
+    bound.join().map_err(|_| anyhow!("the upstream's thread has ended"))?
 }
 
 /// Each eight bytes ask for so many.

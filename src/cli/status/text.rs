@@ -96,6 +96,15 @@ impl Writer {
         let pass = engine.full_pass.map_or(String::new(), |time| format!(", everything looked at {}", self.ago(time)));
         self.entry("Engine", &format!("Docker Engine{version} {answers}{pass}"));
         self.problem(engine.error.as_deref());
+        if let Some(gateway) = &status.gateway {
+            let closed = self.paint(RED, "does not answer: nobody gets out");
+            self.entry("Gateway", gateway.error.as_ref().map_or("answers", |_| &closed));
+            self.problem(gateway.error.as_deref());
+        }
+        let site = &status.workspaces;
+        if !site.why.is_empty() {
+            self.entry("Workspaces", &format!("{}: {}", site.backend.as_str(), printable(&site.why)));
+        }
         self.entry("Journal", &format!("{} records", journal.records));
         self.problem(journal.error.as_deref());
         for condition in status.conditions.iter().filter(|condition| !is_fine(condition)) {

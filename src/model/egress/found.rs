@@ -6,13 +6,13 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{EgressPolicy, SecretName};
 
 /// Everything that exists of ways out on a host.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObservedEgress {
     /// Whether a way out can be made here.
     pub site: Site,
@@ -27,7 +27,8 @@ pub struct ObservedEgress {
 }
 
 /// Whether a way out can be made on this host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Site {
     /// The engine is this host's own, and the gateway's namespace is there.
     Ready,
@@ -41,7 +42,7 @@ pub enum Site {
 }
 
 /// A link as it was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundLink {
     /// The tenant that it says it is for.
     pub alias: String,
@@ -60,18 +61,30 @@ pub struct FoundLink {
 }
 
 /// What the gateway is told of one tenant, as it was found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FoundFiles {
     /// The policy.
     pub policy: Filed<EgressPolicy>,
     /// Whether somebody else changed the policy since it was written.
     pub edited: bool,
     /// The secrets' values.
-    pub secrets: Filed<BTreeMap<SecretName, Fingerprint>>,
+    pub secrets: Filed<FoundSecrets>,
+}
+
+/// The secrets that the gateway is told, as they were found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundSecrets {
+    /// Each value.
+    pub values: BTreeMap<SecretName, Fingerprint>,
+    /// The encrypted text that a value came from, for those that came from one.
+    pub sealed: BTreeMap<SecretName, Fingerprint>,
+    /// Whether somebody else changed the file since it was written.
+    pub edited: bool,
 }
 
 /// A file's content, as far as it can be used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Filed<T> {
     /// There is no such file.
     #[default]
@@ -99,13 +112,21 @@ impl<T> Filed<T> {
 
 /// Tells whether two secrets are the same, and nothing else. It is never shown, since a short secret could be
 /// guessed from it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     /// That of a secret.
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    /// One that is no secret's, but the same for the same number.
+    pub fn numbered(number: u64) -> Self {
+        let mut bytes = [0; 32];
+        let (_, end) = bytes.split_at_mut(24);
+        end.copy_from_slice(&number.to_be_bytes());
+        Self(bytes)
     }
 }
 

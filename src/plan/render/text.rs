@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::model::{
     Bytes, Container, Cpus, Network, Plan, TenantPlan,
     egress::WayOut,
-    plan::{Action, AttributeChange, Blocked, Cause, Change, Note, Object, Resource, Step},
+    plan::{Action, AttributeChange, Blocked, Cause, Change, Note, Object, Resource, ShownFiles, ShownWorkspace, Step},
 };
 
 /// Whether symbols are coloured.
@@ -32,6 +32,22 @@ impl Style {
             Self::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
         }
     }
+}
+
+/// Rows in columns as wide as their longest cell.
+pub fn aligned(rows: &[impl AsRef<[String]>]) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows.iter().map(AsRef::as_ref) {
+        widths.resize(widths.len().max(row.len()), 0);
+        row.iter().zip(&mut widths).for_each(|(cell, width)| *width = cell.chars().count().max(*width));
+    }
+    rows.iter().fold(String::new(), |mut text, row| {
+        let cells = row.as_ref().iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells: Vec<String> = cells.collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+        text
+    })
 }
 
 /// The whole plan, ending with a newline.
@@ -107,16 +123,8 @@ impl Writer {
     }
 
     fn change(&mut self, tenant: &TenantPlan, change: &Change) {
-        let stopped = tenant.blocked.is_some();
         let address = format!("{}.{}", change.resource.as_str(), change.name);
-        let what = match (stopped, change.action, change.resource) {
-            (true, ..) => "differs, and is not repaired: the tenant is blocked",
-            (_, Action::Create, _) => "will be created",
-            (_, Action::Update, _) => "will be updated in-place",
-            (_, Action::Replace, _) => "must be replaced",
-            (_, Action::Delete, Resource::Workspace) => "will be kept aside",
-            (_, Action::Delete, _) => "will be destroyed",
-        };
+        let what = becomes(tenant.blocked.is_some(), change);
         let comment = self.paint(BOLD, &format!("# {address} {what}"));
         self.line(&format!("  {comment}"));
         let (symbol, colour) = match change.action {
@@ -143,17 +151,7 @@ impl Writer {
 
     fn attribute(&mut self, change: &AttributeChange, width: usize) {
         let symbol = self.paint(YELLOW, "~");
-        let mut comments = Vec::new();
-        if change.cause == Cause::Drift {
-            comments.push("drift".to_owned());
-        }
-        if change.weakens {
-            comments.push("weakens isolation".to_owned());
-        }
-        comments.extend(change.remark.map(str::to_owned));
-        if change.forces_replacement {
-            comments.push("forces replacement".to_owned());
-        }
+        let comments = comments(change);
         let comment = match comments.is_empty() {
             true => String::new(),
             false => format!(" # {}", comments.join(", ")),
@@ -196,13 +194,8 @@ impl Writer {
         let rows = match object {
             Some(Object::Container(container)) => container_rows(container),
             Some(Object::Network(network)) => network_rows(network),
-            Some(Object::Workspace { path, state }) => {
-                vec![
-                    ("path", format!("{path:?}")),
-                    ("uid", state.uid.to_string()),
-                    ("mode", format!("\"{:04o}\"", state.mode)),
-                ]
-            }
+            Some(Object::Workspace(workspace)) => workspace_rows(workspace),
+            Some(Object::Files(files)) => files_rows(files),
             Some(Object::Egress(way)) => way_out_rows(way),
             None => Vec::new(),
         };
@@ -233,9 +226,32 @@ impl Writer {
     }
 }
 
+/// What becomes of a resource, in words; `stopped` where its tenant is blocked.
+pub(super) fn becomes(stopped: bool, change: &Change) -> &'static str {
+    match (stopped, change.action, change.resource) {
+        (true, ..) => "differs, and is not repaired: the tenant is blocked",
+        (_, Action::Create, _) => "will be created",
+        (_, Action::Update, _) => "will be updated in-place",
+        (_, Action::Replace, _) => "must be replaced",
+        (_, Action::Delete, Resource::Workspace) => "will be kept aside",
+        (_, Action::Delete, _) => "will be destroyed",
+    }
+}
+
+/// What there is to say of a difference beside its values.
+pub(super) fn comments(change: &AttributeChange) -> Vec<&'static str> {
+    let told = [
+        (change.cause == Cause::Drift).then_some("drift"),
+        change.weakens.then_some("weakens isolation"),
+        change.remark,
+        change.forces_replacement.then_some("forces replacement"),
+    ];
+    told.into_iter().flatten().collect()
+}
+
 fn remark(note: Note) -> &'static str {
     match note {
-        Note::DiskUnenforced => "limits.disk is not enforced yet, /workspace is a plain folder on the host",
+        Note::DiskUnenforced => "limits.disk is unenforced, /workspace is a plain folder on the host",
         Note::CpusCapped => "limits.cpus is more than the engine has, so it may use all of its processors",
         Note::Held => "held as it is, its file has errors",
     }
@@ -265,6 +281,20 @@ fn network_rows(network: &Network) -> Vec<(&'static str, String)> {
         ("subnet", list(&subnets)),
         ("internal", network.internal.to_string()),
     ]
+}
+
+fn workspace_rows(workspace: &ShownWorkspace) -> Vec<(&'static str, String)> {
+    let mut rows =
+        vec![("path", format!("{:?}", workspace.path)), ("backend", format!("{:?}", workspace.backend.as_str()))];
+    rows.extend(workspace.limit.map(|limit| ("limit", format!("\"{limit}\""))));
+    rows.push(("uid", workspace.folder.uid.to_string()));
+    rows.push(("mode", format!("\"{:04o}\"", workspace.folder.mode)));
+    rows
+}
+
+fn files_rows(files: &ShownFiles) -> Vec<(&'static str, String)> {
+    let paths: Vec<String> = files.content.keys().cloned().collect();
+    vec![("path", format!("{:?}", files.path)), ("content", list(&paths))]
 }
 
 fn way_out_rows(way: &WayOut) -> Vec<(&'static str, String)> {
@@ -324,7 +354,9 @@ fn amount(name: &str, number: i64) -> String {
     let Ok(positive) = u64::try_from(number) else { return "unlimited".to_owned() };
     match name {
         "memory" | "memory_swap" | "nano_cpus" | "pids_limit" if number == 0 => "unlimited".to_owned(),
-        "memory" | "memory_swap" | "memory_reservation" | "shm_size" => format!("\"{}\"", Bytes::new(positive)),
+        "memory" | "memory_swap" | "memory_reservation" | "shm_size" | "limit" | "image_size" => {
+            format!("\"{}\"", Bytes::new(positive))
+        }
         "nano_cpus" => Cpus::from_nanos(positive).to_string(),
         _ => number.to_string(),
     }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::values::{
     Bandwidth, BasicName, BodySize, Connections, Credits, HeadSize, HeaderName, HelloTime, IdleTime, JsonPointer,
-    LocalUser, Lookups, NamespaceName, ParameterName, PermitRange, ProxyPort, RepoFile, ResolverAddress, UpstreamHost,
+    LocalUser, Lookups, NamespaceName, ParameterName, PermitRange, ProxyPort, ResolverAddress, UpstreamHost,
 };
 use crate::{
     model::{
@@ -41,7 +41,7 @@ pub struct EgressFile {
     /// A file of certificates: authorities that upstreams of credentials may have beside the host's own.
     /// Default: none.
     pub authorities: Option<Located<AbsolutePath>>,
-    /// The key that secrets in the config repo are encrypted to.
+    /// The private key of age that secrets in tenant files are encrypted to.
     pub identity: Option<Located<SecretPlace>>,
     /// Each secret by its name, and whom it may serve. Default: none.
     #[serde(default)]
@@ -50,17 +50,17 @@ pub struct EgressFile {
     pub limits: Option<Located<EgressLimitsFile>>,
 }
 
-/// A secret: where it lies, one of `file`, `credential` and `repo`, and whom it may serve.
+/// A secret: where it lies, one of `file`, `credential` and `sealed`, and whom it may serve.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{"required": ["file"]}, {"required": ["credential"]}, {"required": ["repo"]}]))]
+#[schemars(extend("oneOf" = [{"required": ["file"]}, {"required": ["credential"]}, {"required": ["sealed"]}]))]
 pub struct SecretFile {
     /// The file that holds it, closed to everyone but root.
     pub file: Option<Located<AbsolutePath>>,
     /// The name that the unit's LoadCredential= gives it.
     pub credential: Option<Located<CredentialName>>,
-    /// The file of the config repo that holds it, encrypted with age to `egress.identity`.
-    pub repo: Option<Located<RepoFile>>,
+    /// `true` where the files of its tenants hold it under `sealed`, encrypted to `egress.identity`.
+    pub sealed: Option<Located<bool>>,
     /// The tenants that may name it.
     #[schemars(length(min = 1))]
     pub tenants: Located<Vec<Located<TenantName>>>,

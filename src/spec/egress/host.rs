@@ -44,12 +44,16 @@ fn list<T, U>(field: Option<&Located<Vec<Located<T>>>>, take: impl Fn(&T) -> U) 
 fn grant(file: &SecretFile) -> Option<SecretGrant> {
     let file_place = value(file.file.as_ref()).map(|path| SecretPlace::Host(Secret::File(PathBuf::from(&path.0))));
     let credential = value(file.credential.as_ref()).map(|name| SecretPlace::Host(Secret::Credential(name.0.clone())));
-    let repo = value(file.repo.as_ref()).map(|path| SecretPlace::Repo(path.0.clone()));
+    let sealed = is_sealed(file).then_some(SecretPlace::Sealed);
     Some(SecretGrant {
-        place: file_place.or(credential).or(repo)?,
+        place: file_place.or(credential).or(sealed)?,
         tenants: list(Some(&file.tenants), Clone::clone).into_iter().collect(),
         upstreams: list(Some(&file.upstreams), |host| host.0.clone()).into_iter().collect(),
     })
+}
+
+fn is_sealed(file: &SecretFile) -> bool {
+    value(file.sealed.as_ref()) == Some(&true)
 }
 
 fn limits(file: &EgressLimitsFile, default: EgressLimits) -> EgressLimits {
@@ -96,18 +100,23 @@ fn check_secret(
     egress: &EgressFile,
     findings: &mut Vec<Finding>,
 ) {
-    let places = [secret.file.is_some(), secret.credential.is_some(), secret.repo.is_some()];
+    let places = [secret.file.is_some(), secret.credential.is_some(), is_sealed(secret)];
     let count = places.into_iter().filter(|is_named| *is_named).count();
     if count != 1 {
         let message = match count {
             0 => format!("the secret {name} lies nowhere"),
             _ => format!("the secret {name} lies in one place, and {count} are named"),
         };
-        findings.push(entry.error(file, "secret-place", &message, Some("write one of file, credential and repo")));
+        findings.push(entry.error(
+            file,
+            "secret-place",
+            &message,
+            Some("write one of file: PATH, credential: NAME and sealed: true"),
+        ));
     }
-    if let (Some(repo), None) = (&secret.repo, &egress.identity) {
-        let help = "add egress.identity: {file: PATH}, the key that it is encrypted to";
-        findings.push(repo.error(file, "no-identity", "nothing here can decrypt a secret of the repo", Some(help)));
+    if let (Some(sealed), None) = (secret.sealed.as_ref().filter(|_| is_sealed(secret)), &egress.identity) {
+        let help = "add egress.identity: {file: PATH}, the private key that it is encrypted to";
+        findings.push(sealed.error(file, "no-identity", "nothing here can decrypt a sealed secret", Some(help)));
     }
     let tenants = secret.tenants.get().is_some_and(Vec::is_empty).then_some(&secret.tenants.span);
     let upstreams = secret.upstreams.get().is_some_and(Vec::is_empty).then_some(&secret.upstreams.span);

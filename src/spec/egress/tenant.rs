@@ -1,14 +1,17 @@
 //! A tenant's credentials and budget.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::files::{BudgetFile, CostFile, CredentialFile, InjectFile};
 use crate::{
     model::{
-        Finding,
-        egress::{Budget, Cost, Inject, Route, RouteName},
+        Finding, SecretName,
+        egress::{Budget, Cost, Inject, Route, RouteName, Sealed},
     },
-    spec::{decode::Located, fleet::value},
+    spec::{
+        decode::{Located, LocatedMap},
+        fleet::value,
+    },
 };
 
 /// The most routes of one tenant.
@@ -84,6 +87,27 @@ fn cost(file: &CostFile) -> Option<Cost> {
         settle: value(file.settle.as_ref()).map(|pointer| pointer.0.clone()),
         stream: value(file.stream.as_ref()).copied().unwrap_or_default(),
     })
+}
+
+/// The secrets that a file holds itself. One that no route uses is a slip.
+pub(in crate::spec) fn sealed(
+    file: &str,
+    field: &LocatedMap<SecretName, Sealed>,
+    routes: &[Route],
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<SecretName, Sealed> {
+    let used: BTreeSet<&SecretName> = routes.iter().flat_map(|route| route.inject.template().secrets()).collect();
+    let mut all = BTreeMap::new();
+    for (name, text) in field {
+        let (Some(secret), Some(content)) = (name.get(), text.get()) else { continue };
+        if !used.contains(secret) {
+            let message = format!("no credential uses the secret {secret}");
+            let help = format!("write ${{secret:{secret}}} in one of `credentials`, or remove it");
+            findings.push(name.error(file, "unused-secret", &message, Some(&help)));
+        }
+        all.insert(secret.clone(), content.clone());
+    }
+    all
 }
 
 /// The budget that a file declares.

@@ -101,18 +101,6 @@ checked_text!(
 );
 
 checked_text!(
-    /// A file of the config repo.
-    RepoFile,
-    {"type": "string", "pattern": "^[^/]", "not": {"pattern": "(^|/)\\.{1,2}(/|$)|//|/$"}, "examples": ["secrets/acme-crm.age"]},
-    |text| {
-        let plain = |part: &str| !matches!(part, "" | "." | ".." | ".git");
-        if text.len() <= 512 && text.split('/').all(plain) { Ok(()) } else {
-            Err(Invalid::new("bad-path", format!("{text:?} is not a file of the repo"), "write it from the folder with fleet.yaml on, such as secrets/acme-crm.age"))
-        }
-    }
-);
-
-checked_text!(
     /// A host name that a secret may be sent to.
     UpstreamHost,
     {"type": "string", "pattern": "^[a-z0-9-]+(\\.[a-z0-9-]+)+$", "examples": ["services.example.com"]},

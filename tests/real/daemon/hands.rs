@@ -1,6 +1,6 @@
 //! What people do by hand is undone, and on record: one case for each thing that they do.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -16,6 +16,9 @@ pub const RUNC: &str = "acme";
 pub const GVISOR: &str = "zeta";
 
 const MIB: u64 = 1 << 20;
+
+/// By then the daemon has looked at whatever events told.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// Something that a person does by hand, and what must be on record about it.
 struct Hand {
@@ -130,6 +133,7 @@ pub fn cases<'a>() -> Vec<Case<'a>> {
         case("someone removes the network", network_removed),
         case("someone moves the image's tag", tag_moved),
         case("someone removes the image", image_removed),
+        case("someone unmounts the workspaces", unmounted),
         case("someone opens the workspace, which no event tells", workspace_opened),
     ]);
     cases
@@ -320,6 +324,25 @@ fn image_removed(service: &mut Service) {
     assert_eq!(engine.identity("tenantd-zeta"), others, "what runs goes on without its image's name");
     mark.nobody_else(service, RUNC);
     succeed(engine.docker(&["rmi", "kept:1"]));
+}
+
+fn unmounted(service: &mut Service) {
+    for tenant in [RUNC, GVISOR] {
+        let mount = service.fleet.data().join("mounts").join(tenant);
+        let (before, _) = service.fleet.engine.identity(&format!("tenantd-{tenant}"));
+        // A look that something before has led to would find it as well.
+        std::thread::sleep(QUIET);
+        let mark = Mark::now(service);
+        let mut command = std::process::Command::new("umount");
+        command.arg("--lazy").arg(&mount);
+        succeed(command);
+        let record = mark.correction(service, tenant, "workspace", &["mount"]);
+        mark.is_caused_by(&record, &["workspace mount"]);
+        service.wait_until_in_order(&service.head());
+        assert!(mount.join("files").is_dir(), "it is mounted again");
+        assert_ne!(service.fleet.engine.identity(&format!("tenantd-{tenant}")).0, before, "and the tenant has it");
+        mark.nobody_else(service, tenant);
+    }
 }
 
 fn workspace_opened(service: &mut Service) {

@@ -1,8 +1,10 @@
 //! `tenantd run` as a process of its own, with a config repo and a private engine.
 
+mod approvals;
 mod commits;
 mod hands;
 mod outages;
+mod ways;
 
 use std::{
     fs,
@@ -95,6 +97,12 @@ impl Service {
         service
     }
 
+    /// Has the daemon and all commands run in the engine's namespaces from now on.
+    pub fn run_within(&mut self) {
+        self.fleet.within = true;
+        self.through = self.fleet.engine.enter();
+    }
+
     /// Writes host.yaml with further lines.
     pub fn settings(&self, further: &str) {
         let dir = self.fleet.engine.dir().display();
@@ -174,8 +182,8 @@ impl Service {
     /// Ends it with a TERM, and looks that it ends well.
     pub fn terminate(&self) {
         let mut child = self.daemon.held().take().expect("the daemon runs");
-        eventually("the daemon hears signals", || hears(child.id()));
-        signal("TERM", child.id());
+        eventually("the daemon hears signals", || hears(itself(child.id())));
+        signal("TERM", itself(child.id()));
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             match child.try_wait().unwrap() {
@@ -292,6 +300,14 @@ pub fn signal(name: &str, pid: u32) {
     let mut command = Command::new("kill");
     command.args(["-s", name, &pid.to_string()]);
     succeed(command);
+}
+
+/// The daemon, where whoever enters namespaces of processes for it waits for its end.
+fn itself(pid: u32) -> u32 {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let children = read(&format!("task/{pid}/children"));
+    let first = children.split_whitespace().next().and_then(|child| child.parse().ok());
+    first.filter(|_| read("comm").trim() == "nsenter").unwrap_or(pid)
 }
 
 /// Whether a process does something of its own about a TERM: one that has only begun does not.

@@ -176,7 +176,9 @@ impl Churn {
             for _ in 0..left.min(PUSH) {
                 let wanted = Wanted::some(&mut self.random, gvisor);
                 let lines = wanted.lines();
-                let file = format!("apiVersion: tenantd/v1\nkind: Tenant\ntenant: {tenant}\n{lines}");
+                let file = format!(
+                    "apiVersion: tenantd/v1\nkind: Tenant\ntenant: {tenant}\n{lines}workspace: {{restore: none}}\n"
+                );
                 let from = if stream.contains("commit") { "" } else { "from refs/heads/main^0\n" };
                 write!(
                     stream,

@@ -1,5 +1,6 @@
 //! The daemon as a process, on a simulated engine and a real git repository.
 
+mod approvals;
 mod commits;
 mod disk;
 mod drift;
@@ -99,7 +100,8 @@ impl Daemon {
         }
         let root = self.host.data_root.display();
         let head = format!("apiVersion: tenantd/v1\nkind: Host\ndataRoot: {root}\n");
-        let deadlines = "deadlines: {call: 10s, start: 30s, stop: 1s, settle: 100ms}\n";
+        let deadlines = "deadlines: {call: 10s, start: 30s, stop: 1s, settle: 100ms}\n\
+             workspaces: {backend: folder, unenforced: accept}\n";
         fs::write(self.folder().join("host.yaml"), format!("{head}{deadlines}{text}\n")).unwrap();
     }
 

@@ -43,7 +43,7 @@ use tokio::sync::oneshot;
 
 pub use faults::{Call, When};
 pub use options::{Image, Limits, Options, Runtime, recorded_engines};
-pub use state::State;
+pub use state::{Kept, State};
 
 use server::Shared;
 

@@ -26,6 +26,8 @@ pub fn recorded_engines() -> impl Iterator<Item = &'static str> {
 pub struct Options {
     /// The answer to `GET /version`; the API's bounds are read from it.
     pub version: Value,
+    /// What the engine calls itself.
+    pub id: String,
     /// The runtimes that a container may name.
     pub runtimes: Vec<Runtime>,
     /// The runtime of a container that names none.
@@ -75,6 +77,7 @@ impl Options {
             version: serde_json::from_str(text).expect("the recorded answers are JSON"),
             runtimes: vec![Runtime::new("runc"), Runtime { live_update: false, ..Runtime::new("runsc") }],
             default_runtime: "runc".into(),
+            id: "SIMULATED".to_owned(),
             images: vec![Image::new("tenantd/test:1")],
             limits: Limits::default(),
             cgroup_version: if release == "20.10" { 1 } else { 2 },

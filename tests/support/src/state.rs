@@ -20,12 +20,14 @@ pub(crate) fn refuse<T>(status: u16, message: impl Into<String>) -> Result<T, Re
     Err(Refusal(status, message.into()))
 }
 
+#[derive(Clone)]
 pub(crate) struct Container {
     pub doc: Value,
     /// Nanoseconds since the epoch.
     pub created: u64,
 }
 
+#[derive(Clone)]
 pub(crate) struct Network {
     pub doc: Value,
     pub pools: Vec<Pool>,
@@ -55,6 +57,9 @@ pub struct State {
     now: u64,
 }
 
+/// What an engine held.
+pub struct Kept(State);
+
 impl State {
     pub(crate) fn new(options: Options) -> Self {
         let ids = Ids(options.seed);
@@ -75,6 +80,35 @@ impl State {
         };
         state.make_predefined_networks();
         state
+    }
+
+    /// A copy of all that the engine holds, for [`restore`](Self::restore).
+    #[must_use]
+    pub fn keep(&self) -> Kept {
+        Kept(Self {
+            options: self.options.clone(),
+            containers: self.containers.clone(),
+            container_names: self.container_names.clone(),
+            networks: self.networks.clone(),
+            network_names: self.network_names.clone(),
+            pools: self.pools.clone(),
+            stuck: self.stuck.clone(),
+            freed: self.freed.clone(),
+            ..Self::new(self.options.clone())
+        })
+    }
+
+    /// Makes everything as it was, but for ids: none is ever given twice.
+    pub fn restore(&mut self, kept: &Kept) {
+        let Kept(kept) = kept;
+        self.options = kept.options.clone();
+        self.containers = kept.containers.clone();
+        self.container_names = kept.container_names.clone();
+        self.networks = kept.networks.clone();
+        self.network_names = kept.network_names.clone();
+        self.pools = kept.pools.clone();
+        self.stuck = kept.stuck.clone();
+        self.freed = kept.freed.clone();
     }
 
     /// The inspect document of the container of that very name.

@@ -14,6 +14,7 @@ pub(crate) fn info(state: &State) -> Outcome {
     let runtimes: Map<String, Value> =
         options.runtimes.iter().map(|runtime| (runtime.name.clone(), json!({"path": runtime.name}))).collect();
     let set = json!({
+        "ID": options.id,
         "Containers": state.containers.len(),
         "ContainersRunning": running,
         "ContainersPaused": paused,

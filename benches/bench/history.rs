@@ -1,0 +1,111 @@
+//! How long it takes to say which commits changed what is in force, beside `git log -p` over the same repository.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::ensure;
+
+use crate::{
+    measure::{Run, median, peak, run},
+    setting,
+    table::{Table, mebibytes, ratio, time},
+};
+
+pub fn main(folder: &Path) -> anyhow::Result<()> {
+    let (commits, tenants) = (setting("BENCH_COMMITS", 10_000)?, setting("BENCH_HISTORY_TENANTS", 1_000)?);
+    let repo = folder.join("history.git");
+    make(&repo, commits, tenants)?;
+    let tenantd = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tenantd"));
+        command.arg("history").arg("--repo").arg(&repo).args(["--rev", "main"]).args(words);
+        command
+    };
+    let mut log = Command::new("git");
+    log.arg("--git-dir").arg(&repo).args(["log", "-p", "main"]);
+    let contenders = [
+        ("tenantd history", tenantd(&[])),
+        ("tenantd history --loosened", tenantd(&["--loosened"])),
+        ("tenantd history customer-00007", tenantd(&["customer-00007"])),
+        ("git log -p", log),
+    ];
+    let mut runs: Vec<Vec<Run>> = contenders.iter().map(|_| Vec::new()).collect();
+    for _ in 0..setting("BENCH_ROUNDS", 3)? {
+        for ((_, command), runs) in contenders.iter().zip(&mut runs) {
+            runs.push(run(command, folder)?);
+        }
+    }
+    let peer = runs.last().map(|runs| median(runs)).unwrap_or_default();
+    let title = format!("History of {commits} commits over {tenants} tenants, medians");
+    let mut table = Table::new(title, &["", "time", "of git log -p", "memory"]);
+    for ((name, _), runs) in contenders.iter().zip(&runs) {
+        let took = median(runs);
+        table.row([(*name).to_owned(), time(took), format!("{:.2}", ratio(took, peer)), mebibytes(peak(runs))]);
+    }
+    table.print();
+    Ok(())
+}
+
+/// A bare repository in which each commit changes one tenant, and now and then a tier.
+fn make(repo: &Path, commits: usize, tenants: usize) -> anyhow::Result<()> {
+    let mut random = fastrand::Rng::with_seed(1);
+    let tenant = |random: &mut fastrand::Rng, number: usize| {
+        let memory = random.u32(64..512);
+        let port = random.u16(1000..2000);
+        format!(
+            "apiVersion: tenantd/v1\nkind: Tenant\ntenant: customer-{number:05}\nlimits: {{memory: {memory}MiB}}\n\
+             allowlist: [\"api.example.com:443\", \"*.example.org:{port}\"]\n"
+        )
+    };
+    let tiers = |memory: u32| {
+        let tier = format!("{{cpus: 1, memory: {memory}MiB, disk: 2GiB, sessions: 1}}");
+        format!("apiVersion: tenantd/v1\nkind: Tiers\ntiers: {{free: {tier}}}\n")
+    };
+    let mut stream = String::from("feature done\n");
+    let file = |stream: &mut String, path: &str, text: &str| {
+        let _infallible = writeln!(stream, "M 100644 inline {path}\ndata {}\n{text}", text.len());
+    };
+    for commit in 0..commits {
+        let _infallible = writeln!(
+            stream,
+            "commit refs/heads/main\ncommitter bench <bench@example.com> {} +0000\ndata 6\nchange",
+            1_700_000_000 + commit * 60
+        );
+        if commit == 0 {
+            let fleet = "apiVersion: tenantd/v1\nkind: Fleet\ndefaults: {tier: free, image: \"agency/agent:1.4\"}\n";
+            file(&mut stream, "fleet.yaml", fleet);
+            file(&mut stream, "tiers.yaml", &tiers(1024));
+            for number in 0..tenants {
+                let text = tenant(&mut random, number);
+                file(&mut stream, &format!("tenants/customer-{number:05}.yaml"), &text);
+            }
+        } else if commit % 1_000 == 0 {
+            file(&mut stream, "tiers.yaml", &tiers(1024 + u32::try_from(commit / 1_000)?));
+        } else {
+            let number = random.usize(..tenants);
+            let text = tenant(&mut random, number);
+            file(&mut stream, &format!("tenants/customer-{number:05}.yaml"), &text);
+        }
+    }
+    stream.push_str("done\n");
+    let input = repo.with_extension("stream");
+    fs::write(&input, stream)?;
+    let git = |words: &[&str]| {
+        let mut command = Command::new("git");
+        command
+            .arg("--git-dir")
+            .arg(repo)
+            .args(words)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null");
+        command
+    };
+    ensure!(git(&["init", "--quiet", "--bare", "--initial-branch=main"]).status()?.success(), "git init");
+    let mut import = git(&["fast-import", "--quiet"]);
+    import.stdin(Stdio::from(File::open(&input)?));
+    ensure!(import.status()?.success(), "git fast-import");
+    Ok(())
+}

@@ -1,0 +1,330 @@
+//! The time line: a lane for each tenant, to be looked at rather than read. SVG, without a script.
+
+use std::{collections::BTreeSet, fmt::Write};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    super::{
+        data::{Gap, Report, Suspension},
+        timeline::{Kind, Lane, PARTS, scaled},
+        words::seconds,
+    },
+    document::touched,
+    html::escaped,
+};
+
+/// How many tenants have a lane of their own.
+const LANES: usize = 60;
+
+/// Measures, in the units of the drawing.
+const LABELS: u32 = 160;
+const CHART: u32 = 890;
+const WIDTH: u32 = LABELS + CHART + 30;
+const TOP: u32 = 30;
+/// The height of a lane; of many lanes, each is lower, so that they fit on a page.
+const LANE: u32 = 26;
+const LOW_LANE: u32 = 20;
+const MANY: usize = 24;
+const BOTTOM: u32 = 12;
+
+/// How many lines the time axis has at most.
+const TICKS: i64 = 10;
+
+/// The steps between two lines of the time axis, in seconds.
+const STEPS: [i64; 17] = [
+    60,
+    300,
+    900,
+    3_600,
+    10_800,
+    21_600,
+    43_200,
+    86_400,
+    172_800,
+    432_000,
+    604_800,
+    1_209_600,
+    2_592_000,
+    7_776_000,
+    15_552_000,
+    31_536_000,
+    315_360_000,
+];
+
+/// The longest name beside a lane, in characters.
+const NAME: usize = 22;
+
+/// What is drawn in one lane.
+struct Drawn<'a> {
+    name: String,
+    marks: Lane,
+    suspensions: Vec<&'a Suspension>,
+}
+
+/// The drawing, with a legend. `None` where there is nothing to draw.
+pub(super) fn lanes(report: &Report) -> Option<String> {
+    let tenants = tenants(report);
+    if tenants.is_empty() && report.timeline.fleet.is_empty() && report.gaps.kept.is_empty() {
+        return None;
+    }
+    let fleet =
+        Drawn { name: "fleet, journal".to_owned(), marks: report.timeline.fleet.clone(), suspensions: Vec::new() };
+    let all: Vec<Drawn<'_>> = std::iter::once(fleet).chain(tenants).collect();
+    let lane = if all.len() > MANY { LOW_LANE } else { LANE };
+    let height = TOP + lane * u32::try_from(all.len()).unwrap_or_default() + BOTTOM;
+    let svg = format!(
+        "<svg class=\"lanes\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Time line\">\n\
+         <defs><pattern id=\"hatch\" width=\"7\" height=\"7\" patternUnits=\"userSpaceOnUse\" \
+         patternTransform=\"rotate(45)\"><rect width=\"7\" height=\"7\" class=\"hatch-ground\"/>\
+         <rect width=\"2.4\" height=\"7\" class=\"hatch-line\"/></pattern></defs>\n"
+    );
+    let mut canvas = Canvas { report, lane, height, svg };
+    for (number, lane) in all.iter().enumerate() {
+        canvas.ground(number, &lane.name);
+    }
+    canvas.axis();
+    for gap in &report.gaps.kept {
+        canvas.band(gap);
+    }
+    for (number, lane) in all.iter().enumerate() {
+        canvas.draw(number, lane);
+    }
+    canvas.svg.push_str("</svg>\n");
+    Some(canvas.svg + &legend())
+}
+
+/// The tenants that something happened to: those with most of it by themselves, the others together.
+fn tenants(report: &Report) -> Vec<Drawn<'_>> {
+    let rows = &report.timeline.tenants;
+    let weight = |name: &str| -> u64 {
+        let lane = rows.rows.get(name).into_iter().flatten();
+        let marks = lane.map(|((_, kind), count)| match kind {
+            Kind::Failed | Kind::Bad => count.saturating_mul(100),
+            Kind::Loosens | Kind::Left => count.saturating_mul(20),
+            Kind::Refused => 1,
+            _ => *count,
+        });
+        marks.fold(0, u64::saturating_add)
+    };
+    let mut names: Vec<&str> = touched(report).into_iter().collect();
+    names.sort_by_cached_key(|name| (std::cmp::Reverse(weight(name)), *name));
+    let shown: BTreeSet<&str> = names.iter().take(LANES).copied().collect();
+    let drawn = |name: &&str| Drawn {
+        name: (*name).to_owned(),
+        marks: rows.rows.get(*name).cloned().unwrap_or_default(),
+        suspensions: report.suspensions.kept.iter().filter(|one| one.tenant == **name).collect(),
+    };
+    let mut lanes: Vec<Drawn<'_>> = shown.iter().map(drawn).collect();
+    let more = names.len() - shown.len();
+    if more > 0 || rows.rest.is_some() {
+        let others = rows.rows.iter().filter(|(name, _)| !shown.contains(name.as_str())).map(|(_, lane)| lane);
+        let mut marks = Lane::new();
+        for (place, count) in others.chain(&rows.rest).flatten() {
+            let sum = marks.entry(*place).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+        let suspensions = report.suspensions.kept.iter().filter(|one| !shown.contains(one.tenant.as_str()));
+        lanes.push(Drawn {
+            name: format!("{more} more tenants"),
+            marks,
+            suspensions: suspensions.take(LANES).collect(),
+        });
+    }
+    lanes
+}
+
+/// What is drawn so far.
+struct Canvas<'a> {
+    report: &'a Report,
+    /// The height of a lane, and of all.
+    lane: u32,
+    height: u32,
+    svg: String,
+}
+
+impl Canvas<'_> {
+    fn top(&self, number: usize) -> u32 {
+        TOP + self.lane * u32::try_from(number).unwrap_or_default()
+    }
+
+    fn x(&self, time: Timestamp) -> u32 {
+        LABELS + scaled(self.report.period, time, CHART)
+    }
+
+    fn ground(&mut self, number: usize, name: &str) {
+        let lane_height = self.lane;
+        let (y, middle) = (self.top(number), self.top(number) + lane_height / 2 + 4);
+        let class = match number {
+            0 => "lane first",
+            _ if number.is_multiple_of(2) => "lane even",
+            _ => "lane",
+        };
+        let short = match name.char_indices().nth(NAME) {
+            Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
+            None => name.to_owned(),
+        };
+        let _ = writeln!(
+            self.svg,
+            "<rect class=\"{class}\" x=\"{LABELS}\" y=\"{y}\" width=\"{CHART}\" height=\"{lane_height}\"/>\
+         <text class=\"name\" x=\"2\" y=\"{middle}\">{}<title>{}</title></text>",
+            escaped(&short),
+            escaped(name)
+        );
+    }
+
+    fn axis(&mut self) {
+        let (from, to) = (self.report.period.from.as_second(), self.report.period.to.as_second());
+        let length = to.saturating_sub(from);
+        let step = STEPS.into_iter().find(|step| length / step <= TICKS).unwrap_or(STEPS[STEPS.len() - 1]);
+        let form = match step {
+            0..86_400 => "%m-%d %H:%M",
+            86_400..7_776_000 => "%Y-%m-%d",
+            _ => "%Y-%m",
+        };
+        let first = from.div_euclid(step).saturating_add(1).saturating_mul(step);
+        let ticks = (0..=TICKS).map(|tick| first.saturating_add(tick.saturating_mul(step))).take_while(|at| *at <= to);
+        for time in ticks.filter_map(|at| Timestamp::from_second(at).ok()) {
+            let (x, end, y) = (self.x(time), self.height - BOTTOM, TOP - 9);
+            let _ = writeln!(
+                self.svg,
+                "<line class=\"tick\" x1=\"{x}\" y1=\"{TOP}\" x2=\"{x}\" y2=\"{end}\"/>\
+             <text class=\"time\" x=\"{x}\" y=\"{y}\">{}</text>",
+                time.strftime(form)
+            );
+        }
+    }
+
+    /// A gap: hatched where the journal stands, and a shade over all lanes.
+    fn band(&mut self, gap: &Gap) {
+        let lane_height = self.lane;
+        let (begin, end) = (self.x(gap.from), self.x(gap.to));
+        let width = end.saturating_sub(begin).max(3);
+        let begin = begin.min(LABELS + CHART - 3);
+        let (lanes, below) = (TOP + lane_height, self.height.saturating_sub(BOTTOM + TOP + lane_height));
+        let title = format!("{}, {} to {}: {}", gap.kind.as_str(), seconds(gap.from), seconds(gap.to), gap.what);
+        let _ = writeln!(
+            self.svg,
+            "<g><title>{}</title><rect class=\"gap\" x=\"{begin}\" y=\"{TOP}\" width=\"{width}\" height=\"{lane_height}\"/>\
+         <rect class=\"gap-below\" x=\"{begin}\" y=\"{lanes}\" width=\"{width}\" height=\"{below}\"/></g>",
+            escaped(&title)
+        );
+    }
+
+    fn draw(&mut self, number: usize, lane: &Drawn<'_>) {
+        let lane_height = self.lane;
+        let y = self.top(number);
+        for one in &lane.suspensions {
+            let (begin, end) = (self.x(one.from), self.x(one.ended.unwrap_or(self.report.period.to)));
+            let class = if one.ended.is_some() { "suspended" } else { "suspended open" };
+            let title = format!("{} suspended since {}: {} (by {})", one.tenant, seconds(one.from), one.reason, one.by);
+            let (y, width) = (y + 4, end.saturating_sub(begin).max(3));
+            let height = lane_height - 8;
+            let _ = writeln!(
+                self.svg,
+                "<rect class=\"{class}\" x=\"{begin}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"3\">\
+             <title>{}</title></rect>",
+                escaped(&title)
+            );
+        }
+        // Marks of one place stand side by side.
+        let mut last = (PARTS, 0, 0);
+        for kind_row in [0, 1] {
+            for ((part, kind), count) in lane.marks.iter().filter(|((_, kind), _)| row(*kind) == kind_row) {
+                let beside = if (last.0, last.1) == (*part, kind_row) { last.2 + 1 } else { 0 };
+                last = (*part, kind_row, beside);
+                let at = LABELS + CHART * (2 * u32::from(*part) + 1) / (2 * u32::from(PARTS)) + 10 * beside;
+                let y = match (number, kind_row) {
+                    (0, _) => y + lane_height / 2,
+                    (_, 0) => y + 8,
+                    _ => y + lane_height - 8,
+                };
+                mark(&mut self.svg, *kind, at, y, *count, &when(self.report, *part));
+            }
+        }
+    }
+}
+
+/// Changes stand above, what happened on the host below.
+const fn row(kind: Kind) -> u32 {
+    match kind {
+        Kind::Neutral | Kind::Tightens | Kind::Loosens | Kind::Held | Kind::Approved => 0,
+        Kind::Corrected | Kind::Left | Kind::Failed | Kind::Bad | Kind::Refused => 1,
+    }
+}
+
+/// The stretch of time that a part stands for.
+fn when(report: &Report, part: u16) -> String {
+    let from = report.period.from;
+    let length = report.period.to.as_second().saturating_sub(from.as_second());
+    let at = |part: u16| {
+        let seconds = length.saturating_mul(i64::from(part)) / i64::from(PARTS);
+        from.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(from)
+    };
+    format!("{} to {}", seconds(at(part)), seconds(at(part.saturating_add(1))))
+}
+
+fn mark(svg: &mut String, kind: Kind, x: u32, y: u32, count: u64, when: &str) {
+    let size = match count {
+        0..=1 => "0.85",
+        2..=9 => "1",
+        _ => "1.2",
+    };
+    let _ = writeln!(
+        svg,
+        "<g class=\"mark {}\" transform=\"translate({x} {y}) scale({size})\"><title>{when}: {count} × {}</title>{}</g>",
+        class(kind),
+        kind.as_str(),
+        shape(kind)
+    );
+}
+
+const fn class(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Neutral => "neutral",
+        Kind::Tightens => "tightens",
+        Kind::Loosens => "loosens",
+        Kind::Corrected => "corrected",
+        Kind::Left => "left",
+        Kind::Failed => "failed",
+        Kind::Bad => "bad",
+        Kind::Refused => "refused",
+        Kind::Held => "held",
+        Kind::Approved => "approved",
+    }
+}
+
+/// Each kind has a shape of its own: colours alone tell nothing to everybody.
+const fn shape(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Neutral => "<circle r=\"3.6\"/>",
+        Kind::Tightens => "<path d=\"M-5.5 -4.5h11l-5.5 9.5z\"/>",
+        Kind::Loosens => "<path d=\"M-5.5 4.5h11l-5.5 -9.5z\"/>",
+        Kind::Corrected | Kind::Left => "<path d=\"M0 -5.2l5.2 5.2l-5.2 5.2l-5.2 -5.2z\"/>",
+        Kind::Failed => "<path d=\"M-4.4 -4.4l8.8 8.8M4.4 -4.4l-8.8 8.8\"/>",
+        Kind::Bad => "<path d=\"M-4.5 -4.5h9v9h-9z\"/>",
+        Kind::Refused => "<path d=\"M0 -4.5v9\"/>",
+        Kind::Held => "<path d=\"M-2.4 -4.8v9.6M2.4 -4.8v9.6\"/>",
+        Kind::Approved => "<path d=\"M-5 0l3.6 4.2l6.4 -8.4\"/>",
+    }
+}
+
+fn legend() -> String {
+    let mut out = String::from("<ul class=\"legend\">\n");
+    for kind in Kind::ALL.into_iter().rev() {
+        let _ = writeln!(
+            out,
+            "<li><svg viewBox=\"-8 -8 16 16\"><g class=\"mark {}\">{}</g></svg>{}</li>",
+            class(kind),
+            shape(kind),
+            kind.as_str()
+        );
+    }
+    out.push_str(
+        "<li><svg viewBox=\"0 0 26 16\" class=\"wide\"><rect class=\"suspended\" x=\"1\" y=\"2\" width=\"24\" \
+         height=\"12\" rx=\"3\"/></svg>suspended</li>\n\
+         <li><svg viewBox=\"0 0 26 16\" class=\"wide\"><rect class=\"gap\" x=\"1\" y=\"1\" width=\"24\" \
+         height=\"14\"/></svg>gap in the record</li>\n</ul>\n",
+    );
+    out
+}

@@ -1,0 +1,13 @@
+//! A report as people and programs read it.
+
+mod csv;
+mod document;
+mod html;
+mod lanes;
+mod markdown;
+mod text;
+
+pub use csv::csv;
+pub use html::html;
+pub use markdown::markdown;
+pub use text::text;

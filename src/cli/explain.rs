@@ -1,0 +1,201 @@
+//! `tenantd explain`.
+
+use std::{ops::ControlFlow, path::Path, sync::Arc};
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    EXIT_OK,
+    args::{Explain, Global, PlanFormat},
+    events, output, setup,
+};
+use crate::{
+    audit::{
+        standing::{Bad, Drift, InForce, Standing, Suspended, Waits},
+        words::{seconds, short},
+    },
+    journal,
+    model::{
+        Tenant,
+        finding::{Location, printable},
+    },
+    review::{self, render::shown},
+    source::{Blame, History, Line, read_commit},
+    spec::{self, origin::Origins},
+};
+
+/// A setting, where it stands, and who wrote that.
+#[derive(Serialize)]
+struct Setting {
+    field: String,
+    value: Value,
+    /// `None` for a default that is built in.
+    at: Option<Location>,
+    by: Option<Line>,
+}
+
+/// How the tenant stood on this host, if a journal tells it.
+enum OnHost {
+    Known(Box<Known>),
+    /// And why not.
+    Unknown(String),
+}
+
+/// What the journal tells, beside what git does.
+#[derive(Serialize)]
+struct Known {
+    journal: String,
+    at: Timestamp,
+    #[serde(flatten)]
+    standing: Standing,
+    /// Whether the commit in force declared of the tenant what is shown. `None` where the repository does not have it.
+    as_shown: Option<bool>,
+}
+
+pub fn run(command: &Explain, global: &Global) -> anyhow::Result<u8> {
+    let history = History::open(&command.repo, &command.rev)?;
+    let commit = history.newest(command.at)?.context("there was no commit yet at that time")?;
+    let tree = read_commit(&command.repo, &commit)?;
+    let desired = spec::compile(&tree);
+    let Some(tenant) = desired.tenants.get(command.tenant.as_str()) else {
+        if desired.held.contains(&command.tenant) || !desired.policy_usable {
+            output::findings(&desired.findings, &tree);
+            bail!(
+                "the files have errors at {}, so that what was in force stands in an earlier commit: tenantd history {}",
+                tree.revision,
+                command.tenant
+            );
+        }
+        let meant = setup::meant(&command.tenant, &desired);
+        bail!("no tenant {:?} is declared at {}{meant}", command.tenant, tree.revision);
+    };
+    let origins = Origins::new(&tree, &desired);
+    let mut blame = Blame::new(&history, &commit)?;
+    let mut settings = Vec::new();
+    for (field, value) in review::settings(tenant) {
+        let at = origins.written(Some(&command.tenant), &field, &value);
+        let by = at.as_ref().map(|at| blame.line(&at.file, at.span.line)).transpose()?.flatten();
+        settings.push(Setting { field, value, at, by });
+    }
+    let on_host = on_host(command, global, tenant)?;
+    output::print(&match command.format {
+        PlanFormat::Text => text(command, &tree.revision, &settings) + &told(&on_host),
+        PlanFormat::Json => {
+            let answer = json!({
+                "format_version": "1.0",
+                "tenant": command.tenant,
+                "revision": tree.revision,
+                "settings": settings,
+                "on_host": match &on_host {
+                    OnHost::Known(known) => json!(known),
+                    OnHost::Unknown(why) => json!({"journal": null, "reason": why}),
+                },
+            });
+            format!("{answer:#}\n")
+        }
+    })?;
+    Ok(EXIT_OK)
+}
+
+fn text(command: &Explain, revision: &str, settings: &[Setting]) -> String {
+    let row = |Setting { field, value, at, by }: &Setting| {
+        let from = at.as_ref().map_or("built in".to_owned(), |at| format!("{}:{}", at.file, at.span.line));
+        let by = by.as_ref().map_or_else(String::new, |Line { commit, author, time }| {
+            format!("{} {} {}", output::short(commit), time.strftime("%Y-%m-%d"), printable(&author.name))
+        });
+        [format!("  {field}"), printable(&shown(value)), from, by]
+    };
+    let rows: Vec<[String; 4]> = settings.iter().map(row).collect();
+    format!("{} at {revision}\n\n{}", command.tenant, output::aligned(&rows))
+}
+
+/// Reads how the tenant stood out of the journal. One that was named by hand must be there.
+fn on_host(command: &Explain, global: &Global, shown: &Arc<Tenant>) -> anyhow::Result<OnHost> {
+    let at = command.at.unwrap_or_else(Timestamp::now);
+    let folders = match events::journals(&command.journal, global) {
+        Ok(folders) => folders,
+        Err(e) => return Ok(OnHost::Unknown(format!("the host's settings cannot be read: {e:#}"))),
+    };
+    let folder = folders.first().context("no journal is named")?;
+    let mut standing = Standing::new(command.tenant.clone(), at);
+    let read = journal::read(folder, None, |record| {
+        standing.record(record);
+        ControlFlow::Continue(())
+    });
+    match read {
+        Ok(()) => Ok(OnHost::Known(Box::new(known(command, folder, at, standing.end(), shown)))),
+        Err(e) if command.journal.folder.is_some() => Err(e.into()),
+        Err(e) => Ok(OnHost::Unknown(format!("{:#}", anyhow::Error::new(e)))),
+    }
+}
+
+/// Looks up in git what the journal names.
+fn known(command: &Explain, folder: &Path, at: Timestamp, mut standing: Standing, shown: &Arc<Tenant>) -> Known {
+    let declared = |commit: &str| {
+        let tree = read_commit(&command.repo, commit).ok()?;
+        Some(spec::compile(&tree).tenants.get(command.tenant.as_str()).cloned())
+    };
+    let in_force = standing.in_force.as_ref().map(|in_force| in_force.revision.commit.clone());
+    let now = in_force.as_deref().and_then(declared);
+    // A bad declaration is tried again once it is another one.
+    let is_other = |bad: &Bad| {
+        let then = declared(&bad.revision.commit);
+        then.zip(now.as_ref()).is_some_and(|(then, now)| then != *now)
+    };
+    if standing.bad.as_ref().is_some_and(is_other) {
+        standing.bad = None;
+    }
+    let as_shown = now.map(|now| now.as_ref() == Some(shown));
+    Known { journal: folder.display().to_string(), at, standing, as_shown }
+}
+
+/// The lines about this host.
+fn told(on_host: &OnHost) -> String {
+    let known = match on_host {
+        OnHost::Known(known) => known,
+        OnHost::Unknown(why) => return format!("\nNo journal was read: {}.\n", printable(why)),
+    };
+    let Known { journal, at, standing, as_shown } = &**known;
+    let Standing { in_force, bad, waits, suspended, last_drift, open_drift, .. } = standing;
+    let mut rows: Vec<[String; 2]> = Vec::new();
+    let mut add = |name: &str, what: String| rows.push([format!("  {name}"), printable(&what)]);
+    match in_force {
+        Some(InForce { revision, since, by }) => {
+            let by = by.as_ref().map_or_else(String::new, |by| format!(", approved by {by}"));
+            let same = match as_shown {
+                Some(true) => "; it declares what is shown",
+                Some(false) => "; it does NOT declare what is shown",
+                None => "; this repository does not have it",
+            };
+            add("in force", format!("{} since {}{by}{same}", short(revision), seconds(*since)));
+        }
+        None => add("in force", "nothing that a daemon has put on record".to_owned()),
+    }
+    if let Some(Bad { revision, back_to, since, reason }) = bad {
+        let back = back_to.as_ref().map_or("left as it was".to_owned(), |back| format!("back at {}", short(back)));
+        add("stands", format!("{back} since {}: {} was bad for it: {reason}", seconds(*since), short(revision)));
+    }
+    if let Some(Waits { revision, at, since, loosens }) = waits {
+        let stays = at.as_ref().map_or("not made".to_owned(), |at| format!("stays at {}", short(at)));
+        let loosens = loosens.join(", ");
+        add("waits", format!("{stays} since {}: {} needs an approval of {loosens}", seconds(*since), short(revision)));
+    }
+    match suspended {
+        Some(Suspended { since, until, reason, by }) => {
+            add("suspended", format!("since {} until {}: {reason} (by {by})", seconds(*since), seconds(*until)));
+        }
+        None => add("suspended", "no".to_owned()),
+    }
+    let drift = |drift: &Drift| {
+        let Drift { time, resource, became, .. } = drift;
+        format!("{}  {resource} {}  {became}", seconds(*time), drift.words())
+    };
+    add("last drift", last_drift.as_ref().map_or("none on record".to_owned(), drift));
+    for open in open_drift.values() {
+        add("open drift", drift(open));
+    }
+    format!("\nOn this host at {}, by the journal in {}:\n{}", seconds(*at), printable(journal), output::aligned(&rows))
+}

@@ -1,0 +1,96 @@
+//! `tenantd snapshot`, and plans that are made of one.
+
+use std::{fs, io::Read, path::Path, time::Duration};
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+
+use super::{
+    EXIT_OK,
+    args::{FromSnapshot, Global, Snapshot as Command},
+    output, setup,
+};
+use crate::{
+    host,
+    model::{SignerKey, quantity::Timespan},
+    reconcile,
+    snapshot::{self, Snapshot},
+};
+
+/// The largest snapshot that is read, in bytes: some ten thousand tenants take 100 MiB.
+const MAX_SNAPSHOT: u64 = 1 << 30;
+
+pub fn run(command: &Command, global: &Global) -> anyhow::Result<u8> {
+    let settings = setup::host(global)?;
+    if command.public_key {
+        let key = host::key::open(&settings)?.public_key().to_openssh().map_err(|e| anyhow::anyhow!("{e}"))?;
+        output::print(&format!("{key}\n"))?;
+        return Ok(EXIT_OK);
+    }
+    let text = setup::block_on(async {
+        let engine = setup::engine(&settings).await?;
+        Ok(reconcile::take_snapshot(&engine, &settings).await?)
+    })?;
+    match &command.out {
+        Some(path) => {
+            host::replace(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        None => output::print(&text)?,
+    }
+    Ok(EXIT_OK)
+}
+
+/// Reads a snapshot, and says on standard error how old it is and who signed it.
+pub fn open(path: &Path, from: &FromSnapshot) -> anyhow::Result<Snapshot> {
+    let shown = path.display();
+    let file = fs::File::open(path).with_context(|| format!("cannot read {shown}"))?;
+    let mut text = String::new();
+    file.take(MAX_SNAPSHOT).read_to_string(&mut text).with_context(|| format!("cannot read {shown}"))?;
+    let (snapshot, key) = snapshot::read(&text).with_context(|| format!("cannot use {shown}"))?;
+    let fingerprint = key.fingerprint(ssh_key::HashAlg::Sha256);
+    let signer = match &from.host_key {
+        Some(wanted) => {
+            let wanted = wanted_key(wanted)?;
+            if wanted.get().key_data() != key.key_data() {
+                bail!("{shown} is signed by {fingerprint}, and not by {}", wanted.fingerprint());
+            }
+            format!("signed by the host's key {fingerprint}")
+        }
+        None => format!("signed by {fingerprint}, and --host-key names nobody whose signature counts"),
+    };
+    let age = Timestamp::now().duration_since(snapshot.taken);
+    if age.is_negative() {
+        output::tell(&format!("warning: {shown} was taken at {}, which is yet to come", snapshot.taken));
+    }
+    let age = Duration::try_from(age).unwrap_or_default();
+    output::tell(&format!("snapshot of {}, {} old, {signer}", snapshot.taken, rounded(age)));
+    if let Some(most) = &from.max_age {
+        let most = most.parse::<Timespan>().context("--max-age")?;
+        if age > most.get() {
+            bail!("{shown} is older than {most}");
+        }
+    }
+    if snapshot.tenantd != env!("CARGO_PKG_VERSION") {
+        let made = &snapshot.tenantd;
+        output::tell(&format!("warning: tenantd {made} took it, and another version may plan otherwise"));
+    }
+    Ok(snapshot)
+}
+
+/// The key itself, or that of a file.
+fn wanted_key(text: &str) -> anyhow::Result<SignerKey> {
+    let read = || fs::read_to_string(text).with_context(|| format!("--host-key: cannot read {text}"));
+    let key = if text.contains(' ') { text.to_owned() } else { read()? };
+    key.trim().parse().context("--host-key")
+}
+
+/// A length of time in its largest unit.
+fn rounded(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}

@@ -1,0 +1,106 @@
+//! The host's own key, by which others know what this host wrote.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use ssh_key::{
+    Algorithm, LineEnding, PrivateKey,
+    private::{Ed25519Keypair, KeypairData},
+};
+
+use super::secret::{self, SecretError};
+use crate::model::{Host, host::Secret};
+
+/// Why the host's key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// It cannot be read.
+    #[error("the host's key cannot be read")]
+    Secret(#[from] SecretError),
+    /// It cannot be made.
+    #[error("cannot make the host's key {path}", path = path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// It is no key, or one of a kind that cannot sign here.
+    #[error(
+        "{path} holds no key that can sign here: {why}; an Ed25519 key of OpenSSH without a passphrase can",
+        path = path.display()
+    )]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: ssh_key::Error,
+    },
+}
+
+/// The host's key: the one that `snapshot.key` names, else its own below the data root, which is made where there is
+/// none.
+///
+/// # Errors
+/// It cannot be read or made, or cannot sign.
+pub fn open(host: &Host) -> Result<PrivateKey, KeyError> {
+    let place = match &host.snapshot.key {
+        Some(place) => place.clone(),
+        None => {
+            let path = host.data_root.join("host.key");
+            make(&path).map_err(|source| KeyError::Io { path: path.clone(), source })?;
+            Secret::File(path)
+        }
+    };
+    let path = secret::locate(&place)?;
+    let text = secret::read(&place)?;
+    let unusable = |why| KeyError::Unusable { path: path.clone(), why };
+    let key = PrivateKey::from_openssh(text.as_str()).map_err(unusable)?;
+    match key.algorithm() {
+        _ if key.is_encrypted() => Err(unusable(ssh_key::Error::Encrypted)),
+        Algorithm::Ed25519 => Ok(key),
+        other => Err(unusable(ssh_key::Error::AlgorithmUnsupported { algorithm: other })),
+    }
+}
+
+/// Makes a key, whole or not at all. One that is there stays.
+fn make(path: &Path) -> io::Result<()> {
+    if path.try_exists()? {
+        return Ok(());
+    }
+    let mut seed = [0; 32];
+    random(&mut seed)?;
+    let key = KeypairData::from(Ed25519Keypair::from_seed(&seed));
+    let key = PrivateKey::new(key, "tenantd").and_then(|key| key.to_openssh(LineEnding::LF));
+    let key = key.map_err(|e| io::Error::other(e.to_string()))?;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let new = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(key.as_bytes())?;
+    file.sync_all()?;
+    // Of two that begin at once, one is first.
+    let linked = fs::hard_link(&new, path);
+    fs::remove_file(&new)?;
+    match linked {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    }
+}
+
+/// Fills a place with bytes that nobody can guess.
+///
+/// # Errors
+/// The kernel has none.
+pub fn random(bytes: &mut [u8; 32]) -> io::Result<()> {
+    let filled = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())?;
+    if filled < bytes.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! What lies aside: workspaces of tenants that are gone, and copies of what was repaired or moved.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use super::{WorkspaceError, Workspaces, folder, ground::Ground, look, subvolume};
+use crate::model::workspace::{Backend, Wish};
+
+/// What tells one thing aside from another of the same tenant: when it was set aside, and by which commit.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    time: jiff::Timestamp,
+    commit: String,
+}
+
+impl Mark {
+    /// Now, by a revision such as `main@sha1:…`.
+    pub fn now(revision: Option<&str>) -> Self {
+        let commit = revision.and_then(|revision| revision.rsplit_once(':')).map(|(_, commit)| commit);
+        let is_commit = |commit: &&str| commit.len() >= 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let commit = commit.filter(is_commit).and_then(|commit| commit.get(..12)).unwrap_or("uncommitted");
+        Self { time: jiff::Timestamp::now(), commit: commit.to_owned() }
+    }
+}
+
+/// Where something of a tenant's comes to lie.
+pub(super) fn path(
+    workspaces: &Workspaces,
+    tenant: &str,
+    mark: &Mark,
+    ending: &str,
+) -> Result<PathBuf, WorkspaceError> {
+    let folder = workspaces.aside();
+    folder::make(&folder)?;
+    let stamp = mark.time.strftime("%Y%m%dT%H%M%S%.3fZ");
+    Ok(folder.join(format!("{tenant}.{stamp}.{}{ending}", mark.commit)))
+}
+
+/// Moves what is left of a workspace aside: its volume, or its folder.
+pub(super) fn set_aside(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Result<(), WorkspaceError> {
+    // The volume goes last: as long as it is there, it is found and set aside by whoever looks next.
+    let point = workspaces.mount_point(tenant);
+    folder::gone(&point, fs::remove_dir(&point))?;
+    let place = workspaces.folder().join(tenant);
+    match fs::symlink_metadata(&place) {
+        Ok(found) if found.is_dir() => set_folder_aside(workspaces, tenant, mark)?,
+        _ => folder::gone(&place, fs::remove_file(&place))?,
+    }
+    for note in [workspaces.mark_of_damage(tenant), workspaces.wish_of(tenant)] {
+        folder::gone(&note, fs::remove_file(&note))?;
+    }
+    for volume in workspaces.volumes(tenant) {
+        let from = volume.path();
+        if from.exists() {
+            let to = path(workspaces, tenant, mark, volume.backend().ending())?;
+            fs::rename(&from, &to).map_err(WorkspaceError::io("set aside", &from))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn set_folder_aside(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Result<(), WorkspaceError> {
+    let (from, to) = (workspaces.folder().join(tenant), path(workspaces, tenant, mark, "")?);
+    fs::rename(&from, to).map_err(WorkspaceError::io("set aside", &from))
+}
+
+/// Something aside by its name, which is no path.
+fn entry(workspaces: &Workspaces, name: &str) -> Result<PathBuf, WorkspaceError> {
+    let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
+    let path = workspaces.aside().join(name);
+    match fs::symlink_metadata(&path) {
+        Ok(_) if is_plain => Ok(path),
+        _ => Err(WorkspaceError::NotAside(name.to_owned())),
+    }
+}
+
+/// Makes something aside a tenant's workspace. To do it again, when it is done, changes nothing.
+pub(super) fn adopt(workspaces: &Workspaces, tenant: &str, name: &str) -> Result<(), WorkspaceError> {
+    let to = match Backend::of_aside(name) {
+        Backend::Folder => workspaces.folder().join(tenant),
+        backend => workspaces.volume(tenant, backend).path(),
+    };
+    let wish = workspaces.wish_of(tenant);
+    let from = match entry(workspaces, name) {
+        Err(_) if fs::symlink_metadata(&to).is_ok() => return folder::gone(&wish, fs::remove_file(&wish)),
+        other => other?,
+    };
+    if fs::symlink_metadata(&to).is_ok() {
+        return Err(WorkspaceError::Taken(to));
+    }
+    folder::make(to.parent().unwrap_or(Path::new(".")))?;
+    fs::rename(&from, &to).map_err(WorkspaceError::io("take back", &from))?;
+    folder::gone(&wish, fs::remove_file(&wish))
+}
+
+/// Removes something aside for good.
+pub(super) fn purge(workspaces: &Workspaces, ground: &Ground, tenant: &str, name: &str) -> Result<(), WorkspaceError> {
+    if let Ok(path) = entry(workspaces, name) {
+        match Backend::of_aside(name) {
+            Backend::Btrfs => subvolume::delete(&path)?,
+            Backend::Image => folder::gone(&path, fs::remove_file(&path))?,
+            Backend::Folder => folder::remove(ground, &path)?,
+        }
+    }
+    let wish = workspaces.wish_of(tenant);
+    folder::gone(&wish, fs::remove_file(&wish))
+}
+
+/// What lies aside, and what each volume takes.
+pub(super) fn list(workspaces: &Workspaces) -> Result<Vec<(String, Option<u64>)>, WorkspaceError> {
+    let mut names = look::names(&workspaces.aside())?;
+    names.retain(|name| !name.starts_with('.'));
+    names.sort();
+    let size = |name: &str| {
+        let path = workspaces.aside().join(name);
+        match Backend::of_aside(name) {
+            Backend::Image => fs::symlink_metadata(&path).ok().map(|found| found.blocks() * 512),
+            Backend::Btrfs => subvolume::used(&path),
+            Backend::Folder => None,
+        }
+    };
+    Ok(names.into_iter().map(|name| (name.clone(), size(&name))).collect())
+}
+
+/// Notes what somebody asked for. It appears whole or not at all.
+pub(super) fn write_wish(workspaces: &Workspaces, tenant: &str, wish: &Wish) -> Result<(), WorkspaceError> {
+    let path = workspaces.wish_of(tenant);
+    let parent = path.parent().unwrap_or(Path::new("."));
+    folder::make(parent)?;
+    let new = parent.join(format!(".{tenant}.new"));
+    let text = serde_json::to_vec(wish).map_err(io::Error::from);
+    let written = text.and_then(|text| fs::write(&new, text)).and_then(|()| fs::rename(&new, &path));
+    written.map_err(WorkspaceError::io("write", &path))
+}
+
+/// Reads what somebody asked for. One that makes no sense is none.
+pub(super) fn wish(workspaces: &Workspaces, tenant: &str) -> Option<Wish> {
+    serde_json::from_slice(&fs::read(workspaces.wish_of(tenant)).ok()?).ok()
+}

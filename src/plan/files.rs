@@ -1,0 +1,139 @@
+//! A tenant's config files: what they must be, what there is, and the step between.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::model::{
+    Host, Step, Tenant, TenantPlan,
+    files::{Apply, FoundFiles},
+    plan::{Action, AttributeChange, Cause, Change, Object, Resource, ShownFiles},
+};
+
+/// Files that change while no container has them: after the old one is gone, before the new one is made.
+pub(super) struct Renewal {
+    pub(super) step: Step,
+    /// How the container differs by them.
+    pub(super) attribute: AttributeChange,
+}
+
+/// Plans the config files of a declared tenant. What may change in place is among the plan's steps, the rest is returned.
+pub(super) fn converge(
+    tenant: &Tenant,
+    host: &Host,
+    found: Option<&FoundFiles>,
+    plan: &mut TenantPlan,
+) -> Option<Renewal> {
+    let name = tenant.name.as_str();
+    let wanted: BTreeMap<String, String> =
+        tenant.files.iter().map(|file| (file.path.clone(), file.content.digest.clone())).collect();
+    let nothing = FoundFiles::default();
+    let actual = found.unwrap_or(&nothing);
+    let is_as_declared = actual.files == wanted && actual.noted == wanted && actual.foreign.is_empty();
+    if is_as_declared && found.is_some() != wanted.is_empty() {
+        return None;
+    }
+    if wanted.is_empty() {
+        let (change, step) = removal(name, host, actual);
+        plan.changes.push(change);
+        return Some(Renewal { step, attribute: renewed(json!(actual.files), json!({}), Cause::Intent) });
+    }
+    let changed = changed(&actual.files, &wanted);
+    let differing: BTreeSet<&str> = changed.iter().copied().chain(actual.foreign.keys().map(String::as_str)).collect();
+    // One that is no longer declared says nothing of how it was applied: it goes like the others.
+    let in_place = |path: &&str| match tenant.files.iter().find(|file| file.path == *path) {
+        Some(file) => file.apply == Apply::InPlace,
+        None => tenant.files.iter().all(|file| file.apply == Apply::InPlace),
+    };
+    let cause = if actual.noted == wanted { Cause::Drift } else { Cause::Intent };
+    let attributes = attributes(actual, &wanted, &changed, cause);
+    let action = if found.is_some() { Action::Update } else { Action::Create };
+    plan.changes.push(Change {
+        resource: Resource::Files,
+        name: name.to_owned(),
+        action,
+        attributes: if found.is_some() { attributes } else { Vec::new() },
+        before: found.map(|found| shown(name, host, found.files.clone())),
+        after: Some(shown(name, host, wanted.clone())),
+    });
+    let step = Step::WriteFiles { tenant: name.to_owned(), files: tenant.files.clone() };
+    if differing.iter().all(in_place) {
+        plan.steps.push(step);
+        return None;
+    }
+    let only = |of: &BTreeMap<String, String>| {
+        let of = of.iter().filter(|(path, _)| differing.contains(path.as_str()));
+        json!(of.map(|(path, digest)| (path.clone(), digest.clone())).collect::<BTreeMap<_, _>>())
+    };
+    Some(Renewal { step, attribute: renewed(only(&actual.files), only(&wanted), cause) })
+}
+
+/// Plans that nothing is left of the config files of a tenant.
+pub(super) fn remove(name: &str, host: &Host, found: &FoundFiles, plan: &mut TenantPlan) {
+    let (change, step) = removal(name, host, found);
+    plan.changes.push(change);
+    plan.steps.push(step);
+}
+
+fn removal(name: &str, host: &Host, found: &FoundFiles) -> (Change, Step) {
+    let change = Change {
+        resource: Resource::Files,
+        name: name.to_owned(),
+        action: Action::Delete,
+        attributes: Vec::new(),
+        before: Some(shown(name, host, found.files.clone())),
+        after: None,
+    };
+    (change, Step::RemoveFiles { tenant: name.to_owned() })
+}
+
+/// The paths whose content differs, is missing, or is not declared.
+fn changed<'a>(actual: &'a BTreeMap<String, String>, wanted: &'a BTreeMap<String, String>) -> BTreeSet<&'a str> {
+    let paths = actual.keys().chain(wanted.keys()).map(String::as_str);
+    paths.filter(|path| actual.get(*path) != wanted.get(*path)).collect()
+}
+
+fn attributes(
+    actual: &FoundFiles,
+    wanted: &BTreeMap<String, String>,
+    changed: &BTreeSet<&str>,
+    cause: Cause,
+) -> Vec<AttributeChange> {
+    let attribute = |name, before: Value, after: Value, weakens, cause| AttributeChange {
+        name,
+        before,
+        after,
+        forces_replacement: false,
+        weakens,
+        cause,
+        remark: None,
+    };
+    let mut attributes = Vec::new();
+    if !changed.is_empty() {
+        attributes.push(attribute("content", json!(actual.files), json!(wanted), false, cause));
+    }
+    if !actual.foreign.is_empty() {
+        attributes.push(attribute("foreign", json!(actual.foreign), json!({}), true, Cause::Drift));
+    }
+    if attributes.is_empty() {
+        attributes.push(attribute("noted", json!(actual.noted), json!(wanted), false, Cause::Intent));
+    }
+    attributes
+}
+
+/// How a container differs that must be made anew with other files.
+fn renewed(before: Value, after: Value, cause: Cause) -> AttributeChange {
+    AttributeChange {
+        name: "files",
+        before,
+        after,
+        forces_replacement: true,
+        weakens: false,
+        cause,
+        remark: Some("changed files are applied by a restart"),
+    }
+}
+
+fn shown(name: &str, host: &Host, content: BTreeMap<String, String>) -> Object {
+    Object::Files(ShownFiles { path: host.files(name).to_string_lossy().into_owned(), content })
+}

@@ -1,0 +1,190 @@
+//! A plan that is carried out later, or not at all: what it was made for, and what it found.
+//!
+//! It holds no steps. They are planned anew from the commit and a new look, and carried out only where they are the
+//! same and nothing that they touch has moved: whoever changes such a file changes nothing else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::diff::hide_undeclared;
+use crate::model::{
+    Desired, NAME_PREFIX, Observed, Plan, REPLACEMENT_SUFFIX, Tenant, TenantName, TenantPlan,
+    egress::FoundFiles,
+    files::digest,
+    observed::{ObservedContainer, ObservedNetwork},
+    workspace::{FoundWorkspace, Mounted, VolumeState},
+};
+
+/// The version of the form.
+pub const VERSION: u32 = 1;
+
+/// What a saved plan depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The version of this form.
+    pub version: u32,
+    /// The branch, tag or commit that was planned for, as it was named.
+    pub rev: String,
+    /// The commit that this was then, 40 hexadecimal digits.
+    pub commit: String,
+    /// The one tenant that was planned for, if it was one.
+    pub tenant: Option<String>,
+    /// What the engine calls itself.
+    pub engine: String,
+    /// What would be done for each tenant for whom something would be.
+    pub tenants: BTreeMap<String, SavedTenant>,
+}
+
+/// What a tenant's part depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedTenant {
+    /// The hash of its steps.
+    pub steps: String,
+    /// The hash of everything of it that was found, by its name in plain words.
+    pub objects: BTreeMap<String, String>,
+}
+
+impl Saved {
+    /// What a plan depends on that was made for a commit, by the name of `rev`.
+    pub fn new(
+        plan: &Plan,
+        desired: &Desired,
+        observed: &Observed,
+        rev: &str,
+        commit: &str,
+        only: Option<&str>,
+    ) -> Self {
+        let part = |tenant: &TenantPlan| {
+            let part = SavedTenant { steps: steps(tenant), objects: objects(&tenant.tenant, desired, observed) };
+            (tenant.tenant.clone(), part)
+        };
+        Self {
+            version: VERSION,
+            rev: rev.to_owned(),
+            commit: commit.to_owned(),
+            tenant: only.map(str::to_owned),
+            engine: observed.engine.id.clone(),
+            tenants: plan.tenants.iter().filter(|tenant| tenant.will_change()).map(part).collect(),
+        }
+    }
+
+    /// Everything that is not as it was, each in a line; empty where the plan can be carried out. `plan` is what would
+    /// be done now.
+    pub fn moved(&self, plan: &Plan, desired: &Desired, observed: &Observed) -> Vec<String> {
+        if self.engine != observed.engine.id {
+            return vec![format!("the engine is {}, and the plan is for {}", observed.engine.id, self.engine)];
+        }
+        let mut moved = Vec::new();
+        for (name, saved) in &self.tenants {
+            let now = objects(name, desired, observed);
+            let all: BTreeSet<&String> = saved.objects.keys().chain(now.keys()).collect();
+            let before = moved.len();
+            for object in all {
+                match (saved.objects.get(object), now.get(object)) {
+                    (Some(then), Some(now)) if then == now => {}
+                    (Some(_), Some(_)) => moved.push(format!("{object} has changed")),
+                    (Some(_), None) => moved.push(format!("{object} is gone")),
+                    (None, _) => moved.push(format!("{object} is new")),
+                }
+            }
+            let planned = plan.tenants.iter().find(|tenant| tenant.tenant == *name);
+            let same = planned.is_some_and(|planned| steps(planned) == saved.steps);
+            if !same && moved.len() == before {
+                moved.push(format!("tenant {name}: other steps lead to the same now, because of what is beside it or of the host's settings"));
+            }
+        }
+        moved
+    }
+}
+
+/// The hash of what would be done.
+fn steps(tenant: &TenantPlan) -> String {
+    hash(&(&tenant.contain, &tenant.steps))
+}
+
+/// Everything of a tenant that was found, with a hash of each. What changes while a tenant works, such as how full its
+/// workspace is, is left out.
+fn objects(name: &str, desired: &Desired, observed: &Observed) -> BTreeMap<String, String> {
+    let declared = desired.tenants.get(name);
+    let mut all = BTreeMap::new();
+    let own = format!("{NAME_PREFIX}{name}");
+    let is_its = |tenant: &Option<String>, named: &str| {
+        let base = named.strip_suffix(REPLACEMENT_SUFFIX).unwrap_or(named);
+        tenant.as_deref() == Some(name) || base == own
+    };
+    for container in observed.containers.iter().filter(|it| is_its(&it.tenant, &it.name)) {
+        all.insert(
+            format!("container {} ({})", container.name, short(&container.id)),
+            of_container(container, declared),
+        );
+    }
+    for network in observed.networks.iter().filter(|it| is_its(&it.tenant, &it.spec.name)) {
+        let ObservedNetwork { id, spec, .. } = network;
+        all.insert(format!("network {} ({})", spec.name, short(id)), hash(network));
+    }
+    for unobserved in observed.unobserved.iter().filter(|it| it.tenant == name) {
+        all.insert(unobserved.object.clone(), hash(&unobserved.reason));
+    }
+    if let Some(workspace) = observed.workspaces.found.get(name) {
+        all.insert(format!("workspace {name}"), of_workspace(workspace));
+    }
+    if let Some(files) = observed.files.get(name) {
+        all.insert(format!("config files of {name}"), hash(files));
+    }
+    if let Ok(link) = name.parse::<TenantName>().map(|name| name.link_name())
+        && let Some(found) = observed.egress.links.get(&link)
+    {
+        all.insert(format!("link {link}"), hash(found));
+    }
+    if let Some(files) = observed.egress.files.get(name) {
+        all.insert(format!("policy of {name}"), of_policy(files));
+    }
+    if let Some(image) = declared.map(|tenant| tenant.image.as_str()) {
+        all.insert(format!("image {image}"), hash(&observed.images.get(image)));
+    }
+    all
+}
+
+/// Values of variables count only as far as plans show them: a snapshot has no others.
+fn of_container(container: &ObservedContainer, declared: Option<&Arc<Tenant>>) -> String {
+    let mut container = container.clone();
+    if let Some(spec) = &mut container.spec {
+        let known: Vec<String> = declared.map(|tenant| tenant.variables().collect()).unwrap_or_default();
+        spec.environment = hide_undeclared(&spec.environment, &known);
+    }
+    hash(&container)
+}
+
+fn of_workspace(workspace: &FoundWorkspace) -> String {
+    let mut workspace = workspace.clone();
+    if let Some(volume) = &mut workspace.volume {
+        volume.allocated = 0;
+        if let VolumeState::Mounted(Mounted { used, .. }) = &mut volume.state {
+            *used = 0;
+        }
+    }
+    hash(&workspace)
+}
+
+/// Values of secrets count by whether they would be written anew, which the steps say.
+fn of_policy(files: &FoundFiles) -> String {
+    let secrets = files.secrets.present().map(|secrets| {
+        let names: BTreeSet<_> = secrets.values.keys().collect();
+        json!({"names": names, "sealed": secrets.sealed, "edited": secrets.edited})
+    });
+    hash(&(&files.policy, files.edited, secrets, files.secrets.is_missing()))
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+/// The hash of a value's JSON.
+fn hash(value: &impl Serialize) -> String {
+    digest(&serde_json::to_vec(value).unwrap_or_default())
+}

@@ -1,0 +1,139 @@
+//! What lies aside of a tenant: taken back, asked about, removed.
+
+use serde_json::{Value, json};
+
+use super::{Declared, Fate, drift, why_not};
+use crate::model::{
+    Step, Tenant, TenantPlan,
+    plan::{Action, AttributeChange, Blocked, Cause, Change, Resource},
+    workspace::{Backend, FoundWorkspace, ObservedWorkspaces, Restore, Wanted, Wish, owner_of},
+};
+
+/// What becomes of what lies aside, for a tenant that has no workspace.
+pub(super) enum Restoration {
+    /// Nothing: there is none, or the tenant has a workspace, or its file says so.
+    None,
+    /// It is taken back, as its file or somebody says.
+    Entry { name: String, by: Option<String> },
+    /// What is to be taken back is not there.
+    Missing(String),
+    /// There is some, and nobody said what becomes of it.
+    Open,
+}
+
+fn own_aside<'a>(tenant: &'a str, observed: &'a ObservedWorkspaces) -> impl Iterator<Item = &'a str> {
+    // A copy that was made for a repair is no workspace of an earlier time.
+    let of_tenant = observed.aside.iter().filter(move |name| owner_of(name) == tenant);
+    of_tenant.map(String::as_str).filter(|name| !name.ends_with(".damaged.img"))
+}
+
+/// What becomes of what lies aside.
+pub(super) fn restoration(
+    tenant: &Tenant,
+    observed: &ObservedWorkspaces,
+    found: Option<&FoundWorkspace>,
+) -> Restoration {
+    if found.is_some_and(FoundWorkspace::exists) {
+        return Restoration::None;
+    }
+    if let Some((name, by)) = found.and_then(FoundWorkspace::adoption) {
+        return Restoration::Entry { name: name.to_owned(), by: Some(by.to_owned()) };
+    }
+    let own = || own_aside(tenant.name.as_str(), observed);
+    match &tenant.restore {
+        Some(Restore::Nothing) => Restoration::None,
+        Some(Restore::Entry(name)) if observed.aside.contains(name) => {
+            Restoration::Entry { name: name.clone(), by: None }
+        }
+        Some(Restore::Entry(name)) => Restoration::Missing(name.clone()),
+        None if own().next().is_some() => Restoration::Open,
+        None => Restoration::None,
+    }
+}
+
+/// Whether somebody asked that something of a tenant's that lies aside be removed.
+pub(in crate::plan) fn purges(found: &FoundWorkspace) -> bool {
+    matches!(found.wish, Some(Wish { what: Wanted::Purge { .. }, .. }))
+}
+
+/// Plans what becomes of what lies aside. `None` where it has no say in what the tenant gets.
+pub(super) fn converge(
+    tenant: &Tenant,
+    observed: &ObservedWorkspaces,
+    found: Option<&FoundWorkspace>,
+    declared: &Declared<'_>,
+    plan: &mut TenantPlan,
+) -> Option<Fate> {
+    let reason = match restoration(tenant, observed, found) {
+        Restoration::None => return None,
+        Restoration::Entry { name, by } => return Some(declared.restore(name, by, plan)),
+        Restoration::Missing(name) => format!("{name}, which is to be taken back, does not lie aside"),
+        Restoration::Open => "a workspace of this name lies aside from an earlier time".to_owned(),
+    };
+    let there: Vec<&str> = own_aside(tenant.name.as_str(), observed).collect();
+    Some(Declared::asks(reason, &there, plan))
+}
+
+/// Plans that something aside is removed for good, where somebody asked for it.
+pub(super) fn purge(tenant: &str, found: Option<&FoundWorkspace>, plan: &mut TenantPlan) {
+    let Some(Wish { what: Wanted::Purge { name }, .. }) = found.and_then(|found| found.wish.as_ref()) else { return };
+    plan.changes.push(Change {
+        resource: Resource::Aside,
+        name: name.clone(),
+        action: Action::Delete,
+        attributes: Vec::new(),
+        before: None,
+        after: None,
+    });
+    plan.steps.push(Step::PurgeAside { tenant: tenant.to_owned(), name: name.clone() });
+}
+
+impl Declared<'_> {
+    /// Asks what becomes of what lies aside: nothing is made before somebody says.
+    fn asks(reason: String, there: &[&str], plan: &mut TenantPlan) -> Fate {
+        let example = there.last().copied().unwrap_or("NAME");
+        plan.blocked.get_or_insert(Blocked {
+            code: "workspace-aside",
+            reason: match there {
+                [] => reason,
+                _ => format!("{reason}: {}", there.join(", ")),
+            },
+            help: format!(
+                "write `workspace: {{restore: {example}}}` in the tenant's file to take it back, or `workspace: \
+                 {{restore: none}}` to begin with an empty one"
+            ),
+        });
+        Fate::default()
+    }
+
+    /// Plans that something aside is taken back.
+    fn restore(&self, name: String, by: Option<String>, plan: &mut TenantPlan) -> Fate {
+        let kept_in = Backend::of_aside(&name);
+        if let Some(lack) = why_not(self.site, kept_in) {
+            plan.blocked.get_or_insert(Blocked {
+                code: "disk-unenforced",
+                reason: format!("{name} cannot be used on this host: {lack}"),
+                help: "make it possible, or take a folder back".to_owned(),
+            });
+            return Fate::default();
+        }
+        let attribute = AttributeChange {
+            cause: Cause::Intent,
+            remark: by.is_some().then_some("an operator asked for it"),
+            ..drift("restored", Value::Null, json!(name), false)
+        };
+        plan.changes.push(self.change(Action::Update, vec![attribute], None));
+        plan.steps.push(Step::AdoptWorkspace { tenant: self.tenant(), name });
+        match (kept_in, self.spec.backend) {
+            (Backend::Folder, Backend::Folder) => {
+                plan.steps.push(Step::PrepareWorkspace { tenant: self.tenant() });
+            }
+            (Backend::Folder, Backend::Image | Backend::Btrfs) => {
+                let into = Step::MoveIntoVolume { tenant: self.tenant() };
+                plan.steps.extend([self.make(), self.mount(), into, self.mount()]);
+            }
+            (Backend::Image | Backend::Btrfs, _) => plan.steps.push(self.mount()),
+        }
+        Fate::lost("missing", "what runs has no workspace that would last")
+    }
+}

@@ -1,0 +1,171 @@
+//! What a commit changes for the tenants of a fleet, without an engine: two declarations compared. Pure.
+
+pub mod approval;
+pub mod history;
+pub mod render;
+
+mod marks;
+mod settings;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::model::{Desired, TenantName, finding::Location};
+
+pub use marks::RULES;
+pub use settings::settings;
+
+/// Whether a change makes the boundary around tenants stronger or weaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mark {
+    /// A tenant may do, use or reach more than before.
+    Loosens,
+    /// Less than before.
+    Tightens,
+    /// Neither.
+    Neutral,
+}
+
+impl Mark {
+    /// All of them, what matters most first.
+    pub const ALL: [Self; 3] = [Self::Loosens, Self::Tightens, Self::Neutral];
+
+    /// The word in plans.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Loosens => "loosens",
+            Self::Tightens => "tightens",
+            Self::Neutral => "neutral",
+        }
+    }
+
+    /// The mark of the change back.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        match self {
+            Self::Loosens => Self::Tightens,
+            Self::Tightens => Self::Loosens,
+            Self::Neutral => Self::Neutral,
+        }
+    }
+}
+
+/// One setting that is another one now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Effect {
+    /// The setting, as a tenant's file or `fleet.yaml` names it: `limits.memory`.
+    pub field: String,
+    /// What it was; null for nothing.
+    pub before: Value,
+    /// What it is; null for nothing.
+    pub after: Value,
+    /// Whether that is stronger or weaker.
+    pub mark: Mark,
+    /// Why, by a name of [`RULES`].
+    pub rule: &'static str,
+    /// Where it stands in the files of the newer side, or where it would stand.
+    pub at: Location,
+}
+
+/// What becomes of a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// Something of it is another.
+    Changed,
+    /// Its file has errors: what runs is left as it is.
+    Held,
+}
+
+impl Change {
+    /// The word in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Changed => "changed",
+            Self::Held => "held",
+        }
+    }
+}
+
+/// What changes for one tenant.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TenantReview {
+    /// Its name.
+    pub tenant: String,
+    /// What becomes of it.
+    pub change: Change,
+    /// What changes of it, what loosens first. Of one that is new or gone, all that its file opens.
+    pub effects: Vec<Effect>,
+}
+
+/// What changes for all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Review {
+    /// What changes of the fleet's own policy.
+    pub fleet: Vec<Effect>,
+    /// The tenants for whom something changes, by name.
+    pub tenants: Vec<TenantReview>,
+}
+
+impl Review {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.fleet.is_empty() && self.tenants.is_empty()
+    }
+
+    /// Every effect, with its tenant; `None` for the fleet's own policy.
+    pub fn effects(&self) -> impl Iterator<Item = (Option<&TenantReview>, &Effect)> {
+        let fleet = self.fleet.iter().map(|effect| (None, effect));
+        fleet.chain(self.tenants.iter().flat_map(|one| one.effects.iter().map(move |effect| (Some(one), effect))))
+    }
+
+    /// How many tenants have an effect of a mark.
+    pub fn count(&self, mark: Mark) -> usize {
+        self.tenants.iter().filter(|one| one.effects.iter().any(|effect| effect.mark == mark)).count()
+    }
+}
+
+/// Compares two declarations of a fleet. `locate` says where a setting of a tenant, or of the fleet where there is no
+/// tenant, stands in the newer files.
+pub fn review(base: &Desired, now: &Desired, locate: &dyn Fn(Option<&str>, &str, &Value) -> Location) -> Review {
+    let names: BTreeSet<&TenantName> = base.tenants.keys().chain(now.tenants.keys()).collect();
+    let held = now.held.iter().filter(|name| !base.held.contains(*name));
+    let held = held.map(|name| TenantReview { tenant: name.clone(), change: Change::Held, effects: Vec::new() });
+    let mut tenants: Vec<TenantReview> = held.collect();
+    for name in names.into_iter().filter(|name| !now.held.contains(name.as_str())) {
+        let (before, after) = (base.tenants.get(name), now.tenants.get(name));
+        if before == after {
+            continue;
+        }
+        let change = match (before, after) {
+            (None, _) => Change::Added,
+            (_, None) => Change::Removed,
+            _ => Change::Changed,
+        };
+        let mut effects = marks::tenant(before.map(AsRef::as_ref), after.map(AsRef::as_ref));
+        place(&mut effects, |field, value| locate(Some(name.as_str()), field, value));
+        if change != Change::Changed || !effects.is_empty() {
+            tenants.push(TenantReview { tenant: name.to_string(), change, effects });
+        }
+    }
+    tenants.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+    let mut fleet = marks::fleet(&base.policy, &now.policy);
+    place(&mut fleet, |field, value| locate(None, field, value));
+    Review { fleet, tenants }
+}
+
+fn place(effects: &mut [Effect], locate: impl Fn(&str, &Value) -> Location) {
+    for effect in effects.iter_mut() {
+        effect.at = locate(&effect.field, if effect.after.is_null() { &effect.before } else { &effect.after });
+    }
+    effects.sort_by(|a, b| (a.mark, &a.field).cmp(&(b.mark, &b.field)));
+}

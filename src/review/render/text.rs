@@ -1,0 +1,41 @@
+//! For a terminal.
+
+use std::fmt::Write;
+
+use super::{Change, Effect, Review, Sides, became, marked, summary, words};
+use crate::plan::render::{GREEN, RED, Style, YELLOW};
+
+/// The whole review, ending with a newline.
+pub fn text(review: &Review, sides: Sides<'_>, style: Style) -> String {
+    let mut out = format!("Base: {}\nNow:  {}\n\n", sides.base, sides.now);
+    if !review.fleet.is_empty() {
+        out.push_str("  ~ the fleet's own policy changes\n");
+        lines(&mut out, &review.fleet, style);
+    }
+    for one in &review.tenants {
+        let (symbol, colour) = match one.change {
+            Change::Added => ("+", GREEN),
+            Change::Removed => ("-", RED),
+            Change::Changed => ("~", YELLOW),
+            Change::Held => ("!", RED),
+        };
+        let _ = writeln!(out, "  {} {} {}", style.paint(colour, symbol), one.tenant, became(one.change));
+        lines(&mut out, &one.effects, style);
+    }
+    if review.is_empty() {
+        out.push_str("No changes. Both sides declare the same.\n");
+    } else {
+        out.push_str(&summary(review));
+        out.push('\n');
+    }
+    out
+}
+
+fn lines(out: &mut String, effects: &[Effect], style: Style) {
+    let width = effects.iter().map(|effect| effect.mark.as_str().len()).max().unwrap_or(0);
+    for effect in effects {
+        let mark = marked(effect.mark, width, style);
+        let _ = writeln!(out, "      {mark}  {}  ({}:{})", words(effect), effect.at.file, effect.at.span.line);
+    }
+    out.push('\n');
+}

@@ -1,0 +1,123 @@
+//! Where a setting of a tenant stands: in its own file, in its tier, in the fleet's policy, or nowhere.
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use serde_json::Value;
+
+use super::{
+    FLEET, TENANTS, TIERS,
+    yaml::{Node, NodeKind, parse},
+};
+use crate::model::{
+    Desired,
+    finding::{Location, Span},
+    tree::Tree,
+};
+
+/// Finds settings in the files of a repo. Each file is parsed once.
+pub struct Origins<'a> {
+    tree: &'a Tree,
+    desired: &'a Desired,
+    parsed: RefCell<BTreeMap<String, Option<Node>>>,
+}
+
+impl<'a> Origins<'a> {
+    /// Those of a tree and of what it declares.
+    pub fn new(tree: &'a Tree, desired: &'a Desired) -> Self {
+        Self { tree, desired, parsed: RefCell::default() }
+    }
+
+    /// Where a setting of a tenant, or of the fleet without one, stands: `limits.memory`, `allowlist`. Of a list's entry
+    /// its value tells which. What stands nowhere is at the beginning of the file that it would stand in.
+    pub fn locate(&self, tenant: Option<&str>, field: &str, value: &Value) -> Location {
+        let beginning = || Location {
+            file: tenant.map_or(FLEET.to_owned(), |tenant| format!("{TENANTS}{tenant}.yaml")),
+            span: Span { line: 1, column: 1, length: 0 },
+        };
+        self.written(tenant, field, value).unwrap_or_else(beginning)
+    }
+
+    /// The same for what is written somewhere.
+    pub fn written(&self, tenant: Option<&str>, field: &str, value: &Value) -> Option<Location> {
+        let Some(tenant) = tenant else { return self.first(&[(FLEET.to_owned(), keys(field))], value) };
+        let file = format!("{TENANTS}{tenant}.yaml");
+        let mut places = vec![(file, keys(field))];
+        let tier = self.desired.tenants.get(tenant).map(|tenant| &tenant.tier);
+        let (first, rest) = field.split_once('.').unwrap_or((field, ""));
+        if let Some(tier) = tier.filter(|_| matches!(first, "limits" | "runtime" | "sessions")) {
+            let key = if rest.is_empty() { first } else { rest };
+            places.push((TIERS.to_owned(), vec!["tiers", tier.as_str(), key]));
+        }
+        places.push((
+            FLEET.to_owned(),
+            match first {
+                "tier" | "image" | "command" | "environment" => [vec!["defaults"], keys(field)].concat(),
+                _ => keys(field),
+            },
+        ));
+        self.first(&places, value)
+    }
+
+    /// The first of some places that is written.
+    fn first(&self, places: &[(String, Vec<&str>)], value: &Value) -> Option<Location> {
+        places.iter().find_map(|(file, keys)| {
+            let span = self.with(file, |root| find(root, keys, value))?;
+            Some(Location { file: file.clone(), span })
+        })
+    }
+
+    fn with(&self, file: &str, look: impl FnOnce(&Node) -> Option<Span>) -> Option<Span> {
+        let mut parsed = self.parsed.borrow_mut();
+        let node = parsed.entry(file.to_owned()).or_insert_with(|| parse(file, &self.tree.file(file)?.bytes).0);
+        node.as_ref().and_then(look)
+    }
+}
+
+/// A field as keys: `credentials` and `files` are lists whose entries are found by what they name.
+fn keys(field: &str) -> Vec<&str> {
+    match field.split_once('.') {
+        // What these hold is named by people, with dots of its own.
+        Some((first @ ("credentials" | "files" | "environment" | "sealed"), entry)) => vec![first, entry],
+        _ => field.split('.').collect(),
+    }
+}
+
+fn find(node: &Node, keys: &[&str], value: &Value) -> Option<Span> {
+    let Some((key, rest)) = keys.split_first() else { return Some(entry(node, value).unwrap_or(node.span)) };
+    match &node.kind {
+        NodeKind::Map(entries) => {
+            let (name, below) = entries.iter().find(|(name, _)| name.text == *key)?;
+            match find(below, rest, value) {
+                // A list lacks the entry that is gone: then the list's own key is meant.
+                None if matches!(below.kind, NodeKind::Seq(_)) => Some(name.span),
+                found => found,
+            }
+        }
+        NodeKind::Seq(items) => items.iter().find(|item| names(item, key)).map(|item| item.span),
+        NodeKind::Scalar { .. } | NodeKind::Null { .. } => None,
+    }
+}
+
+/// The entry of a list that is a value.
+fn entry(node: &Node, value: &Value) -> Option<Span> {
+    let NodeKind::Seq(items) = &node.kind else { return None };
+    let wanted = value.as_str()?;
+    items.iter().find(|item| text(item).is_some_and(|text| text.eq_ignore_ascii_case(wanted))).map(|item| item.span)
+}
+
+/// Whether an entry of `credentials` or `files` has a name: a route, with or without its slashes, or a path.
+fn names(item: &Node, name: &str) -> bool {
+    let NodeKind::Map(entries) = &item.kind else { return false };
+    let name = name.strip_suffix(".cost").unwrap_or(name).trim_matches('/');
+    entries
+        .iter()
+        .filter(|(key, _)| matches!(key.text.as_str(), "route" | "path"))
+        .any(|(_, value)| text(value).is_some_and(|text| text.trim_matches('/') == name))
+}
+
+fn text(node: &Node) -> Option<&str> {
+    match &node.kind {
+        NodeKind::Scalar { text, .. } => Some(text),
+        _ => None,
+    }
+}

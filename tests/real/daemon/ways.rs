@@ -1,0 +1,62 @@
+//! Ways out that are spoiled behind the engine's back: the kernel tells, and long before the next look at
+//! everything all is as declared.
+
+use std::fs;
+
+use super::{HOST, Service};
+use crate::egress::{WAY_OUT, names_of, policy_file, secrets_and_settings, shell, values};
+
+const TENANT: &str = "acme";
+
+#[test]
+fn what_the_engine_does_not_see_is_healed_at_once() {
+    let mut service = Service::new("ways", "");
+    service.run_within();
+    service.settings(&format!("{HOST}{}", secrets_and_settings(&service.fleet)));
+    shell(&service.fleet, "ip netns add tenantd");
+    service.fleet.declare(TENANT, WAY_OUT);
+    let commit = service.push();
+    service.start();
+    service.wait_until_in_order(&commit);
+
+    let dir = service.fleet.engine.dir().display().to_string();
+    let (link, bridge) = names_of(TENANT);
+    let is_whole = |service: &Service| {
+        let fleet = &service.fleet;
+        let here = shell(fleet, &format!("ip -o link show dev {link} 2>&1 || true"));
+        let inside = shell(fleet, &format!("ip -n tenantd -4 -o addr show dev {link} 2>&1 || true"));
+        let host = shell(fleet, &format!("ip -o addr show dev {bridge}"));
+        let allowed = policy_file(fleet, TENANT).map(|policy| policy["allow"].to_string()).unwrap_or_default();
+        here.contains(&format!("master {bridge}"))
+            && here.contains("LOWER_UP")
+            && inside.contains("inet ")
+            && host.is_empty()
+            && allowed.contains("api.example.com")
+            && !allowed.contains("evil")
+    };
+    assert!(is_whole(&service));
+    for (what, spoil) in [
+        ("the link is deleted", format!("ip link del {link}")),
+        ("its end inside is deleted", format!("ip -n tenantd link del {link}")),
+        ("its end inside is taken down", format!("ip -n tenantd link set {link} down")),
+        ("it is taken off the bridge", format!("ip link set {link} nomaster")),
+        ("its address inside is taken", format!("ip -n tenantd addr flush dev {link}")),
+        ("the host takes an address", format!("ip addr add 10.99.0.1/24 dev {bridge}")),
+        ("the policy is deleted", format!("rm {dir}/egress/policies/{TENANT}.json")),
+        (
+            "the policy is widened",
+            format!("sed -i s/api.example.com/evil.example.com/ {dir}/egress/policies/{TENANT}.json"),
+        ),
+    ] {
+        println!("case {what}");
+        shell(&service.fleet, &spoil);
+        service.wait(what, || is_whole(&service));
+    }
+    println!("case a secret is rotated");
+    fs::write(service.fleet.engine.dir().join("crm"), "s3cret-next\n").unwrap();
+    service.wait("a secret is rotated", || values(&service.fleet)["acme/crm"] == "s3cret-next");
+    println!("case a stranger's link comes");
+    shell(&service.fleet, "ip link add tg-strange type veth peer name tg-strange netns tenantd");
+    service.wait("it goes", || !shell(&service.fleet, "ip -o link").contains("tg-strange"));
+    service.end();
+}

@@ -1,0 +1,287 @@
+//! What is planned for a workspace, by what was found of it. No engine and no mount is needed for that.
+
+use tenantd::{
+    model::{
+        Bytes, Host, Observed, Step, Tenant, TenantPlan,
+        observed::{EngineFacts, ImageFacts, ImageState as Reference},
+        plan::Note,
+        workspace::{
+            Backend, Declared, Disk, Folder, FoundVolume, FoundWorkspace, Mounted, ObservedWorkspaces, Place, Restore,
+            Site, Unenforced, VolumeSpec, VolumeState, Wanted, Wish,
+        },
+    },
+    plan,
+};
+
+use crate::world::{IMAGE, fleet, tenant};
+
+const MIB: u64 = 1 << 20;
+
+/// A host that makes images, and what was found of the tenant `ant` there.
+fn observed(found: FoundWorkspace) -> Observed {
+    let engine = EngineFacts {
+        cpus: "2".parse().unwrap(),
+        runtimes: ["runc".to_owned()].into(),
+        seccomp: true,
+        ..EngineFacts::default()
+    };
+    let images = [(IMAGE.to_owned(), Reference::Present(ImageFacts::default()))].into();
+    let workspaces = ObservedWorkspaces {
+        site: Site { backend: Backend::Image, why: "a test says so".to_owned(), ..Site::default() },
+        found: [("ant".to_owned(), found)].into(),
+        disk: Some(Disk { size: 100 << 30, free: 50 << 30 }),
+        ..ObservedWorkspaces::default()
+    };
+    Observed { engine, images, workspaces, ..Observed::default() }
+}
+
+/// A tenant of 64 MiB, with room for 2 GiB.
+fn ant() -> Tenant {
+    let mut ant = tenant("ant");
+    ant.limits.disk = Bytes::mib(64);
+    ant
+}
+
+fn planned(ant: Tenant, observed: &Observed) -> TenantPlan {
+    plan::plan(&fleet([ant]), &Host::default(), observed).tenants.remove(0)
+}
+
+/// A mounted image, all of it as declared.
+fn mounted() -> Mounted {
+    Mounted {
+        capacity: Some(2100 * MIB),
+        limit: Some(64 * MIB),
+        used: 10 * MIB,
+        declared: Some(Declared { limit: 64 * MIB, noexec: false }),
+        noexec: false,
+        confined: true,
+        files: Some(Folder::PROPER),
+    }
+}
+
+fn image(state: VolumeState) -> FoundWorkspace {
+    let volume = FoundVolume { backend: Backend::Image, length: Some(2200 * MIB), allocated: 12 * MIB, state };
+    FoundWorkspace { place: Place::Link, volume: Some(volume), wish: None }
+}
+
+/// The steps that concern the workspace, by a word for each.
+fn steps(plan: &TenantPlan) -> Vec<&'static str> {
+    let word = |step: &Step| match step {
+        Step::PrepareWorkspace { .. } => Some("folder"),
+        Step::MakeVolume { .. } => Some("make"),
+        Step::MountVolume { .. } => Some("mount"),
+        Step::ResizeVolume { .. } => Some("resize"),
+        Step::GrowImage { .. } => Some("grow"),
+        Step::RescueImage { .. } => Some("rescue"),
+        Step::RepairImage { .. } => Some("repair"),
+        Step::MoveIntoVolume { .. } => Some("move"),
+        Step::AdoptWorkspace { .. } => Some("adopt"),
+        Step::PurgeAside { .. } => Some("purge"),
+        Step::SetAside { .. } => Some("aside"),
+        _ => None,
+    };
+    plan.steps.iter().filter_map(word).collect()
+}
+
+fn code(plan: &TenantPlan) -> &str {
+    plan.blocked.as_ref().map_or("", |blocked| blocked.code)
+}
+
+#[test]
+fn each_state_of_an_image_leads_to_its_steps() {
+    let damaged = || VolumeState::Damaged { reason: "holes".to_owned(), mounted: false };
+    let wished = |found: FoundWorkspace| FoundWorkspace {
+        wish: Some(Wish { what: Wanted::Repair, by: "ada".to_owned() }),
+        ..found
+    };
+    let old = FoundWorkspace { place: Place::Folder(Folder::PROPER), ..FoundWorkspace::default() };
+    let half = FoundWorkspace { place: old.place, ..image(VolumeState::Mounted(mounted())) };
+    let table: Vec<(&str, FoundWorkspace, &str, &[&str])> = vec![
+        ("nothing", FoundWorkspace::default(), "", &["make", "mount"]),
+        ("in order", image(VolumeState::Mounted(mounted())), "", &[]),
+        ("lost", image(VolumeState::Unmounted { covered: None }), "", &["mount"]),
+        ("covered", image(VolumeState::Unmounted { covered: Some("tmpfs".to_owned()) }), "", &["mount"]),
+        ("removed", image(VolumeState::Gone { attached: false }), "workspace-gone", &[]),
+        ("removed and open", image(VolumeState::Gone { attached: true }), "workspace-gone", &[]),
+        (
+            "a link to nothing",
+            FoundWorkspace { place: Place::Link, ..FoundWorkspace::default() },
+            "workspace-gone",
+            &[],
+        ),
+        ("to be written back", wished(image(VolumeState::Gone { attached: true })), "", &["rescue", "repair", "mount"]),
+        ("damaged", image(damaged()), "workspace-damaged", &[]),
+        ("to be repaired", wished(image(damaged())), "", &["repair", "mount"]),
+        ("a folder", old, "", &["make", "mount", "move", "mount"]),
+        ("half moved", half, "", &["mount", "move", "mount"]),
+        ("a file", FoundWorkspace { place: Place::Other, ..FoundWorkspace::default() }, "workspace-not-a-folder", &[]),
+    ];
+    for (what, found, blocked, expected) in table {
+        let plan = planned(ant(), &observed(found));
+        assert_eq!((code(&plan), steps(&plan)), (blocked, expected.to_vec()), "{what}");
+    }
+}
+
+#[test]
+fn each_difference_of_a_mounted_image_is_named_and_put_right() {
+    type Change = fn(&mut Mounted);
+    let table: [(&str, Change, &str); 7] = [
+        ("limit", |found| found.limit = Some(65 * MIB), "resize"),
+        ("limit", |found| found.declared = None, "resize"),
+        ("noexec", |found| found.noexec = true, "mount"),
+        ("options", |found| found.confined = false, "mount"),
+        ("folder", |found| found.files = None, "mount"),
+        ("mode", |found| found.files = Some(Folder { uid: 1000, mode: 0o755 }), "mount"),
+        ("uid", |found| found.files = Some(Folder { uid: 0, mode: 0o700 }), "mount"),
+    ];
+    for (name, change, expected) in table {
+        let mut found = mounted();
+        change(&mut found);
+        let plan = planned(ant(), &observed(image(VolumeState::Mounted(found))));
+        assert_eq!((code(&plan), steps(&plan)), ("", vec![expected]), "{name}");
+        assert_eq!(plan.changes[0].attributes.iter().map(|a| a.name).collect::<Vec<_>>(), [name]);
+    }
+}
+
+#[test]
+fn a_limit_is_refused_below_what_is_used_and_beyond_the_image_it_needs_the_tenant_stopped() {
+    let of = |limit: u64, used: u64| {
+        let mut ant = ant();
+        ant.limits.disk = Bytes::new(limit);
+        planned(ant, &observed(image(VolumeState::Mounted(Mounted { used, ..mounted() }))))
+    };
+    let plan = of(32 * MIB, 40 * MIB);
+    assert_eq!(code(&plan), "disk-in-use");
+    assert!(plan.blocked.unwrap().reason.contains("8MiB too many"));
+    assert_eq!(steps(&of(40 * MIB, 40 * MIB)), ["resize"], "what is used is enough");
+    assert_eq!(steps(&of(2000 * MIB, 40 * MIB)), ["resize"]);
+    assert_eq!(steps(&of(3000 * MIB, 40 * MIB)), ["grow", "mount"]);
+    // More than is used already, as after a full disk: nothing is refused that does not shrink.
+    assert_eq!(code(&of(64 * MIB, 70 * MIB)), "");
+}
+
+/// A mounted subvolume, all of it as declared.
+fn subvolume(limit: Option<u64>, used: u64) -> FoundWorkspace {
+    let state = VolumeState::Mounted(Mounted { capacity: None, limit, used, ..mounted() });
+    let volume = FoundVolume { backend: Backend::Btrfs, length: None, allocated: used, state };
+    FoundWorkspace { place: Place::Link, volume: Some(volume), wish: None }
+}
+
+#[test]
+fn a_subvolume_takes_any_limit_while_its_tenant_runs() {
+    let of = |wanted: u64, found: Option<u64>, used: u64| {
+        let mut ant = ant();
+        ant.limits.disk = Bytes::new(wanted);
+        planned(ant, &observed(subvolume(found, used)))
+    };
+    let declared = Some(64 * MIB);
+    assert_eq!(steps(&of(64 * MIB, declared, 10 * MIB)), [""; 0], "an image's host leaves it what it is");
+    assert_eq!(steps(&of(3000 * MIB, declared, 10 * MIB)), ["resize"], "beyond any image");
+    let plan = of(32 * MIB, declared, 40 * MIB);
+    assert_eq!(code(&plan), "disk-in-use");
+    assert!(plan.blocked.unwrap().reason.contains("8MiB too many"));
+    for taken in [None, Some(500 * MIB)] {
+        let plan = of(64 * MIB, taken, 70 * MIB);
+        assert_eq!((code(&plan), steps(&plan)), ("", vec!["resize"]), "what somebody changed is put back");
+        assert!(plan.changes[0].attributes[0].weakens);
+    }
+}
+
+#[test]
+fn a_workspace_stays_in_what_it_is_kept_in() {
+    let with = |backend: Backend, found: FoundWorkspace, restore: Option<&str>, lack: Option<Backend>| {
+        let mut observed = observed(found);
+        observed.workspaces.site.backend = backend;
+        observed.workspaces.site.lacks = lack.into_iter().map(|lack| (lack, "a test says so".to_owned())).collect();
+        observed.workspaces.aside = restore.into_iter().map(str::to_owned).collect();
+        planned(Tenant { restore: restore.map(|name| Restore::Entry(name.to_owned())), ..ant() }, &observed)
+    };
+    let made = |plan: &TenantPlan| {
+        plan.steps.iter().find_map(|step| match step {
+            Step::MakeVolume { spec, .. } | Step::MountVolume { spec, .. } => Some(spec.backend),
+            _ => None,
+        })
+    };
+    let lost = image(VolumeState::Unmounted { covered: None });
+    assert_eq!(made(&with(Backend::Btrfs, lost, None, None)), Some(Backend::Image), "an image stays one");
+    assert_eq!(made(&with(Backend::Btrfs, FoundWorkspace::default(), None, None)), Some(Backend::Btrfs));
+    for (aside, kept_in) in [("ant.1.abc.img", Backend::Image), ("ant.1.abc.subvol", Backend::Btrfs)] {
+        for backend in [Backend::Image, Backend::Btrfs, Backend::Folder] {
+            let plan = with(backend, FoundWorkspace::default(), Some(aside), None);
+            assert_eq!((steps(&plan), made(&plan)), (vec!["adopt", "mount"], Some(kept_in)), "{aside}, {backend:?}");
+        }
+        let plan = with(Backend::Folder, FoundWorkspace::default(), Some(aside), Some(kept_in));
+        assert_eq!(code(&plan), "disk-unenforced", "{aside} cannot be used");
+    }
+    let damaged = VolumeState::Damaged { reason: "it is no subvolume".to_owned(), mounted: false };
+    let volume = FoundVolume { backend: Backend::Btrfs, length: None, allocated: 0, state: damaged };
+    let wish = Some(Wish { what: Wanted::Repair, by: "ada".to_owned() });
+    let found = FoundWorkspace { place: Place::Link, volume: Some(volume), wish };
+    assert_eq!(code(&with(Backend::Btrfs, found, None, None)), "workspace-damaged", "no program puts one right");
+}
+
+#[test]
+fn what_lies_aside_is_given_back_only_when_somebody_says_so() {
+    let with = |restore: Option<Restore>, wish: Option<Wanted>, aside: &[&str]| {
+        let wish = wish.map(|what| Wish { what, by: "ada".to_owned() });
+        let mut observed = observed(FoundWorkspace { wish, ..FoundWorkspace::default() });
+        observed.workspaces.aside = aside.iter().map(ToString::to_string).collect();
+        planned(Tenant { restore, ..ant() }, &observed)
+    };
+    let (own, copy, others) = ("ant.1.abc.img", "ant.2.abc.damaged.img", "bee.1.abc.img");
+    let entry = |name: &str| Some(Restore::Entry(name.to_owned()));
+    assert_eq!(code(&with(None, None, &[own])), "workspace-aside");
+    assert_eq!(code(&with(None, None, &[others, copy])), "", "what was another's, or a copy, asks nothing");
+    assert_eq!(steps(&with(Some(Restore::Nothing), None, &[own])), ["make", "mount"]);
+    assert_eq!(steps(&with(entry(own), None, &[own])), ["adopt", "mount"]);
+    assert_eq!(steps(&with(entry("ant.1.abc"), None, &["ant.1.abc"])), ["adopt", "make", "mount", "move", "mount"]);
+    assert_eq!(code(&with(entry(own), None, &[])), "workspace-aside", "what is gone cannot be given back");
+    let adopt = Wanted::Adopt { name: others.to_owned() };
+    assert_eq!(steps(&with(None, Some(adopt), &[own])), ["adopt", "mount"], "an operator may say so for any");
+    let purge = Wanted::Purge { name: own.to_owned() };
+    assert_eq!(steps(&with(Some(Restore::Nothing), Some(purge), &[own])), ["purge", "make", "mount"]);
+}
+
+#[test]
+fn without_enforcement_a_tenant_is_blocked_unless_the_host_accepts_it() {
+    let mut observed = observed(FoundWorkspace::default());
+    observed.workspaces.site =
+        Site { backend: Backend::Folder, why: "the program mke2fs is missing".to_owned(), ..Site::default() };
+    let mut host = Host::default();
+    let plan = |host: &Host| plan::plan(&fleet([ant()]), host, &observed).tenants.remove(0);
+    let refused = plan(&host);
+    assert_eq!(code(&refused), "disk-unenforced");
+    assert!(refused.blocked.unwrap().reason.contains("mke2fs is missing"), "it says why");
+    host.workspaces.unenforced = Unenforced::Accept;
+    let accepted = plan(&host);
+    assert_eq!((code(&accepted), steps(&accepted)), ("", vec!["folder"]));
+    assert_eq!(accepted.notes, [Note::DiskUnenforced]);
+}
+
+#[test]
+fn a_promise_beyond_the_disk_is_told() {
+    let observed = observed(image(VolumeState::Mounted(mounted())));
+    let many = fleet((0..30).map(|number| tenant(&format!("t-{number}"))));
+    let promise = |host: &Host| plan::promise(&many, host, &observed).unwrap();
+    let mut host = Host::default();
+    assert_eq!((promise(&host).promised, promise(&host).disk), (30 << 30, (50 << 30) + 12 * MIB));
+    assert_eq!(promise(&host).warning(), None);
+    host.workspaces.overcommit = tenantd::model::host::Overcommit(50);
+    assert!(promise(&host).warning().unwrap().contains("promises 30GiB"));
+}
+
+#[test]
+fn an_image_has_room_for_what_its_tier_allows_and_its_host() {
+    let spec = |host: &Host, ant: Tenant| {
+        let plan = plan::plan(&fleet([ant]), host, &observed(FoundWorkspace::default())).tenants.remove(0);
+        plan.steps.iter().find_map(|step| match step {
+            Step::MakeVolume { spec, .. } => Some(*spec),
+            _ => None,
+        })
+    };
+    let mut host = Host::default();
+    let expected = |room| Some(VolumeSpec { backend: Backend::Image, limit: Bytes::mib(64), room, noexec: false });
+    assert_eq!(spec(&host, ant()), expected(Bytes::gib(2)));
+    host.ceilings.disk = Some(Bytes::gib(1));
+    assert_eq!(spec(&host, ant()), expected(Bytes::gib(1)));
+}
