@@ -291,34 +291,26 @@ pub(super) fn lack() -> Option<String> {
     }
 }
 
-/// The device that has an image open, and whether the file was removed meanwhile.
+/// The device that has an image open, and whether the file was removed meanwhile. Of several it is the one that is mounted
+/// somewhere, such as in the container: what is written by another would be lost with it.
 pub(super) fn device_of(image: &Path) -> Option<(PathBuf, bool)> {
     let image = look::canonical_file(image);
     let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let mut found = None;
-    for device in devices.map(|device| device.path()) {
-        let backing = fs::read_to_string(device.join("loop/backing_file")).unwrap_or_default();
+    let found = devices.filter_map(|device| {
+        let backing = fs::read_to_string(device.path().join("loop/backing_file")).ok()?;
         let backing = backing.trim_end_matches('\n');
         let (file, is_removed) = match backing.strip_suffix(" (deleted)") {
-            Some(file) => (file, true),
-            None => (backing, false),
+            Some(file) => (Path::new(file), true),
+            None => (Path::new(backing), false),
         };
-        let device = Path::new("/dev").join(device.file_name().unwrap_or_default());
-        let is_it = match is_removed {
-            true => Path::new(file) == image,
-            false => {
-                let file = Path::new(file);
-                file == image || (file.is_absolute() && is_cut_short(file, &image, &device.to_string_lossy()))
-            }
-        };
-        if is_it {
-            found = Some((device, is_removed));
-            if !is_removed {
-                break;
-            }
-        }
-    }
+        let path = Path::new("/dev").join(device.file_name());
+        let is_it =
+            file == image || (!is_removed && file.is_absolute() && is_cut_short(file, &image, &path.to_string_lossy()));
+        is_it.then(|| (path, is_removed, Path::new("/sys/fs/ext4").join(device.file_name()).exists()))
+    });
     found
+        .min_by_key(|(_, is_removed, is_mounted)| (*is_removed, !is_mounted))
+        .map(|(path, is_removed, _)| (path, is_removed))
 }
 
 /// Makes an image and its file system larger: a copy of it, which then takes its place. Whoever is cut off meanwhile, or

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{agent, devices, is_full, is_mounted, unmount};
 use crate::{
     engine::{clock, repository, said, succeed},
-    fleet::{Fleet, attribute, case, code, names, run},
+    fleet::{Fleet, attribute, case, code, eventually, names, run},
 };
 
 const TENANT: &str = "acme";
@@ -32,6 +32,7 @@ fn a_workspace_is_found_again() {
         case("a lost mount is contained, mounted and given anew", lost_mount),
         case("a start without it is refused by the engine", no_empty_folder),
         case("one that a process mounted whose namespace is gone is known", namespace_gone),
+        case("a second device of its image is not taken", second_device),
         case("something that lies over it is taken off", covered),
         case("options that were changed are put back", remounted),
         case("an engine that restarts finds it", engine_restarted),
@@ -91,8 +92,10 @@ pub(super) fn no_empty_folder(fleet: &Fleet) {
 /// A service has a mount namespace of its own, which ends with it. A device that it made stays, and the kernel names the
 /// image from the mount on that it lay in.
 fn namespace_gone(fleet: &Fleet) {
-    unmount(fleet, TENANT);
     let images = fleet.data().join("images");
+    fleet.engine.must("POST", "/containers/tenantd-acme/stop?t=1", None);
+    unmount(fleet, TENANT);
+    eventually("the kernel lets go of the device", || devices(&images.join("acme.img")).is_empty());
     let mut alone = Command::new("unshare");
     alone.args([
         "--mount",
@@ -108,14 +111,39 @@ fn namespace_gone(fleet: &Fleet) {
     let named = || fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).unwrap();
     assert_eq!(named().trim(), "/acme.img", "the name is cut short");
     fleet.converge();
+    assert_eq!((mounted_from(fleet), named().trim()), (device.clone(), "/acme.img"), "it is the one that is mounted");
+    kept(fleet, TENANT);
+}
+
+/// Somebody gave the image a second device, such as to look at it. Two that write would spoil it.
+fn second_device(fleet: &Fleet) {
+    let own = mounted_from(fleet);
+    let images = fleet.data().join("images");
+    // Those with a lower and with a higher number than the tenant's.
+    let others: Vec<_> = (0..4)
+        .map(|_| {
+            let mut attach = Command::new("losetup");
+            attach.args(["--find", "--show"]).arg(images.join("acme.img"));
+            succeed(attach).trim().to_owned()
+        })
+        .collect();
+    unmount(fleet, TENANT);
+    fleet.converge();
+    let mounted = mounted_from(fleet);
+    for device in others {
+        let mut detach = Command::new("losetup");
+        detach.args(["--detach", &device]);
+        succeed(detach);
+    }
+    assert_eq!(mounted, own, "it is the one that the container has");
+    kept(fleet, TENANT);
+}
+
+/// The device that the tenant's workspace is mounted from.
+fn mounted_from(fleet: &Fleet) -> String {
     let mut mounted = Command::new("findmnt");
     mounted.args(["--noheadings", "--output", "SOURCE"]).arg(point(fleet, TENANT));
-    assert_eq!(
-        (succeed(mounted).trim(), named().trim()),
-        (device.as_str(), "/acme.img"),
-        "it is the one that is mounted"
-    );
-    kept(fleet, TENANT);
+    succeed(mounted).trim().to_owned()
 }
 
 pub(super) fn covered(fleet: &Fleet) {
