@@ -19,7 +19,12 @@ use crate::{
         plan::Blocked,
         tree::{Tree, tenant_of},
     },
-    plan::{self, render, saved::Saved},
+    plan::{
+        self, render,
+        saved::Saved,
+        settings::{self, Setting},
+    },
+    spec::{FLEET, TENANTS, origin::Origins},
 };
 
 pub fn run(command: &Plan, global: &Global) -> anyhow::Result<u8> {
@@ -72,25 +77,29 @@ pub fn run(command: &Plan, global: &Global) -> anyhow::Result<u8> {
     })
 }
 
-/// What is wrong, what is blocked, and what would be done, each on a tenant's file.
+/// What is wrong, what is blocked, and what would be done, each on the line of the setting that it comes from.
 fn remarks(plan: &Planned, desired: &Desired, tree: &Tree) -> Vec<Remark> {
-    let of = |tenant: &str| {
-        let file = tree.files.iter().find(|file| file.path.starts_with("tenants/") && tenant_of(&file.path) == tenant);
-        // One that no file declares is the fleet's to name.
-        let file = file.map_or("fleet.yaml", |file| file.path.as_str()).to_owned();
-        Location { file, span: Span { line: 1, column: 1, length: 0 } }
+    let origins = Origins::new(tree, desired);
+    let of = |tenant: &str, settings: &[Setting]| {
+        let written = settings.iter().find_map(|(field, value)| origins.written(Some(tenant), field, value));
+        // What has no setting is at the beginning of the tenant's file, and what has no file is the fleet's to name.
+        written.unwrap_or_else(|| {
+            let own = tree.files.iter().find(|it| it.path.starts_with(TENANTS) && tenant_of(&it.path) == tenant);
+            let file = own.map_or(FLEET, |file| file.path.as_str()).to_owned();
+            Location { file, span: Span { line: 1, column: 1, length: 0 } }
+        })
     };
     let mut remarks: Vec<Remark> = desired.findings.iter().map(Remark::from).collect();
     remarks.extend(plan.blocked().map(|(tenant, Blocked { code, reason, help })| Remark {
         level: Level::Error,
         rule: (*code).to_owned(),
-        at: of(tenant),
+        at: of(tenant, settings::of_obstacle(code).as_slice()),
         message: format!("{tenant} is blocked: {reason}; {help}"),
     }));
     remarks.extend(render::lines(plan).into_iter().map(|line| Remark {
         level: if line.weakened { Level::Warning } else { Level::Note },
         rule: if line.drifted { "drift" } else { "change" }.to_owned(),
-        at: of(line.tenant),
+        at: of(line.tenant, &line.settings),
         message: line.to_string(),
     }));
     remarks

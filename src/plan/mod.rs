@@ -2,6 +2,7 @@
 
 pub mod guard;
 pub mod saved;
+pub mod settings;
 
 mod diff;
 mod egress;

@@ -32,13 +32,13 @@ use fleet::Policy;
 use tenant::Compiled;
 
 /// The file with the policy for all tenants.
-const FLEET: &str = "fleet.yaml";
+pub(crate) const FLEET: &str = "fleet.yaml";
 
 /// The file with the tiers.
 const TIERS: &str = "tiers.yaml";
 
 /// What the path of each tenant file begins with.
-const TENANTS: &str = "tenants/";
+pub(crate) const TENANTS: &str = "tenants/";
 
 /// Compiles the files of a config repo.
 ///

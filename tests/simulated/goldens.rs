@@ -98,6 +98,26 @@ fn a_plan_in_each_form() {
     }
 }
 
+/// In the tenant's own file, or in the tier or the fleet that it comes from.
+#[test]
+fn each_remark_of_a_plan_stands_on_the_line_of_its_setting() {
+    let cli = Cli::new(&["ant", "bee", "cat"]);
+    cli.apply().with(0);
+    cli.tenant("ant", "command: [/other]\n");
+    cli.tenant("bee", "environment:\n  A: one\n  MODE: quiet\n");
+    cli.write("tiers.yaml", "apiVersion: tenantd/v1\nkind: Tiers\ntiers:\n  free: {cpus: 0.5,\n    memory: 400MiB,\n    disk: 1GiB, sessions: 1}\n");
+    cli.commit();
+    let told = cli.on_repo("plan", &["--format", "github"]).with(0).out;
+    let at = |what: &str| {
+        let line = told.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {told}"));
+        let place = line.split_once("file=").unwrap().1.split_once(",col=").unwrap().0;
+        place.to_owned()
+    };
+    assert_eq!(at("container.ant must be replaced"), "tenants/ant.yaml,line=4");
+    assert_eq!(at("container.bee must be replaced"), "tenants/bee.yaml,line=5");
+    assert_eq!(at("container.cat will be updated in-place: memory"), "tiers.yaml,line=5");
+}
+
 /// A comment on a pull request fits, however much there is to say.
 #[test]
 fn a_plan_of_many_tenants_fits_into_a_comment() {

@@ -3,9 +3,12 @@
 use std::fmt;
 
 use super::text::{becomes, comments, label, values};
-use crate::model::{
-    Plan, TenantPlan,
-    plan::{AttributeChange, Cause, Change},
+use crate::{
+    model::{
+        Plan, TenantPlan,
+        plan::{AttributeChange, Cause, Change},
+    },
+    plan::settings::{self, Setting},
 };
 
 /// What is to be done about one resource, or is not.
@@ -18,6 +21,8 @@ pub struct Line<'a> {
     pub becomes: &'static str,
     /// What differs, attribute by attribute.
     pub differs: Vec<String>,
+    /// The settings that it differs in, where they have one.
+    pub settings: Vec<Setting>,
     /// Whether something changed behind tenantd's back.
     pub drifted: bool,
     /// Whether it isolates less than it should.
@@ -47,6 +52,7 @@ fn line<'a>(tenant: &'a TenantPlan, change: &Change) -> Line<'a> {
         address: format!("{}.{}", change.resource.as_str(), change.name),
         becomes: becomes(tenant.blocked.is_some(), change),
         differs: change.attributes.iter().map(differs).collect(),
+        settings: change.attributes.iter().filter_map(|it| settings::of_attribute(change.resource, it)).collect(),
         drifted: change.attributes.iter().any(|attribute| attribute.cause == Cause::Drift),
         weakened: change.attributes.iter().any(|attribute| attribute.weakens),
     }

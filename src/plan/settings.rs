@@ -1,0 +1,62 @@
+//! Which setting of a tenant's file a plan speaks of, for whoever shows it on that line.
+
+use serde_json::Value;
+
+use crate::model::plan::{AttributeChange, Resource};
+
+/// A setting by the name that files give it, such as `limits.memory`; in a list the value tells which entry.
+pub type Setting = (String, Value);
+
+/// The setting that an attribute of a resource is made from, where it is made from one.
+pub fn of_attribute(resource: Resource, attribute: &AttributeChange) -> Option<Setting> {
+    use Resource::{Container, Egress, Files, Workspace};
+    let field = match (resource, attribute.name) {
+        (Container, "image" | "image_id") => "image",
+        (Container, "command") => "command",
+        (Container, "environment") => "environment",
+        (Container, "runtime") => "runtime",
+        (Container, "memory" | "memory_swap") => "limits.memory",
+        (Container, "nano_cpus") => "limits.cpus",
+        (Container, "pids_limit") => "limits.pids",
+        (Container, "shm_size") => "hardening.shmSize",
+        (Container, "tmpfs") => "hardening.tmpSize",
+        (Container, "ulimits") => "hardening.openFiles",
+        (Container, "init") => "hardening.init",
+        (Container, "log_options") => "logs",
+        (Container, "files") | (Files, "content") => "files",
+        (Workspace, "limit" | "image_size") => "limits.disk",
+        (Workspace, "noexec") => "hardening.workspaceNoexec",
+        (Egress, "allow") => "allowlist",
+        (Egress, "routes" | "secrets") => "credentials",
+        (Egress, "budget") => "budget",
+        _ => return None,
+    };
+    let value = new_entry(&attribute.before, &attribute.after);
+    let field = match value.as_str().and_then(|entry| entry.split_once('=')) {
+        Some((name, _)) if field == "environment" => format!("environment.{name}"),
+        _ => field.to_owned(),
+    };
+    Some((field, value))
+}
+
+/// The setting that a blocked tenant is blocked for, by the obstacle's code.
+pub fn of_obstacle(code: &str) -> Option<Setting> {
+    let field = match code {
+        "runtime-not-offered" | "runtime-not-registered" => "runtime",
+        "image-missing" | "image-volumes" => "image",
+        "limit-unsupported" | "above-ceiling" => "limits",
+        "disk-unenforced" | "disk-in-use" => "limits.disk",
+        "source-not-offered" => "source",
+        "workspace-aside" => "workspace",
+        "destination-not-permitted" => "allowlist",
+        "secret-missing" | "secret-not-granted" | "secret-not-sealed" => "credentials",
+        _ => return None,
+    };
+    Some((field.to_owned(), Value::Null))
+}
+
+/// Of two lists the first entry that only the declared one has; else the declared value.
+fn new_entry(before: &Value, after: &Value) -> Value {
+    let (Value::Array(before), Value::Array(entries)) = (before, after) else { return after.clone() };
+    entries.iter().find(|entry| !before.contains(entry)).cloned().unwrap_or(Value::Null)
+}
