@@ -5,13 +5,14 @@ use std::{
     collections::BTreeMap,
     fmt,
     fs::{self, File},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    host,
     model::{Revision, status::Suspension},
     source::TRAILER,
 };
@@ -156,12 +157,8 @@ impl State {
     pub(super) fn save(&mut self, data_root: &Path) -> Result<(), StateError> {
         self.version = VERSION;
         let path = path(data_root);
-        let new = data_root.join("state.json.new");
         let write = || {
-            let mut file = File::create(&new)?;
-            file.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
+            host::replace(&path, &serde_json::to_vec(self).map_err(io::Error::other)?)?;
             File::open(data_root)?.sync_all()
         };
         write().map_err(|source| StateError::Io { path: path.clone(), source })

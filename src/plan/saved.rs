@@ -59,8 +59,9 @@ impl Saved {
         commit: &str,
         only: Option<&str>,
     ) -> Self {
+        let found = Found::new(desired, observed);
         let part = |tenant: &TenantPlan| {
-            let part = SavedTenant { steps: steps(tenant), objects: objects(&tenant.tenant, desired, observed) };
+            let part = SavedTenant { steps: steps(tenant), objects: found.objects(&tenant.tenant) };
             (tenant.tenant.clone(), part)
         };
         Self {
@@ -79,9 +80,12 @@ impl Saved {
         if self.engine != observed.engine.id {
             return vec![format!("the engine is {}, and the plan is for {}", observed.engine.id, self.engine)];
         }
+        let found = Found::new(desired, observed);
+        let plans: BTreeMap<&str, &TenantPlan> =
+            plan.tenants.iter().map(|tenant| (tenant.tenant.as_str(), tenant)).collect();
         let mut moved = Vec::new();
         for (name, saved) in &self.tenants {
-            let now = objects(name, desired, observed);
+            let now = found.objects(name);
             let all: BTreeSet<&String> = saved.objects.keys().chain(now.keys()).collect();
             let before = moved.len();
             for object in all {
@@ -92,8 +96,7 @@ impl Saved {
                     (None, _) => moved.push(format!("{object} is new")),
                 }
             }
-            let planned = plan.tenants.iter().find(|tenant| tenant.tenant == *name);
-            let same = planned.is_some_and(|planned| steps(planned) == saved.steps);
+            let same = plans.get(name.as_str()).is_some_and(|planned| steps(planned) == saved.steps);
             if !same && moved.len() == before {
                 moved.push(format!("tenant {name}: other steps lead to the same now, because of what is beside it or of the host's settings"));
             }
@@ -107,47 +110,71 @@ fn steps(tenant: &TenantPlan) -> String {
     hash(&(&tenant.contain, &tenant.steps))
 }
 
-/// Everything of a tenant that was found, with a hash of each. What changes while a tenant works, such as how full its
-/// workspace is, is left out.
-fn objects(name: &str, desired: &Desired, observed: &Observed) -> BTreeMap<String, String> {
-    let declared = desired.tenants.get(name);
-    let mut all = BTreeMap::new();
-    let own = format!("{NAME_PREFIX}{name}");
-    let is_its = |tenant: &Option<String>, named: &str| {
-        let base = named.strip_suffix(REPLACEMENT_SUFFIX).unwrap_or(named);
-        tenant.as_deref() == Some(name) || base == own
-    };
-    for container in observed.containers.iter().filter(|it| is_its(&it.tenant, &it.name)) {
-        all.insert(
-            format!("container {} ({})", container.name, short(&container.id)),
-            of_container(container, declared),
-        );
+/// What was found, with the engine's objects by the tenants that they belong to.
+struct Found<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    containers: BTreeMap<&'a str, Vec<&'a ObservedContainer>>,
+    networks: BTreeMap<&'a str, Vec<&'a ObservedNetwork>>,
+}
+
+impl<'a> Found<'a> {
+    fn new(desired: &'a Desired, observed: &'a Observed) -> Self {
+        let mut found = Self { desired, observed, containers: BTreeMap::new(), networks: BTreeMap::new() };
+        for container in &observed.containers {
+            for tenant in tenants(container.tenant.as_deref(), &container.name) {
+                found.containers.entry(tenant).or_default().push(container);
+            }
+        }
+        for network in &observed.networks {
+            for tenant in tenants(network.tenant.as_deref(), &network.spec.name) {
+                found.networks.entry(tenant).or_default().push(network);
+            }
+        }
+        found
     }
-    for network in observed.networks.iter().filter(|it| is_its(&it.tenant, &it.spec.name)) {
-        let ObservedNetwork { id, spec, .. } = network;
-        all.insert(format!("network {} ({})", spec.name, short(id)), hash(network));
+
+    /// Everything of a tenant, with a hash of each. What changes while a tenant works, such as how full its workspace is,
+    /// is left out.
+    fn objects(&self, name: &str) -> BTreeMap<String, String> {
+        let Self { observed, containers, networks, .. } = self;
+        let declared = self.desired.tenants.get(name);
+        let mut all = BTreeMap::new();
+        for container in containers.get(name).into_iter().flatten() {
+            let called = format!("container {} ({})", container.name, short(&container.id));
+            all.insert(called, of_container(container, declared));
+        }
+        for network in networks.get(name).into_iter().flatten() {
+            all.insert(format!("network {} ({})", network.spec.name, short(&network.id)), hash(network));
+        }
+        for unobserved in observed.unobserved.iter().filter(|it| it.tenant == name) {
+            all.insert(unobserved.object.clone(), hash(&unobserved.reason));
+        }
+        if let Some(workspace) = observed.workspaces.found.get(name) {
+            all.insert(format!("workspace {name}"), of_workspace(workspace));
+        }
+        if let Some(files) = observed.files.get(name) {
+            all.insert(format!("config files of {name}"), hash(files));
+        }
+        if let Ok(link) = name.parse::<TenantName>().map(|name| name.link_name())
+            && let Some(found) = observed.egress.links.get(&link)
+        {
+            all.insert(format!("link {link}"), hash(found));
+        }
+        if let Some(files) = observed.egress.files.get(name) {
+            all.insert(format!("policy of {name}"), of_policy(files));
+        }
+        if let Some(image) = declared.map(|tenant| tenant.image.as_str()) {
+            all.insert(format!("image {image}"), hash(&observed.images.get(image)));
+        }
+        all
     }
-    for unobserved in observed.unobserved.iter().filter(|it| it.tenant == name) {
-        all.insert(unobserved.object.clone(), hash(&unobserved.reason));
-    }
-    if let Some(workspace) = observed.workspaces.found.get(name) {
-        all.insert(format!("workspace {name}"), of_workspace(workspace));
-    }
-    if let Some(files) = observed.files.get(name) {
-        all.insert(format!("config files of {name}"), hash(files));
-    }
-    if let Ok(link) = name.parse::<TenantName>().map(|name| name.link_name())
-        && let Some(found) = observed.egress.links.get(&link)
-    {
-        all.insert(format!("link {link}"), hash(found));
-    }
-    if let Some(files) = observed.egress.files.get(name) {
-        all.insert(format!("policy of {name}"), of_policy(files));
-    }
-    if let Some(image) = declared.map(|tenant| tenant.image.as_str()) {
-        all.insert(format!("image {image}"), hash(&observed.images.get(image)));
-    }
-    all
+}
+
+/// The tenants that an object of the engine belongs to, by its label and by its name.
+fn tenants<'a>(labelled: Option<&'a str>, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let named = name.strip_suffix(REPLACEMENT_SUFFIX).unwrap_or(name).strip_prefix(NAME_PREFIX);
+    labelled.into_iter().chain(named.filter(move |named| Some(*named) != labelled))
 }
 
 /// Values of variables count only as far as plans show them: a snapshot has no others.

@@ -2,9 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{self, DirBuilder, File},
+    io::{self, Read},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,7 @@ use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 use super::{Count, Days};
-use crate::model::TenantName;
+use crate::{host, model::TenantName};
 
 /// The version of the format. A newer one is refused.
 const VERSION: u32 = 1;
@@ -65,7 +65,8 @@ const SINCE: &str = ".since";
 pub(super) fn begin(folder: &Path, now: Timestamp) -> Result<(), UsageError> {
     prepare(folder)?;
     if counted_since(folder)?.is_none() {
-        replace(&folder.join(SINCE), format!("{now}\n").as_bytes())?;
+        let path = folder.join(SINCE);
+        host::replace(&path, format!("{now}\n").as_bytes()).map_err(|e| UsageError::io("write", &path, e))?;
     }
     Ok(())
 }
@@ -125,23 +126,13 @@ pub(super) fn add(
     }
     let failed = |e| UsageError::io("write", &path, e);
     let text = serde_json::to_vec(&Month { v: VERSION, days }).map_err(|e| failed(e.into()))?;
-    replace(&path, &text)?;
+    host::replace(&path, &text).map_err(failed)?;
     let months = months(&own)?;
     for old in months.iter().take(months.len().saturating_sub(kept)) {
         let old = own.join(old);
         fs::remove_file(&old).map_err(|e| UsageError::io("remove", &old, e))?;
     }
     Ok(())
-}
-
-/// Puts a file in the place of another, whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), UsageError> {
-    let failed = |e| UsageError::io("write", path, e);
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new);
-    file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_data())).map_err(failed)?;
-    fs::rename(&new, path).map_err(failed)
 }
 
 fn read_month(path: &Path) -> Result<Days, UsageError> {
