@@ -64,7 +64,7 @@ fn declared(
     let mut in_force = InForce::default();
     let mut at_from: Option<Desired> = None;
     let mut commits = Vec::new();
-    history.follow(&commits::signers(global), |at| {
+    history.follow(&commits::keys(global), |at| {
         if at.place >= places.end {
             return Ok(());
         }

@@ -2,15 +2,14 @@
 
 use super::{args::Global, setup};
 use crate::{
-    model::host::Signer,
     review::history::{Brought, InForce},
-    source::{At, SourceError},
+    source::{At, Keys, SourceError},
     spec,
 };
 
 /// The keys that count on this host. Elsewhere there are none, and signatures are only told of.
-pub fn signers(global: &Global) -> Vec<Signer> {
-    setup::host(global).map(|host| host.verify.signers).unwrap_or_default()
+pub fn keys(global: &Global) -> Keys {
+    Keys::new(setup::host(global).map(|host| host.verify).unwrap_or_default())
 }
 
 /// Brings a commit into force, and says what that changed; `None` where it concerns nobody.

@@ -8,14 +8,14 @@ use super::{
     commits, output,
 };
 use crate::{
-    model::{finding::printable, host::Signer},
+    model::finding::printable,
     plan::render::{Style, YELLOW},
     review::{
         Effect, Mark, Review,
         history::{Commit, InForce},
         render::{came_or_went, csv::row, marked, person, short, shown, signature, words},
     },
-    source::{self, Rewritten, SourceError},
+    source::{self, Keys, Rewritten, SourceError},
 };
 
 /// The width of the column of marks: the longest of them.
@@ -23,7 +23,7 @@ const MARK: usize = 8;
 
 pub fn run(command: &History, global: &Global) -> anyhow::Result<u8> {
     let history = source::History::open(&command.repo, &command.rev)?;
-    let mut entries = read(&history, command, &commits::signers(global))?;
+    let mut entries = read(&history, command, &commits::keys(global))?;
     entries.reverse();
     if history.is_cut() {
         output::tell("warning: the repository is shallow; what was before its oldest commit is not known");
@@ -46,10 +46,10 @@ pub fn run(command: &History, global: &Global) -> anyhow::Result<u8> {
 }
 
 /// The commits that changed something that was asked for, oldest first.
-fn read(history: &source::History, command: &History, signers: &[Signer]) -> Result<Vec<Commit>, SourceError> {
+fn read(history: &source::History, command: &History, keys: &Keys) -> Result<Vec<Commit>, SourceError> {
     let mut in_force = InForce::default();
     let mut entries = Vec::new();
-    history.follow(signers, |at| {
+    history.follow(keys, |at| {
         let Some(brought) = commits::bring(&mut in_force, &at)? else { return Ok(()) };
         let review = only(brought.review, command);
         let is_asked = command.tenant.is_none() && command.field.is_none() && !command.loosened;

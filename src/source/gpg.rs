@@ -1,17 +1,21 @@
-//! Signatures of GnuPG, which git has GnuPG judge.
+//! Signatures of GnuPG, which GnuPG judges.
 
 use std::{
+    env,
     fs::{self, DirBuilder},
+    future::Future,
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use tokio::process::Command;
+
 use super::{
-    fetch::{Git, plain},
+    fetch::plain,
     process::{self, RunError},
-    signature::Fault,
+    signature::{Fault, Signed},
 };
 
 /// How long one signature may take.
@@ -57,8 +61,8 @@ pub enum GpgError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// git cannot be run.
-    #[error("cannot run git")]
+    /// GnuPG cannot be run.
+    #[error("cannot run gpg")]
     Run(#[source] io::Error),
     /// It took too long.
     #[error("GnuPG took longer than {LIMIT:?} for one signature")]
@@ -93,20 +97,39 @@ impl Keyring {
         if found { Ok(keyring) } else { Err(GpgError::NoKeyring(home.to_owned())) }
     }
 
-    /// Asks who made a commit's signature: `Ok(Err(_))` where it does not count.
+    /// Asks who made a signature: `Ok(Err(_))` where it does not count.
     ///
     /// # Errors
     /// GnuPG cannot be asked.
-    pub(super) async fn signer(&self, git: &Git<'_>, commit: &str) -> Result<Result<String, Fault>, GpgError> {
-        let mut command = git.command(["verify-commit", "--raw", commit]);
-        command.env("GNUPGHOME", &self.folder);
-        match process::run(command, LIMIT).await {
-            Ok(ended) => Ok(judge(ended.success, &ended.complaint)),
+    pub(super) fn signer(&self, signed: &Signed) -> Result<Result<String, Fault>, GpgError> {
+        let failed = |source| GpgError::Io { folder: self.folder.clone(), source };
+        let [signature, content] = ["signature", "content"].map(|name| self.folder.join(name));
+        fs::write(&signature, &signed.signature).map_err(failed)?;
+        fs::write(&content, &signed.content).map_err(failed)?;
+        let mut command = Command::new("gpg");
+        command.env_clear().env("LC_ALL", "C").envs(env::var_os("PATH").map(|path| ("PATH", path)));
+        // It reads nobody's settings, fetches no keys and starts nothing that stays.
+        command.args(["--no-options", "--batch", "--no-tty", "--no-autostart", "--disable-dirmngr"]);
+        command.args(["--no-auto-key-retrieve", "--status-fd", "1", "--homedir"]).arg(&self.folder);
+        command.arg("--verify").args([signature, content]).current_dir(&self.folder);
+        match wait_for(process::run(command, LIMIT)).map_err(GpgError::Run)? {
+            Ok(ended) => Ok(judge(ended.success, &ended.output, &ended.complaint)),
             Err(RunError::TimedOut) => Err(GpgError::TimedOut),
             Err(RunError::Missing) => Err(GpgError::Run(io::ErrorKind::NotFound.into())),
             Err(RunError::Io(e)) => Err(GpgError::Run(e)),
         }
     }
+}
+
+/// Waits for a future outside of any runtime that this thread may belong to.
+fn wait_for<T: Send>(work: impl Future<Output = T> + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(work))
+        });
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that ran gpg ended early")))
+    })
 }
 
 impl Drop for Keyring {
@@ -118,7 +141,7 @@ impl Drop for Keyring {
 
 /// Reads what GnuPG reports in lines that begin with `[GNUPG:]`: one good signature by a key that is
 /// valid now, and nothing against it.
-fn judge(success: bool, report: &str) -> Result<String, Fault> {
+fn judge(success: bool, report: &str, complaint: &str) -> Result<String, Fault> {
     let lines: Vec<&str> = report.lines().filter_map(|line| line.strip_prefix("[GNUPG:] ")).collect();
     let all = |word: &str| {
         let of = |line: &&str| line.split(' ').next() == Some(word);
@@ -137,7 +160,7 @@ fn judge(success: bool, report: &str) -> Result<String, Fault> {
             Ok(plain(&format!("{user} {fingerprint}")))
         }
         _ => {
-            let last = report.lines().map(str::trim).rfind(|line| !line.is_empty());
+            let last = complaint.lines().map(str::trim).rfind(|line| !line.is_empty());
             Err(Fault::Gpg(plain(last.unwrap_or("GnuPG gave no reason"))))
         }
     }
@@ -152,7 +175,7 @@ mod tests {
 
     #[test]
     fn one_good_signature_counts_and_nothing_else_does() {
-        assert_eq!(judge(true, GOOD), Ok("Ada <ada@example.com> AA".to_owned()));
+        assert_eq!(judge(true, GOOD, ""), Ok("Ada <ada@example.com> AA".to_owned()));
         for (success, report) in [
             (false, GOOD.to_owned()),
             (true, GOOD.repeat(2)),
@@ -163,7 +186,7 @@ mod tests {
             (true, format!("{GOOD}[GNUPG:] BADSIG 0123 Eve\n")),
             (true, String::new()),
         ] {
-            assert!(judge(success, &report).is_err(), "{report}");
+            assert!(judge(success, &report, "").is_err(), "{report}");
         }
     }
 }

@@ -14,13 +14,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    FILES, SourceError, TENANTS, TOP, git,
+    FILES, Keys, SourceError, TENANTS, TOP, git,
     signature::{Fault, Signed},
 };
-use crate::model::{
-    host::Signer,
-    tree::{Carried, Moment, Person, Signature, Tree, tenant_of},
-};
+use crate::model::tree::{Carried, Moment, Person, Signature, Tree, tenant_of};
 
 /// The most commits of a merged branch whose authors are named.
 const MERGED: usize = 20;
@@ -155,7 +152,7 @@ impl History {
     /// The repository is damaged, or a commit holds more files than the bound.
     pub fn follow<E: From<SourceError>>(
         &self,
-        signers: &[Signer],
+        keys: &Keys,
         mut visit: impl FnMut(At<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let damaged = |source| self.damaged(source);
@@ -167,7 +164,7 @@ impl History {
                 continue;
             }
             let changed = self.changed(before.as_ref(), &root)?;
-            visit(At { history: self, commit: &commit, root: &root, signers, place, changed })?;
+            visit(At { history: self, commit: &commit, root: &root, keys, place, changed })?;
             before = Some(root);
         }
         Ok(())
@@ -247,7 +244,7 @@ pub struct At<'a> {
     history: &'a History,
     commit: &'a Commit<'a>,
     root: &'a GitTree<'a>,
-    signers: &'a [Signer],
+    keys: &'a Keys,
     /// Its place in the line, counted from 0.
     pub place: usize,
     /// What it changes.
@@ -303,15 +300,19 @@ impl At<'_> {
     fn signature(&self) -> Result<Signature, git2::Error> {
         let objects = self.history.repository.odb()?;
         let object = objects.read(self.commit.id())?;
-        Ok(match Signed::of(object.data()) {
-            Err(Fault::Unsigned) => Signature::None,
-            Ok(signed) if signed.is_pgp() => Signature::Unknown("GnuPG".to_owned()),
-            Ok(_) if self.signers.is_empty() => Signature::Unknown("SSH".to_owned()),
-            Ok(signed) => match signed.ssh_signer(self.signers) {
-                Ok(signer) => Signature::By(signer.name.clone()),
-                Err(fault) => Signature::Bad(fault.to_string()),
-            },
-            Err(fault) => Signature::Bad(fault.to_string()),
+        let signed = match Signed::of(object.data()) {
+            Ok(signed) => signed,
+            Err(Fault::Unsigned) => return Ok(Signature::None),
+            Err(fault) => return Ok(Signature::Bad(fault.to_string())),
+        };
+        let kind = if signed.is_pgp() { "GnuPG" } else { "SSH" };
+        if !self.keys.may_know(&signed) {
+            return Ok(Signature::Unknown(kind.to_owned()));
+        }
+        Ok(match self.keys.signer(&signed) {
+            Ok(Ok(signer)) => Signature::By(signer),
+            Ok(Err(fault)) => Signature::Bad(fault.to_string()),
+            Err(error) => Signature::Unknown(format!("{kind}: {error}")),
         })
     }
 

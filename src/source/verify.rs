@@ -1,13 +1,14 @@
 //! Whose commits count.
 
-use std::{collections::BTreeSet, fs, future::Future, io};
+use std::{collections::BTreeSet, fs, io};
 
 use git2::{Oid, Repository, Sort};
 
 use super::{
     Mirror, Relation, SourceError,
     fetch::plain,
-    gpg::{GpgError, Keyring},
+    gpg::GpgError,
+    keys::Keys,
     signature::{Fault, Signed},
 };
 use crate::model::host::{Verify, VerifyMode};
@@ -95,7 +96,8 @@ impl Mirror {
             (None, _, None) if verify.mode == VerifyMode::All => WHOLE_HISTORY,
             _ => "",
         };
-        let judge = Judge { mirror: self, repository: &repository, verify, hint };
+        let keys = Keys::beside(verify.clone(), self.folder().join("gnupg"));
+        let judge = Judge { mirror: self, repository: &repository, keys, hint };
         // What was carried in unsigned under an accepted head may not become the head by itself.
         let vouches = before.filter(|_| verify.mode == VerifyMode::All);
         let trusted: Vec<Oid> = [vouches, since].into_iter().flatten().collect();
@@ -151,7 +153,7 @@ impl Mirror {
 struct Judge<'a> {
     mirror: &'a Mirror,
     repository: &'a Repository,
-    verify: &'a Verify,
+    keys: Keys,
     hint: &'static str,
 }
 
@@ -171,19 +173,18 @@ impl Judge<'_> {
     /// Verifies the head and then the others; returns who signed the head. A head that needs no
     /// signature is looked at as well, and nobody is named where it has none that counts.
     fn signer_of_all(&self, head: Oid, commits: &[Oid]) -> Result<Option<String>, VerifyError> {
-        let mut keyring = None;
         if !commits.contains(&head) {
-            return Ok(self.signer(head, &mut keyring).ok());
+            return Ok(self.signer(head).ok());
         }
-        let signer = self.signer(head, &mut keyring)?;
+        let signer = self.signer(head)?;
         for commit in commits.iter().filter(|id| **id != head) {
-            self.signer(*commit, &mut keyring)?;
+            self.signer(*commit)?;
         }
         Ok(Some(signer))
     }
 
-    /// Who signed one commit. The keyring is copied for the first that needs it.
-    fn signer(&self, commit: Oid, keyring: &mut Option<Keyring>) -> Result<String, VerifyError> {
+    /// Who signed one commit.
+    fn signer(&self, commit: Oid) -> Result<String, VerifyError> {
         let damaged = |e| VerifyError::Source(self.mirror.damaged(e));
         let objects = self.repository.odb().map_err(damaged)?;
         let object = objects.read(commit).map_err(damaged)?;
@@ -194,33 +195,9 @@ impl Judge<'_> {
             hint: self.hint,
         };
         let signed = Signed::of(object.data()).map_err(fault)?;
-        if !signed.is_pgp() {
-            return Ok(signed.ssh_signer(&self.verify.signers).map_err(fault)?.name.clone());
-        }
-        let failed = |source| VerifyError::Gpg { commit: short(commit), source };
-        let keyring = match keyring {
-            Some(keyring) => keyring,
-            None => {
-                let home = self.verify.gnupg_home.as_ref().ok_or_else(|| fault(Fault::NoKeyring))?;
-                keyring.insert(Keyring::copy(home, self.mirror.folder().join("gnupg")).map_err(failed)?)
-            }
-        };
-        let id = commit.to_string();
-        let git = self.mirror.git();
-        let judged = wait_for(keyring.signer(&git, &id)).map_err(GpgError::Run).map_err(failed)?;
-        judged.map_err(failed)?.map_err(fault)
+        let judged = self.keys.signer(&signed).map_err(|source| VerifyError::Gpg { commit: short(commit), source })?;
+        judged.map_err(fault)
     }
-}
-
-/// Waits for a future outside of any runtime that this thread may belong to.
-fn wait_for<T: Send>(work: impl Future<Output = T> + Send) -> io::Result<T> {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(work))
-        });
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that ran git ended early")))
-    })
 }
 
 /// The first digits of a commit, enough for a person.

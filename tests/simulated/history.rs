@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     cli::{Cli, file},
     origin::git,
-    signatures::Key,
+    signatures::{Gpg, Key},
 };
 
 fn json(cli: &Cli, options: &[&str]) -> Value {
@@ -187,11 +187,7 @@ fn signatures_are_told_by_whom_the_host_knows() {
         Key::new(cli.world.folder(), "eve", &["-t", "ed25519"]),
     );
     for (number, key) in [&ada, &eve].into_iter().enumerate() {
-        cli.tenant("ant", &format!("limits: {{memory: {}MiB}}\n", 100 + number));
-        let options = key.options();
-        let mut words: Vec<&str> = options.iter().map(String::as_str).collect();
-        words.extend(["commit", "--quiet", "--all", "--message", "signed"]);
-        git(&cli.repo, &words);
+        signed(&cli, number, &key.options());
     }
     let engine = cli.world.engine.url();
     cli.host_file(&format!(
@@ -204,6 +200,45 @@ fn signatures_are_told_by_whom_the_host_knows() {
     assert_eq!((signature(0)["kind"].clone(), signature(2)["kind"].clone()), ("bad".into(), "none".into()));
     let text = cli.run(&["history", "--repo", cli.repo.to_str().unwrap(), "ant"]).with(0).out;
     assert!(text.contains("signed by ada@example.com") && text.contains("signature does not count: it"), "{text}");
+}
+
+/// Commits something of the tenant's, signed.
+fn signed(cli: &Cli, number: usize, options: &[String]) {
+    cli.tenant("ant", &format!("limits: {{memory: {}MiB}}\n", 100 + number));
+    let mut words: Vec<&str> = options.iter().map(String::as_str).collect();
+    words.extend(["commit", "--quiet", "--all", "--message", "signed"]);
+    git(&cli.repo, &words);
+}
+
+#[test]
+fn signatures_of_gnupg_are_told_by_the_keyring_of_the_host() {
+    let cli = begin();
+    let [ada, eve] = ["Ada <ada@example.com>", "Ada <eve@example.com>"].map(|user| Gpg::new(user, false));
+    signed(&cli, 0, &ada.options(false));
+    signed(&cli, 1, &eve.options(false));
+    let engine = cli.world.engine.url();
+    let told = || {
+        let json = json(&cli, &["ant"]);
+        let one = |commit: usize| {
+            let signature = &json["commits"][commit]["signature"];
+            (signature["kind"].as_str().unwrap().to_owned(), signature["of"].as_str().unwrap_or_default().to_owned())
+        };
+        [one(1), one(0)]
+    };
+    let unknown = ("unknown".to_owned(), "GnuPG".to_owned());
+    assert_eq!(told(), [unknown.clone(), unknown], "nobody's keys are known");
+
+    cli.host_file(&format!("engine: {engine}\nverify: {{mode: all, gnupgHome: {:?}}}\n", ada.home));
+    let [by_ada, by_eve] = told();
+    assert!(by_ada.0 == "by" && by_ada.1.starts_with("Ada <ada@example.com> "), "{by_ada:?}");
+    assert!(by_eve.0 == "bad" && by_eve.1.contains("its key is not in the keyring"), "{by_eve:?}");
+    let own = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("tenantd-keys-");
+    let left = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten().filter(own).count();
+    assert_eq!(left, 0, "the copy of the keyring is gone");
+
+    cli.host_file(&format!("engine: {engine}\nverify: {{mode: all, gnupgHome: /nonexistent}}\n"));
+    let [one, _] = told();
+    assert!(one.0 == "unknown" && one.1.contains("neither pubring.kbx nor pubring.gpg"), "{one:?}");
 }
 
 /// What is told commit by commit is what two readings of the whole tell.

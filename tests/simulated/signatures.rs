@@ -365,14 +365,14 @@ fn what_a_shallow_source_leaves_out_is_not_taken_for_signed() {
 }
 
 /// A GnuPG folder with a key, whose agent ends with it.
-struct Gpg {
-    home: PathBuf,
+pub struct Gpg {
+    pub home: PathBuf,
     _folder: TempDir,
 }
 
 impl Gpg {
     /// Makes a key that expired long ago, or one that does not expire.
-    fn new(user: &str, is_expired: bool) -> Self {
+    pub fn new(user: &str, is_expired: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let gpg = Self { home: folder.path().join("g"), _folder: folder };
         fs::create_dir(&gpg.home).unwrap();
@@ -389,14 +389,20 @@ impl Gpg {
         assert!(output.status.success(), "gpg {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Commits and pushes a file with its signature, made at the time of an expired key if it is one.
-    fn push(&self, origin: &Origin, text: &str, is_expired: bool) -> String {
+    /// What makes git sign a commit by it, at the time of an expired key if it is one.
+    pub fn options(&self, is_expired: bool) -> Vec<String> {
         let program = self.home.join("sign");
         let time = if is_expired { "--faked-system-time 20200101T010000" } else { "" };
         fs::write(&program, format!("#!/bin/sh\nexec gpg --homedir {} {time} \"$@\"\n", self.home.display())).unwrap();
         fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         let program = format!("gpg.program={}", program.display());
-        let options = ["-c", &program, "-c", "commit.gpgsign=true", "-c", "user.signingkey=Ada"];
+        ["-c", &program, "-c", "commit.gpgsign=true", "-c", "user.signingkey=Ada"].map(str::to_owned).into()
+    }
+
+    /// Commits and pushes a file with its signature.
+    fn push(&self, origin: &Origin, text: &str, is_expired: bool) -> String {
+        let options = self.options(is_expired);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
         let commit = origin.commit("fleet.yaml", text, &options);
         origin.push();
         commit
