@@ -17,8 +17,9 @@ use crate::{
     },
     model::{
         Desired, Host, NAME_PREFIX, Observed, Plan, REPLACEMENT_SUFFIX, Tenant, TenantName,
+        files::FoundFiles,
         observed::{EngineFacts, ObservedContainer, RunState},
-        workspace::Site,
+        workspace::{ObservedWorkspaces, Site},
     },
     plan::{self, Planner},
 };
@@ -56,10 +57,10 @@ pub async fn observe(engine: &Engine, host: &Host, desired: &Desired) -> Result<
 /// # Errors
 /// As those of [`observe`].
 pub async fn observe_all_but_images(engine: &Engine, host: &Host) -> Result<Observed, ObserveError> {
-    let mut observed = engine.observe().await?;
+    let (observed, data) = tokio::join!(engine.observe(), look_at_data(host));
+    let mut observed = observed?;
+    (observed.workspaces, observed.files) = data?;
     look_at_ways_out(host, &mut observed).await?;
-    observed.workspaces = Workspaces::new(host).list().await?;
-    observed.files = ConfigFiles::new(&host.data_root).list().await?;
     tell_hung_starts(&mut observed);
     Ok(observed)
 }
@@ -90,12 +91,11 @@ pub async fn survey(
     at_a_time: usize,
 ) -> Result<Survey, ObserveError> {
     let references = desired.map(references).unwrap_or_default();
-    let (overview, images) = tokio::join!(engine.overview(), engine.images(&references));
+    let (overview, images, data) = tokio::join!(engine.overview(), engine.images(&references), look_at_data(host));
     let (mut observed, listed) = overview?;
     observed.images = images;
+    (observed.workspaces, observed.files) = data?;
     look_at_ways_out(host, &mut observed).await?;
-    observed.workspaces = Workspaces::new(host).list().await?;
-    observed.files = ConfigFiles::new(&host.data_root).list().await?;
 
     let (mut containers, mut of_tenants, mut elsewhere) =
         (BTreeMap::new(), BTreeMap::<_, Vec<Listed>>::new(), Vec::new());
@@ -168,6 +168,12 @@ pub async fn observe_tenant(
     observed.files = files.map(|found| (name.to_string(), found)).into_iter().collect();
     tell_hung_starts(&mut observed);
     Ok(observed)
+}
+
+/// Looks at all that lies in the data root, beside what is asked of the engine meanwhile.
+async fn look_at_data(host: &Host) -> Result<(ObservedWorkspaces, BTreeMap<String, FoundFiles>), ObserveError> {
+    let workspaces = Workspaces::new(host).list().await?;
+    Ok((workspaces, ConfigFiles::new(&host.data_root).list().await?))
 }
 
 /// Finds out whether the engine is this host's own, and looks at all ways out.

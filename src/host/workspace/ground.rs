@@ -13,6 +13,7 @@ use std::{
     io::{self, Read, Seek},
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
+    sync::Mutex,
     thread,
 };
 
@@ -33,6 +34,8 @@ pub(super) struct Ground {
     own: File,
     /// What the engine sees, where that is another namespace.
     engines: Option<File>,
+    /// The engine's table as it was when the namespace was chosen, for the first who asks.
+    first: Mutex<Option<Vec<u8>>>,
 }
 
 impl Ground {
@@ -43,23 +46,34 @@ impl Ground {
     pub(super) fn of(engine: Option<i32>, folder: &Path) -> Result<Self, WorkspaceError> {
         let file = |process: &str, name: &str| PathBuf::from(format!("/proc/{process}/{name}"));
         let open = |path: &Path| File::open(path).map_err(WorkspaceError::io("read", path));
-        let here = || Ok(Self { enter: None, own: open(Path::new("/proc/self/mountinfo"))?, engines: None });
+        let here = || {
+            let own = open(Path::new("/proc/self/mountinfo"))?;
+            Ok(Self { enter: None, own, engines: None, first: Mutex::default() })
+        };
         let Some(engine) = engine else { return here() };
         let engine = engine.to_string();
         let namespace = |process: &str| fs::read_link(file(process, "ns/mnt")).ok();
         let (Some(engines), Ok(table)) = (namespace(&engine), File::open(file(&engine, "mountinfo"))) else {
             return here();
         };
+        let mut first = None;
         for process in ["self", "1"] {
             let (Some(namespace), Ok(own)) = (namespace(process), File::open(file(process, "mountinfo"))) else {
                 continue;
             };
-            if namespace == engines || reaches(&own, &table, folder).unwrap_or_default() {
+            let is_it = namespace == engines || {
+                let (reached, seen) = reaches(&own, &table, folder).unwrap_or_default();
+                first = seen;
+                reached
+            };
+            if is_it {
                 let enter = (process != "self").then(|| Path::new("/proc").join(process));
-                return Ok(Self { enter, own, engines: (namespace != engines).then_some(table) });
+                let engines = (namespace != engines).then_some(table);
+                return Ok(Self { enter, own, engines, first: Mutex::new(first) });
             }
         }
-        Ok(Self { enter: Some(Path::new("/proc").join(&engine)), own: table, engines: None })
+        let enter = Some(Path::new("/proc").join(&engine));
+        Ok(Self { enter, own: table, engines: None, first: Mutex::new(first) })
     }
 
     /// Does something in that namespace, on a thread of its own if need be. The caller stays where it is.
@@ -81,7 +95,11 @@ impl Ground {
 
     /// The mounts that the engine sees right below a folder, the uppermost at each place.
     pub(super) fn seen(&self, folder: &Path) -> Result<BTreeMap<String, Entry>, WorkspaceError> {
-        entries(self.engines.as_ref().unwrap_or(&self.own), folder)
+        let first = self.first.lock().ok().and_then(|mut first| first.take());
+        first.map_or_else(
+            || entries(self.engines.as_ref().unwrap_or(&self.own), folder),
+            |table| Ok(below(&table, folder)),
+        )
     }
 
     /// Whether anything is mounted anywhere below a folder, here or where the engine sees it.
@@ -142,20 +160,21 @@ fn read(mut table: &File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether mounts below a folder reach the engine from a namespace, and all that the engine has there came from it.
+/// Whether mounts below a folder reach the engine from a namespace, and all that the engine has there came from it. Beside
+/// it, what the engine has.
 ///
 /// Between the reads of both tables others mount and unmount, so no single pair of them says that something is missing.
-fn reaches(own: &File, engines: &File, folder: &Path) -> io::Result<bool> {
+fn reaches(own: &File, engines: &File, folder: &Path) -> io::Result<(bool, Option<Vec<u8>>)> {
+    let mut last = None;
     for _ in 0..LOOKS {
         let (seen, made) = (read(engines)?, read(own)?);
-        if !propagates(&made, &seen, folder) {
-            return Ok(false);
-        }
-        if has_all(&made, &seen, folder) {
-            return Ok(true);
+        let (arrives, is_whole) = (propagates(&made, &seen, folder), has_all(&made, &seen, folder));
+        last = Some(seen);
+        if !arrives || is_whole {
+            return Ok((arrives, last));
         }
     }
-    Ok(false)
+    Ok((false, last))
 }
 
 /// Whether what is mounted below a folder by one table's namespace arrives in another's.
@@ -182,10 +201,10 @@ fn has_all(made: &[u8], seen: &[u8], folder: &Path) -> bool {
 fn covering(table: &[u8], folder: &Path) -> Option<Vec<String>> {
     let lines = table.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
-        let place = unescape(fields.nth(4)?);
+        let place = Some(unescape(fields.nth(4)?)).filter(|place| folder.starts_with(place))?;
         let marks = fields.skip(1).take_while(|field| *field != b"-");
         let marks = marks.map(|mark| String::from_utf8_lossy(mark).into_owned()).collect();
-        folder.starts_with(&place).then(|| (place.components().count(), marks))
+        Some((place.components().count(), marks))
     });
     // Of two at one place the later lies over the other.
     lines.max_by_key(|(depth, _)| *depth).map(|(_, marks)| marks)

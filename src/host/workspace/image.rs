@@ -63,11 +63,13 @@ impl Volume for Image<'_> {
     }
 
     fn is(&self, entry: &Entry) -> bool {
-        let own = look::canonical_file(&self.path());
-        // What was opened in another namespace is named from that namespace's root on, which in a chroot lies further up.
-        let is_named = |file: &Path| file.ends_with(own.strip_prefix("/").unwrap_or(&own));
-        entry.kind == "ext4"
-            && backing(entry).is_some_and(|file| is_named(&file) || is_cut_short(&file, &own, &entry.source))
+        let Some(file) = backing(entry).filter(|_| entry.kind == "ext4") else { return false };
+        let path = self.path();
+        file == path || {
+            let own = look::canonical_file(&path);
+            // What was opened in another namespace is named from that namespace's root on, which in a chroot lies further up.
+            file.ends_with(own.strip_prefix("/").unwrap_or(&own)) || is_cut_short(&file, &own, &entry.source)
+        }
     }
 
     fn mount(&self, place: &Path, spec: &VolumeSpec) -> Result<(), WorkspaceError> {
