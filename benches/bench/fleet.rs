@@ -146,7 +146,8 @@ fn member(steps: Vec<Step>) -> Option<Member> {
     Some(Member { network: network?, container: container? })
 }
 
-fn host(world: &World) -> anyhow::Result<Host> {
+/// The settings of a world's host.
+pub fn host(world: &World) -> anyhow::Result<Host> {
     let file = world.host();
     let host = spec::host(&file.display().to_string(), &fs::read(&file)?);
     host.map_err(|findings| anyhow::anyhow!("{findings:?}"))

@@ -25,7 +25,7 @@ use crate::{
     rest::{self, Costs},
     setting,
     table::{Table, ratio, time, verdict},
-    world::{Clone, World, with_limits},
+    world::{Clone, FOLDERS, World, with_limits},
 };
 
 /// What a repair may take beyond the engine's own time.
@@ -244,7 +244,7 @@ fn without_events(world: &World, fleet: &Fleet) -> anyhow::Result<()> {
     let rounds: usize = setting("BENCH_CUTS", 7)?;
     let silent = world.folder().join("silent.sock");
     proxy::serve_without_events(world.engine(), &silent)?;
-    world.settings(&silent, &format!("resync: {RESYNC}s\n"))?;
+    world.settings(&silent, &format!("{FOLDERS}resync: {RESYNC}s\n"))?;
     let daemon = Daemon::start(world, fleet.members.len())?;
     let lab = Lab { listener: Listener::begin(world.engine())?, world, fleet, daemon: &daemon };
     let mut times = Vec::new();
@@ -255,7 +255,7 @@ fn without_events(world: &World, fleet: &Fleet) -> anyhow::Result<()> {
         thread::sleep(Duration::from_millis(RESYNC * 1000 * (2 * round as u64 + 1) / (2 * rounds as u64)));
     }
     drop(daemon);
-    world.settings(world.engine(), "")?;
+    world.settings(world.engine(), FOLDERS)?;
     let interval = Duration::from_secs(RESYNC);
     let mut table = Table::new(
         format!("Drift to repaired, {} tenants, no event arrives, {rounds} times", fleet.members.len()),

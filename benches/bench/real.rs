@@ -14,7 +14,10 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use tenantd::model::Host;
+use tenantd::{
+    host::{Mark, Workspaces},
+    model::Host,
+};
 
 use crate::{
     bare::{self, Chains, Received, Script},
@@ -23,7 +26,7 @@ use crate::{
     measure::{Run, median, peak},
     setting,
     table::{Table, as_mebibytes, mebibytes, ratio, time, verdict},
-    world::World,
+    world::{self, World},
 };
 
 pub const IMAGE: &str = "tenantd-bench:1";
@@ -140,6 +143,18 @@ impl Lab {
         Ok(Pair { ours, bare, at_once, received })
     }
 
+    /// Sets all workspaces aside.
+    fn unmount(&self) -> anyhow::Result<()> {
+        self.clean()?;
+        let workspaces = Workspaces::new(&fleet::host(&self.world)?);
+        world::runtime()?.block_on(async {
+            for (name, _) in workspaces.list().await?.found {
+                workspaces.set_aside(&name.parse().map_err(anyhow::Error::msg)?, Mark::now(None)).await?;
+            }
+            anyhow::Ok(())
+        })
+    }
+
     fn first_up(&self) -> anyhow::Result<Pair> {
         let rounds = setting("BENCH_ROUNDS", 3)?;
         self.compare(&|| self.bring_up(), &|_| self.fleet.first_up(), (1, rounds), &|_| self.clean())
@@ -229,25 +244,38 @@ fn life(lab: &Lab) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A plan of many running tenants, beside a list and an inspection of each.
+/// A plan of many running tenants, beside a list and an inspection of each: with plain folders, and then with workspaces
+/// that are mounted.
 fn audit(lab: &Lab) -> anyhow::Result<()> {
-    lab.world.tenantd(&APPLY)?;
-    let pair = lab.look(&PLAN, &Fleet::look)?;
-    let tenants = lab.fleet.members.len();
     let mut table = Table::new(
-        format!("Audit of {tenants} running containers, real engine"),
-        &["plan", "list + inspect all", "ratio", "goal", "", "received", "peak memory"],
+        format!("Audit of {} running containers, real engine", lab.fleet.members.len()),
+        &["", "plan", "list + inspect all", "ratio", "goal", "", "received", "peak memory"],
     );
-    let measured = pair.ratio();
-    table.row([
-        time(median(&pair.ours)),
-        pair.bare_cell(),
-        format!("{measured:.2} ×"),
-        "≤ 2.00 ×".to_owned(),
-        verdict(measured, 2.0),
-        format!("{} KiB", pair.received.bytes >> 10),
-        mebibytes(peak(&pair.ours)),
-    ]);
+    let mut row = |what: &str, pair: &Pair| {
+        let measured = pair.ratio();
+        table.row([
+            what.to_owned(),
+            time(median(&pair.ours)),
+            pair.bare_cell(),
+            format!("{measured:.2} ×"),
+            "≤ 2.00 ×".to_owned(),
+            verdict(measured, 2.0),
+            format!("{} KiB", pair.received.bytes >> 10),
+            mebibytes(peak(&pair.ours)),
+        ]);
+        measured
+    };
+    lab.world.tenantd(&APPLY)?;
+    let folders = row("workspaces are plain folders", &lab.look(&PLAN, &Fleet::look)?);
+    lab.world.settings(&lab.socket, "")?;
+    lab.world.tenantd(&APPLY)?;
+    let mounted = lab.look(&PLAN, &Fleet::look).map(|pair| row("workspaces are mounted", &pair));
+    lab.unmount()?;
+    let slower = (mounted? / folders - 1.0) * 100.0;
     table.print();
+    println!(
+        "\n  Mounted workspaces make a plan {slower:.0} % slower, against its bare client; goal 10 %: {}.",
+        verdict(slower, 10.0)
+    );
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::{
     setting,
     simulated::{self, replay},
     table::{Table, as_mebibytes, mebibytes, ratio, time, verdict},
-    world::World,
+    world::{FOLDERS, World},
 };
 
 /// How many calls the daemon has under way at once in a look.
@@ -156,7 +156,7 @@ fn cost(
     let peak = daemon::memory(daemon.id(), "VmHWM")?;
     resident.sort_unstable();
 
-    world.settings(world.engine(), &format!("resync: {every}s\n"))?;
+    world.settings(world.engine(), &format!("{FOLDERS}resync: {every}s\n"))?;
     daemon.reload();
     thread::sleep(Duration::from_secs(every));
     let (count, sum) = daemon.passes()?;
@@ -166,7 +166,7 @@ fn cost(
     let (more, longer) = daemon.passes()?;
     let passes = (more - count).max(1.0);
     let pass = [longer.saturating_sub(sum), ours, theirs].map(|time| time.div_f64(passes));
-    world.settings(world.engine(), "")?;
+    world.settings(world.engine(), FOLDERS)?;
     daemon.reload();
     thread::sleep(Duration::from_secs(every));
 

@@ -17,6 +17,9 @@ const BRANCH: &str = "main";
 /// The memory limit that every second tenant declares for itself.
 const MEMORY: &str = "256MiB";
 
+/// Workspaces that are plain folders, so that nothing but the engine is measured.
+pub const FOLDERS: &str = "workspaces: {backend: folder, unenforced: accept}\n";
+
 /// A config repo with one commit, and a host of its own.
 pub struct World {
     folder: PathBuf,
@@ -28,7 +31,7 @@ impl World {
     pub fn new(folder: &Path, socket: &Path, image: &str, tenants: usize) -> anyhow::Result<Self> {
         let world = Self { folder: folder.to_owned(), socket: socket.to_owned() };
         fs::create_dir_all(folder)?;
-        world.settings(socket, "")?;
+        world.settings(socket, FOLDERS)?;
         commit(&world.repo(), &fleet(image), tenants)?;
         Ok(world)
     }
@@ -77,7 +80,6 @@ impl World {
 fn host(world: &World, engine: &Path, more: &str) -> String {
     format!(
         "apiVersion: tenantd/v1\nkind: Host\nengine: unix://{}\ndataRoot: {}\nnetwork: {{pool: 10.0.0.0/12, prefix: 29}}\n\
-         workspaces: {{backend: folder, unenforced: accept}}\n\
          source: {{url: {}, branch: {BRANCH}}}\nsocket: {}\n{more}",
         engine.display(),
         world.data_root().display(),

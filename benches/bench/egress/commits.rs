@@ -11,14 +11,14 @@ use crate::{
     measure::quantile,
     setting, simulated,
     table::{Table, time},
-    world::{Clone, World, tenant_name},
+    world::{Clone, FOLDERS, World, tenant_name},
 };
 
 /// Follows a repo of one tenant with a daemon beside the gateway; `egress` is the gateway's own settings.
 pub fn enforced(folder: &Path, egress: &str, log: &Path) -> anyhow::Result<()> {
     let engine = SimEngine::start(Options::default());
     let world = World::new(&folder.join("fleet"), engine.socket(), simulated::IMAGE, 1)?;
-    world.settings(world.engine(), egress)?;
+    world.settings(world.engine(), &format!("{FOLDERS}{egress}"))?;
     let name = tenant_name(0);
     // The simulated engine makes no bridge.
     let bridge = name.parse::<TenantName>().map_err(|error| anyhow::anyhow!(error.message))?.interface_name();
