@@ -1,5 +1,7 @@
 //! `tenantd plan`.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context;
 
 use super::{
@@ -80,27 +82,32 @@ pub fn run(command: &Plan, global: &Global) -> anyhow::Result<u8> {
 /// What is wrong, what is blocked, and what would be done, each on the line of the setting that it comes from.
 fn remarks(plan: &Planned, desired: &Desired, tree: &Tree) -> Vec<Remark> {
     let origins = Origins::new(tree, desired);
-    let of = |tenant: &str, settings: &[Setting]| {
-        let written = settings.iter().find_map(|(field, value)| origins.written(Some(tenant), field, value));
-        // What has no setting is at the beginning of the tenant's file, and what has no file is the fleet's to name.
-        written.unwrap_or_else(|| {
-            let own = tree.files.iter().find(|it| it.path.starts_with(TENANTS) && tenant_of(&it.path) == tenant);
-            let file = own.map_or(FLEET, |file| file.path.as_str()).to_owned();
-            Location { file, span: Span { line: 1, column: 1, length: 0 } }
-        })
+    let mut own: BTreeMap<&str, &str> = BTreeMap::new();
+    for file in tree.files.iter().filter(|file| file.path.starts_with(TENANTS)) {
+        own.entry(tenant_of(&file.path)).or_insert(&file.path);
+    }
+    let written = |tenant: &str, (field, value): Setting| origins.written(Some(tenant), &field, &value);
+    // What has no setting is at the beginning of the tenant's file, and what has no file is the fleet's to name.
+    let beginning = |tenant: &str| Location {
+        file: own.get(tenant).copied().unwrap_or(FLEET).to_owned(),
+        span: Span { line: 1, column: 1, length: 0 },
     };
     let mut remarks: Vec<Remark> = desired.findings.iter().map(Remark::from).collect();
     remarks.extend(plan.blocked().map(|(tenant, Blocked { code, reason, help })| Remark {
         level: Level::Error,
         rule: (*code).to_owned(),
-        at: of(tenant, settings::of_obstacle(code).as_slice()),
+        at: settings::of_obstacle(code).and_then(|it| written(tenant, it)).unwrap_or_else(|| beginning(tenant)),
         message: format!("{tenant} is blocked: {reason}; {help}"),
     }));
-    remarks.extend(render::lines(plan).into_iter().map(|line| Remark {
-        level: if line.weakened { Level::Warning } else { Level::Note },
-        rule: if line.drifted { "drift" } else { "change" }.to_owned(),
-        at: of(line.tenant, &line.settings),
-        message: line.to_string(),
+    remarks.extend(render::lines(plan).into_iter().map(|line| {
+        Remark {
+            level: if line.weakened { Level::Warning } else { Level::Note },
+            rule: if line.drifted { "drift" } else { "change" }.to_owned(),
+            at: settings::of_change(line.change)
+                .find_map(|it| written(line.tenant, it))
+                .unwrap_or_else(|| beginning(line.tenant)),
+            message: line.to_string(),
+        }
     }));
     remarks
 }

@@ -8,10 +8,10 @@ use std::{borrow::Cow, fmt, io::Write, str::FromStr};
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use crate::model::{
     Entry,
+    files::digest,
     record::{FieldChange, RECORD_VERSION},
 };
 
@@ -207,12 +207,6 @@ fn hash_at_end(bytes: &[u8]) -> Option<(&[u8], &str)> {
 
 fn is_hash(text: &[u8]) -> bool {
     text.len() == HEX && text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-fn digest(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
-    Sha256::digest(bytes).iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 #[cfg(test)]

@@ -62,9 +62,11 @@ impl Serialize for Content {
     }
 }
 
-/// The SHA-256 of a file in 64 hexadecimal digits, as `sha256sum` prints it.
+/// A SHA-256 in 64 hexadecimal digits, as `sha256sum` prints it.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
+    Sha256::digest(bytes).iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 /// What lies on the host as a tenant's config files.

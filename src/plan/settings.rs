@@ -2,13 +2,17 @@
 
 use serde_json::Value;
 
-use crate::model::plan::{AttributeChange, Resource};
+use crate::model::plan::{AttributeChange, Change, Resource};
 
 /// A setting by the name that files give it, such as `limits.memory`; in a list the value tells which entry.
 pub type Setting = (String, Value);
 
-/// The setting that an attribute of a resource is made from, where it is made from one.
-pub fn of_attribute(resource: Resource, attribute: &AttributeChange) -> Option<Setting> {
+/// The settings that what differs of a resource is made from, as far as it is made from any.
+pub fn of_change(change: &Change) -> impl Iterator<Item = Setting> {
+    change.attributes.iter().filter_map(|attribute| of_attribute(change.resource, attribute))
+}
+
+fn of_attribute(resource: Resource, attribute: &AttributeChange) -> Option<Setting> {
     use Resource::{Container, Egress, Files, Workspace};
     let field = match (resource, attribute.name) {
         (Container, "image" | "image_id") => "image",

@@ -3,12 +3,9 @@
 use std::fmt;
 
 use super::text::{becomes, comments, label, values};
-use crate::{
-    model::{
-        Plan, TenantPlan,
-        plan::{AttributeChange, Cause, Change},
-    },
-    plan::settings::{self, Setting},
+use crate::model::{
+    Plan, TenantPlan,
+    plan::{AttributeChange, Cause, Change},
 };
 
 /// What is to be done about one resource, or is not.
@@ -17,12 +14,12 @@ pub struct Line<'a> {
     pub tenant: &'a str,
     /// The resource, such as `container.acme`.
     pub address: String,
+    /// What it is made of.
+    pub change: &'a Change,
     /// What becomes of it, in words.
     pub becomes: &'static str,
     /// What differs, attribute by attribute.
     pub differs: Vec<String>,
-    /// The settings that it differs in, where they have one.
-    pub settings: Vec<Setting>,
     /// Whether something changed behind tenantd's back.
     pub drifted: bool,
     /// Whether it isolates less than it should.
@@ -46,13 +43,13 @@ pub fn lines(plan: &Plan) -> Vec<Line<'_>> {
     changes.map(|(tenant, change)| line(tenant, change)).collect()
 }
 
-fn line<'a>(tenant: &'a TenantPlan, change: &Change) -> Line<'a> {
+fn line<'a>(tenant: &'a TenantPlan, change: &'a Change) -> Line<'a> {
     Line {
         tenant: &tenant.tenant,
         address: format!("{}.{}", change.resource.as_str(), change.name),
         becomes: becomes(tenant.blocked.is_some(), change),
         differs: change.attributes.iter().map(differs).collect(),
-        settings: change.attributes.iter().filter_map(|it| settings::of_attribute(change.resource, it)).collect(),
+        change,
         drifted: change.attributes.iter().any(|attribute| attribute.cause == Cause::Drift),
         weakened: change.attributes.iter().any(|attribute| attribute.weakens),
     }
