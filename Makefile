@@ -17,7 +17,7 @@ demo: ## Show the main job on a private engine (KEEP=1 leaves it running, ENGINE
 	@tests/demo
 
 test: ## Check and test everything: format, lints, docs, unit, simulated and real engines
-	@tests/engine/install-packages postgresql
+	@tests/engine/install-packages postgresql chromium
 	@tests/run
 
 soak: ## Strike the daemon and the engine with faults for half an hour, and print a table

@@ -21,6 +21,7 @@ use rustix::param::clock_ticks_per_second;
 use crate::model::{
     Status,
     record::{StepResult, Verdict, Why},
+    resource::Resource,
     status::{ConditionKind, TenantStatus, Truth},
 };
 
@@ -28,27 +29,10 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
 type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
 
-/// The kinds of resource and of engine events that are told apart; the last stands for all others.
-const RESOURCES: [&str; 4] = ["container", "network", "workspace", "other"];
+/// The kinds of engine events that are told apart; the last stands for all others.
 const EVENTS: [&str; 5] = ["container", "network", "image", "daemon", "other"];
 
-const VERDICTS: [Verdict; 4] = [Verdict::Accepted, Verdict::Held, Verdict::Refused, Verdict::Approved];
-const RESULTS: [StepResult; 3] = [StepResult::Done, StepResult::Failed, StepResult::Unknown];
 const NOTIFICATIONS: [Notified; 4] = [Notified::Sent, Notified::Failed, Notified::Dropped, Notified::Merged];
-const TRUTHS: [Truth; 3] = [Truth::True, Truth::False, Truth::Unknown];
-
-/// The conditions that each tenant has.
-const CONDITIONS: [ConditionKind; 5] = [
-    ConditionKind::Ready,
-    ConditionKind::Reconciling,
-    ConditionKind::Stalled,
-    ConditionKind::Healthy,
-    ConditionKind::Drifted,
-];
-
-/// What a tenant can be counted as, once.
-const STATES: [&str; 6] = ["ready", "suspended", "blocked", "drifted", "reconciling", "unready"];
-
 /// Upper bounds of the buckets, in seconds: a repair takes tenths of a second, a start seconds.
 const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 
@@ -109,11 +93,15 @@ impl Metrics {
         let journal_records = counter("tenantd_journal_records", "Records that were written");
         let journal_errors = counter("tenantd_journal_errors", "Writes of the journal that failed");
 
-        let why = [Why::Intent, Why::Drift];
-        let corrections = why.iter().flat_map(|why| RESULTS.map(|result| correction(*why, result)));
+        let corrections = Why::ALL.iter().flat_map(|why| StepResult::ALL.map(|result| correction(*why, result)));
         let r = &mut registry;
         Self {
-            drift: counters(r, "tenantd_drift", "Drift that was seen", RESOURCES.map(|kind| [("kind", kind)])),
+            drift: counters(
+                r,
+                "tenantd_drift",
+                "Drift that was seen",
+                Resource::ALL.map(|kind| [("kind", kind.as_str())]),
+            ),
             corrections: counters(
                 r,
                 "tenantd_corrections",
@@ -127,7 +115,7 @@ impl Metrics {
                 EVENTS.map(|kind| [("type", kind)]),
             ),
             fetches: counters(r, "tenantd_source_fetches", "Looks at the config repo", [true, false].map(fetch)),
-            revisions: counters(r, "tenantd_revisions", "Commits that were judged", VERDICTS.map(verdict)),
+            revisions: counters(r, "tenantd_revisions", "Commits that were judged", Verdict::ALL.map(verdict)),
             notifications: counters(
                 r,
                 "tenantd_notifications",
@@ -152,9 +140,9 @@ impl Metrics {
         self.full_pass.observe(took.as_secs_f64());
     }
 
-    /// Drift was seen on a resource: `container`, `network` or `workspace`.
-    pub fn drifted(&self, resource: &str) {
-        self.drift.get_or_create(&[("kind", known(&RESOURCES, resource))]).inc();
+    /// Drift was seen on a resource.
+    pub fn drifted(&self, resource: Resource) {
+        self.drift.get_or_create(&[("kind", resource.as_str())]).inc();
     }
 
     /// A step was carried out.
@@ -229,16 +217,7 @@ fn known<const N: usize>(names: &[&'static str; N], name: &str) -> &'static str 
 }
 
 fn correction(why: Why, result: StepResult) -> Labels<2> {
-    let why = match why {
-        Why::Intent => "intent",
-        Why::Drift => "drift",
-    };
-    let result = match result {
-        StepResult::Done => "done",
-        StepResult::Failed => "failed",
-        StepResult::Unknown => "unknown",
-    };
-    [("why", why), ("result", result)]
+    [("why", why.as_str()), ("result", result.as_str())]
 }
 
 fn fetch(answered: bool) -> Labels<1> {
@@ -246,13 +225,7 @@ fn fetch(answered: bool) -> Labels<1> {
 }
 
 fn verdict(verdict: Verdict) -> Labels<1> {
-    let name = match verdict {
-        Verdict::Accepted => "accepted",
-        Verdict::Held => "held",
-        Verdict::Refused => "refused",
-        Verdict::Approved => "approved",
-    };
-    [("verdict", name)]
+    [("verdict", verdict.as_str())]
 }
 
 fn notified(result: Notified) -> Labels<1> {
@@ -268,8 +241,8 @@ fn notified(result: Notified) -> Labels<1> {
 /// How things stand, as the daemon says.
 fn stand(registry: &mut Registry, status: &Status) {
     let conditions = Gauges::default();
-    for kind in CONDITIONS {
-        for truth in TRUTHS {
+    for kind in ConditionKind::ALL.into_iter().filter(|kind| kind.is_of_tenants()) {
+        for truth in Truth::ALL {
             let holds = |tenant: &&TenantStatus| tenant.condition(kind).is_some_and(|c| c.status == truth);
             let count = status.tenants.iter().filter(holds).count();
             let labels = [("type", kind.as_str()), ("status", truth.as_str())];
@@ -279,9 +252,9 @@ fn stand(registry: &mut Registry, status: &Status) {
     registry.register("tenantd_reconcile_condition", "Tenants by condition", conditions);
 
     let states = Gauges::default();
-    for state in STATES {
-        let count = status.tenants.iter().filter(|tenant| state_of(tenant) == state).count();
-        states.get_or_create(&[("state", state)]).set(count as i64);
+    for state in TenantState::ALL {
+        let count = status.tenants.iter().filter(|tenant| TenantState::of(tenant) == state).count();
+        states.get_or_create(&[("state", state.as_str())]).set(count as i64);
     }
     registry.register("tenantd_tenants", "Tenants, each in one state", states);
 
@@ -298,21 +271,48 @@ fn stand(registry: &mut Registry, status: &Status) {
     }
 }
 
-/// The first of these that holds. A suspended tenant counts as that, whatever else is the matter.
-fn state_of(tenant: &TenantStatus) -> &'static str {
-    let holds = |kind| tenant.condition(kind).is_some_and(|condition| condition.status == Truth::True);
-    if tenant.suspended.is_some() {
-        "suspended"
-    } else if holds(ConditionKind::Stalled) {
-        "blocked"
-    } else if holds(ConditionKind::Drifted) {
-        "drifted"
-    } else if holds(ConditionKind::Ready) {
-        "ready"
-    } else if holds(ConditionKind::Reconciling) {
-        "reconciling"
-    } else {
-        "unready"
+/// What a tenant can be counted as, once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TenantState {
+    Ready,
+    Suspended,
+    Blocked,
+    Drifted,
+    Reconciling,
+    Unready,
+}
+
+impl TenantState {
+    const ALL: [Self; 6] =
+        [Self::Ready, Self::Suspended, Self::Blocked, Self::Drifted, Self::Reconciling, Self::Unready];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Suspended => "suspended",
+            Self::Blocked => "blocked",
+            Self::Drifted => "drifted",
+            Self::Reconciling => "reconciling",
+            Self::Unready => "unready",
+        }
+    }
+
+    /// The first that holds. A suspended tenant counts as that, whatever else is the matter.
+    fn of(tenant: &TenantStatus) -> Self {
+        let holds = |kind| tenant.condition(kind).is_some_and(|condition| condition.status == Truth::True);
+        if tenant.suspended.is_some() {
+            Self::Suspended
+        } else if holds(ConditionKind::Stalled) {
+            Self::Blocked
+        } else if holds(ConditionKind::Drifted) {
+            Self::Drifted
+        } else if holds(ConditionKind::Ready) {
+            Self::Ready
+        } else if holds(ConditionKind::Reconciling) {
+            Self::Reconciling
+        } else {
+            Self::Unready
+        }
     }
 }
 

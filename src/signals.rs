@@ -2,6 +2,7 @@
 
 use std::{
     os::fd::BorrowedFd,
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -43,6 +44,11 @@ impl Signals {
         }
     }
 
+    /// Waits for work of a bounded length, and tells the watchdog meanwhile.
+    pub(crate) async fn alive_while<T>(&mut self, work: impl Future<Output = T>) -> T {
+        telling(work, || self.alive()).await
+    }
+
     /// Tells the watchdog that the loop goes round.
     pub(crate) fn alive(&mut self) {
         if self.told_alive.is_none_or(|told| told.elapsed() >= ALIVE) {
@@ -55,7 +61,27 @@ impl Signals {
 /// How often systemd's watchdog is told at most. Its limit in `systemd/tenantd.service` is far longer.
 const ALIVE: Duration = Duration::from_secs(1);
 
+/// How much longer a start may take from each time on that systemd is told so.
+const MORE: Duration = Duration::from_secs(60);
+
 // Without systemd there is nobody to tell, and that is no error.
+
+/// Waits for work of a bounded length before the start is over, and has systemd wait for it as well.
+pub(crate) async fn starting_while<T>(work: impl Future<Output = T>) -> T {
+    let micros = u32::try_from(MORE.as_micros()).unwrap_or(u32::MAX);
+    telling(work, || drop(sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(micros)]))).await
+}
+
+/// Waits for work, and tells of it at its begin and again and again meanwhile.
+async fn telling<T>(work: impl Future<Output = T>, mut tell: impl FnMut()) -> T {
+    let mut work = pin!(work);
+    loop {
+        tell();
+        if let Ok(done) = tokio::time::timeout(ALIVE, work.as_mut()).await {
+            return done;
+        }
+    }
+}
 
 pub(crate) fn ready() {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -73,4 +99,23 @@ pub(crate) fn keep(name: &str, socket: BorrowedFd<'_>) {
 /// Has systemd close a socket that it keeps.
 pub(crate) fn forget(name: &str) {
     let _ = sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_takes_long_is_told_of_again_and_again() {
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let (mut end, mut told) = (Some(end), 0);
+        let tell = || {
+            told += 1;
+            if told == 3 {
+                end.take().unwrap().send("done").unwrap();
+            }
+        };
+        assert_eq!(telling(ended, tell).await, Ok("done"));
+        assert_eq!(told, 3);
+    }
 }

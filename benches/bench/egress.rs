@@ -8,6 +8,7 @@ mod commits;
 mod injection;
 mod load;
 mod proxies;
+mod secured;
 mod upstream;
 
 use std::{
@@ -281,7 +282,7 @@ impl Drop for Gateway {
 /// Writes what a tenant may reach, as `tenantd run` does.
 fn policy(folder: &Path, tenant: &str, gateway: Ipv4Addr, open: bool) -> anyhow::Result<()> {
     let subnet = format!("{}/28", Ipv4Addr::from(u32::from(gateway) - 1));
-    let ports: &[u16] = if open { &[upstream::PORT, injection::PORT] } else { &[] };
+    let ports: &[u16] = if open { &[upstream::PORT, secured::PORT] } else { &[] };
     let allow: Vec<String> = ports.iter().map(|port| format!("{NAME}:{port}")).collect();
     let (routes, _) = injection::route();
     let routes = if open { routes } else { serde_json::json!([]) };

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use tenantd::{
     engine::{CallError, Engine, encode},
-    model::{Container, Host, NAME_PREFIX, Network, Step},
+    model::{Container, Host, NAME_PREFIX, Network, PlannedStep, Step},
     plan, reconcile, source, spec,
 };
 
@@ -94,7 +94,7 @@ impl Fleet {
         let name = &member.container.name;
         let create = format!("/containers/create?name={name}");
         let start = format!("/containers/{name}/start");
-        [self.post(&create, Some(encode::container(&member.container))), self.post(&start, None)].into_iter()
+        [self.post(&create, Some(encode::container(&member.container, "bench"))), self.post(&start, None)].into_iter()
     }
 
     /// The removal of one tenant's container.
@@ -134,10 +134,10 @@ impl Fleet {
     }
 }
 
-fn member(steps: Vec<Step>) -> Option<Member> {
+fn member(steps: Vec<PlannedStep>) -> Option<Member> {
     let (mut network, mut container) = (None, None);
-    for step in steps {
-        match step {
+    for planned in steps {
+        match planned.step {
             Step::CreateNetwork { spec } => network = Some(*spec),
             Step::CreateContainer { spec, .. } => container = Some(*spec),
             _ => {}

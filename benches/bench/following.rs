@@ -24,6 +24,7 @@ use crate::{
     proxy, real,
     rest::{self, Costs},
     setting,
+    simulated::AT_ONCE,
     table::{Table, ratio, time, verdict},
     world::{Clone, FOLDERS, World, with_limits},
 };
@@ -207,7 +208,7 @@ impl Lab<'_> {
     fn bare_updates(&self, members: &[&Member], extra: i64) -> anyhow::Result<[Duration; 2]> {
         let turn = |extra: i64| {
             let call = |member: &&Member| vec![self.fleet.update(member, Some((256 + extra) << 20))];
-            let script = Script { at_once: rest::AT_ONCE, stages: vec![members.iter().map(call).collect()] };
+            let script = Script { at_once: AT_ONCE, stages: vec![members.iter().map(call).collect()] };
             let begun = Timestamp::now();
             self.updates_since(members, begun, || crate::world::runtime()?.block_on(bare::play(script, self.engine())))
         };

@@ -14,13 +14,10 @@ use crate::{
     daemon::{self, Daemon},
     fleet::Fleet,
     setting,
-    simulated::{self, replay},
+    simulated::{self, AT_ONCE, replay},
     table::{Table, as_mebibytes, mebibytes, ratio, time, verdict},
     world::{FOLDERS, World},
 };
-
-/// How many calls the daemon has under way at once in a look.
-pub const AT_ONCE: usize = 8;
 
 /// The goals at rest: MiB, and hundredths of a core.
 const MEMORY: f64 = 40.0;

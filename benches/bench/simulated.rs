@@ -10,11 +10,13 @@ use tenantd_test_support::{Call as Seen, Options, SimEngine};
 use crate::{
     bare::{self, Call, Received, Script},
     measure::{Run, median, peak},
-    rest::AT_ONCE,
     setting,
     table::{Table, as_mebibytes, mebibytes, time, verdict},
     world::World,
 };
+
+/// How many calls the daemon has under way at once in a look.
+pub const AT_ONCE: usize = 8;
 
 /// The image that the simulated engine has.
 pub const IMAGE: &str = "tenantd/test:1";

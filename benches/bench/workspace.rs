@@ -13,7 +13,7 @@ use tenantd::{
     host::Workspaces,
     model::{
         Bytes, Host, TenantName,
-        workspace::{Backend, VolumeSpec, VolumeState},
+        workspace::{Backend, Owner, VolumeSpec, VolumeState},
     },
 };
 
@@ -52,13 +52,19 @@ pub fn main(folder: &Path) -> anyhow::Result<()> {
 async fn measure(host: &Host, workspaces: &Workspaces, names: &[TenantName]) -> anyhow::Result<()> {
     let site = workspaces.list().await?.site;
     anyhow::ensure!(site.backend != Backend::Folder, "nothing bounds workspaces here: {}", site.why);
-    let spec = VolumeSpec { backend: site.backend, limit: Bytes::gib(2), room: Bytes::gib(2), noexec: false };
+    let spec = VolumeSpec {
+        backend: site.backend,
+        limit: Bytes::gib(2),
+        room: Bytes::gib(2),
+        noexec: false,
+        owner: Owner::TENANT,
+    };
     let other = VolumeSpec { limit: Bytes::gib(1), ..spec };
     let (mut plain, mut made, mut mounted, mut resized) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let folders = Workspaces::new(&Host { data_root: host.data_root.join("plain"), ..host.clone() });
     for name in names {
         let begun = Instant::now();
-        folders.prepare_folder(name)?;
+        folders.prepare_folder(name, Owner::TENANT)?;
         plain.push(begun.elapsed());
         let begun = Instant::now();
         workspaces.make(name, spec).await?;

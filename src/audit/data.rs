@@ -8,32 +8,19 @@ use serde_json::Value;
 
 use super::{
     bounded::{Newest, Table},
+    period::Period,
     timeline::Timeline,
 };
 use crate::{
-    model::record::{StepResult, Verdict},
+    model::{
+        record::{StepResult, Verdict},
+        tree::Rewritten,
+    },
     review::{Effect, Mark, history::Commit},
-    source::Rewritten,
 };
 
 /// The version of the report's shape as JSON. A change that could break a reader raises the first number.
 pub const FORMAT_VERSION: &str = "1.0";
-
-/// A stretch of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Period {
-    /// Its begin.
-    pub from: Timestamp,
-    /// Its end.
-    pub to: Timestamp,
-}
-
-impl Period {
-    /// Whether a time lies in it.
-    pub fn contains(&self, time: Timestamp) -> bool {
-        (self.from..=self.to).contains(&time)
-    }
-}
 
 /// What an auditor reads who was not there.
 #[derive(Clone, Debug, Serialize)]
@@ -132,7 +119,7 @@ pub struct Journal {
     pub begins: Option<Timestamp>,
     /// When its last record was written.
     pub ends: Option<Timestamp>,
-    /// Its last record as `SEQ:HASH`, where the chain holds.
+    /// Its first and last record as `FIRST..SEQ:HASH`, where the chain holds.
     pub head: Option<String>,
     /// Where the chain breaks, if it does.
     pub broken: Option<String>,
@@ -470,6 +457,9 @@ pub struct BadCommit {
     pub revision: String,
     /// The one that the tenant went back to.
     pub back_to: Option<String>,
+    /// Those that narrow it: of each setting the strictest is in force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub narrowed_by: Vec<String>,
     /// What went wrong.
     pub reason: String,
 }

@@ -6,16 +6,18 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     bounded::{KEPT, Newest, Table},
-    data::{
-        Approval, BadCommit, DriftTable, Event, Gap, GapKind, Journal, Loosening, Period, Suspension, Tally, Verdicts,
-    },
+    data::{Approval, BadCommit, DriftTable, Event, Gap, GapKind, Journal, Loosening, Suspension, Tally, Verdicts},
+    period::Period,
     timeline::{Kind, Timeline},
     words,
 };
 use crate::{
     model::{
         Entry, Record, Revision,
-        record::{FieldChange, OutcomeRecord, RevisionRecord, SegmentStart, StepRecord, StepResult, Verdict, Why},
+        record::{
+            FieldChange, OTHER_DESTINATIONS, OutcomeRecord, RefusedRecord, RevisionRecord, SegmentStart, StepRecord,
+            StepResult, Verdict, Why,
+        },
     },
     review::Mark,
 };
@@ -38,6 +40,9 @@ const CLOCK: SignedDuration = SignedDuration::from_secs(1);
 /// The daemon, the one program whose absence means that nobody looked.
 const DAEMON: &str = "daemon";
 
+/// How many refusals of one tenant the report tells apart, so that one who makes names up leaves room for the others.
+const DESTINATIONS: usize = 500;
+
 /// What is known of one journal.
 #[derive(Debug)]
 pub struct Gathered {
@@ -46,6 +51,8 @@ pub struct Gathered {
     pub(super) tenants: Table<String, Tally>,
     pub(super) drift: DriftTable,
     pub(super) refusals: Table<(String, String, String), u64>,
+    /// How many of them each tenant has.
+    refused: Table<String, usize>,
     pub(super) verdicts: Verdicts,
     pub(super) approvals: Newest<Approval>,
     pub(super) suspensions: Newest<Suspension>,
@@ -63,6 +70,24 @@ pub struct Gathered {
     pending: BTreeMap<u64, Pending>,
     /// Who is left alone.
     suspended: BTreeMap<String, Suspension>,
+}
+
+/// What there is to say of a journal whose chain holds.
+#[derive(Debug)]
+pub struct Sound {
+    /// Its last record, and its first, as an anchor.
+    pub head: String,
+    /// The record that says that those before the first were dropped, where there were any.
+    pub dropped_by: Option<u64>,
+}
+
+/// Something that is wrong with a journal's chain.
+#[derive(Debug)]
+pub struct Break {
+    /// What it is.
+    pub what: String,
+    /// Where records are missing: when those around them were written, as far as there are any.
+    pub missing: Option<(Option<Timestamp>, Option<Timestamp>)>,
 }
 
 /// A step that has begun.
@@ -108,6 +133,7 @@ impl Gathered {
             tenants: Table::default(),
             drift: Table::default(),
             refusals: Table::default(),
+            refused: Table::default(),
             verdicts: Verdicts::default(),
             approvals: Newest::default(),
             suspensions: Newest::default(),
@@ -163,19 +189,22 @@ impl Gathered {
         self.unreadable.get_or_insert_with(|| (0, first())).0 += 1;
     }
 
-    /// Takes in how the journal ends: its head, or where its chain breaks.
-    pub fn end(&mut self, result: Result<String, String>) {
+    /// Takes in how the journal ends: its head, or where its chain breaks, the first break first.
+    pub fn end(&mut self, result: Result<Sound, Vec<Break>>) {
         if self.unreadable.is_some() {
             let from = self.last.map_or(self.period.from, |(_, time)| time);
             self.unread(from, from.max(self.period.to), "at the end");
         }
         match result {
-            Ok(head) => self.journal.head = Some(head),
-            Err(broken) => {
-                let Period { from, to } = self.period;
-                self.gap(GapKind::Chain, from, to, format!("the chain of records does not hold: {broken}"));
-                self.journal.broken = Some(broken);
+            Ok(Sound { head, dropped_by }) => {
+                self.journal.head = Some(head);
+                if let Some(record) = dropped_by {
+                    self.of_the_beginning(&format!(
+                        "; record {record} says that those before it were dropped with their files"
+                    ));
+                }
             }
+            Err(breaks) => self.breaks(breaks),
         }
         if self.last.is_none() {
             let Period { from, to } = self.period;
@@ -200,15 +229,35 @@ impl Gathered {
         }
     }
 
+    /// Takes in what is wrong with the chain.
+    fn breaks(&mut self, breaks: Vec<Break>) {
+        let Period { from, to } = self.period;
+        for Break { what, missing } in &breaks {
+            match *missing {
+                // What is missing between two records was seen when they were read.
+                Some((Some(_), _)) => {}
+                Some((None, before)) => self.gap(GapKind::Missing, from, before.unwrap_or(to), what.clone()),
+                None => {
+                    self.gap(GapKind::Chain, from, to, format!("the chain of records does not hold: {what}"));
+                }
+            }
+        }
+        self.journal.broken = breaks.into_iter().next().map(|first| first.what);
+    }
+
+    /// Adds to what was said of where the journal begins.
+    fn of_the_beginning(&mut self, words: &str) {
+        let begins = self.gaps.kept.iter_mut().find(|gap| gap.kind == GapKind::BeginsLate);
+        if let Some(gap) = begins {
+            gap.what.push_str(words);
+        }
+    }
+
     /// Whether the record follows the one before it.
     fn order(&mut self, seq: u64, time: Timestamp) {
         let Some((last, before)) = self.last else {
             if time > self.period.from {
-                let dropped = match seq {
-                    1 => String::new(),
-                    _ => format!("; the records before {seq} were dropped with their files"),
-                };
-                let what = format!("the journal begins with record {seq}{dropped}");
+                let what = format!("the journal begins with record {seq}");
                 self.gap(GapKind::BeginsLate, self.period.from, time, what);
             }
             return;
@@ -315,6 +364,21 @@ impl Gathered {
         self.suspensions.push(suspension);
     }
 
+    /// The row of the report that a refusal belongs to.
+    fn refused_as(&mut self, refused: &RefusedRecord) -> (String, String, String) {
+        let RefusedRecord { tenant, destination, rule, .. } = refused;
+        let key = (tenant.clone(), destination.clone(), rule.clone());
+        if self.refusals.rows.contains_key(&key) {
+            return key;
+        }
+        let count = self.refused.of(tenant);
+        if *count >= DESTINATIONS {
+            return (tenant.clone(), OTHER_DESTINATIONS.to_owned(), rule.clone());
+        }
+        *count += 1;
+        key
+    }
+
     /// What happened in the period.
     fn entry(&mut self, seq: u64, time: Timestamp, entry: &Entry) {
         let period = self.period;
@@ -322,7 +386,7 @@ impl Gathered {
             Entry::Intent(step) => return self.intent(seq, time, step),
             Entry::Outcome(_) => return,
             Entry::Refused(refused) => {
-                let key = (refused.tenant.clone(), refused.destination.clone(), refused.rule.clone());
+                let key = self.refused_as(refused);
                 let count = self.refusals.of(&key);
                 *count = count.saturating_add(refused.count);
                 let tally = self.tenants.of(&refused.tenant);
@@ -335,7 +399,9 @@ impl Gathered {
                     self.gap(GapKind::Damage, from, time, format!("a new file was begun: {damage}"));
                 }
                 if let (Some(first), Some(last)) = (dropped.first(), dropped.last()) {
-                    let what = format!("the records {} to {} were dropped with their files", first.first, last.last);
+                    let (first, last) = (first.first, last.last);
+                    let what =
+                        format!("record {seq} says that the records {first} to {last} were dropped with their files");
                     self.gap(GapKind::Dropped, time, time, what);
                 }
             }
@@ -364,13 +430,14 @@ impl Gathered {
                 self.tenants.of(tenant).agreed += 1;
                 self.loosening(time, tenant, revision, loosens, Some(by), &[]);
             }
-            Entry::Bad { tenant, revision, back_to, reason } => {
+            Entry::Bad { tenant, revision, back_to, narrowed_by, reason } => {
                 self.tenants.of(tenant).bad += 1;
                 self.bad.push(BadCommit {
                     time,
                     tenant: tenant.clone(),
                     revision: revision.to_string(),
                     back_to: back_to.as_ref().map(ToString::to_string),
+                    narrowed_by: narrowed_by.iter().map(ToString::to_string).collect(),
                     reason: cut(reason),
                 });
                 self.timeline.mark(period, time, Some(tenant), Kind::Bad, 1);
@@ -380,7 +447,8 @@ impl Gathered {
             | Entry::Stopped { .. }
             | Entry::Reloaded { .. }
             | Entry::Suspended { .. }
-            | Entry::Resumed { .. } => {}
+            | Entry::Resumed { .. }
+            | Entry::Power { .. } => {}
         }
         if let Some(told) = words::told(entry) {
             self.events.push(Event {
@@ -548,7 +616,7 @@ mod tests {
         for (seq, hour, entry) in records {
             gathered.record(&Record { v: 1, seq: *seq, time: time(*hour), entry: entry.clone() });
         }
-        gathered.end(Ok("1:00".to_owned()));
+        gathered.end(Ok(Sound { head: "1..1:00".to_owned(), dropped_by: None }));
         let hour = |time: Timestamp| time.as_second() / 3_600;
         gathered.gaps.kept.iter().map(|gap| (gap.kind, hour(gap.from), hour(gap.to))).collect()
     }
@@ -593,6 +661,26 @@ mod tests {
     }
 
     #[test]
+    fn who_makes_names_up_leaves_room_for_the_refusals_of_others() {
+        let mut gathered = Gathered::new(Period { from: time(100), to: time(200) }, "gateway", "/journal");
+        let mut refused = |seq: u64, tenant: &str, destination: String| {
+            let (tenant, rule) = (tenant.to_owned(), "not-listed".to_owned());
+            let entry = Entry::Refused(RefusedRecord { tenant, destination, rule, count: 2 });
+            gathered.record(&Record { v: 1, seq, time: time(150), entry });
+        };
+        (1..=11_000).for_each(|seq| refused(seq, "ant", format!("{seq}.evil.example:443")));
+        refused(11_001, "bee", "a.example:443".to_owned());
+        refused(11_002, "ant", "1.evil.example:443".to_owned());
+        let rows = &gathered.refusals.rows;
+        let of = |tenant: &str, destination: &str| {
+            rows.get(&(tenant.to_owned(), destination.to_owned(), "not-listed".to_owned())).copied()
+        };
+        assert_eq!((rows.len(), gathered.refusals.rest), (DESTINATIONS + 2, None));
+        assert_eq!((of("bee", "a.example:443"), of("ant", "1.evil.example:443")), (Some(2), Some(4)));
+        assert_eq!(of("ant", OTHER_DESTINATIONS), Some(2 * (11_000 - DESTINATIONS as u64)));
+    }
+
+    #[test]
     fn what_is_missing_is_told_with_the_time_that_it_is_of() {
         use GapKind::{BeginsLate, Clock, Damage, Dropped, Lost, Missing, NoDaemon};
         assert_eq!(gaps(&[]), [(BeginsLate, 100, 200)]);
@@ -625,7 +713,7 @@ mod tests {
             for (seq, (hour, entry)) in (1..).zip(entries) {
                 gathered.record(&Record { v: 1, seq, time: time(*hour), entry: entry.clone() });
             }
-            gathered.end(Ok(String::new()));
+            gathered.end(Ok(Sound { head: String::new(), dropped_by: None }));
             let hour = |time: Timestamp| time.as_second() / 3_600;
             gathered.suspensions.kept.iter().map(|one| (one.ended.map(hour), one.seconds / 3_600)).collect()
         };

@@ -1,6 +1,8 @@
 //! What git and the journal tell together of a stretch of time, for somebody who was not there. Pure: who calls it reads
 //! the repository and the journals.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod bounded;
 pub mod data;
 pub mod render;
@@ -9,13 +11,15 @@ pub mod timeline;
 pub mod words;
 
 mod gather;
+mod period;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-pub use data::{Period, Report};
-pub use gather::{Gathered, span};
+pub use data::Report;
+pub use gather::{Break, Gathered, Sound, span};
+pub use period::Period;
 
 use crate::{
     model::{Desired, Destination, Tenant, tree::Signature},
@@ -227,7 +231,7 @@ fn growth(tenants: &[TenantRow]) -> Growth {
 /// Counts what the commits changed, for all and for each tenant, and draws it.
 fn changes(report: &mut Report, rows: &mut BTreeMap<String, TenantRow>, commits: &[Commit]) {
     let (period, totals, timeline) = (report.period, &mut report.totals, &mut report.timeline);
-    for Commit { moment, broken, review, .. } in commits {
+    for Commit { moment, broken, side, review, against, .. } in commits {
         totals.commits += 1;
         totals.broken += u64::from(*broken);
         totals.unsigned += u64::from(!matches!(moment.signature, Signature::By(_)));
@@ -241,14 +245,26 @@ fn changes(report: &mut Report, rows: &mut BTreeMap<String, TenantRow>, commits:
             row.commits += 1;
             row.changes.count(&one.effects);
             totals.changes.count(&one.effects);
-            totals.tenants_added += u64::from(one.change == Change::Added);
-            totals.tenants_removed += u64::from(one.change == Change::Removed);
+            // What came in by a merge is added and removed by the merge.
+            totals.tenants_added += u64::from(one.change == Change::Added && !side);
+            totals.tenants_removed += u64::from(one.change == Change::Removed && !side);
             for effect in &one.effects {
                 timeline.mark(period, moment.time, Some(&one.tenant), kind(effect.mark), 1);
             }
             if one.effects.is_empty() {
                 timeline.mark(period, moment.time, Some(&one.tenant), Kind::Neutral, 1);
             }
+        }
+        for (tenant, effect) in against.iter().flat_map(|against| against.review.effects()) {
+            let one = std::slice::from_ref(effect);
+            totals.changes.count(one);
+            match tenant {
+                Some(tenant) => {
+                    rows.entry(tenant.tenant.clone()).or_insert_with(|| nobody(&tenant.tenant)).changes.count(one);
+                }
+                None => totals.fleet_changes.count(one),
+            }
+            timeline.mark(period, moment.time, tenant.map(|it| it.tenant.as_str()), kind(effect.mark), 1);
         }
     }
 }

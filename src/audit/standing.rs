@@ -65,6 +65,9 @@ pub struct Bad {
     pub revision: Revision,
     /// The one that the tenant went back to; `None` where it was left as it was.
     pub back_to: Option<Revision>,
+    /// Those that narrow it: of each setting the strictest is in force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub narrowed_by: Vec<Revision>,
     /// Since when.
     pub since: Timestamp,
     /// What went wrong.
@@ -78,6 +81,9 @@ pub struct Waits {
     pub revision: Revision,
     /// The one that the tenant stayed at; `None` where it was not made.
     pub at: Option<Revision>,
+    /// Those that narrow it: of each setting the strictest is in force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub narrowed_by: Vec<Revision>,
     /// Since when.
     pub since: Timestamp,
     /// What loosens.
@@ -149,30 +155,38 @@ impl Standing {
         }
         self.records += 1;
         self.begins.get_or_insert(*time);
+        if entry.tenant().is_some_and(|tenant| tenant != self.tenant) {
+            return;
+        }
         match entry {
             Entry::Revision(record) => self.verdict(*time, record),
-            Entry::Bad { tenant, revision, back_to, reason } if *tenant == self.tenant => {
-                let (revision, back_to) = (revision.clone(), back_to.clone());
-                self.bad = Some(Bad { revision, back_to, since: *time, reason: reason.clone() });
+            Entry::Bad { revision, back_to, narrowed_by, reason, .. } => {
+                let (revision, back_to, narrowed_by) = (revision.clone(), back_to.clone(), narrowed_by.clone());
+                self.bad = Some(Bad { revision, back_to, narrowed_by, since: *time, reason: reason.clone() });
             }
-            Entry::Waiting { tenant, revision, at, loosens, .. } if *tenant == self.tenant => {
-                let (revision, at, loosens) = (revision.clone(), at.clone(), loosens.clone());
-                self.waits = Some(Waits { revision, at, since: *time, loosens });
+            Entry::Waiting { revision, at, narrowed_by, loosens, .. } => {
+                let (revision, at, narrowed_by) = (revision.clone(), at.clone(), narrowed_by.clone());
+                self.waits = Some(Waits { revision, at, narrowed_by, since: *time, loosens: loosens.clone() });
             }
-            Entry::Approved { tenant, .. } | Entry::Withdrawn { tenant, .. } if *tenant == self.tenant => {
-                self.waits = None;
-            }
-            Entry::Suspended { tenant, reason, until, by } if *tenant == self.tenant => {
+            Entry::Approved { .. } | Entry::Withdrawn { .. } => self.waits = None,
+            Entry::Suspended { reason, until, by, .. } => {
                 let (reason, by) = (reason.clone(), by.clone());
                 self.suspended = Some(Suspended { since: *time, until: *until, reason, by });
             }
-            Entry::Resumed { tenant, .. } if *tenant == self.tenant => self.suspended = None,
-            Entry::Drift(DriftRecord { tenant, resource, fields, .. }) if *tenant == self.tenant => {
+            Entry::Resumed { .. } => self.suspended = None,
+            Entry::Drift(DriftRecord { resource, fields, .. }) => {
                 self.drifted(resource, Drift::new(*time, resource, fields, "left"));
             }
-            Entry::Intent(step) if step.tenant == self.tenant => self.step(*seq, *time, step),
-            Entry::Outcome(outcome) if outcome.tenant == self.tenant => self.outcome(outcome),
-            _ => {}
+            Entry::Intent(step) => self.step(*seq, *time, step),
+            Entry::Outcome(outcome) => self.outcome(outcome),
+            Entry::Segment(_)
+            | Entry::Recovered(_)
+            | Entry::Lost { .. }
+            | Entry::Started { .. }
+            | Entry::Stopped { .. }
+            | Entry::Reloaded { .. }
+            | Entry::Power { .. }
+            | Entry::Refused(_) => {}
         }
     }
 

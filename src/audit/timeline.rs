@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{bounded::Table, data::Period};
+use super::{bounded::Table, period::Period};
 
 /// In how many parts a period is drawn.
 pub const PARTS: u16 = 180;

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 
 use crate::{
     model::{
-        Entry, Revision,
-        record::{DriftRecord, FieldChange, OutcomeRecord, RefusedRecord, RevisionRecord, StepRecord, Trigger},
+        Entry, Revision, attribute,
+        record::{DriftRecord, FieldChange, RefusedRecord, RevisionRecord, StepRecord, Trigger},
+        status::at_which,
     },
-    plan::render::{label, values},
+    plan::render::values,
 };
 
 /// How many fields of one step are shown, and how long each value may be, in characters.
@@ -17,6 +18,9 @@ const MAX_VALUE: usize = 80;
 /// The length of an image's id, and of what is shown of it, in characters.
 const IMAGE_ID: usize = 71;
 const SHORT_IMAGE_ID: usize = 19;
+
+/// How much is shown of the id of a plan, which tells the steps of one from those of others.
+const PLAN: usize = 12;
 
 /// An entry in words, as it stands: who shows it makes it printable.
 #[derive(Clone, Debug)]
@@ -64,7 +68,7 @@ pub fn because(step: &StepRecord) -> String {
         }
     }
     because.extend(step.signer.as_ref().map(|signer| format!("signed by {signer}")));
-    because.push(format!("plan {}", step.plan));
+    because.push(format!("plan {}", step.plan.get(..PLAN).unwrap_or(&step.plan)));
     because.join("; ")
 }
 
@@ -75,7 +79,8 @@ pub fn told(entry: &Entry) -> Option<Told<'_>> {
         Entry::Segment(start) => match (&start.damage, start.dropped.as_slice()) {
             (Some(damage), _) => (None, Tone::Alarm, "journal", format!("a new file was begun: {damage}")),
             (None, [first, .., last]) | (None, [first @ last]) => {
-                let what = format!("the records {} to {} were dropped with their files", first.first, last.last);
+                let (first, last) = (first.first, last.last);
+                let what = format!("a new file says that the records {first} to {last} were dropped with theirs");
                 (None, Tone::Plain, "journal", what)
             }
             (None, []) => return None,
@@ -105,6 +110,10 @@ pub fn told(entry: &Entry) -> Option<Told<'_>> {
             (Some(tenant), Tone::Warning, "suspend", what)
         }
         Entry::Resumed { tenant, by } => (Some(tenant), Tone::Plain, "resume", format!("by {by}")),
+        Entry::Power { tenant, power, reason, until } => {
+            let until = until.map_or_else(String::new, |until| format!(" until {}", seconds(until)));
+            (Some(tenant), Tone::Plain, "power", format!("{}{until}, {reason}", power.as_str()))
+        }
         Entry::Refused(RefusedRecord { tenant, destination, rule, count }) => {
             let times = if *count > 1 { format!(", {count} times") } else { String::new() };
             (Some(tenant), Tone::Warning, "refused", format!("{destination}: {rule}{times}"))
@@ -119,30 +128,19 @@ pub fn told(entry: &Entry) -> Option<Told<'_>> {
         Entry::Approved { tenant, revision, loosens, by } => {
             (Some(tenant), Tone::Plain, "approve", format!("{}: {} (by {by})", short(revision), loosens.join(", ")))
         }
-        Entry::Bad { tenant, revision, back_to, reason } => {
-            let back = back_to.as_ref().map_or_else(String::new, |to| format!(", back to {}", short(to)));
+        Entry::Bad { tenant, revision, back_to, narrowed_by, reason } => {
+            let back = back_to.as_ref();
+            let back = back.map_or_else(String::new, |to| format!(", back to {}", at_which(to, narrowed_by, short)));
             (Some(tenant), Tone::Alarm, "bad", format!("{} is bad{back}: {reason}", short(revision)))
         }
     };
     Some(Told { tenant: tenant.map(String::as_str), kind, tone, what })
 }
 
-/// Whether an entry is about a tenant.
+/// Whether an entry is about a tenant, alone or among others.
 pub fn concerns(entry: &Entry, wanted: &str) -> bool {
-    match entry {
-        Entry::Intent(StepRecord { tenant, .. })
-        | Entry::Outcome(OutcomeRecord { tenant, .. })
-        | Entry::Drift(DriftRecord { tenant, .. })
-        | Entry::Refused(RefusedRecord { tenant, .. })
-        | Entry::Suspended { tenant, .. }
-        | Entry::Resumed { tenant, .. }
-        | Entry::Waiting { tenant, .. }
-        | Entry::Withdrawn { tenant, .. }
-        | Entry::Approved { tenant, .. }
-        | Entry::Bad { tenant, .. } => tenant == wanted,
-        Entry::Revision(record) => record.tenants.iter().any(|tenant| tenant == wanted),
-        _ => false,
-    }
+    let is_removed = || matches!(entry, Entry::Revision(record) if record.tenants.iter().any(|name| name == wanted));
+    entry.tenant().map_or_else(is_removed, |tenant| tenant == wanted)
 }
 
 /// A time to the second.
@@ -177,8 +175,10 @@ pub fn fields(fields: &[FieldChange]) -> String {
 }
 
 fn field(change: &FieldChange) -> String {
-    let name = label(&change.name);
-    let (before, after) = values(&change.name, &change.before, &change.after);
+    // A record of another version may name one that this one does not know.
+    let known = attribute::named(&change.name);
+    let name = known.map_or(change.name.as_str(), |attribute| attribute.label);
+    let (before, after) = values(known.unwrap_or(&attribute::FORGOTTEN), &change.before, &change.after);
     match (change.before.is_null(), change.after.is_null()) {
         (true, _) => format!("{name} {}", value(&after)),
         (false, true) => format!("{name} {}", value(&before)),

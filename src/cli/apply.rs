@@ -2,25 +2,28 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     fs::File,
     io::{self, BufRead, IsTerminal, Read},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Deserialize;
 
 use super::{
     EXIT_ERROR, EXIT_OK,
     args::{Apply, Global, Source, Which},
+    failure::Failure,
     output,
     plan::is_incomplete,
-    setup::{self, Look},
+    setup::{self, Layout, Look},
+    terminal::readable,
 };
 use crate::{
-    host::{Lock, LockError, users},
+    host::{Lock, LockError, WaysOut, modes, users},
     journal::{self, Journal},
     model::{
         Entry, Host, Plan,
@@ -30,38 +33,45 @@ use crate::{
     plan::{
         self,
         guard::plan_id,
-        saved::{Saved, VERSION},
+        saved::{self, Saved},
     },
-    reconcile::{self, Applied, Context, Event, Outcome, Recorder, describe},
+    reconcile::{self, Applied, Context, Event, Outcome, Recorder},
 };
 
 /// The largest saved plan that is read, in bytes.
 const MAX_SAVED: u64 = 1 << 30;
 
 pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
+    modes::keep_private();
     let host = setup::host(global)?;
     let patience = match &command.lock_timeout {
         Some(text) => text.parse::<Timespan>().context("--lock-timeout")?.get(),
         None => Duration::ZERO,
     };
+    let layout = Layout::of(&command.which.path, global);
     setup::block_on(async {
         let _lock = lock(&host, patience).await?;
+        WaysOut::new(&host).begin().await.context("cannot use the gateway's folder and namespace")?;
         if command.what.is_file() {
-            return saved(command, &host).await;
+            return carry_out_saved(command, &layout, &host).await;
+        }
+        if command.plan_id.is_some() {
+            let what = format!("--plan-id is for a saved plan, and {} is none", command.what.display());
+            return Err(Failure::asked(what).hint("name the file that `tenantd plan --out` wrote").into());
         }
         let source = Source { repo: command.what.clone(), which: command.which.clone() };
-        let look = setup::look(&source, &host).await?;
+        let look = setup::look(&source, &layout, &host).await?;
         converge(command, &host, &look).await
     })
 }
 
 /// Takes the lock, or waits for it as long as patience.
 async fn lock(host: &Host, patience: Duration) -> anyhow::Result<Lock> {
+    let closed = modes::data_root(&host.data_root);
+    closed.with_context(|| format!("cannot use the data root {}", host.data_root.display()))?;
     let waiting = |held: &LockError| output::tell(&format!("waiting: {held}"));
     Lock::wait(&host.data_root, patience, waiting).await.map_err(|error| match error {
-        LockError::Held { .. } => {
-            anyhow::Error::new(error).context("refused to apply beside another; --lock-timeout waits for it")
-        }
+        LockError::Held { .. } => anyhow::Error::new(error).context("refused to apply beside another"),
         LockError::Io { .. } => error.into(),
     })
 }
@@ -81,35 +91,45 @@ async fn converge(command: &Apply, host: &Host, look: &Look) -> anyhow::Result<u
             return Ok(EXIT_ERROR);
         }
         // What was confirmed is what was shown: a person may have read for a long time.
-        let now = reconcile::observe(engine, host, desired).await.context("cannot observe the engine")?;
+        let mut now = reconcile::observe(engine, host, desired).await.context("cannot observe the engine")?;
+        now.powers = Arc::clone(&observed.powers);
         if setup::plan(host, desired, &now, only)? != plan {
-            bail!(
-                "the engine has changed since the plan was shown, so nothing was changed; apply again to see the new plan"
-            );
+            let what = "the engine has changed since the plan was shown, so nothing was changed";
+            return Err(Failure::host(what).hint("apply again to see the new plan").into());
         }
     }
     carry_out(host, look, &plan, code).await
 }
 
 /// Carries out a plan that was saved, or refuses it where anything has moved that it depends on.
-async fn saved(command: &Apply, host: &Host) -> anyhow::Result<u8> {
+async fn carry_out_saved(command: &Apply, layout: &Layout, host: &Host) -> anyhow::Result<u8> {
     let shown = command.what.display();
-    let saved = read_saved(&command.what).with_context(|| format!("cannot use {shown}"))?;
-    let Which { rev, worktree, tenant } = &command.which;
-    if rev != "HEAD" || *worktree || tenant.is_some() {
-        bail!("{shown} says itself which commit and which tenants it is for");
+    let (saved, id) = read_saved(&command.what).with_context(|| format!("cannot use {shown}"))?;
+    if command.plan_id.as_ref().is_some_and(|wanted| *wanted != id) {
+        let what = format!("{shown} is refused: it is the plan {id}, and --plan-id names another");
+        return Err(Failure::asked(what)
+            .hint("take the file that was reviewed under the id that --plan-id names")
+            .into());
     }
-    let which = Which { rev: saved.rev.clone(), worktree: false, tenant: saved.tenant.clone() };
-    let look = setup::look(&Source { repo: command.repo.clone(), which }, host).await?;
+    let Which { rev, worktree, tenant, path } = &command.which;
+    if rev != "HEAD" || *worktree || tenant.is_some() {
+        let what = format!("{shown} says itself which commit and which tenants it is for");
+        return Err(Failure::asked(what).hint("leave out --rev, --worktree and --tenant").into());
+    }
+    let which = Which { rev: saved.rev.clone(), worktree: false, tenant: saved.tenant.clone(), path: path.clone() };
+    let look = setup::look(&Source { repo: command.repo.clone(), which }, layout, host).await?;
     let Look { tree, desired, observed, .. } = &look;
     if tree.commit() != Some(&saved.commit) {
-        bail!("{shown} is refused: it is for the commit {}, and {} is {} now", saved.commit, saved.rev, tree.revision);
+        let Saved { commit, rev, .. } = &saved;
+        let what = format!("{shown} is refused: it is for the commit {commit}, and {rev} is {} now", tree.revision);
+        return Err(Failure::asked(what).hint("plan again and have that reviewed").into());
     }
     let mut plan = plan::plan(desired, host, observed);
     let moved = saved.moved(&plan, desired, observed);
     if !moved.is_empty() {
         moved.iter().for_each(|line| output::tell(&format!("moved: {line}")));
-        bail!("{shown} is refused, and nothing was changed: plan again");
+        let what = format!("{shown} is refused, and nothing was changed: what it depends on has moved");
+        return Err(Failure::asked(what).hint("plan again and have that reviewed").into());
     }
     plan.tenants.retain(|tenant| saved.tenants.contains_key(&tenant.tenant));
     output::plan(&plan, tree, observed, plan::promise(desired, host, observed))?;
@@ -117,27 +137,32 @@ async fn saved(command: &Apply, host: &Host) -> anyhow::Result<u8> {
     carry_out(host, &look, &plan, code).await
 }
 
-fn read_saved(path: &Path) -> anyhow::Result<Saved> {
-    #[derive(Deserialize)]
-    struct Document {
-        saved: Saved,
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_SAVED).read_to_end(&mut bytes)?;
-    let Document { saved } = serde_json::from_slice(&bytes).context("it is no plan that `tenantd plan --out` saved")?;
-    if saved.version != VERSION {
-        bail!("it is a plan of version {}, and this tenantd carries out version {VERSION}", saved.version);
-    }
-    Ok(saved)
+fn read_saved(path: &Path) -> anyhow::Result<(Saved, String)> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_SAVED).read_to_string(&mut text)?;
+    Ok(saved::open(&text)?)
 }
 
 /// Carries out a plan that was shown. `code` is what to end with where all goes well.
 async fn carry_out(host: &Host, look: &Look, plan: &Plan, code: u8) -> anyhow::Result<u8> {
-    let Look { tree, engine, .. } = look;
     if plan.is_empty() {
         return Ok(code);
     }
     let recorder = recorder(host).await?;
+    let mut applied = apply_recorded(host, look, plan, &recorder).await;
+    let refused = applied.refused_limits();
+    if !refused.is_empty() {
+        // A new container has the limits that the old one does not take.
+        let again = replacing(host, look, &refused).await?;
+        applied.follow(apply_recorded(host, look, &again, &recorder).await);
+    }
+    let failed = applied.outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
+    output::print(&closing(plan, &applied, failed))?;
+    Ok(if failed > 0 { EXIT_ERROR } else { code })
+}
+
+async fn apply_recorded(host: &Host, look: &Look, plan: &Plan, recorder: &Recorder) -> Applied {
+    let Look { tree, engine, .. } = look;
     let context = Context {
         trigger: Trigger::Operator { by: users::current() },
         why: Why::Intent,
@@ -147,12 +172,21 @@ async fn carry_out(host: &Host, look: &Look, plan: &Plan, code: u8) -> anyhow::R
         plan: plan_id(Some(&tree.revision), &plan.tenants),
     };
     let progress = Progress::new(plan);
-    let record = Some((&recorder, &context));
+    let record = Some((recorder, &context));
     let applied = reconcile::apply(engine, host, plan, record, &|event| progress.tell(&event)).await;
     progress.end();
-    let failed = applied.outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
-    output::print(&closing(plan, &applied, failed))?;
-    Ok(if failed > 0 { EXIT_ERROR } else { code })
+    applied
+}
+
+/// A plan for the tenants whose containers the engine refused to lower the limits of.
+async fn replacing(host: &Host, look: &Look, refused: &BTreeMap<String, String>) -> anyhow::Result<Plan> {
+    let Look { desired, engine, observed: before, .. } = look;
+    let mut observed = reconcile::observe(engine, host, desired).await.context("cannot observe the engine")?;
+    observed.powers = Arc::clone(&before.powers);
+    observed.refused_limits = refused.values().cloned().collect();
+    let mut plan = plan::plan(desired, host, &observed);
+    plan.tenants.retain(|tenant| refused.contains_key(&tenant.tenant));
+    Ok(plan)
 }
 
 /// What writes the steps to the journal that the daemon writes to as well.
@@ -174,7 +208,7 @@ fn closing(plan: &Plan, applied: &Applied, failed: usize) -> String {
 /// Asks on a terminal. Without one there is nobody to ask.
 fn confirmed() -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
-        bail!("there is no terminal to ask on; --yes applies without asking");
+        return Err(Failure::asked("there is no terminal to ask on").hint("--yes applies without asking").into());
     }
     output::print("\nDo you want to apply these changes? Only \"yes\" is accepted: ")?;
     let mut answer = String::new();
@@ -205,8 +239,8 @@ impl Progress {
     fn tell(&self, event: &Event<'_>) {
         match event {
             Event::Step { tenant, step } => match &self.bar {
-                Some(bar) => bar.set_message(format!("{tenant}: {}", describe(step))),
-                None => self.line(&format!("{tenant}: {}", describe(step))),
+                Some(bar) => bar.set_message(readable(&format!("{tenant}: {}", step.def().words), false).into_owned()),
+                None => self.line(&format!("{tenant}: {}", step.def().words)),
             },
             Event::Done(outcome) => {
                 self.outcome(outcome);
@@ -231,7 +265,7 @@ impl Progress {
 
     fn line(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.println(line),
+            Some(bar) => bar.println(readable(line, false)),
             // The work goes on where nobody reads any more.
             None => drop(output::print(&format!("{line}\n"))),
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
-use super::events;
+use super::time;
 use crate::{journal::Anchor, model::SecretName};
 
 /// Keeps a Docker Engine's tenants as a git repository declares them.
@@ -56,6 +56,12 @@ pub enum Command {
     Suspend(Suspend),
     /// Have the daemon look after a suspended tenant again
     Resume(Resume),
+    /// Have the daemon freeze a tenant, which keeps its memory
+    Pause(SetPower),
+    /// Have the daemon end a tenant's container and network, and keep its files and its addresses
+    Sleep(SetPower),
+    /// Have the daemon run a tenant again that is paused or asleep
+    Start(SetPower),
     /// Bring a commit into force that the daemon holds
     Approve(Approve),
     /// Have the daemon look now, without waiting for an event
@@ -128,6 +134,17 @@ pub struct Which {
     /// Only this tenant
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
+    #[command(flatten)]
+    pub path: ConfigPath,
+}
+
+/// Which folder of a repo is meant.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ConfigPath {
+    /// The folder of the repo with fleet.yaml in it, at each commit that is read; . for the top [default: source.path of
+    /// host.yaml, else the top]
+    #[arg(long, value_name = "FOLDER")]
+    pub path: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -138,6 +155,10 @@ pub struct Plan {
     /// tightens or loosens
     #[arg(long, value_name = "REV")]
     pub base: Option<String>,
+    /// With --base: print only the lines by which a signed commit approves what loosens, one for each tenant, for
+    /// hosts whose `approvals.fleet` is this name
+    #[arg(long, value_name = "FLEET", requires = "base")]
+    pub approval: Option<String>,
     #[command(flatten)]
     pub from: FromSnapshot,
     /// Save the plan as JSON as well: `tenantd apply FILE` carries it out as long as nothing has moved
@@ -210,8 +231,16 @@ pub struct History {
     /// The commit, branch or tag whose history it is
     #[arg(long, default_value = "HEAD")]
     pub rev: String,
-    /// Only what is not older: a time such as 2026-11-21T10:00:00Z, or a length of time such as 90d
-    #[arg(long, value_name = "TIME", value_parser = events::since)]
+    #[command(flatten)]
+    pub path: ConfigPath,
+    #[command(flatten)]
+    pub journal: JournalFolder,
+    /// Tell of every commit that led here, whether or not a journal says which of them were in force
+    #[arg(long, conflicts_with = "folder")]
+    pub all: bool,
+    /// Only what is not older: a time such as 2026-11-21T10:00:00Z, or a length of time such as 90d. The order goes before
+    /// the dates: what comes after such a commit is as new
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
     pub since: Option<Timestamp>,
     /// Only what loosens
     #[arg(long)]
@@ -234,9 +263,11 @@ pub struct Explain {
     /// The commit, branch or tag
     #[arg(long, default_value = "HEAD")]
     pub rev: String,
+    #[command(flatten)]
+    pub path: ConfigPath,
     /// As it was declared then, and as it stood on this host: a time such as 2026-11-21T10:00:00Z, or a length of time
     /// such as 7d
-    #[arg(long, value_name = "TIME", value_parser = events::since)]
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
     pub at: Option<Timestamp>,
     #[command(flatten)]
     pub journal: JournalFolder,
@@ -263,6 +294,9 @@ pub struct Apply {
     /// With a saved plan: the config repo
     #[arg(long, value_name = "PATH", default_value = ".")]
     pub repo: PathBuf,
+    /// With a saved plan: refuse any but this one, by the whole id that `tenantd plan --out` printed
+    #[arg(long, value_name = "ID")]
+    pub plan_id: Option<String>,
     #[command(flatten)]
     pub which: Which,
     /// Do not ask; needed where there is no terminal
@@ -346,8 +380,19 @@ pub struct Resume {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct SetPower {
+    /// The tenant
+    pub tenant: String,
+    /// Until when: a time such as 2026-12-01T08:00:00Z, or a span such as 2h or 3d; from then on it runs. Without it, until
+    /// somebody says otherwise
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct Approve {
-    /// The id that `tenantd status` shows beside the held commit
+    /// The whole id that `tenantd status` shows beside the held commit: it lets in that commit with what is shown, and
+    /// nothing else
     #[arg(value_name = "PLAN-ID")]
     pub plan: String,
 }
@@ -364,7 +409,7 @@ pub struct Events {
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
     /// Only what is not older: a time such as 2026-11-21T10:00:00Z, or a length of time such as 1h
-    #[arg(long, value_name = "TIME", value_parser = events::since)]
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
     pub since: Option<Timestamp>,
     /// Go on with what happens from now on; a step is shown when it has ended
     #[arg(long, short)]
@@ -381,7 +426,7 @@ pub struct Usage {
     /// Only this tenant
     pub tenant: Option<String>,
     /// Only what was counted on this day or later, in UTC: a time, or a length of time such as 7d
-    #[arg(long, value_name = "TIME", value_parser = events::since)]
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
     pub since: Option<Timestamp>,
     /// The form of the answer
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
@@ -411,7 +456,7 @@ pub struct Review {
     #[arg(default_value = ".")]
     pub repo: PathBuf,
     /// Only what was not used for so long, and was in the repo for so long, such as 90d
-    #[arg(long, value_name = "TIME", value_parser = events::since)]
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
     pub unused_for: Option<Timestamp>,
     /// Print a patch for `git apply` that removes these entries
     #[arg(long, requires = "unused_for")]
@@ -485,8 +530,8 @@ pub struct JournalFolder {
 pub enum Audit {
     /// Find any record that was altered, removed or reordered
     ///
-    /// Exits with 0 where the chain of records holds, with 1 where it does not, and says where it
-    /// breaks. Half a record at the end, which a crash leaves, is told of and breaks nothing: the next
+    /// Exits with 0 where the chain of records holds and no more is missing than the oldest files, with 1 where it does
+    /// not, and says where it breaks and which records are missing. Half a record at the end, which a crash leaves, is told of and breaks nothing: the next
     /// start sets it aside.
     Verify(AuditVerify),
     /// Tell what happened in a stretch of time: changes, drift, approvals, suspensions, allowlists, gaps in the record
@@ -499,10 +544,10 @@ pub enum Audit {
 #[derive(Debug, clap::Args)]
 pub struct AuditReport {
     /// The begin: a time such as 2026-09-01T00:00:00Z, or a length of time such as 90d
-    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = events::since)]
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = time::since)]
     pub from: Timestamp,
     /// The end: a time, or a length of time [default: now]
-    #[arg(long, value_name = "TIME", value_parser = events::since)]
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
     pub to: Option<Timestamp>,
     /// The config repo
     #[arg(long, default_value = ".", value_name = "PATH")]
@@ -510,6 +555,8 @@ pub struct AuditReport {
     /// The commit, branch or tag whose history it is
     #[arg(long, default_value = "HEAD")]
     pub rev: String,
+    #[command(flatten)]
+    pub path: ConfigPath,
     #[command(flatten)]
     pub journal: JournalFolder,
     /// The form of the report
@@ -533,11 +580,11 @@ pub enum ReportFormat {
 
 #[derive(Debug, clap::Args)]
 pub struct AuditVerify {
-    /// Print only the last record as SEQ:HASH, to be kept elsewhere
+    /// Print only the first record and the last as FIRST..SEQ:HASH, to be kept elsewhere
     #[arg(long)]
     pub anchor: bool,
-    /// Fail unless this record, which --anchor printed before, is still there
-    #[arg(long, value_name = "SEQ:HASH")]
+    /// Fail unless all that was there when --anchor printed this is there, but for old files that had to go since
+    #[arg(long, value_name = "FIRST..SEQ:HASH")]
     pub against: Option<Anchor>,
     #[command(flatten)]
     pub journal: JournalFolder,

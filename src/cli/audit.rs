@@ -3,14 +3,18 @@
 use std::{fmt::Write, path::Path};
 
 use anyhow::Context;
+use jiff::Timestamp;
 
 use super::{
     EXIT_OK,
     args::{Audit, AuditVerify, Global},
-    audit_report, events, output,
+    audit_report, events,
+    failure::{self, Failure},
+    output, setup,
 };
 use crate::{
-    journal::{self, Anchor, Problem, Verified},
+    audit::words::seconds,
+    journal::{self, Anchor, Problem, Rotated, Verified},
     model::finding::printable,
 };
 
@@ -25,33 +29,78 @@ fn verify(command: &AuditVerify, global: &Global) -> anyhow::Result<u8> {
     let folders = events::journals(&command.journal, global)?;
     let (own, gateway) = (folders.first().context("no journal is named")?, folders.get(1));
     let against = command.against.as_ref();
-    let verified = check(own, against)?;
+    let verified = check(own, against);
     if command.anchor {
-        output::print(&format!("{}\n", verified.head))?;
+        output::print(&format!("{}\n", verified?.anchor()))?;
         return Ok(EXIT_OK);
     }
-    output::print(&report(&verified, against))?;
-    if let Some(gateway) = gateway {
-        let verified = check(gateway, None)?;
-        output::print(&format!("\nThe gateway's own journal, {}:\n{}", gateway.display(), report(&verified, None)))?;
+    if let Ok(verified) = &verified {
+        output::print(&(report(verified, against) + &kept_by_host(verified, command, global)?))?;
     }
-    Ok(EXIT_OK)
+    let beside = gateway.map(|gateway| (gateway, check(gateway, None)));
+    if let Some((gateway, Ok(verified))) = &beside {
+        output::print(&format!("\nThe gateway's own journal, {}:\n{}", gateway.display(), report(verified, None)))?;
+    }
+    match (verified, beside) {
+        (Err(own), Some((_, Err(gateway)))) => {
+            failure::print(&own);
+            Err(gateway)
+        }
+        (Err(error), _) | (Ok(_), Some((_, Err(error)))) => Err(error),
+        (Ok(_), _) => Ok(EXIT_OK),
+    }
 }
 
+/// Remarks where this host's settings keep more files than were kept when old ones were dropped.
+fn kept_by_host(verified: &Verified, command: &AuditVerify, global: &Global) -> anyhow::Result<String> {
+    let dropped = verified.rotated.as_ref().and_then(|rotated| Some((rotated.record, rotated.limits?.files)));
+    let (None, Some((record, then))) = (&command.journal.folder, dropped) else { return Ok(String::new()) };
+    let now = setup::host(global)?.journal.files;
+    Ok(if then < now {
+        format!(
+            "Note: host.yaml keeps {now} files now, and record {record} says that old ones were dropped when {then} were kept.\n"
+        )
+    } else {
+        String::new()
+    })
+}
+
+/// Follows a journal's chain. Where more than one thing is wrong, all but the last are told.
 fn check(folder: &Path, against: Option<&Anchor>) -> anyhow::Result<Verified> {
     journal::verify(folder, against).map_err(|broken| match broken.problem {
         Problem::Empty(_) | Problem::Unreadable(_) => anyhow::Error::new(broken),
-        _ => anyhow::Error::new(broken).context(format!("the journal in {} does not hold", folder.display())),
+        _ => {
+            let context = format!("the journal in {} does not hold", folder.display());
+            let others = broken.others.iter().map(|other| format!("; {other}")).collect::<String>();
+            let more = if broken.more > 0 { format!("; and {} more", broken.more) } else { String::new() };
+            let what = printable(&format!("{broken}{others}{more}"));
+            let hint = "keep a copy of the folder as it is; docs/operations.md says what each of these may mean";
+            anyhow::Error::new(Failure::host(what).hint(hint)).context(context)
+        }
     })
 }
 
 fn report(verified: &Verified, against: Option<&Anchor>) -> String {
-    let Verified { records, files, first, head, set_aside, tail } = verified;
+    let Verified { records, files, first, head, begins, ends, rotated, set_aside, tail, remarks, more_remarks } =
+        verified;
     let mut text = String::new();
+    let time = |time: &Option<Timestamp>| time.map_or_else(|| "an unknown time".to_owned(), seconds);
     // Writing to a string does not fail.
-    let _ = writeln!(text, "The chain holds: {} in {}.", counted(*records, "record"), counted(*files, "file"));
-    if *first > 1 {
-        let _ = writeln!(text, "The records before {first} were dropped with their files, as the journal says.");
+    let _ = writeln!(
+        text,
+        "The chain holds: {} in {}, written from {} to {}.",
+        counted(*records, "record"),
+        counted(*files, "file"),
+        time(begins),
+        time(ends)
+    );
+    if let Some(Rotated { record, time: when, limits }) = rotated {
+        let kept = limits.map_or_else(String::new, |limits| format!(", when {} files were kept", limits.files));
+        let _ = writeln!(
+            text,
+            "The records before {first} are not there: record {record} of {} says that they were dropped with their files{kept}.",
+            time(when)
+        );
     }
     for aside in set_aside {
         let (bytes, offset) = (aside.bytes, aside.offset);
@@ -65,10 +114,23 @@ fn report(verified: &Verified, against: Option<&Anchor>) -> String {
             tail.bytes, tail.offset, tail.file, head.seq
         );
     }
+    for remark in remarks {
+        let _ = writeln!(text, "Note: {}.", printable(remark));
+    }
+    if *more_remarks > 0 {
+        let _ = writeln!(text, "Note: there are {more_remarks} more of these.");
+    }
     if let Some(anchor) = against {
         let _ = writeln!(text, "Record {} is as the anchor says.", anchor.seq);
+        match anchor.first {
+            Some(then) if then < *first => {
+                let _ = writeln!(text, "The records {then} to {} were dropped since the anchor was taken.", first - 1);
+            }
+            Some(_) => {}
+            None => text.push_str("The anchor does not say which record was the first then; a new one does.\n"),
+        }
     }
-    let _ = writeln!(text, "Head: {head}");
+    let _ = writeln!(text, "Head: {}", verified.anchor());
     text
 }
 

@@ -2,17 +2,21 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use jiff::Timestamp;
 
 use super::{
     EXIT_ERROR, EXIT_OK,
     args::{AuditReport, Global, ReportFormat},
-    commits, events, output, setup, usage,
+    commits, events,
+    failure::Failure,
+    output,
+    setup::{self, Layout},
+    usage,
 };
 use crate::{
     audit::{
-        self, Declared, Gathered, Period,
+        self, Break, Declared, Gathered, Period, Sound,
         data::{Repo, Usage},
         render,
     },
@@ -22,7 +26,6 @@ use crate::{
     },
     journal::{self, Broken, Item, Problem},
     model::Desired,
-    review::history::{Commit, InForce},
     source::{History, SourceError},
 };
 
@@ -30,20 +33,24 @@ pub fn run(command: &AuditReport, global: &Global) -> anyhow::Result<u8> {
     let made = Timestamp::now();
     let period = Period { from: command.from, to: command.to.unwrap_or(made) };
     if period.from > period.to {
-        bail!("the period ends before it begins: --from {}, --to {}", period.from, period.to);
+        let what = format!("the period ends before it begins: --from {}, --to {}", period.from, period.to);
+        return Err(Failure::asked(what).hint("let --to be later than --from").into());
     }
-    let history = History::open(&command.repo, &command.rev)?;
+    let history = Layout::of(&command.path, global).history(&command.repo, &command.rev)?;
     let declared = declared(command, &history, period, global)?;
     let journals = journals(command, period, global)?;
     let usage = used(command, period, global)?;
     let report = audit::report(period, made, declared, journals, usage, |commit| history.holds(commit));
-    output::print(&match command.format {
-        ReportFormat::Text => render::text(&report, output::style()),
-        ReportFormat::Md => render::markdown(&report),
-        ReportFormat::Html => render::html(&report),
-        ReportFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
-        ReportFormat::Csv => render::csv(&report),
-    })?;
+    output::print_as(
+        command.format == ReportFormat::Text,
+        &match command.format {
+            ReportFormat::Text => render::text(&report, output::style()),
+            ReportFormat::Md => render::markdown(&report),
+            ReportFormat::Html => render::html(&report),
+            ReportFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
+            ReportFormat::Csv => render::csv(&report),
+        },
+    )?;
     let broken = report.sources.journals.iter().find_map(|journal| Some((journal, journal.broken.as_ref()?)));
     if let Some((journal, broken)) = broken {
         output::tell(&format!("error: the journal in {} does not hold: {broken}", journal.folder));
@@ -60,39 +67,35 @@ fn declared(
     global: &Global,
 ) -> Result<Declared, SourceError> {
     // No commit was made after now, whatever its time says.
-    let (places, backwards) = history.between(period.from, command.to)?;
-    let mut in_force = InForce::default();
-    let mut at_from: Option<Desired> = None;
+    let places = history.between(period.from, command.to);
+    let (from, to) = (history.line_before(places.start), history.line_before(places.end));
+    let (mut at_from, mut at_to) = (Desired::default(), Desired::default());
     let mut commits = Vec::new();
-    history.follow(&commits::keys(global), |at| {
-        if at.place >= places.end {
-            return Ok(());
+    commits::walk(history, &commits::keys(global), |step| {
+        for (place, state) in [(from, &mut at_from), (to, &mut at_to)] {
+            if place == Some(step.at.place) {
+                *state = step.in_force.desired().clone();
+            }
         }
-        let in_period = at.place >= places.start;
-        if in_period {
-            at_from.get_or_insert_with(|| in_force.desired().clone());
+        let is_told = step.brought.as_ref().is_some_and(|brought| !brought.review.is_empty() || brought.breaks);
+        if places.contains(&step.at.place) && (is_told || !step.against.is_empty()) {
+            commits.push(step.into_commit()?);
         }
-        let Some(brought) = commits::bring(&mut in_force, &at)? else { return Ok(()) };
-        if in_period && (!brought.review.is_empty() || brought.breaks) {
-            let (broken, review, renamed) = (brought.is_broken, brought.review, brought.renamed);
-            commits.push(Commit { moment: at.moment()?, broken, review, renamed });
-        }
-        Ok::<_, SourceError>(())
+        Ok(())
     })?;
-    let at_to = in_force.desired().clone();
     let before = |place: usize| place.checked_sub(1).and_then(|place| history.at(place));
     let repo = Repo {
         path: command.repo.display().to_string(),
         rev: command.rev.clone(),
-        head: before(history.len()),
+        head: Some(history.head()),
         commits: history.len(),
         before: before(places.start),
         at_end: before(places.end),
-        backwards,
+        backwards: history.misdated().len(),
         shallow: history.is_cut(),
         rewritten: history.rewritten().to_vec(),
     };
-    Ok(Declared { repo, commits, at_from: at_from.unwrap_or_else(|| at_to.clone()), at_to })
+    Ok(Declared { repo, commits, at_from, at_to })
 }
 
 /// What the journals tell of it.
@@ -113,17 +116,30 @@ fn gathered(command: &AuditReport, folder: &Path, name: &'static str, period: Pe
     };
     let (mut gathered, result) = journal::check(folder, || Gathered::new(period, name, &shown), visit)?;
     gathered.end(match result {
-        Ok(verified) => Ok(verified.head.to_string()),
+        Ok(verified) => {
+            Ok(Sound { head: verified.anchor().to_string(), dropped_by: verified.rotated.map(|by| by.record) })
+        }
         Err(Broken { problem: Problem::Empty(_), .. }) => return missing(command, name, period, &shown),
-        Err(broken) => Err(broken.to_string()),
+        Err(broken) => Err(broken.all().map(broken_at).collect()),
     });
     Ok(gathered)
+}
+
+fn broken_at(broken: &Broken) -> Break {
+    let missing = match &broken.problem {
+        Problem::Missing(missing) => Some((missing.after, missing.before)),
+        _ => None,
+    };
+    Break { what: broken.to_string(), missing }
 }
 
 /// A journal that is not there is told of. One that was named by hand must be.
 fn missing(command: &AuditReport, name: &'static str, period: Period, folder: &str) -> anyhow::Result<Gathered> {
     if command.journal.folder.is_some() {
-        bail!("there is no journal in {folder}");
+        let what = format!("there is no journal in {folder}");
+        return Err(Failure::asked(what)
+            .hint("name another folder by --journal, or leave it out for this host's own")
+            .into());
     }
     Ok(Gathered::missing(period, name, folder))
 }

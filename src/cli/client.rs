@@ -3,20 +3,26 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, body::Bytes, client::conn::http1, header};
+use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{
+    net::UnixStream,
+    time::{sleep, timeout},
+};
 
 use crate::model::Status;
 
 /// How long an answer is waited for. The daemon itself gives up before.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long somebody who asks too often is patient.
+const PERSISTENCE: Duration = Duration::from_secs(30);
 
 /// The longest answer that is read, in bytes: a status of ten thousand tenants is 10 MB.
 const MAX_ANSWER: usize = 256 << 20;
@@ -25,7 +31,7 @@ const MAX_ANSWER: usize = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("the daemon does not answer on {socket}; is `tenantd run` running?", socket = socket.display())]
+    #[error("the daemon does not answer on {socket}", socket = socket.display())]
     Unreachable {
         /// The socket.
         socket: PathBuf,
@@ -33,10 +39,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The socket is not for this user.
-    #[error(
-        "{socket} is not for this user; ask as root, or as a member of the group that socketGroup in host.yaml names",
-        socket = socket.display()
-    )]
+    #[error("{socket} is not for this user", socket = socket.display())]
     Forbidden {
         /// The socket.
         socket: PathBuf,
@@ -55,11 +58,19 @@ pub enum ClientError {
         /// The socket.
         socket: PathBuf,
     },
+    /// The daemon says that this user asks too often.
+    #[error("{said}")]
+    TooOften {
+        /// In its words.
+        said: String,
+        /// After how long it may be asked again.
+        wait: Duration,
+    },
     /// The daemon says no.
     #[error("{0}")]
     Refused(String),
     /// The answer is not one of this version.
-    #[error("the daemon's answer is not understood; is it of another version?")]
+    #[error("the daemon's answer is not understood")]
     Malformed(#[source] serde_json::Error),
 }
 
@@ -86,9 +97,16 @@ impl<'a> Client<'a> {
         parse(&self.send(Method::POST, &format!("/v1/{}", words.join("/")), body).await?)
     }
 
+    /// Asks, and asks again for a while where the daemon says that this user asks too often.
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, ClientError> {
-        let exchange = self.exchange(method, path, body);
-        timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(ClientError::TimedOut { socket: self.socket() }))
+        let until = Instant::now() + PERSISTENCE;
+        loop {
+            let exchange = timeout(PATIENCE, self.exchange(method.clone(), path, body)).await;
+            match exchange.unwrap_or_else(|_| Err(ClientError::TimedOut { socket: self.socket() })) {
+                Err(ClientError::TooOften { wait, .. }) if Instant::now() + wait < until => sleep(wait).await,
+                other => return other,
+            }
+        }
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, ClientError> {
@@ -116,7 +134,12 @@ impl<'a> Client<'a> {
             error: String,
         }
         let said = serde_json::from_slice::<Refusal>(&body).map(|refusal| refusal.error);
-        Err(ClientError::Refused(said.unwrap_or_else(|_| format!("the daemon answered {}", head.status))))
+        let said = said.unwrap_or_else(|_| format!("the daemon answered {}", head.status));
+        if head.status != StatusCode::TOO_MANY_REQUESTS {
+            return Err(ClientError::Refused(said));
+        }
+        let after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Err(ClientError::TooOften { said, wait: Duration::from_secs(after.unwrap_or(1)) })
     }
 
     fn socket(&self) -> PathBuf {

@@ -6,14 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
-use git2::{BlameOptions, Commit, Repository};
+use anyhow::Context;
+use git2::{BlameOptions, Commit, Oid};
 use jiff::Timestamp;
 use similar::TextDiff;
 
 use super::{
     EXIT_OK,
     args::{Egress, Global, Review, Seal},
+    failure::Failure,
     output, setup, usage,
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
         host::Egress as Settings,
         tree::{SourceFile, Tree},
     },
-    source::read_directory,
+    source::{Opened, read_directory},
     spec::{compile, prune},
 };
 
@@ -37,7 +38,9 @@ const MAX_INPUT: u64 = 128 << 10;
 pub fn run(command: &Egress, global: &Global) -> anyhow::Result<u8> {
     match command {
         Egress::Seal(command) => output::print(&seal(command)?)?,
-        Egress::Review(command) => output::print(&review(command, &setup::host(global)?.egress)?)?,
+        Egress::Review(command) => {
+            output::print_as(!command.patch, &review(command, &setup::host(global)?.egress)?)?;
+        }
     }
     Ok(EXIT_OK)
 }
@@ -68,8 +71,16 @@ fn review(command: &Review, settings: &Settings) -> anyhow::Result<String> {
     if let Some(cutoff) = command.unused_for {
         match counted_since(&folder(&settings.state))? {
             Some(begun) if begun <= cutoff => {}
-            Some(begun) => bail!("the gateway counts since {} only: what was used before is not known", day(begun)),
-            None => bail!("the gateway has counted nothing yet: what is used is not known"),
+            Some(begun) => {
+                let what = format!("the gateway counts since {} only: what was used before is not known", day(begun));
+                return Err(Failure::host(what).hint("let --unused-for reach no further back").into());
+            }
+            None => {
+                let what = "the gateway has counted nothing yet: what is used is not known";
+                return Err(Failure::host(what)
+                    .hint("is `tenantd gateway` running? `systemctl status tenantd-gateway` tells")
+                    .into());
+            }
         }
         let ages = Ages::new(&command.repo, cutoff)?;
         entries.retain(|entry| entry.count.last.is_none_or(|last| last < cutoff));
@@ -159,7 +170,7 @@ fn patch(repo: &Path, files: &[SourceFile], entries: &[Entry]) -> anyhow::Result
 
 /// The folder of a config repo within the repository that it is part of; empty where it is the whole.
 fn folder_in_repository(folder: &Path) -> PathBuf {
-    let top = Repository::discover(folder).ok().and_then(|repo| repo.workdir()?.canonicalize().ok());
+    let top = Opened::discover(folder).ok().and_then(|repo| repo.top());
     let within = top.and_then(|top| Some(folder.canonicalize().ok()?.strip_prefix(top).ok()?.to_owned()));
     within.unwrap_or_default()
 }
@@ -172,26 +183,28 @@ fn diff(path: &str, before: &str, after: &str) -> String {
 
 /// How long lines have been in a repo.
 struct Ages {
-    repo: Repository,
+    repo: Opened,
+    /// The newest commit.
+    head: Oid,
     /// The config repo's folder within it.
     folder: PathBuf,
     cutoff: Timestamp,
     /// The newest commit on the branch that is not newer than that.
-    old: Option<git2::Oid>,
+    old: Option<Oid>,
 }
 
 impl Ages {
     fn new(folder: &Path, cutoff: Timestamp) -> anyhow::Result<Self> {
-        let repo = Repository::discover(folder).with_context(|| {
-            format!("{} is no git repository: how old its entries are is not known", folder.display())
-        })?;
-        let top = repo.workdir().context("the repository has no work tree")?.canonicalize()?;
+        let repo = Opened::discover(folder)
+            .with_context(|| format!("how old the entries of {} are is not known", folder.display()))?;
+        let top = repo.top().context("the repository has no work tree")?;
         let folder = folder.canonicalize()?.strip_prefix(&top)?.to_owned();
-        let head = repo.head().and_then(|head| head.peel_to_commit()).context("the repository has no commit")?;
+        let head = repo.commit("HEAD").context("the repository has no commit")?;
+        let newest = head.id();
         let commits = std::iter::successors(Some(head), |commit: &Commit<'_>| commit.parent(0).ok());
         let old = commits.take(MAX_COMMITS).find(|commit| commit.time().seconds() <= cutoff.as_second());
         let old = old.map(|commit| commit.id());
-        Ok(Self { repo, folder, cutoff, old })
+        Ok(Self { repo, head: newest, folder, cutoff, old })
     }
 
     /// Whether a line, counted from 1, has been there since the cutoff. What cannot be told is not.
@@ -203,12 +216,12 @@ impl Ages {
     /// last commit.
     fn added(&self, file: &SourceFile, line: u32) -> Option<i64> {
         let mut options = BlameOptions::new();
-        options.first_parent(true).oldest_commit(self.old?);
-        let blame = self.repo.blame_file(&self.folder.join(&file.path), Some(&mut options)).ok()?;
+        options.first_parent(true).newest_commit(self.head).oldest_commit(self.old?);
+        let blame = self.repo.objects().blame_file(&self.folder.join(&file.path), Some(&mut options)).ok()?;
         let blame = blame.blame_buffer(&file.bytes).ok()?;
         let hunk = blame.get_line(usize::try_from(line).ok()?)?;
         // What is not committed yet has no commit.
-        self.repo.find_commit(hunk.final_commit_id()).ok().map(|commit| commit.time().seconds())
+        self.repo.objects().find_commit(hunk.final_commit_id()).ok().map(|commit| commit.time().seconds())
     }
 }
 

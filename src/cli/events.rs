@@ -4,10 +4,9 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use anyhow::Context;
 use jiff::Timestamp;
 
 use super::{
@@ -47,25 +46,6 @@ pub fn journals(journal: &JournalFolder, global: &Global) -> anyhow::Result<Vec<
     Ok(std::iter::once(own).chain(gateway.is_dir().then_some(gateway)).collect())
 }
 
-/// Reads a time, or a length of time before now.
-pub fn since(text: &str) -> anyhow::Result<Timestamp> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let unit: u64 = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => anyhow::bail!("write a time such as 2026-11-21T10:00:00Z, or a number with s, m, h or d, such as 1h"),
-    };
-    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    let then = seconds.and_then(|seconds| SystemTime::now().checked_sub(Duration::from_secs(seconds)));
-    then.and_then(|then| Timestamp::try_from(then).ok()).context("this is too long ago")
-}
-
 pub fn run(command: &Events, global: &Global) -> anyhow::Result<u8> {
     let folders = journals(&command.journal, global)?;
     let sources: Result<Vec<_>, _> = folders.iter().map(|folder| Source::new(folder, command.since)).collect();
@@ -90,22 +70,38 @@ pub fn run(command: &Events, global: &Global) -> anyhow::Result<u8> {
 
 /// A journal, read one record ahead.
 struct Source {
+    folder: PathBuf,
     reader: Reader,
     ahead: Option<(Record, String)>,
+    /// The number of the last record that was read.
+    last: Option<u64>,
 }
 
 impl Source {
     fn new(folder: &Path, since: Option<Timestamp>) -> anyhow::Result<Self> {
-        Ok(Self { reader: Reader::new(folder, since)?, ahead: None })
+        Ok(Self { folder: folder.to_owned(), reader: Reader::new(folder, since)?, ahead: None, last: None })
     }
 
-    /// Reads on to the next record, and tells of what is none.
+    /// Reads on to the next record, and tells of what is none, and of what is missing.
     fn look_ahead(&mut self) -> anyhow::Result<()> {
         while self.ahead.is_none() {
             match self.reader.read_next()? {
                 None => break,
-                Some(Item::Record { record, line }) => self.ahead = Some((*record, line.to_owned())),
+                Some(Item::Record { record, line }) => {
+                    if let Some(last) = self.last.replace(record.seq)
+                        && record.seq.saturating_sub(1) > last
+                    {
+                        let (first, last) = (last.saturating_add(1), record.seq.saturating_sub(1));
+                        output::tell(&format!(
+                            "warning: the records {first} to {last} are not in {}; `tenantd audit verify` looks into it",
+                            self.folder.display()
+                        ));
+                    }
+                    self.ahead = Some((*record, line.to_owned()));
+                }
                 Some(Item::Unreadable { file, line, why }) => {
+                    // It was there, whatever it was.
+                    self.last = self.last.map(|last| last.saturating_add(1));
                     output::tell(&format!("warning: {file}, line {line} is not shown: {}", printable(&why)));
                 }
             }
@@ -136,7 +132,11 @@ struct Shown<'a> {
 impl Shown<'_> {
     /// Writes what was gathered. False where nobody reads any more.
     fn flush(&mut self) -> anyhow::Result<bool> {
-        let reads = self.text.is_empty() || output::print_while_read(&self.text)?;
+        let print = match self.command.format {
+            PlanFormat::Text => output::print_while_read,
+            PlanFormat::Json => output::print_data_while_read,
+        };
+        let reads = self.text.is_empty() || print(&self.text)?;
         self.text.clear();
         Ok(reads)
     }

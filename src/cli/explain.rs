@@ -1,8 +1,8 @@
 //! `tenantd explain`.
 
-use std::{ops::ControlFlow, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -10,20 +10,24 @@ use serde_json::{Value, json};
 use super::{
     EXIT_OK,
     args::{Explain, Global, PlanFormat},
-    events, output, setup,
+    commits, events,
+    failure::Failure,
+    output,
+    setup::{self, Layout},
 };
 use crate::{
     audit::{
         standing::{Bad, Drift, InForce, Standing, Suspended, Waits},
         words::{seconds, short},
     },
-    journal,
+    journal::{self, Item, Problem},
     model::{
         Tenant,
         finding::{Location, printable},
+        status::at_which,
     },
     review::{self, render::shown},
-    source::{Blame, History, Line, read_commit},
+    source::{Blame, Line},
     spec::{self, origin::Origins},
 };
 
@@ -48,6 +52,8 @@ enum OnHost {
 #[derive(Serialize)]
 struct Known {
     journal: String,
+    /// What is wrong with the journal, so that it may not tell all; `None` where its chain holds.
+    broken: Option<String>,
     at: Timestamp,
     #[serde(flatten)]
     standing: Standing,
@@ -56,21 +62,25 @@ struct Known {
 }
 
 pub fn run(command: &Explain, global: &Global) -> anyhow::Result<u8> {
-    let history = History::open(&command.repo, &command.rev)?;
-    let commit = history.newest(command.at)?.context("there was no commit yet at that time")?;
-    let tree = read_commit(&command.repo, &commit)?;
+    let layout = Layout::of(&command.path, global);
+    let history = layout.history(&command.repo, &command.rev)?;
+    if command.at.is_some() {
+        commits::warn(&history);
+    }
+    let commit = history.newest(command.at).context("there was no commit yet at that time")?;
+    let tree = layout.read(&command.repo, &commit)?;
     let desired = spec::compile(&tree);
     let Some(tenant) = desired.tenants.get(command.tenant.as_str()) else {
         if desired.held.contains(&command.tenant) || !desired.policy_usable {
             output::findings(&desired.findings, &tree);
-            bail!(
-                "the files have errors at {}, so that what was in force stands in an earlier commit: tenantd history {}",
-                tree.revision,
-                command.tenant
+            let what = format!(
+                "the files have errors at {}, so that what was in force stands in an earlier commit",
+                tree.revision
             );
+            return Err(Failure::asked(what).hint(format!("`tenantd history {}` shows it", command.tenant)).into());
         }
-        let meant = setup::meant(&command.tenant, &desired);
-        bail!("no tenant {:?} is declared at {}{meant}", command.tenant, tree.revision);
+        let what = format!("no tenant {:?} is declared at {}", command.tenant, tree.revision);
+        return Err(setup::unknown(what, &command.tenant, &desired).into());
     };
     let origins = Origins::new(&tree, &desired);
     let mut blame = Blame::new(&history, &commit)?;
@@ -80,8 +90,8 @@ pub fn run(command: &Explain, global: &Global) -> anyhow::Result<u8> {
         let by = at.as_ref().map(|at| blame.line(&at.file, at.span.line)).transpose()?.flatten();
         settings.push(Setting { field, value, at, by });
     }
-    let on_host = on_host(command, global, tenant)?;
-    output::print(&match command.format {
+    let on_host = on_host(command, &layout, global, tenant)?;
+    let shown = match command.format {
         PlanFormat::Text => text(command, &tree.revision, &settings) + &told(&on_host),
         PlanFormat::Json => {
             let answer = json!({
@@ -96,7 +106,8 @@ pub fn run(command: &Explain, global: &Global) -> anyhow::Result<u8> {
             });
             format!("{answer:#}\n")
         }
-    })?;
+    };
+    output::print_as(command.format == PlanFormat::Text, &shown)?;
     Ok(EXIT_OK)
 }
 
@@ -113,29 +124,41 @@ fn text(command: &Explain, revision: &str, settings: &[Setting]) -> String {
 }
 
 /// Reads how the tenant stood out of the journal. One that was named by hand must be there.
-fn on_host(command: &Explain, global: &Global, shown: &Arc<Tenant>) -> anyhow::Result<OnHost> {
+fn on_host(command: &Explain, layout: &Layout, global: &Global, shown: &Arc<Tenant>) -> anyhow::Result<OnHost> {
     let at = command.at.unwrap_or_else(Timestamp::now);
     let folders = match events::journals(&command.journal, global) {
         Ok(folders) => folders,
         Err(e) => return Ok(OnHost::Unknown(format!("the host's settings cannot be read: {e:#}"))),
     };
     let folder = folders.first().context("no journal is named")?;
-    let mut standing = Standing::new(command.tenant.clone(), at);
-    let read = journal::read(folder, None, |record| {
-        standing.record(record);
-        ControlFlow::Continue(())
+    let begin = || Standing::new(command.tenant.clone(), at);
+    let read = journal::check(folder, begin, |standing, item| {
+        if let Item::Record { record, .. } = item {
+            standing.record(record);
+        }
     });
     match read {
-        Ok(()) => Ok(OnHost::Known(Box::new(known(command, folder, at, standing.end(), shown)))),
+        Ok((standing, result)) => {
+            let broken = result.err().filter(|broken| !matches!(broken.problem, Problem::Empty(_)));
+            let known = known(command, layout, folder, at, standing.end(), shown);
+            Ok(OnHost::Known(Box::new(Known { broken: broken.map(|broken| broken.to_string()), ..known })))
+        }
         Err(e) if command.journal.folder.is_some() => Err(e.into()),
         Err(e) => Ok(OnHost::Unknown(format!("{:#}", anyhow::Error::new(e)))),
     }
 }
 
 /// Looks up in git what the journal names.
-fn known(command: &Explain, folder: &Path, at: Timestamp, mut standing: Standing, shown: &Arc<Tenant>) -> Known {
+fn known(
+    command: &Explain,
+    layout: &Layout,
+    folder: &Path,
+    at: Timestamp,
+    mut standing: Standing,
+    shown: &Arc<Tenant>,
+) -> Known {
     let declared = |commit: &str| {
-        let tree = read_commit(&command.repo, commit).ok()?;
+        let tree = layout.read(&command.repo, commit).ok()?;
         Some(spec::compile(&tree).tenants.get(command.tenant.as_str()).cloned())
     };
     let in_force = standing.in_force.as_ref().map(|in_force| in_force.revision.commit.clone());
@@ -149,7 +172,7 @@ fn known(command: &Explain, folder: &Path, at: Timestamp, mut standing: Standing
         standing.bad = None;
     }
     let as_shown = now.map(|now| now.as_ref() == Some(shown));
-    Known { journal: folder.display().to_string(), at, standing, as_shown }
+    Known { journal: folder.display().to_string(), broken: None, at, standing, as_shown }
 }
 
 /// The lines about this host.
@@ -158,10 +181,13 @@ fn told(on_host: &OnHost) -> String {
         OnHost::Known(known) => known,
         OnHost::Unknown(why) => return format!("\nNo journal was read: {}.\n", printable(why)),
     };
-    let Known { journal, at, standing, as_shown } = &**known;
+    let Known { journal, broken, at, standing, as_shown } = &**known;
     let Standing { in_force, bad, waits, suspended, last_drift, open_drift, .. } = standing;
     let mut rows: Vec<[String; 2]> = Vec::new();
     let mut add = |name: &str, what: String| rows.push([format!("  {name}"), printable(&what)]);
+    if let Some(broken) = broken {
+        add("journal", format!("it does not hold, and may not tell all: {broken}"));
+    }
     match in_force {
         Some(InForce { revision, since, by }) => {
             let by = by.as_ref().map_or_else(String::new, |by| format!(", approved by {by}"));
@@ -174,12 +200,15 @@ fn told(on_host: &OnHost) -> String {
         }
         None => add("in force", "nothing that a daemon has put on record".to_owned()),
     }
-    if let Some(Bad { revision, back_to, since, reason }) = bad {
-        let back = back_to.as_ref().map_or("left as it was".to_owned(), |back| format!("back at {}", short(back)));
+    if let Some(Bad { revision, back_to, narrowed_by, since, reason }) = bad {
+        let back = back_to.as_ref();
+        let back =
+            back.map_or("left as it was".to_owned(), |back| format!("back at {}", at_which(back, narrowed_by, short)));
         add("stands", format!("{back} since {}: {} was bad for it: {reason}", seconds(*since), short(revision)));
     }
-    if let Some(Waits { revision, at, since, loosens }) = waits {
-        let stays = at.as_ref().map_or("not made".to_owned(), |at| format!("stays at {}", short(at)));
+    if let Some(Waits { revision, at, narrowed_by, since, loosens }) = waits {
+        let stays = at.as_ref();
+        let stays = stays.map_or("not made".to_owned(), |at| format!("stays at {}", at_which(at, narrowed_by, short)));
         let loosens = loosens.join(", ");
         add("waits", format!("{stays} since {}: {} needs an approval of {loosens}", seconds(*since), short(revision)));
     }

@@ -5,10 +5,18 @@ use super::{
     args::{Gateway, Global},
     logging, setup,
 };
-use crate::gateway;
+use crate::{
+    gateway,
+    host::{Owner, OwnerError, modes},
+};
 
 pub fn run(command: &Gateway, global: &Global) -> anyhow::Result<u8> {
+    modes::keep_private();
     let host = setup::host(global)?;
+    // What cannot be found out here, as within a service's bounds, is no reason to keep the ways out closed.
+    if let Err(taken @ OwnerError::Taken(_)) = setup::block_on(async { Ok(Owner::new(&host).check().await) })? {
+        return Err(taken.into());
+    }
     gateway::prepare(&host)?;
     if command.prepare {
         return Ok(EXIT_OK);

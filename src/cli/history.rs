@@ -5,60 +5,105 @@ use std::fmt::Write;
 use super::{
     EXIT_OK,
     args::{Global, History, TableFormat},
-    commits, output,
+    commits::{self, Accepted, Rewind},
+    failure::Failure,
+    output,
+    setup::Layout,
 };
 use crate::{
-    model::finding::printable,
+    model::{finding::printable, tree::Rewritten},
     plan::render::{Style, YELLOW},
     review::{
-        Effect, Mark, Review,
-        history::{Commit, InForce},
+        Effect, Mark, Review, TenantReview,
+        history::{Against, Commit},
         render::{came_or_went, csv::row, marked, person, short, shown, signature, words},
     },
-    source::{self, Keys, Rewritten, SourceError},
+    source::{self, Keys, SourceError},
 };
 
 /// The width of the column of marks: the longest of them.
 const MARK: usize = 8;
 
 pub fn run(command: &History, global: &Global) -> anyhow::Result<u8> {
-    let history = source::History::open(&command.repo, &command.rev)?;
+    let history = Layout::of(&command.path, global).history(&command.repo, &command.rev)?;
+    let (history, journal) = by_journal(history, command, global)?;
     let mut entries = read(&history, command, &commits::keys(global))?;
     entries.reverse();
-    if history.is_cut() {
-        output::tell("warning: the repository is shallow; what was before its oldest commit is not known");
+    commits::warn(&history);
+    // What the daemon brought into force has the way back as well.
+    let mut rewinds = if journal.is_some() { Vec::new() } else { commits::rewinds(&history, command.since) };
+    for rewind in &mut rewinds {
+        rewind.review = rewind.review.take().map(|review| only(review, command));
     }
-    let rewritten = history.rewritten();
-    for Rewritten { time, from, to } in rewritten {
-        let (from, to) = (short(from), short(to));
-        output::tell(&format!(
-            "warning: the branch was rewritten at {time}, from {from} to {to}; what was in force in between is not in its history"
-        ));
-    }
-    output::print(&match command.format {
-        TableFormat::Text => text(&entries, output::style()),
+    let shown = match command.format {
+        TableFormat::Text => rewound(&rewinds, output::style()) + &text(&entries, output::style()),
         TableFormat::Json => {
-            format!("{:#}\n", serde_json::json!({"format_version": "1.0", "rewritten": rewritten, "commits": entries}))
+            let answer = serde_json::json!({
+                "format_version": "1.0",
+                "rewritten": rewinds,
+                "misdated": history.misdated(),
+                "journal": journal,
+                "commits": entries,
+            });
+            format!("{answer:#}\n")
         }
         TableFormat::Csv => csv(&entries),
-    })?;
+    };
+    output::print_as(command.format == TableFormat::Text, &shown)?;
     Ok(EXIT_OK)
+}
+
+/// The history as the daemon brought it into force, where a journal tells of commits that the repository has, and that
+/// journal's folder; else all that led to the revision.
+fn by_journal(
+    history: source::History,
+    command: &History,
+    global: &Global,
+) -> anyhow::Result<(source::History, Option<String>)> {
+    let told = if command.all { None } else { commits::accepted(&command.journal, global)? };
+    let Some(Accepted { journal: folder, commits: accepted }) = told.filter(|told| !told.commits.is_empty()) else {
+        return Ok((history, None));
+    };
+    let (history, unknown) = match history.in_force(&accepted)? {
+        Ok(found) => found,
+        Err(history) if command.journal.folder.is_none() => return Ok((history, None)),
+        Err(_) => {
+            let what = format!("the repository has none of the commits that the journal in {folder} tells of");
+            return Err(Failure::asked(what).hint("name the config repo that this host follows, or take --all").into());
+        }
+    };
+    output::tell(&format!(
+        "By what the daemon brought into force, as the journal in {folder} tells it; --all for every commit"
+    ));
+    if !unknown.is_empty() {
+        let names = commits::named(unknown.iter().map(String::as_str));
+        let counted = commits::counted(unknown.len());
+        output::tell(&format!("warning: this repository lacks {counted} that the daemon brought into force: {names}"));
+    }
+    if accepted.last().is_some_and(|(last, _)| *last != history.head()) {
+        output::tell(&format!("warning: {} is not in force, and not told of", short(&history.head())));
+    }
+    Ok((history, Some(folder)))
 }
 
 /// The commits that changed something that was asked for, oldest first.
 fn read(history: &source::History, command: &History, keys: &Keys) -> Result<Vec<Commit>, SourceError> {
-    let mut in_force = InForce::default();
+    let begin = command.since.map_or(0, |since| history.between(since, None).start);
     let mut entries = Vec::new();
-    history.follow(keys, |at| {
-        let Some(brought) = commits::bring(&mut in_force, &at)? else { return Ok(()) };
-        let review = only(brought.review, command);
-        let is_asked = command.tenant.is_none() && command.field.is_none() && !command.loosened;
-        if review.is_empty() && !(brought.breaks && is_asked) {
+    commits::walk(history, keys, |mut step| {
+        if step.at.place < begin {
             return Ok(());
         }
-        if command.since.is_none_or(|since| at.time() >= since) {
-            let (broken, renamed) = (brought.is_broken, brought.renamed);
-            entries.push(Commit { moment: at.moment()?, broken, review, renamed });
+        let brought = step.brought.get_or_insert_default();
+        brought.review = only(std::mem::take(&mut brought.review), command);
+        let is_asked = command.tenant.is_none() && command.field.is_none() && !command.loosened;
+        let is_told = !brought.review.is_empty() || (brought.breaks && is_asked);
+        for against in &mut step.against {
+            against.review = only(std::mem::take(&mut against.review), command);
+        }
+        step.against.retain(|against| !against.review.is_empty());
+        if is_told || !step.against.is_empty() {
+            entries.push(step.into_commit()?);
         }
         Ok(())
     })?;
@@ -86,9 +131,30 @@ fn only(mut review: Review, command: &History) -> Review {
     review
 }
 
+/// What it changed that the branch was set to a commit which does not descend from where it stood.
+fn rewound(rewinds: &[Rewind], style: Style) -> String {
+    let mut out = String::new();
+    for Rewind { rewritten: Rewritten { time, from, to }, review } in rewinds {
+        let changes = |out: &mut String, review| changes(out, review, |one| came_or_went(one, &[]), style);
+        let is_told = review.as_ref().is_none_or(|review| !review.is_empty());
+        if is_told {
+            let _ = writeln!(out, "rewritten {time}  from {} to {}", short(from), short(to));
+        }
+        match review {
+            Some(review) => changes(&mut out, review),
+            None => out.push_str("  one of them cannot be read any more: what that changed is not known\n"),
+        }
+        if is_told {
+            out.push('\n');
+        }
+    }
+    out
+}
+
 fn text(entries: &[Commit], style: Style) -> String {
     let mut out = String::new();
-    for Commit { moment, broken, review, renamed } in entries {
+    for commit in entries {
+        let Commit { moment, side, review, against, .. } = commit;
         let short = short(&moment.commit);
         let _ = writeln!(out, "{} {}  {}", style.paint(YELLOW, short), moment.time, printable(&moment.subject));
         let _ = writeln!(out, "  by {}, {}", person(&moment.author), signature(&moment.signature));
@@ -99,13 +165,16 @@ fn text(entries: &[Commit], style: Style) -> String {
             let merged: Vec<String> = moment.merged.iter().map(person).collect();
             let _ = writeln!(out, "  merges what is by {}", merged.join(", "));
         }
-        if *broken {
-            out.push_str("  its policy has errors: what was in force before stayed\n");
+        if *side {
+            out.push_str("  came in by a merge: in force only if the branch stood there\n");
         }
-        lines(&mut out, "the fleet", None, &review.fleet, style);
-        for one in &review.tenants {
-            let became = came_or_went(one, renamed);
-            lines(&mut out, &one.tenant, became.as_ref(), &one.effects, style);
+        if let Some(why) = commit.unusable() {
+            let _ = writeln!(out, "  {why}");
+        }
+        changes(&mut out, review, |one| commit.became(one), style);
+        for Against { commit, review } in against {
+            let _ = writeln!(out, "  and takes back of {}, which may have been in force:", self::short(commit));
+            changes(&mut out, review, |one| came_or_went(one, &[]), style);
         }
         out.push('\n');
     }
@@ -113,6 +182,13 @@ fn text(entries: &[Commit], style: Style) -> String {
         out.push_str("No commit changed any of that.\n");
     }
     out
+}
+
+fn changes(out: &mut String, review: &Review, became: impl Fn(&TenantReview) -> Option<String>, style: Style) {
+    lines(out, "the fleet", None, &review.fleet, style);
+    for one in &review.tenants {
+        lines(out, &one.tenant, became(one).as_ref(), &one.effects, style);
+    }
 }
 
 fn lines(out: &mut String, name: &str, became: Option<&String>, effects: &[Effect], style: Style) {
@@ -129,7 +205,7 @@ fn csv(entries: &[Commit]) -> String {
     let head =
         ["commit", "time", "author", "email", "signature", "tenant", "change", "setting", "before", "after", "mark"];
     let mut out = row(&head.map(str::to_owned));
-    for Commit { moment, review, broken, .. } in entries {
+    for Commit { moment, review, broken, against, .. } in entries {
         let common = [
             moment.commit.clone(),
             moment.time.to_string(),
@@ -141,10 +217,11 @@ fn csv(entries: &[Commit]) -> String {
         if *broken {
             add(["", "broken", "", "", "", ""].map(str::to_owned));
         }
-        for one in review.tenants.iter().filter(|one| one.effects.is_empty()) {
+        let reviews = || std::iter::once(review).chain(against.iter().map(|against| &against.review));
+        for one in reviews().flat_map(|review| &review.tenants).filter(|one| one.effects.is_empty()) {
             add([one.tenant.as_str(), one.change.as_str(), "", "", "", ""].map(str::to_owned));
         }
-        for (tenant, effect) in review.effects() {
+        for (tenant, effect) in reviews().flat_map(Review::effects) {
             let Effect { field, before, after, mark, .. } = effect;
             let (name, change) = tenant.map_or(("", "policy"), |one| (one.tenant.as_str(), one.change.as_str()));
             let values = [field.clone(), shown(before), shown(after), mark.as_str().to_owned()];

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use super::args::LogFormat;
+use super::{args::LogFormat, terminal::LogLines};
 
 /// Logs to standard error: for people on a terminal, to the journal where systemd reads it, else as
 /// JSON. RUST_LOG chooses what.
@@ -22,11 +22,11 @@ pub fn begin(format: Option<LogFormat>) {
         registry.with(journald).init();
         return;
     }
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+    let layer = tracing_subscriber::fmt::layer().with_target(false);
     if format == LogFormat::Text {
         let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        registry.with(layer.with_ansi(colour)).init();
+        registry.with(layer.with_writer(|| LogLines).with_ansi(colour)).init();
     } else {
-        registry.with(layer.json().flatten_event(true)).init();
+        registry.with(layer.with_writer(io::stderr).json().flatten_event(true)).init();
     }
 }

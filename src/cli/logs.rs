@@ -1,13 +1,15 @@
 //! `tenantd logs`.
 
-use std::io;
+use std::io::{self, IsTerminal, Write};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::{
     EXIT_OK,
     args::{Global, Logs},
+    failure::Failure,
     setup,
+    terminal::Readable,
 };
 use crate::{engine::LogRequest, model::TenantName};
 
@@ -18,9 +20,50 @@ pub fn run(command: &Logs, global: &Global) -> anyhow::Result<u8> {
     setup::block_on(async {
         let engine = setup::engine(&host).await?;
         let Some(container) = engine.find_tenant(tenant.as_str(), &tenant.object_name()).await? else {
-            bail!("the tenant {tenant} has no container");
+            let what = format!("the tenant {tenant} has no container");
+            return Err(Failure::asked(what).hint(format!("`tenantd status {tenant}` says why")).into());
         };
-        engine.copy_logs(&container, request, &mut io::stdout().lock(), &mut io::stderr().lock()).await?;
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let mut out = Copied::new(stdout.is_terminal(), stdout.lock());
+        let mut err = Copied::new(stderr.is_terminal(), stderr.lock());
+        engine.copy_logs(&container, request, &mut out, &mut err).await?;
+        // Where nobody reads any more there is nothing to finish.
+        let _ = out.finish().and_then(|()| err.finish());
         Ok(EXIT_OK)
     })
+}
+
+/// What a tenant printed: as it is for programs, readable for people on a terminal.
+enum Copied<W: Write> {
+    Raw(W),
+    Readable(Readable<W>),
+}
+
+impl<W: Write> Copied<W> {
+    fn new(on_terminal: bool, inner: W) -> Self {
+        if on_terminal { Self::Readable(Readable::new(inner)) } else { Self::Raw(inner) }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Raw(mut inner) => inner.flush(),
+            Self::Readable(readable) => readable.finish(),
+        }
+    }
+}
+
+impl<W: Write> Write for Copied<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Raw(inner) => inner.write(bytes),
+            Self::Readable(inner) => inner.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Raw(inner) => inner.flush(),
+            Self::Readable(inner) => inner.flush(),
+        }
+    }
 }

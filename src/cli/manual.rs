@@ -48,7 +48,7 @@ The daemon's socket.
 pub fn completions(command: &Completions) -> anyhow::Result<u8> {
     let mut script = Vec::new();
     clap_complete::generate(command.shell, &mut Args::command(), "tenantd", &mut script);
-    output::print(&String::from_utf8_lossy(&script))?;
+    output::print_data(&String::from_utf8_lossy(&script))?;
     Ok(EXIT_OK)
 }
 

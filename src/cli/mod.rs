@@ -9,7 +9,9 @@ mod client;
 mod commits;
 mod egress;
 mod events;
+mod exit;
 mod explain;
+mod failure;
 mod gateway;
 mod history;
 mod logging;
@@ -17,6 +19,7 @@ mod logs;
 mod manual;
 mod output;
 mod plan;
+mod power;
 mod report;
 mod review;
 mod run;
@@ -25,6 +28,8 @@ mod setup;
 mod snapshot;
 mod status;
 mod suspend;
+mod terminal;
+mod time;
 mod usage;
 mod validate;
 mod workspace;
@@ -34,15 +39,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Args, Command};
+use exit::{EXIT_CHANGES, EXIT_ERROR, EXIT_OK};
 
-/// Nothing is wrong, and with `--detailed-exitcode` nothing would change.
-const EXIT_OK: u8 = 0;
-/// Something is wrong.
-const EXIT_ERROR: u8 = 1;
-/// With `--detailed-exitcode`: something would change.
-const EXIT_CHANGES: u8 = 2;
+use crate::model::Power;
 
-/// Runs the command line's command. Errors go to standard error, with every cause in one line.
+/// Runs the command line's command. Errors go to standard error, with every cause in one line and what to do next in another.
 pub fn main() -> ExitCode {
     let args = Args::parse();
     let global = &args.global;
@@ -59,6 +60,9 @@ pub fn main() -> ExitCode {
         Command::Status(command) => status::run(command, global),
         Command::Suspend(command) => suspend::suspend(command, global),
         Command::Resume(command) => suspend::resume(command, global),
+        Command::Pause(command) => power::set(command, Power::Paused, global),
+        Command::Sleep(command) => power::set(command, Power::Asleep, global),
+        Command::Start(command) => power::set(command, Power::Running, global),
         Command::Approve(command) => approve::approve(command, global),
         Command::Reconcile(command) => approve::reconcile(command, global),
         Command::Events(command) => events::run(command, global),
@@ -74,7 +78,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            output::error(&error);
+            failure::print(&error);
             ExitCode::from(EXIT_ERROR)
         }
     }

@@ -1,13 +1,11 @@
 //! What people read.
 
 use std::{
-    error::Error,
     fmt::Write as _,
     io::{self, IsTerminal, Write as _},
 };
 
 use crate::{
-    fault::chain,
     model::{Finding, Observed, Plan, Severity, finding::is_invisible, tree::Tree},
     plan::{
         Promise,
@@ -15,15 +13,46 @@ use crate::{
     },
 };
 
+use super::terminal::readable;
+
 pub use crate::{plan::render::aligned, review::render::short};
 
-/// Writes to standard output. A reader that has gone away, as `head` does, is no error.
+/// Writes to standard output what people read. A reader that has gone away, as `head` does, is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
     print_while_read(text).map(drop)
 }
 
-/// Writes to standard output, and says whether anyone still reads.
+/// Writes what people read to standard output, and says whether anyone still reads.
 pub fn print_while_read(text: &str) -> anyhow::Result<bool> {
+    write(&readable(text, style() == Style::Colour))
+}
+
+/// Writes what programs read to standard output: as it is, unless a person looks on.
+pub fn print_data(text: &str) -> anyhow::Result<()> {
+    print_data_while_read(text).map(drop)
+}
+
+/// The same, and says whether anyone still reads.
+pub fn print_data_while_read(text: &str) -> anyhow::Result<bool> {
+    match io::stdout().is_terminal() {
+        true => write(&readable(text, false)),
+        false => write(text),
+    }
+}
+
+/// Writes in the form that was asked for.
+pub fn print_as(is_for_people: bool, text: &str) -> anyhow::Result<()> {
+    if is_for_people { print(text) } else { print_data(text) }
+}
+
+/// Draws a text in place of what the terminal shows, and says whether it is still there.
+pub fn draw(text: &str) -> anyhow::Result<bool> {
+    // Home and clear; long lines are cut by the terminal instead of wrapped.
+    let text = readable(text, style() == Style::Colour);
+    write(&format!("\x1b[H\x1b[2J\x1b[?7l{text}\x1b[?7h"))
+}
+
+fn write(text: &str) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
@@ -44,21 +73,15 @@ pub fn plan(plan: &Plan, tree: &Tree, observed: &Observed, promise: Option<Promi
     print(&(heading + &warning + &render::text(plan, style())))
 }
 
-/// Writes a line to standard error. Where that is closed there is nobody to tell.
+/// Writes lines to standard error. Where that is closed there is nobody to tell.
 pub fn tell(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", readable(line, false));
 }
 
 /// Colour on a terminal, unless NO_COLOR is set.
 pub fn style() -> Style {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     if wanted && io::stdout().is_terminal() { Style::Colour } else { Style::Plain }
-}
-
-/// Writes an error and its causes, each said once.
-pub fn error(error: &anyhow::Error) {
-    let cause: &dyn Error = error.as_ref();
-    tell(&format!("error: {}", chain(cause)));
 }
 
 /// Writes findings to standard error, each with the line that it is about.
@@ -81,7 +104,7 @@ pub fn findings(findings: &[Finding], tree: &Tree) {
         }
     }
     // A closed standard error leaves nobody to tell.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let _ = io::stderr().lock().write_all(readable(&text, false).as_bytes());
 }
 
 /// The longest line that is shown, in characters.

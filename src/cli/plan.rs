@@ -10,7 +10,7 @@ use super::{
     output,
     report::{self, Level, Remark},
     review,
-    setup::{self, Look},
+    setup::{self, Layout, Look},
     snapshot,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     },
     plan::{
         self, render,
-        saved::Saved,
+        saved::{self, Saved},
         settings::{self, Setting},
     },
     spec::{FLEET, TENANTS, origin::Origins},
@@ -31,19 +31,20 @@ use crate::{
 
 pub fn run(command: &Plan, global: &Global) -> anyhow::Result<u8> {
     if let Some(base) = &command.base {
-        return review::run(command, base);
+        return review::run(command, base, global);
     }
     let only = command.source.which.tenant.as_deref();
+    let layout = Layout::of(&command.source.which.path, global);
     let (settings, tree, desired, observed) = match &command.from.snapshot {
         Some(path) => {
             let snapshot = snapshot::open(path, &command.from)?;
-            let (tree, desired) = setup::desired(&command.source)?;
+            let (tree, desired) = setup::desired(&command.source, &layout)?;
             let (host, observed) = snapshot.view(&desired);
             (host, tree, desired, observed)
         }
         None => {
             let host = setup::host(global)?;
-            let Look { tree, desired, observed, .. } = setup::block_on(setup::look(&command.source, &host))?;
+            let Look { tree, desired, observed, .. } = setup::block_on(setup::look(&command.source, &layout, &host))?;
             (host, tree, desired, observed)
         }
     };
@@ -58,19 +59,18 @@ pub fn run(command: &Plan, global: &Global) -> anyhow::Result<u8> {
     };
     if let Some(path) = &command.out {
         let commit = tree.commit().context("--out needs a commit")?;
-        let mut json = json();
-        json["saved"] =
-            serde_json::json!(Saved::new(&planned, &desired, &observed, &command.source.which.rev, commit, only));
-        let written = host::replace(path, format!("{json:#}\n").as_bytes());
-        written.with_context(|| format!("cannot write {}", path.display()))?;
+        let saved = Saved::new(&planned, &desired, &observed, &command.source.which.rev, commit, only);
+        let (text, id) = saved::seal(json(), &saved);
+        host::replace(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+        output::tell(&format!("Saved in {} as {id}", path.display()));
     }
     match command.format {
         ReviewFormat::Text => output::plan(&planned, &tree, &observed, promise)?,
-        ReviewFormat::Json => output::print(&format!("{:#}\n", json()))?,
-        ReviewFormat::Markdown => output::print(&render::markdown(&planned, &tree.revision))?,
-        ReviewFormat::Junit => output::print(&render::junit(&planned, &tree.revision, &desired.findings))?,
-        ReviewFormat::Sarif => output::print(&report::sarif(&remarks(&planned, &desired, &tree)))?,
-        ReviewFormat::Github => output::print(&report::annotations(&remarks(&planned, &desired, &tree)))?,
+        ReviewFormat::Json => output::print_data(&format!("{:#}\n", json()))?,
+        ReviewFormat::Markdown => output::print_data(&render::markdown(&planned, &tree.revision))?,
+        ReviewFormat::Junit => output::print_data(&render::junit(&planned, &tree.revision, &desired.findings))?,
+        ReviewFormat::Sarif => output::print_data(&report::sarif(&remarks(&planned, &desired, &tree)))?,
+        ReviewFormat::Github => output::print_data(&report::annotations(&remarks(&planned, &desired, &tree)))?,
     }
     Ok(match (is_incomplete(&planned, &desired, only), command.detailed_exitcode && !planned.is_empty()) {
         (true, _) => EXIT_ERROR,

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::terminal::readable;
 use crate::model::{
     Finding, Severity,
     finding::{Location, Span},
@@ -99,7 +100,7 @@ fn uri(path: &str) -> String {
 /// Workflow commands of GitHub Actions, a line for each remark. What ends a command or a property is escaped, so that
 /// no file's text can write a command of its own.
 pub fn annotations(remarks: &[Remark]) -> String {
-    let message = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let message = |text: &str| readable(text, false).replace('%', "%25").replace('\n', "%0A");
     let property = |text: &str| message(text).replace(':', "%3A").replace(',', "%2C");
     let line = |remark: &Remark| {
         let Span { line, column, length } = remark.at.span;

@@ -2,28 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::{
     EXIT_CHANGES, EXIT_ERROR, EXIT_OK,
-    args::{Plan, ReviewFormat, Source, Which},
+    args::{Global, Plan, ReviewFormat, Source, Which},
+    failure::Failure,
     output,
     report::{self, Level, Remark},
+    setup::{self, Layout},
 };
 use crate::{
-    model::{Desired, Severity, tree::Tree},
+    model::{Desired, Severity, approval, tree::Tree},
     review::{
-        self, Effect, Mark, RULES, Review,
+        self, Change, Effect, Mark, RULES, Review, TenantReview,
         render::{self, Sides},
     },
-    source::{read_commit, read_directory},
+    source::read_directory,
     spec::{self, origin::Origins},
 };
 
-pub fn run(command: &Plan, base: &str) -> anyhow::Result<u8> {
-    let Source { repo, which: Which { rev, worktree, tenant } } = &command.source;
-    let older = read_commit(repo, base)?;
-    let newer = if *worktree { read_directory(repo)? } else { read_commit(repo, rev)? };
+pub fn run(command: &Plan, base: &str, global: &Global) -> anyhow::Result<u8> {
+    let Source { repo, which: Which { rev, worktree, tenant, path } } = &command.source;
+    let layout = Layout::of(path, global);
+    let older = layout.read(repo, base)?;
+    let newer = match worktree {
+        true => read_directory(&setup::worktree(repo, path))?,
+        false => layout.read(repo, rev)?,
+    };
     let (before, after) = (spec::compile(&older), spec::compile(&newer));
     usable(&before, &older).context("the base declares nothing to compare with")?;
     if matches!(command.format, ReviewFormat::Text | ReviewFormat::Markdown | ReviewFormat::Junit)
@@ -37,20 +43,27 @@ pub fn run(command: &Plan, base: &str) -> anyhow::Result<u8> {
     if let Some(only) = tenant {
         let is_known = |side: &Desired| side.mentions(only);
         if !is_known(&before) && !is_known(&after) {
-            bail!("neither side declares a tenant {only:?}");
+            return Err(setup::unknown(format!("neither side declares a tenant {only:?}"), only, &after).into());
         }
         review.tenants.retain(|one| one.tenant == *only);
         review.fleet.clear();
     }
+    if let Some(fleet) = &command.approval {
+        output::print(&lines(&review, &after, fleet))?;
+        return Ok(EXIT_OK);
+    }
     let sides = Sides { base: &older.revision, now: &newer.revision };
-    output::print(&match command.format {
-        ReviewFormat::Text => render::text(&review, sides, output::style()),
-        ReviewFormat::Json => format!("{:#}\n", render::json(&review, sides, &after.findings)),
-        ReviewFormat::Markdown => render::markdown(&review, sides),
-        ReviewFormat::Junit => render::junit(&review, sides, &after.findings),
-        ReviewFormat::Sarif => report::sarif(&remarks(&review, &after)),
-        ReviewFormat::Github => report::annotations(&remarks(&review, &after)),
-    })?;
+    output::print_as(
+        command.format == ReviewFormat::Text,
+        &match command.format {
+            ReviewFormat::Text => render::text(&review, sides, output::style()),
+            ReviewFormat::Json => format!("{:#}\n", render::json(&review, sides, &after.findings)),
+            ReviewFormat::Markdown => render::markdown(&review, sides),
+            ReviewFormat::Junit => render::junit(&review, sides, &after.findings),
+            ReviewFormat::Sarif => report::sarif(&remarks(&review, &after)),
+            ReviewFormat::Github => report::annotations(&remarks(&review, &after)),
+        },
+    )?;
     let errored = after.findings.iter().any(|finding| finding.severity == Severity::Error);
     Ok(match (errored, command.detailed_exitcode && !review.is_empty()) {
         (true, _) => EXIT_ERROR,
@@ -59,10 +72,22 @@ pub fn run(command: &Plan, base: &str) -> anyhow::Result<u8> {
     })
 }
 
+/// The lines that approve each tenant that is new or loosened.
+fn lines(review: &Review, after: &Desired, fleet: &str) -> String {
+    let is_asked = |one: &&TenantReview| {
+        one.change == Change::Added || one.effects.iter().any(|effect| effect.mark == Mark::Loosens)
+    };
+    let tenants = review.tenants.iter().filter(is_asked).filter_map(|one| after.tenants.get(one.tenant.as_str()));
+    tenants.map(|tenant| approval::line(tenant.name.as_str(), &approval::declaration(tenant), fleet) + "\n").collect()
+}
+
 /// Without a policy nobody's settings are known.
 fn usable(desired: &Desired, tree: &Tree) -> anyhow::Result<()> {
     if !desired.policy_usable {
-        bail!("fleet.yaml, tiers.yaml or the folder tenants has errors in {}", tree.revision);
+        let what = format!("fleet.yaml, tiers.yaml or the folder tenants has errors in {}", tree.revision);
+        return Err(Failure::asked(what)
+            .hint("`tenantd validate` lists every error of a commit that is checked out")
+            .into());
     }
     Ok(())
 }

@@ -5,9 +5,10 @@ use super::{
     args::{Global, Run},
     logging, setup,
 };
-use crate::daemon;
+use crate::{daemon, host::modes};
 
 pub fn run(command: &Run, global: &Global) -> anyhow::Result<u8> {
+    modes::keep_private();
     let host = setup::host(global)?;
     logging::begin(command.log_format);
     let global = global.clone();

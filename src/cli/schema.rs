@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
-use super::{EXIT_ERROR, EXIT_OK, args::Schema, output};
+use super::{EXIT_ERROR, EXIT_OK, args::Schema, failure::Failure, output};
 use crate::spec::{reference::fill, schema::schemas};
 
 pub fn run(command: &Schema) -> anyhow::Result<u8> {
@@ -32,8 +32,11 @@ pub fn run(command: &Schema) -> anyhow::Result<u8> {
     }
     let wanted = command.name.as_deref().unwrap_or("tenant");
     match schemas().into_iter().find(|(name, _)| name.strip_suffix(".json") == Some(wanted)) {
-        Some((_, schema)) => output::print(&format!("{schema:#}\n"))?,
-        None => bail!("there is no schema {wanted:?}; write one of tenant, fleet, tiers, host"),
+        Some((_, schema)) => output::print_data(&format!("{schema:#}\n"))?,
+        None => {
+            let what = format!("there is no schema {wanted:?}");
+            return Err(Failure::asked(what).hint("name one of tenant, fleet, tiers, host").into());
+        }
     }
     Ok(EXIT_OK)
 }

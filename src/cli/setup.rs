@@ -1,21 +1,29 @@
 //! What several commands begin with: settings, declarations, an engine that answers, a plan.
 
-use std::{env, fs, io, path::Path};
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::{
-    args::{Global, Source},
+    args::{ConfigPath, Global, Source},
+    failure::Failure,
     output,
 };
 use crate::{
+    daemon,
     engine::Engine,
     model::{
         Desired, Host, Observed, Plan, TenantName,
+        finding::suggest,
+        host,
+        observed::Health,
         tree::{SourceFile, Tree},
     },
     plan, reconcile,
-    source::{read_commit, read_directory},
+    source::{History, Place, SourceError, local_path, read_commit_below, read_directory},
     spec,
 };
 
@@ -37,7 +45,8 @@ pub fn host(global: &Global) -> anyhow::Result<Host> {
             let file = SourceFile { path: path.display().to_string(), bytes };
             spec::host(&file.path, &file.bytes).map_err(|findings| {
                 output::findings(&findings, &Tree { files: vec![file], ..Tree::default() });
-                anyhow::anyhow!("{} is not valid, and no setting of it is used", path.display())
+                let what = format!("{} is not valid, and no setting of it is used", path.display());
+                Failure::settings(what).hint("mend what is listed above; docs/config.md has every setting")
             })?
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound && !required => Host::default(),
@@ -49,6 +58,51 @@ pub fn host(global: &Global) -> anyhow::Result<Host> {
         host.engine = spec::socket(&url.to_string_lossy()).context("cannot use the engine of DOCKER_HOST")?;
     }
     Ok(host)
+}
+
+/// What is known of a config repo before it is opened.
+#[derive(Clone)]
+pub struct Layout {
+    /// The folder of the repository with fleet.yaml in it, at a commit; empty for the top.
+    below: String,
+    /// The repository that this host's daemon follows, where it lies on this host.
+    followed: Option<PathBuf>,
+}
+
+impl Layout {
+    /// The folder that the command line names, else `source.path` of the host's settings; without any that can be read, as
+    /// away from a host, the top.
+    pub fn of(path: &ConfigPath, global: &Global) -> Self {
+        let source = source(global);
+        let followed = source.as_ref().and_then(|source| local_path(&source.url));
+        let below = path.path.clone().or_else(|| source.map(|source| source.path)).unwrap_or_default();
+        Self { below, followed }
+    }
+
+    /// Reads the declarations of a commit.
+    ///
+    /// # Errors
+    /// As of [`read_commit_below`].
+    pub fn read(&self, repo: &Path, rev: &str) -> Result<Tree, SourceError> {
+        read_commit_below(self.place(repo), rev, &self.below)
+    }
+
+    /// The commits that led to a revision.
+    ///
+    /// # Errors
+    /// As of [`History::open`].
+    pub fn history(&self, repo: &Path, rev: &str) -> Result<History, SourceError> {
+        History::open(self.place(repo), rev, &self.below)
+    }
+
+    fn place<'a>(&'a self, repo: &'a Path) -> Place<'a> {
+        Place { path: repo, followed: self.followed.as_deref() }
+    }
+}
+
+fn source(global: &Global) -> Option<host::Source> {
+    let path = global.host.as_deref().unwrap_or(Path::new(HOST_FILE));
+    spec::host(&path.display().to_string(), &read_bounded(path).ok()?).ok()?.source
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
@@ -72,9 +126,9 @@ pub struct Look {
 /// # Errors
 /// The declarations cannot be read at all, or the policy for all tenants has errors, which are
 /// printed; else the engine does not answer.
-pub async fn look(source: &Source, host: &Host) -> anyhow::Result<Look> {
-    let source = source.clone();
-    let reading = tokio::task::spawn_blocking(move || desired(&source));
+pub async fn look(source: &Source, layout: &Layout, host: &Host) -> anyhow::Result<Look> {
+    let (source, layout) = (source.clone(), layout.clone());
+    let reading = tokio::task::spawn_blocking(move || desired(&source, &layout));
     let looking = async {
         let engine = engine(host).await?;
         let observed = reconcile::observe_all_but_images(&engine, host).await.context("cannot observe the engine")?;
@@ -83,6 +137,7 @@ pub async fn look(source: &Source, host: &Host) -> anyhow::Result<Look> {
     let (read, looked) = tokio::join!(reading, looking);
     let (tree, desired) = read.context("cannot read the declarations")??;
     let (engine, mut observed) = looked?;
+    observed.powers = daemon::powers(&host.data_root)?;
     reconcile::observe_images(&engine, &desired, &mut observed).await;
     Ok(Look { tree, desired, engine, observed })
 }
@@ -91,17 +146,23 @@ pub async fn look(source: &Source, host: &Host) -> anyhow::Result<Look> {
 ///
 /// # Errors
 /// They cannot be read at all, or the policy for all tenants has errors, which are printed.
-pub fn desired(source: &Source) -> anyhow::Result<(Tree, Desired)> {
+pub fn desired(source: &Source, layout: &Layout) -> anyhow::Result<(Tree, Desired)> {
     let Source { repo, which } = source;
-    let tree = if which.worktree { read_directory(repo)? } else { read_commit(repo, &which.rev)? };
+    let tree = match which.worktree {
+        true => read_directory(&worktree(repo, &which.path))?,
+        false => layout.read(repo, &which.rev)?,
+    };
     let desired = spec::compile(&tree);
     output::findings(&desired.findings, &tree);
     if !desired.policy_usable {
-        bail!(
-            "fleet.yaml, tiers.yaml or the folder tenants has errors; nobody's settings are known, so nothing is planned"
-        );
+        return Err(without_policy("nobody's settings are known, so nothing is planned").into());
     }
     Ok((tree, desired))
+}
+
+/// The folder with fleet.yaml in it as it lies there: what was named, and below that only what was named as well.
+pub fn worktree(repo: &Path, path: &ConfigPath) -> PathBuf {
+    path.path.as_ref().map_or_else(|| repo.to_owned(), |path| repo.join(path))
 }
 
 /// The engine that the host's settings name.
@@ -113,19 +174,34 @@ pub async fn engine(host: &Host) -> anyhow::Result<Engine> {
 /// Plans for one tenant or for all.
 pub fn plan(host: &Host, desired: &Desired, observed: &Observed, only: Option<&str>) -> anyhow::Result<Plan> {
     let mut plan = plan::plan(desired, host, observed);
+    // It changes by itself, and nothing is done by it: two plans are equal without.
+    plan.tenants.iter_mut().for_each(|tenant| tenant.health = Health::default());
     if let Some(name) = only {
         plan.tenants.retain(|tenant| tenant.tenant == name);
         if plan.tenants.is_empty() {
-            bail!("there is no tenant {name:?}, declared or running{}", meant(name, desired));
+            let what = format!("there is no tenant {name:?}, declared or running");
+            return Err(unknown(what, name, desired).into());
         }
     }
     Ok(plan)
 }
 
-/// The tenant that a name was probably meant to be, as the end of a sentence; empty where there is none.
-pub fn meant(name: &str, desired: &Desired) -> String {
+/// No tenant has this name: with the one that was probably meant.
+pub fn unknown(what: String, name: &str, desired: &Desired) -> Failure {
     let names = desired.tenants.keys().map(TenantName::as_str);
-    crate::model::finding::suggest(name, names).map_or_else(String::new, |meant| format!("; did you mean {meant}?"))
+    Failure::asked(what).hint(match suggest(name, names) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => {
+            "`tenantd status` lists those that the daemon knows, and tenants/ in the config repo all that are declared"
+                .to_owned()
+        }
+    })
+}
+
+/// The policy for all tenants has errors, with what that means.
+pub fn without_policy(so: &str) -> Failure {
+    let what = format!("fleet.yaml, tiers.yaml or the folder tenants has errors; {so}");
+    Failure::asked(what).hint("mend what is listed above; `tenantd validate` lists every error")
 }
 
 /// Runs a command that waits for an engine, on this thread.

@@ -2,16 +2,17 @@
 
 use std::{fs, io::Read, path::Path, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use jiff::Timestamp;
 
 use super::{
     EXIT_OK,
     args::{FromSnapshot, Global, Snapshot as Command},
+    failure::Failure,
     output, setup,
 };
 use crate::{
-    host,
+    daemon, host,
     model::{SignerKey, quantity::Timespan},
     reconcile,
     snapshot::{self, Snapshot},
@@ -21,6 +22,7 @@ use crate::{
 const MAX_SNAPSHOT: u64 = 1 << 30;
 
 pub fn run(command: &Command, global: &Global) -> anyhow::Result<u8> {
+    host::modes::keep_private();
     let settings = setup::host(global)?;
     if command.public_key {
         let key = host::key::open(&settings)?.public_key().to_openssh().map_err(|e| anyhow::anyhow!("{e}"))?;
@@ -29,13 +31,13 @@ pub fn run(command: &Command, global: &Global) -> anyhow::Result<u8> {
     }
     let text = setup::block_on(async {
         let engine = setup::engine(&settings).await?;
-        Ok(reconcile::take_snapshot(&engine, &settings).await?)
+        Ok(reconcile::take_snapshot(&engine, &settings, daemon::powers(&settings.data_root)?).await?)
     })?;
     match &command.out {
         Some(path) => {
             host::replace(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        None => output::print(&text)?,
+        None => output::print_data(&text)?,
     }
     Ok(EXIT_OK)
 }
@@ -52,7 +54,9 @@ pub fn open(path: &Path, from: &FromSnapshot) -> anyhow::Result<Snapshot> {
         Some(wanted) => {
             let wanted = wanted_key(wanted)?;
             if wanted.get().key_data() != key.key_data() {
-                bail!("{shown} is signed by {fingerprint}, and not by {}", wanted.fingerprint());
+                let what = format!("{shown} is signed by {fingerprint}, and not by {}", wanted.fingerprint());
+                let hint = "take a snapshot of the host that is meant; `tenantd snapshot --public-key` says there whose key it is";
+                return Err(Failure::asked(what).hint(hint).into());
             }
             format!("signed by the host's key {fingerprint}")
         }
@@ -67,7 +71,10 @@ pub fn open(path: &Path, from: &FromSnapshot) -> anyhow::Result<Snapshot> {
     if let Some(most) = &from.max_age {
         let most = most.parse::<Timespan>().context("--max-age")?;
         if age > most.get() {
-            bail!("{shown} is older than {most}");
+            let what = format!("{shown} is older than {most}");
+            return Err(Failure::asked(what)
+                .hint("take another by `tenantd snapshot`, or let --max-age be longer")
+                .into());
         }
     }
     if snapshot.tenantd != env!("CARGO_PKG_VERSION") {

@@ -15,7 +15,7 @@ use super::{
     EXIT_OK,
     args::{Global, PlanFormat, Status as Command},
     client::Client,
-    output, setup,
+    failure, output, setup,
 };
 use crate::{model::Status, plan::render::Style};
 
@@ -29,7 +29,7 @@ pub fn run(command: &Command, global: &Global) -> anyhow::Result<u8> {
     setup::block_on(async {
         let status = client.status(command.tenant.as_deref()).await?;
         if !command.watch {
-            output::print(&form(command, &status, output::style())?)?;
+            output::print_as(command.format == PlanFormat::Text, &form(command, &status, output::style())?)?;
         } else {
             tokio::select! {
                 watched = watch(command, &client, status) => watched?,
@@ -64,7 +64,7 @@ async fn watch(command: &Command, client: &Client<'_>, first: Status) -> anyhow:
         match &answer {
             Ok(status) if on_terminal => {
                 let frame = frame(&form(command, status, output::style())?);
-                if !output::print_while_read(&frame)? {
+                if !output::draw(&frame)? {
                     return Ok(());
                 }
             }
@@ -73,13 +73,17 @@ async fn watch(command: &Command, client: &Client<'_>, first: Status) -> anyhow:
                 if now != last {
                     let apart = if last.is_some() && command.format == PlanFormat::Text { "\n" } else { "" };
                     let text = format!("{apart}{}", form(command, status, output::style())?);
-                    if !output::print_while_read(&text)? {
+                    let reads = match command.format {
+                        PlanFormat::Text => output::print_while_read(&text)?,
+                        PlanFormat::Json => output::print_data_while_read(&text)?,
+                    };
+                    if !reads {
                         return Ok(());
                     }
                     last = now;
                 }
             }
-            Err(error) => output::tell(&format!("error: {}", crate::fault::chain(error))),
+            Err(error) => output::tell(&failure::report(error)),
         }
         sleep(INTERVAL).await;
         answer = client.status(command.tenant.as_deref()).await;
@@ -97,7 +101,7 @@ fn lasting(status: &Status) -> anyhow::Result<Value> {
     Ok(value)
 }
 
-/// The text in place of what the terminal shows, cut to its size.
+/// The text, cut to the size of the terminal.
 fn frame(text: &str) -> String {
     let rows = tcgetwinsize(io::stdout()).map_or(24, |size| usize::from(size.ws_row)).max(2) - 1;
     let mut shown: String = text.split_inclusive('\n').take(rows).collect();
@@ -105,6 +109,5 @@ fn frame(text: &str) -> String {
     if left > 0 {
         shown.push_str(&format!("({left} more lines)"));
     }
-    // Home and clear; long lines are cut by the terminal instead of wrapped.
-    format!("\x1b[H\x1b[2J\x1b[?7l{shown}\x1b[?7h")
+    shown
 }

@@ -67,7 +67,7 @@ pub fn run(command: &Usage, global: &Global) -> anyhow::Result<u8> {
     let mut tenants = gather(&host.egress, command.since.map(ledger::day))?;
     tenants.retain(|name, _| wanted.as_ref().is_none_or(|wanted| wanted == name));
     match command.format {
-        PlanFormat::Json => output::print(&(serde_json::to_string_pretty(&tenants)? + "\n"))?,
+        PlanFormat::Json => output::print_data(&(serde_json::to_string_pretty(&tenants)? + "\n"))?,
         PlanFormat::Text => output::print(&table(&tenants))?,
     }
     Ok(EXIT_OK)

@@ -31,10 +31,10 @@ pub fn run(command: &Validate) -> anyhow::Result<u8> {
         FindingFormat::Json => {
             let valid: Vec<&str> = desired.tenants.keys().map(|name| name.as_str()).collect();
             let report = json!({"valid": errors == 0, "findings": findings, "tenants": valid, "held": desired.held});
-            output::print(&format!("{report:#}\n"))?;
+            output::print_data(&format!("{report:#}\n"))?;
         }
-        FindingFormat::Sarif => output::print(&report::sarif(&remarks(findings)))?,
-        FindingFormat::Github => output::print(&report::annotations(&remarks(findings)))?,
+        FindingFormat::Sarif => output::print_data(&report::sarif(&remarks(findings)))?,
+        FindingFormat::Github => output::print_data(&report::annotations(&remarks(findings)))?,
     }
     Ok(if errors == 0 { EXIT_OK } else { EXIT_ERROR })
 }

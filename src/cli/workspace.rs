@@ -9,6 +9,7 @@ use super::{
     EXIT_ERROR, EXIT_OK,
     args::{Adopt, Capacity, Global, OneWorkspace, PlanFormat, Purge, Workspace, WorkspaceList},
     client::{Client, ClientError},
+    failure::Failure,
     output, setup,
 };
 use crate::{
@@ -92,7 +93,7 @@ async fn list(command: &WorkspaceList, host: &Host) -> anyhow::Result<u8> {
     if command.format == PlanFormat::Json {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
         let aside: Vec<Value> = aside.iter().map(|(name, size)| json!({"name": name, "on_disk": size})).collect();
-        output::print(&format!("{:#}\n", json!({"workspaces": rows, "aside": aside, "new": site})))?;
+        output::print_data(&format!("{:#}\n", json!({"workspaces": rows, "aside": aside, "new": site})))?;
         return Ok(EXIT_OK);
     }
     let titles = ["NAME", "BACKEND", "STATE", "LIMIT", "USED", "ON DISK"].map(str::to_owned);
@@ -122,8 +123,14 @@ async fn find(command: &OneWorkspace, workspaces: &Workspaces) -> anyhow::Result
     let mut observed = workspaces.look_at(tenant.as_str()).await.context("cannot look at the workspace")?;
     match observed.found.remove(tenant.as_str()) {
         Some(FoundWorkspace { volume: Some(volume), .. }) => Ok((tenant, volume)),
-        Some(_) => bail!("the workspace of {tenant} is a plain folder: the host's own file system holds it"),
-        None => bail!("{tenant} has no workspace"),
+        Some(_) => {
+            let what = format!("the workspace of {tenant} is a plain folder: the host's own file system holds it");
+            Err(Failure::asked(what).hint("check that file system, by fsck or btrfs scrub").into())
+        }
+        None => {
+            let what = format!("{tenant} has no workspace");
+            Err(Failure::asked(what).hint("`tenantd workspace list` lists all that there are").into())
+        }
     }
 }
 
@@ -156,11 +163,18 @@ async fn repair(command: &OneWorkspace, host: &Host) -> anyhow::Result<u8> {
     let (tenant, volume) = find(command, &workspaces).await?;
     match volume.state {
         VolumeState::Damaged { .. } if volume.backend == Backend::Btrfs => {
-            bail!("a subvolume cannot be repaired by itself; put {tenant}'s back from a backup")
+            let what = "a subvolume cannot be repaired by itself";
+            return Err(Failure::host(what).hint(format!("put {tenant}'s back from a backup")).into());
         }
         VolumeState::Damaged { .. } | VolumeState::Gone { attached: true } => {}
-        VolumeState::Gone { attached: false } => bail!("what {tenant} was kept in is gone; put it back from a backup"),
-        _ => bail!("the workspace of {tenant} is in order; nothing was done"),
+        VolumeState::Gone { attached: false } => {
+            return Err(Failure::host(format!("what {tenant} was kept in is gone"))
+                .hint("put it back from a backup")
+                .into());
+        }
+        VolumeState::Mounted(_) | VolumeState::Unmounted { .. } => {
+            bail!("the workspace of {tenant} is in order; nothing was done")
+        }
     }
     ask(&workspaces, host, &tenant, Wanted::Repair).await
 }
@@ -171,7 +185,8 @@ async fn adopt(command: &Adopt, host: &Host) -> anyhow::Result<u8> {
     check_aside(&workspaces, &command.name)?;
     let observed = workspaces.look_at(tenant.as_str()).await.context("cannot look at the workspace")?;
     if observed.found.get(tenant.as_str()).is_some_and(FoundWorkspace::exists) {
-        bail!("{tenant} has a workspace; remove its file and let that be set aside first");
+        let what = format!("{tenant} has a workspace");
+        return Err(Failure::asked(what).hint("remove its file and let that be set aside first").into());
     }
     ask(&workspaces, host, &tenant, Wanted::Adopt { name: command.name.clone() }).await
 }
@@ -193,15 +208,17 @@ fn check_aside(workspaces: &Workspaces, name: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     let meant = suggest(name, aside.iter().map(|(name, _)| name.as_str()));
-    bail!(
-        "nothing lies aside as {name:?}{}",
-        meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"))
-    )
+    Err(Failure::asked(format!("nothing lies aside as {name:?}"))
+        .hint(match meant {
+            Some(meant) => format!("did you mean {meant}?"),
+            None => "`tenantd workspace list` lists what lies aside".to_owned(),
+        })
+        .into())
 }
 
 fn confirmed(name: &str) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
-        bail!("there is no terminal to ask on; --yes removes without asking");
+        return Err(Failure::asked("there is no terminal to ask on").hint("--yes removes without asking").into());
     }
     output::print(&format!("{name} and all that is in it will be gone for good. Only \"yes\" is accepted: "))?;
     let mut answer = String::new();
@@ -247,7 +264,7 @@ pub fn capacity(command: &Capacity, global: &Global) -> anyhow::Result<u8> {
             "workspaces": all, "unknown": unknown, "promised": promised, "used": used, "on_disk": taken, "aside": aside,
             "disk": disk, "allowed": allowed, "new": observed.site,
         });
-        output::print(&format!("{answer:#}\n"))?;
+        output::print_data(&format!("{answer:#}\n"))?;
         return Ok(EXIT_OK);
     }
     let known = if unknown == 0 { String::new() } else { format!(", of {unknown} the limit is not known") };

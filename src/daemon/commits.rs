@@ -1,245 +1,197 @@
 //! What is done about a commit: accept, hold or refuse it, go back to an older declaration.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use jiff::Timestamp;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use super::{
     Daemon,
-    fleet::{Declaration, Fleet},
-    intake::{self, Candidate, Declared, Refused, SourceNews},
-    state::{Accepted, Pin, State, Waits},
+    config_repo::Held,
+    events::{
+        CommitAccepted, CommitHeld, CommitRefused, DaemonEvent, NothingToGoBackTo, TenantApproved, TenantMarkedBad,
+        TenantWaiting, WaitWithdrawn,
+    },
+    in_force::{
+        self, Composition, Declaration, Failed, Fleet, Next, Pin, State, StateError, WaitChanges, Waits, some_of,
+        stands_at,
+    },
+    intake::{Candidate, Declared, Refused, RefusedKind, SourceNews},
 };
 use crate::{
-    engine::CallError,
-    model::{
-        Desired, Entry, Revision, TenantName,
-        host::{NotifyEvent, VerifyMode},
-        record::{RevisionRecord, Trigger, Verdict},
-        status::HeldRevision,
-    },
+    fault::chain,
+    model::{Desired, Revision, record::Trigger},
     plan::guard::{self, Hold},
-    reconcile::Failure,
-    source::Mirror,
+    signals,
+    source::Approval,
     web::Refusal,
 };
 
-/// A commit that waits for an operator.
-pub(super) struct Held {
-    plan: String,
-    revision: Revision,
-    declared: Declared,
-}
-
-/// How long the engine's events may take to arrive.
-const NEWS: Duration = Duration::from_millis(100);
-
-/// How many failures of one declaration make it bad, where one alone may have another cause.
-const FAULTS: u32 = 3;
-
-/// How many tenants that are gone are remembered.
-const MOST_DEPARTED: usize = 100_000;
-
-/// What each of these commits declares of its tenant. One that cannot be read is left out.
-fn older(mirror: &Mirror, wanted: BTreeMap<String, Revision>) -> BTreeMap<String, Declaration> {
-    let mut trees: BTreeMap<String, Option<Desired>> = BTreeMap::new();
-    let found = wanted.into_iter().filter_map(|(name, revision)| {
-        let commit = &revision.commit;
-        let tree = trees.entry(commit.clone()).or_insert_with(|| intake::read(mirror, commit).ok());
-        let tenant = tree.as_ref()?.tenants.get(name.as_str())?.clone();
-        Some((name, Declaration { tenant, revision }))
-    });
-    found.collect()
+/// What an operator agreed to.
+#[derive(Clone, Copy)]
+struct Agreement<'a> {
+    plan: &'a str,
+    by: &'a str,
+    /// The removals that were shown.
+    removed: &'a [String],
 }
 
 impl Daemon {
     /// Puts the commit in force again that was in force when the daemon ended.
     pub(super) async fn restore(&mut self) {
-        let Some(accepted) = self.state.accepted.clone() else { return };
-        let pinned = |pick: fn(&Pin) -> Option<&Revision>| -> BTreeMap<String, Revision> {
-            self.state.pins.iter().filter_map(|(name, pin)| Some((name.clone(), pick(pin)?.clone()))).collect()
+        let Some(accepted) = self.in_force.state().accepted.clone() else { return };
+        let pins = self.in_force.state().pins.clone();
+        let pinned = |pick: fn(&Pin) -> Option<Composition>| -> BTreeMap<String, Composition> {
+            pins.iter().filter_map(|(name, pin)| Some((name.clone(), pick(pin)?))).collect()
         };
-        let wanted = [pinned(|pin| pin.good.as_ref()), pinned(|pin| pin.waits.as_ref()?.at.as_ref())];
-        let (mirror, commit) = (Arc::clone(&self.mirror), accepted.revision.commit.clone());
+        let wanted = [pinned(Pin::stands_at), pinned(|pin| pin.good.clone())];
+        let (mirror, commit) = (Arc::clone(&self.repo.mirror), accepted.revision.commit.clone());
         let read = tokio::task::spawn_blocking(move || {
-            let desired = intake::read(&mirror, &commit)?;
-            let declarations = wanted.map(|wanted| older(&mirror, wanted));
-            Ok::<_, crate::source::SourceError>((desired, declarations))
+            let desired = in_force::read(&mirror, &commit)?;
+            let [stands, good] = in_force::declarations(&mirror, &wanted, in_force::AT_A_START);
+            let [wanted, _] = wanted;
+            let unknown: Vec<String> = wanted.into_keys().filter(|name| !stands.contains_key(name)).collect();
+            Ok::<_, crate::source::SourceError>((desired, good, stands, unknown))
         });
-        match read.await {
-            Ok(Ok((desired, [good, kept]))) if desired.policy_usable => {
-                let revision = accepted.revision.clone();
-                self.source.findings = desired.findings.iter().map(ToString::to_string).collect();
-                let fleet = Fleet::new(revision, Arc::new(desired), &self.state.pins, good, kept);
-                let on_trial = |(name, pin): (&String, &Pin)| {
-                    (pin.bad.is_none() && !fleet.older.contains_key(name)).then(|| name.clone())
-                };
-                for name in self.state.pins.iter().filter_map(on_trial).collect::<Vec<_>>() {
-                    // It may have ended before the declaration was carried out.
-                    self.run_of(&name).reached = Some(false);
+        // At a start systemd waits for it, and later the watchdog.
+        match self.signals.alive_while(signals::starting_while(read)).await {
+            Ok(Ok((desired, good, stands, unknown))) if desired.policy_usable => {
+                if !unknown.is_empty() {
+                    let (tenants, most) = (some_of(&unknown), in_force::AT_A_START);
+                    tracing::warn!(
+                        tenants,
+                        "what these stand at cannot be read, or is beyond the {most} commits that are read at a start; \
+                         they are left as they are, until a commit declares them in a way that can be carried out"
+                    );
                 }
-                self.fleet = Some(fleet);
-                self.source.applied = Some(accepted.revision);
-                self.source.signer = accepted.signer;
-                self.survey_trigger = Some(Trigger::Start);
+                let desired = Arc::new(desired);
+                self.repo.is_in_force(accepted.revision.clone(), accepted.signer, &desired);
+                // Each may have ended before the declaration in force was carried out.
+                pins.keys().for_each(|name| self.tenants.may_not_be_reached(name));
+                self.in_force.fleet = Some(Fleet::restored(accepted.revision, desired, &pins, good, stands));
+                self.scan.because(Trigger::Start);
+                // What cannot be read now may be readable later, and is not to be forgotten.
+                if unknown.is_empty() {
+                    self.judge_waiting().await;
+                }
             }
             Ok(Ok(_)) => tracing::error!(revision = %accepted.revision, "the commit in force has errors in its policy"),
             Ok(Err(e)) => {
-                tracing::error!(revision = %accepted.revision, error = crate::fault::chain(&e), "cannot read the commit in force; waiting for the source");
+                tracing::error!(revision = %accepted.revision, error = chain(&e), "cannot read the commit in force; waiting for the source");
             }
             Err(e) => tracing::error!(error = %e, "cannot read the commit in force"),
         }
     }
 
     pub(super) async fn source_news(&mut self, news: SourceNews) {
-        self.metrics.fetched(!matches!(news, SourceNews::Failed(_)));
+        self.reporter.metrics.fetched(!matches!(news, SourceNews::Failed(_)));
         match news {
             SourceNews::Failed(error) => {
-                if self.source.error.as_ref() != Some(&error) {
+                if self.repo.failed(error.clone()) {
                     tracing::warn!(error, "the config repo cannot be read; the last commit stays in force");
                 }
-                self.source.error = Some(error);
             }
-            SourceNews::Unchanged => self.source_answered(),
+            SourceNews::Unchanged => {
+                self.repo.answered();
+                self.restore_late().await;
+            }
             SourceNews::Candidate(candidate) => {
-                self.source_answered();
-                self.source.seen = Some(candidate.revision.clone());
+                self.repo.answered();
+                self.restore_late().await;
+                self.repo.status.seen = Some(candidate.revision.clone());
                 self.decide(*candidate).await;
             }
         }
     }
 
-    fn source_answered(&mut self) {
-        self.source.error = None;
-        self.source.fetched = Some(Timestamp::now());
+    /// Puts the commit in force again that could not be read at the start: a fetch may have brought it back. Whatever is
+    /// decided without it forgets what tenants go back to.
+    async fn restore_late(&mut self) {
+        if self.in_force.fleet.is_some() {
+            return;
+        }
+        self.restore().await;
+        if self.in_force.fleet.is_some() {
+            self.scan.ask_without_reason(Instant::now());
+            if let Some(candidate) = self.repo.pending.take() {
+                self.decide(candidate).await;
+            }
+        }
     }
 
     /// Decides about a commit.
     pub(super) async fn decide(&mut self, candidate: Candidate) {
-        let Candidate { revision, verdict } = candidate;
-        self.held = None;
-        self.source.held = None;
+        let in_force = self.in_force.state().accepted.as_ref().map(|accepted| &accepted.revision.commit);
+        if candidate.is_overtaken(in_force) {
+            // It descends from, and is signed and approved since, what is in force no more.
+            tracing::debug!(revision = %candidate.revision, "another commit came into force meanwhile; judging anew");
+            self.repo.intake.trigger_fetch();
+            return;
+        }
+        let Candidate { revision, against, verdict } = candidate;
+        self.repo.nothing_is_held();
         match verdict {
             Err(refused) => self.refuse(revision, refused).await,
             Ok(declared) => {
-                self.note_signer(declared.signer.as_deref());
-                if self.fleet.as_ref().is_some_and(|fleet| fleet.revision == revision) {
-                    self.source.findings = declared.desired.findings.iter().map(ToString::to_string).collect();
+                self.repo.verified(self.host.verify.mode, declared.signer.as_deref());
+                if self.in_force.fleet.as_ref().is_some_and(|fleet| fleet.revision == revision) {
+                    self.repo.show_findings(&declared.desired);
                     return;
                 }
-                if self.fleet.is_none() && !self.surveyed {
-                    // What a first commit would remove is known only once the engine was looked at.
-                    self.pending = Some(Candidate { revision, verdict: Ok(declared) });
+                if self.in_force.fleet.is_none() && !self.scan.is_complete() {
+                    // What a first commit would remove is known only once the engine was observed.
+                    self.repo.pending = Some(Candidate { revision, against, verdict: Ok(declared) });
                     return;
                 }
-                match self.hold(&declared) {
+                let next = self.next(&revision, &declared.desired, &declared.approvals.new).await;
+                match self.in_force.hold(&declared.desired, declared.rewound, &next) {
                     Some(hold) => self.keep_waiting(revision, declared, hold).await,
-                    None => drop(self.accept(revision, declared, None).await),
+                    None => drop(self.accept(revision, declared, next, None).await),
                 }
             }
         }
     }
 
-    fn note_signer(&mut self, signer: Option<&str>) {
-        self.source_verified = match (self.host.verify.mode, signer) {
-            (VerifyMode::None, _) => None,
-            (_, signer) => Some(Ok(signer.unwrap_or("a signer").to_owned())),
-        };
-    }
-
     async fn refuse(&mut self, revision: Revision, refused: Refused) {
-        if refused.kind == "Unverified" {
-            self.source_verified = Some(Err(refused.reason.clone()));
+        let Refused { kind, reason, findings } = refused;
+        if kind == RefusedKind::Unverified {
+            self.repo.verified = Some(Err(reason.clone()));
         }
-        self.source.held = Some(HeldRevision {
-            revision: revision.clone(),
-            reason: refused.reason.clone(),
-            plan: None,
-            tenants: Vec::new(),
-        });
-        self.source.findings = refused.findings.iter().map(ToString::to_string).collect();
-        if self.refused.as_ref() == Some(&revision.commit) {
-            return;
+        let findings = findings.iter().map(ToString::to_string).collect();
+        if self.repo.refuse(&revision, &reason, findings) {
+            let in_force = self.in_force.revision(None);
+            self.reporter.report(&CommitRefused { revision, kind: kind.as_str(), reason, in_force }).await;
         }
-        self.refused = Some(revision.commit.clone());
-        tracing::warn!(%revision, kind = refused.kind, reason = refused.reason, "refused a commit; the last one stays in force");
-        self.metrics.judged(Verdict::Refused);
-        self.tell(NotifyEvent::Held, None, &format!("{revision} is refused: {}", refused.reason));
-        self.record(Entry::Revision(RevisionRecord {
-            revision,
-            verdict: Verdict::Refused,
-            signer: None,
-            reason: Some(refused.reason),
-            tenants: Vec::new(),
-            plan: None,
-            by: None,
-        }))
-        .await;
-    }
-
-    /// Why a commit needs an operator, if it does.
-    fn hold(&self, declared: &Declared) -> Option<Hold> {
-        let fleet = self.fleet.as_ref();
-        let mut known: BTreeSet<String> = self.present.clone();
-        if let Some(fleet) = fleet {
-            known.extend(fleet.effective.tenants.keys().map(TenantName::to_string));
-        }
-        let guards = Fleet::guards(fleet, &declared.desired, self.host.guards);
-        let hold = guard::hold(&known, &declared.desired, guards);
-        if declared.rewound {
-            let reason = "it does not descend from the commit in force: an old signed commit may have been put back";
-            return Some(Hold {
-                reason: reason.to_owned(),
-                removed: hold.map(|hold| hold.removed).unwrap_or_default(),
-            });
-        }
-        hold
     }
 
     async fn keep_waiting(&mut self, revision: Revision, declared: Declared, hold: Hold) {
         let plan = guard::hold_id(&revision.commit, &hold);
-        self.source.held = Some(HeldRevision {
+        let Hold { reason, removed } = hold;
+        let event = CommitHeld {
             revision: revision.clone(),
-            reason: hold.reason.clone(),
-            plan: Some(plan.clone()),
-            tenants: hold.removed.clone(),
-        });
-        tracing::warn!(%revision, reason = hold.reason, plan, tenants = hold.removed.join(", "), "holding a commit; `tenantd approve` lets it in");
-        self.metrics.judged(Verdict::Held);
-        self.tell(
-            NotifyEvent::Held,
-            None,
-            &format!("{revision} is held: {}; `tenantd approve {plan}` lets it in", hold.reason),
-        );
-        self.record(Entry::Revision(RevisionRecord {
-            revision: revision.clone(),
-            verdict: Verdict::Held,
             signer: declared.signer.clone(),
-            reason: Some(hold.reason),
-            tenants: hold.removed,
-            plan: Some(plan.clone()),
-            by: None,
-        }))
-        .await;
-        self.held = Some(Held { plan, revision, declared });
+            reason: reason.clone(),
+            removed: removed.clone(),
+            plan: plan.clone(),
+            in_force: self.in_force.revision(None),
+        };
+        self.repo.hold(Held { plan, removed, revision, declared }, reason);
+        self.reporter.report(&event).await;
     }
 
     /// Lets a held commit in.
     pub(super) async fn approve(&mut self, plan: &str, by: &str) -> Result<String, Refusal> {
-        match self.held.take() {
+        match self.repo.held.take() {
             None => Err(Refusal::not_found("no commit is held; a newer one may have taken its place")),
             Some(held) if held.plan != plan => {
-                let waiting = format!("the held commit has the plan id {}, not {plan}", held.plan);
-                self.held = Some(held);
-                Err(Refusal::conflict(waiting))
+                // The right id is read beside what it lets in, and nowhere else.
+                self.repo.held = Some(held);
+                Err(Refusal::conflict(
+                    "this is not the whole id of what is held now; `tenantd status` shows the commit, what it would \
+                     remove, and its id",
+                ))
             }
-            Some(Held { revision, declared, .. }) => {
+            Some(Held { revision, declared, removed, .. }) => {
                 // What it would remove may be more by now than what was agreed to.
-                if let Some(hold) = self.hold(&declared)
+                let next = self.next(&revision, &declared.desired, &declared.approvals.new).await;
+                if let Some(hold) = self.in_force.hold(&declared.desired, declared.rewound, &next)
                     && guard::hold_id(&revision.commit, &hold) != plan
                 {
                     self.keep_waiting(revision, declared, hold).await;
@@ -248,207 +200,193 @@ impl Daemon {
                     ));
                 }
                 let shown = revision.to_string();
-                if self.accept(revision, declared, Some((plan, by))).await {
-                    self.source.held = None;
+                if self.accept(revision, declared, next, Some(Agreement { plan, by, removed: &removed })).await {
+                    self.repo.status.held = None;
                     Ok(shown)
                 } else {
-                    let error = self.state_error.clone().unwrap_or_default();
-                    Err(Refusal::unavailable(format!("the state cannot be kept, so nothing was changed: {error}")))
+                    Err(self.not_kept())
                 }
             }
         }
     }
 
-    /// Puts a commit in force. False where that cannot be kept: it waits then.
-    async fn accept(&mut self, revision: Revision, declared: Declared, approved: Option<(&str, &str)>) -> bool {
-        let returning = self.returning(&declared.desired).await;
-        let (fleet, desired) = (self.fleet.as_ref(), &declared.desired);
-        let loosened = Fleet::loosened(fleet, desired, &self.host.approvals, &returning);
-        let (agreed, waiting): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            loosened.into_iter().partition(|(name, _)| declared.approved.contains_key(name));
-        let agreed = agreed.into_iter().filter_map(|(name, waits)| {
-            let by = declared.approved.get(&name)?.clone();
-            Some(Entry::Approved { tenant: name, revision: revision.clone(), loosens: waits.loosens, by })
-        });
-        let agreed: Vec<Entry> = agreed.collect();
-        let gone = fleet.into_iter().flat_map(|fleet| {
-            let gone = fleet.effective.tenants.keys().filter(|name| !desired.mentions(name.as_str()));
-            gone.map(|name| (name.to_string(), fleet.revision_of(name.as_str()).clone()))
-        });
-        let gone: Vec<(String, Revision)> = gone.collect();
-        let change = Fleet::succeed(fleet, revision.clone(), Arc::clone(desired), &self.state.pins, waiting);
-        let former = self.state.clone();
-        self.state.pins = change.pins;
-        self.state.departed.retain(|name, _| !change.fleet.effective.tenants.contains_key(name.as_str()));
-        self.state.departed.extend(gone);
-        while self.state.departed.len() > MOST_DEPARTED {
-            self.state.departed.pop_first();
-        }
-        self.state.accepted = Some(Accepted { revision: revision.clone(), signer: declared.signer.clone() });
-        if !self.save() {
-            self.state = former;
-            self.state_unsaved = false;
-            match approved {
-                Some((plan, _)) => self.held = Some(Held { plan: plan.to_owned(), revision, declared }),
-                None => self.pending = Some(Candidate { revision, verdict: Ok(declared) }),
+    /// What a commit would put in force, with the approvals that came with it.
+    async fn next(&mut self, revision: &Revision, desired: &Arc<Desired>, approvals: &[Approval]) -> Next {
+        let returning = self.returning(desired).await;
+        let present = &self.view.objects.present;
+        self.in_force.next(revision, desired, approvals, &returning, present, &self.host)
+    }
+
+    /// Puts a commit in force. False where that cannot be kept: it waits then, or is refused where it is the commit that makes
+    /// the state too large.
+    async fn accept(
+        &mut self,
+        revision: Revision,
+        declared: Declared,
+        next: Next,
+        approved: Option<Agreement<'_>>,
+    ) -> bool {
+        let removed = approved.map_or(&[][..], |agreed| agreed.removed);
+        let signer = declared.signer.clone();
+        let former = match self.in_force.accept(&next, signer.clone(), &declared.approvals, removed, &self.host) {
+            Ok(former) => former,
+            Err(error) => {
+                self.not_accepted(revision, declared, approved, &error).await;
+                return false;
             }
-            return false;
-        }
-        let verdict = if approved.is_some() { Verdict::Approved } else { Verdict::Accepted };
-        tracing::info!(%revision, signer = declared.signer, changed = change.changed.len(), wrong = declared.desired.held.len(), "a commit is in force");
-        self.metrics.judged(verdict);
-        self.refused = None;
-        self.source.applied = Some(revision.clone());
-        self.source.signer.clone_from(&declared.signer);
-        self.source.findings = declared.desired.findings.iter().map(ToString::to_string).collect();
-        for name in &change.changed {
-            let run = self.run_of(name);
-            (run.reached, run.faults, run.exits, run.repairs) = (Some(false), 0, 0, 0);
-            // How long it ran well with the former declaration proves nothing about this one.
-            run.in_order = None;
-            self.queue.forgive(name);
-        }
-        self.fleet = Some(change.fleet);
-        self.accepted.send_replace(Some(revision.commit.clone()));
-        self.record(Entry::Revision(RevisionRecord {
+        };
+        self.repo.came_into_force(&revision, signer.clone(), &declared.desired);
+        let Next { change, agreed, .. } = next;
+        let event = CommitAccepted {
             revision: revision.clone(),
-            verdict,
-            signer: declared.signer,
-            reason: None,
-            tenants: Vec::new(),
-            plan: approved.map(|(plan, _)| plan.to_owned()),
-            by: approved.map(|(_, by)| by.to_owned()),
-        }))
-        .await;
-        self.tell_who_waits(&former, agreed).await;
-        self.hasten();
-        self.survey_trigger = Some(Trigger::Commit { revision });
-        self.survey_at = Some(Instant::now());
+            signer,
+            changed: change.changed.len(),
+            wrong: declared.desired.held.len(),
+            approved: approved.map(|agreed| (agreed.plan.to_owned(), agreed.by.to_owned())),
+        };
+        self.put_in_force(change);
+        self.reporter.report(&event).await;
+        self.report_waits(&former, agreed).await;
+        self.timer.hasten(Instant::now());
+        self.scan.ask_because(Trigger::Commit { revision }, Instant::now());
         true
     }
 
+    async fn not_accepted(
+        &mut self,
+        revision: Revision,
+        declared: Declared,
+        approved: Option<Agreement<'_>>,
+        error: &StateError,
+    ) {
+        match (error, approved) {
+            (StateError::TooMuch { .. }, _) => {
+                // No other try helps, and the former state can be kept.
+                let refused = Refused { kind: RefusedKind::TooMuchState, reason: chain(error), findings: Vec::new() };
+                self.refuse(revision, refused).await;
+            }
+            (StateError::Io { .. } | StateError::TooLarge { .. } | StateError::Newer { .. }, Some(agreed)) => {
+                let (plan, removed) = (agreed.plan.to_owned(), agreed.removed.to_vec());
+                self.repo.held = Some(Held { plan, removed, revision, declared });
+            }
+            (StateError::Io { .. } | StateError::TooLarge { .. } | StateError::Newer { .. }, None) => {
+                let accepted = self.in_force.state().accepted.as_ref();
+                let against = accepted.map(|accepted| accepted.revision.commit.clone());
+                self.repo.pending = Some(Candidate { revision, against, verdict: Ok(declared) });
+            }
+        }
+    }
+
+    /// Has all work go by other declarations, and tenants whose declaration is another one start with a clean record.
+    fn put_in_force(&mut self, change: in_force::Change) {
+        let now = Instant::now();
+        for (name, starts_alike) in self.in_force.carry_out(change) {
+            self.tenants.declaration_changed(&name, starts_alike, now);
+        }
+    }
+
+    /// Judges those who wait for an approval by settings that may have changed since their commit came into force.
+    pub(super) async fn judge_waiting(&mut self) {
+        let is_waiting = self.in_force.state().pins.values().any(|pin| pin.waits.is_some());
+        let Some(fleet) = self.in_force.fleet.as_ref().filter(|_| is_waiting) else { return };
+        let (revision, declared) = (fleet.revision.clone(), Arc::clone(&fleet.declared));
+        let next = self.next(&revision, &declared, &[]).await;
+        match self.in_force.judge_anew(&next) {
+            Ok(None) => {}
+            Ok(Some(former)) => {
+                self.put_in_force(next.change);
+                self.report_waits(&former, BTreeMap::new()).await;
+                self.timer.hasten(Instant::now());
+                self.scan.ask_without_reason(Instant::now());
+            }
+            Err(error) => tracing::warn!(
+                error = chain(&error),
+                "the state cannot be kept; who waits for an approval is judged anew by the next commit"
+            ),
+        }
+    }
+
     /// The last declarations of tenants that a commit brings back, where that can need an approval.
-    async fn returning(&self, next: &Desired) -> BTreeMap<String, Declaration> {
+    async fn returning(&mut self, next: &Desired) -> BTreeMap<String, Declaration> {
         let is_back = |name: &str| next.tenants.contains_key(name) && !self.host.approvals.needed.is_empty();
-        let departed = self.state.departed.iter().filter(|(name, _)| is_back(name));
-        let departed: BTreeMap<String, Revision> = departed.map(|(name, at)| (name.clone(), at.clone())).collect();
+        let departed = self.in_force.state().departed.iter().filter(|(name, _)| is_back(name));
+        let departed: BTreeMap<String, Composition> = departed.map(|(name, at)| (name.clone(), at.clone())).collect();
         if departed.is_empty() {
             return BTreeMap::new();
         }
-        let mirror = Arc::clone(&self.mirror);
-        tokio::task::spawn_blocking(move || older(&mirror, departed)).await.unwrap_or_default()
+        let mirror = Arc::clone(&self.repo.mirror);
+        let read = tokio::task::spawn_blocking(move || {
+            let wanted = std::array::from_ref(&departed);
+            let [declarations] = in_force::declarations(&mirror, wanted, in_force::RETURNING);
+            let unknown: Vec<String> = departed.into_keys().filter(|name| !declarations.contains_key(name)).collect();
+            (declarations, unknown)
+        });
+        let (declarations, unknown) = self.signals.alive_while(read).await.unwrap_or_default();
+        if !unknown.is_empty() {
+            let (tenants, most) = (some_of(&unknown), in_force::RETURNING);
+            tracing::warn!(
+                tenants,
+                "the last declarations of these cannot be read, or are beyond the {most} commits that are read for one \
+                 commit; they are judged as new"
+            );
+        }
+        declarations
     }
 
     /// Tells of the tenants that wait for an approval since now, and of those that do no more.
-    async fn tell_who_waits(&mut self, former: &State, agreed: Vec<Entry>) {
-        let Some(revision) = self.fleet.as_ref().map(|fleet| fleet.revision.clone()) else { return };
-        let is_agreed =
-            |name: &str| agreed.iter().any(|entry| matches!(entry, Entry::Approved { tenant, .. } if tenant == name));
-        let waits = |state: &State, name: &str| state.pins.get(name).is_some_and(|pin| pin.waits.is_some());
-        let waited =
-            former.pins.keys().filter(|name| waits(former, name) && !waits(&self.state, name) && !is_agreed(name));
-        let over = waited.map(|name| Entry::Withdrawn { tenant: name.clone(), revision: revision.clone() });
-        let over: Vec<Entry> = over.collect();
-        for entry in agreed.into_iter().chain(over) {
-            self.record(entry).await;
+    async fn report_waits(&mut self, former: &State, agreed: BTreeMap<String, (String, Waits)>) {
+        let Some(revision) = self.in_force.revision(None) else { return };
+        let WaitChanges { begun, withdrawn } = self.in_force.wait_changes(former, |name| agreed.contains_key(name));
+        let mut events: Vec<Box<dyn DaemonEvent>> = Vec::new();
+        for (tenant, (by, waits)) in agreed {
+            let revision = revision.clone();
+            events.push(Box::new(TenantApproved { tenant, revision, loosens: waits.loosens, by }));
         }
-        let known =
-            |name: &str| former.pins.get(name).and_then(|pin| pin.waits.as_ref()).map(|waits| &waits.declaration);
-        let waiting = self.state.pins.iter().filter_map(|(name, pin)| Some((name.clone(), pin.waits.clone()?)));
-        let new: Vec<_> = waiting.filter(|(name, waits)| known(name) != Some(&waits.declaration)).collect();
-        for (tenant, waits) in new {
-            let text = waits.to_string();
-            tracing::warn!(tenant, %revision, "{text}");
-            self.tell(NotifyEvent::Held, Some(&tenant), &text);
-            let Waits { loosens, approvers, at, .. } = waits;
-            self.record(Entry::Waiting { tenant, revision: revision.clone(), at, loosens, approvers }).await;
+        for tenant in withdrawn {
+            events.push(Box::new(WaitWithdrawn { tenant, revision: revision.clone() }));
         }
+        for (tenant, waits, stands) in begun {
+            events.push(Box::new(TenantWaiting {
+                text: format!("{waits}; {}", stands_at(stands.as_ref())),
+                in_force: self.in_force.revision(Some(&tenant)),
+                tenant,
+                revision: revision.clone(),
+                stands,
+                loosens: waits.loosens,
+                approvers: waits.approvers,
+            }));
+        }
+        // One tier may have thousands wait: they do not cost the loop a write each.
+        self.reporter.report_all(&events, &mut self.signals).await;
     }
 
     /// Tries again to put a commit in force that could not be kept.
     pub(super) async fn retry_pending(&mut self) {
-        if self.state_error.is_some()
-            && let Some(candidate) = self.pending.take()
+        // Where none is in force, it may be the first observation of the engine that is waited for.
+        if (self.scan.is_complete() || self.in_force.fleet.is_some())
+            && let Some(candidate) = self.repo.pending.take()
         {
             self.decide(candidate).await;
         }
     }
 
-    /// Counts a failure against the declaration in force, where it may be the declaration's own fault.
-    pub(super) async fn fault(&mut self, name: &str, failure: &Failure, error: &str) {
-        let run = self.run_of(name);
-        if run.reached == Some(true) {
-            return;
-        }
-        match failure {
-            Failure::Ended(_) => {
-                // Somebody may have ended it, of which the engine is about to tell.
-                let due = Instant::now() + NEWS;
-                run.exit = Some((due, error.to_owned()));
-                self.next_tick = self.next_tick.min(due);
+    /// Marks the declaration in force of a tenant as bad, and has the tenant go back to what last ran well, as far as that
+    /// is not looser.
+    pub(super) async fn mark_failed(&mut self, name: &str, reason: &str) {
+        match self.in_force.mark_failed(name, reason) {
+            Failed::NotOnTrial => {}
+            Failed::NothingElse => self.reporter.report(&NothingToGoBackTo { tenant: name, reason }).await,
+            Failed::BackTo { revision, back_to } => {
+                let event = TenantMarkedBad {
+                    tenant: name.to_owned(),
+                    revision: revision.clone(),
+                    back_to,
+                    reason: reason.to_owned(),
+                    in_force: self.in_force.revision(Some(name)),
+                };
+                self.reporter.report(&event).await;
+                self.tenants.went_back(name, Trigger::Commit { revision }, Instant::now());
             }
-            Failure::NotAsDeclared(_)
-            | Failure::Engine { source: CallError::Refused { .. } | CallError::TimedOut { .. }, .. } => {
-                run.faults += 1;
-                if run.faults >= FAULTS {
-                    self.condemn(name, error).await;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Marks the declaration in force of a tenant as bad, and has the tenant go back to the last good one.
-    pub(super) async fn condemn(&mut self, name: &str, reason: &str) {
-        let Some(fleet) = &mut self.fleet else { return };
-        let on_trial =
-            self.state.pins.get(name).is_some_and(|pin| pin.bad.is_none()) && !fleet.older.contains_key(name);
-        if !on_trial {
-            return;
-        }
-        let Some(back_to) = fleet.condemn(name, reason, &mut self.state.pins) else {
-            tracing::warn!(tenant = name, "the last good declaration has a weaker runtime, so it does not stand in");
-            return;
-        };
-        let revision = fleet.revision.clone();
-        self.state_unsaved = true;
-        let target = back_to.as_ref().map_or_else(|| "nothing; it is left as it is".to_owned(), ToString::to_string);
-        tracing::warn!(tenant = name, %revision, reason, back_to = target, "a commit is bad for a tenant");
-        self.tell(NotifyEvent::Failed, Some(name), &format!("{revision} is bad for it: {reason}; back to {target}"));
-        self.record(Entry::Bad {
-            tenant: name.to_owned(),
-            revision: revision.clone(),
-            back_to,
-            reason: reason.to_owned(),
-        })
-        .await;
-        let run = self.run_of(name);
-        (run.reached, run.faults, run.repairs, run.exits, run.failure) = (Some(false), 0, 0, 0, None);
-        run.in_order = None;
-        self.queue.forgive(name);
-        self.queue.mark(name, Trigger::Commit { revision }, Instant::now(), Duration::ZERO);
-    }
-
-    /// Ends the trial of declarations that have run well for long enough.
-    pub(super) fn prove(&mut self) {
-        let Some(fleet) = &mut self.fleet else { return };
-        let after = fleet.declared.policy.healthy_after.get();
-        let proven: Vec<String> = self
-            .state
-            .pins
-            .iter()
-            .filter(|(name, pin)| pin.bad.is_none() && fleet.effective.tenants.contains_key(name.as_str()))
-            .filter(|(name, _)| !fleet.older.contains_key(*name))
-            .filter(|(name, _)| {
-                let in_order = self.runs.get(*name).filter(|run| run.is_in_order()).and_then(|run| run.in_order);
-                in_order.is_some_and(|since| since.elapsed() >= after)
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in proven {
-            self.state.pins.remove(&name);
-            fleet.good.remove(&name);
-            self.state_unsaved = true;
         }
     }
 }

@@ -2,23 +2,22 @@
 //! the daemon's to decide.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::in_force::{read, state_path};
 use crate::{
     fault::chain,
     model::{
-        Desired, Finding, Host, Revision, Severity, TenantName,
+        Desired, Finding, Host, Revision, Severity,
         host::{Approvals, Source},
         policy::Retry,
         quantity::Timespan,
     },
-    source::{Mirror, SourceError, VerifyError, Watch, local_path},
-    spec,
+    source::{ApprovalHistory, Mirror, SourceError, VerifyError, Watch, commits_in, local_path},
 };
 
 /// The least time between two fetches: a push comes as many file events.
@@ -26,9 +25,6 @@ const SPACING: Duration = Duration::from_millis(50);
 
 /// The first wait after a fetch that failed.
 const FIRST_WAIT: Timespan = Timespan::seconds(1);
-
-/// How many commits that approve something are read, newest first.
-const MOST_APPROVALS: usize = 100;
 
 /// What is told of the config repo.
 pub(super) enum SourceNews {
@@ -43,7 +39,16 @@ pub(super) enum SourceNews {
 /// A commit, judged.
 pub(super) struct Candidate {
     pub(super) revision: Revision,
+    /// The commit that was in force then: its signatures, descent and approvals were counted from there.
+    pub(super) against: Option<String>,
     pub(super) verdict: Result<Declared, Refused>,
+}
+
+impl Candidate {
+    /// Whether another commit came into force since it was judged. What is in force itself needs no other judgement.
+    pub(super) fn is_overtaken(&self, in_force: Option<&String>) -> bool {
+        self.against.as_ref() != in_force && Some(&self.revision.commit) != in_force
+    }
 }
 
 /// A commit that can be carried out.
@@ -55,28 +60,47 @@ pub(super) struct Declared {
     /// Whether it does not descend from the commit in force, where signatures are looked at: an old
     /// signed commit may have been put back by someone who cannot sign.
     pub(super) rewound: bool,
-    /// Who approved what it loosens, by tenant.
-    pub(super) approved: BTreeMap<String, String>,
+    /// Its approvals, counted from the commit that was in force when it was judged.
+    pub(super) approvals: ApprovalHistory,
+}
+
+/// What kind of reason a refusal of a commit has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RefusedKind {
+    /// Its signatures do not count.
+    Unverified,
+    /// What it says for all tenants is wrong.
+    InvalidPolicy,
+    /// It cannot be read.
+    Unreadable,
+    /// With it, the state would be too large to be kept.
+    TooMuchState,
+}
+
+impl RefusedKind {
+    /// Its word in the log.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unverified => "Unverified",
+            Self::InvalidPolicy => "InvalidPolicy",
+            Self::Unreadable => "Unreadable",
+            Self::TooMuchState => "TooMuchState",
+        }
+    }
 }
 
 /// Why a commit cannot be carried out.
 pub(super) struct Refused {
-    /// One word: `Unverified`, `InvalidPolicy` or `Unreadable`.
-    pub(super) kind: &'static str,
+    pub(super) kind: RefusedKind,
     pub(super) reason: String,
     /// Its wrong files.
     pub(super) findings: Vec<Finding>,
 }
 
-/// Reads what a commit declares, as the daemon did when it accepted it.
-pub(super) fn read(mirror: &Mirror, commit: &str) -> Result<Desired, SourceError> {
-    mirror.read(commit).map(|tree| spec::compile(&tree))
-}
-
 /// Follows a config repo.
 pub(super) struct Intake {
     pub(super) news: mpsc::Receiver<SourceNews>,
-    kick: Arc<Notify>,
+    fetch_now: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -89,14 +113,14 @@ impl Intake {
         accepted: watch::Receiver<Option<String>>,
     ) -> Self {
         let (sender, news) = mpsc::channel(8);
-        let kick = Arc::new(Notify::new());
-        let task = tokio::spawn(follow(host, source, mirror, accepted, sender, Arc::clone(&kick)));
-        Self { news, kick, task }
+        let fetch_now = Arc::new(Notify::new());
+        let task = tokio::spawn(follow(host, source, mirror, accepted, sender, Arc::clone(&fetch_now)));
+        Self { news, fetch_now, task }
     }
 
     /// Asks for a fetch now.
-    pub(super) fn kick(&self) {
-        self.kick.notify_one();
+    pub(super) fn trigger_fetch(&self) {
+        self.fetch_now.notify_one();
     }
 }
 
@@ -112,10 +136,11 @@ async fn follow(
     mirror: Arc<Mirror>,
     accepted: watch::Receiver<Option<String>>,
     news: mpsc::Sender<SourceNews>,
-    kick: Arc<Notify>,
+    fetch_now: Arc<Notify>,
 ) {
     let mut files = local_path(&source.url).map(|path| Watch::new(&path));
-    let mut judged: Option<String> = None;
+    // A head, and the commit in force that it was judged against.
+    let mut judged: Option<(String, Option<String>)> = None;
     let mut failures = 0u32;
     loop {
         if let Some(files) = &mut files {
@@ -126,15 +151,16 @@ async fn follow(
         }
         let begun = Instant::now();
         let told = match mirror.fetch().await {
-            Ok(head) if judged.as_deref() == Some(&head) => Ok(SourceNews::Unchanged),
+            Ok(head) if is_judged(judged.as_ref(), &head, accepted.borrow().as_deref()) => Ok(SourceNews::Unchanged),
             Ok(head) => {
                 let accepted = accepted.borrow().clone();
+                let against = accepted.clone();
                 let (mirror, host, branch) = (Arc::clone(&mirror), Arc::clone(&host), source.branch.clone());
                 let commit = head.clone();
                 let judging = tokio::task::spawn_blocking(move || judge(&mirror, &host, branch, commit, accepted));
                 let candidate = judging.await.map_err(|e| e.to_string()).flatten();
                 // One that could not be judged is tried again.
-                judged = candidate.is_ok().then_some(head);
+                judged = candidate.is_ok().then_some((head, against));
                 candidate.map(|candidate| SourceNews::Candidate(Box::new(candidate)))
             }
             Err(e) => Err(chain(&e)),
@@ -142,6 +168,11 @@ async fn follow(
         failures = if told.is_ok() { 0 } else { failures.saturating_add(1) };
         if news.send(told.unwrap_or_else(SourceNews::Failed)).await.is_err() {
             return;
+        }
+        // Not before the commit was judged: it does not wait for this.
+        match commits_in(&state_path(&host.data_root)) {
+            Ok(needed) => drop(mirror.maintain(needed).await),
+            Err(error) => tracing::warn!(%error, "cannot read which commits are needed; none is dropped"),
         }
         tokio::time::sleep(SPACING.saturating_sub(begun.elapsed())).await;
         let changed = async {
@@ -153,9 +184,14 @@ async fn follow(
         tokio::select! {
             () = tokio::time::sleep(pause(source.interval, failures)) => {}
             () = changed => {}
-            () = kick.notified() => {}
+            () = fetch_now.notified() => {}
         }
     }
+}
+
+/// Whether a head needs no judging: it is in force, or was judged against what is.
+fn is_judged(judged: Option<&(String, Option<String>)>, head: &str, in_force: Option<&str>) -> bool {
+    judged.is_some_and(|(known, against)| known == head && (in_force == Some(head) || against.as_deref() == in_force))
 }
 
 /// How long until the next fetch, a tenth more or less: the interval, and less after a failure.
@@ -174,7 +210,7 @@ fn judge(
     accepted: Option<String>,
 ) -> Result<Candidate, String> {
     let verdict = declared(mirror, host, &commit, accepted.as_deref())?;
-    Ok(Candidate { revision: Revision { branch, commit }, verdict })
+    Ok(Candidate { revision: Revision { branch, commit }, against: accepted, verdict })
 }
 
 fn declared(
@@ -189,14 +225,17 @@ fn declared(
         // Its signatures count; whether it may come back is for an operator to say.
         Err(VerifyError::Rewound { signer, .. }) => (signer, true),
         Err(error @ (VerifyError::Commit { .. } | VerifyError::Shallow(_))) => {
-            return refused("Unverified", chain(&error));
+            return refused(RefusedKind::Unverified, chain(&error));
+        }
+        Err(VerifyError::Source(error @ SourceError::Unparsed { .. })) => {
+            return refused(RefusedKind::Unreadable, chain(&error));
         }
         Err(error) => return Err(chain(&error)),
     };
     let desired = match read(mirror, commit) {
         Ok(desired) => desired,
-        Err(error @ (SourceError::PathMissing { .. } | SourceError::TooManyFiles)) => {
-            return refused("Unreadable", chain(&error));
+        Err(error @ (SourceError::PathMissing { .. } | SourceError::Unparsed { .. })) => {
+            return refused(RefusedKind::Unreadable, chain(&error));
         }
         Err(error) => return Err(chain(&error)),
     };
@@ -206,37 +245,53 @@ fn declared(
         let first = findings.first().map_or_else(String::new, |finding| format!(": {finding}"));
         let reason =
             format!("fleet.yaml, tiers.yaml or the folder tenants has errors, so nobody's settings are known{first}");
-        return Ok(Err(Refused { kind: "InvalidPolicy", reason: reason.replace('\n', "; "), findings }));
+        return Ok(Err(Refused { kind: RefusedKind::InvalidPolicy, reason: reason.replace('\n', "; "), findings }));
     }
-    let approved = approved(mirror, host, commit, accepted, &desired).map_err(|e| chain(&e))?;
-    Ok(Ok(Declared { signer, desired: Arc::new(desired), rewound, approved }))
+    let approvals = approvals(mirror, host, commit, accepted).map_err(|e| chain(&e))?;
+    Ok(Ok(Declared { signer, desired: Arc::new(desired), rewound, approvals }))
 }
 
-/// The tenants whose declaration somebody approved who may, and who that was. An approval counts for what its own commit
-/// declares: what a later one makes of the tenant needs another.
-fn approved(
+/// The approvals that came with a commit, where the host asks for any.
+fn approvals(
     mirror: &Mirror,
     host: &Host,
     commit: &str,
     accepted: Option<&str>,
-    desired: &Desired,
-) -> Result<BTreeMap<String, String>, SourceError> {
-    let Approvals { approvers, needed } = &host.approvals;
+) -> Result<ApprovalHistory, SourceError> {
+    let Approvals { approvers, needed, .. } = &host.approvals;
     if needed.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(ApprovalHistory { complete: true, ..ApprovalHistory::default() });
     }
     let signers = host.verify.signers.iter().filter(|signer| approvers.contains(&signer.name));
-    let approvals = mirror.approvals(&signers.cloned().collect::<Vec<_>>(), accepted, commit)?;
-    let mut approved = BTreeMap::new();
-    for approval in approvals.into_iter().take(MOST_APPROVALS) {
-        let older = if approval.commit == commit { None } else { Some(read(mirror, &approval.commit)?) };
-        let meant = older.as_ref().unwrap_or(desired);
-        let named = |name: &TenantName| approval.tenants.as_ref().is_none_or(|some| some.contains(name.as_str()));
-        for (name, tenant) in desired.tenants.iter().filter(|(name, _)| named(name)) {
-            if meant.tenants.get(name) == Some(tenant) {
-                approved.entry(name.to_string()).or_insert_with(|| approval.by.clone());
+    mirror.approvals(&signers.cloned().collect::<Vec<_>>(), accepted, commit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMITS: [&str; 3] = ["a", "b", "c"];
+
+    /// Every head, judged against every commit, with every commit in force afterwards.
+    #[test]
+    fn a_head_counts_as_judged_only_against_what_is_in_force() {
+        let some = || COMMITS.into_iter().map(Some).chain([None]);
+        for head in COMMITS {
+            assert!(!is_judged(None, head, Some(head)), "a head that was never judged is not known");
+            for (against, in_force) in some().flat_map(|against| some().map(move |now| (against, now))) {
+                let refused = Refused { kind: RefusedKind::Unverified, reason: String::new(), findings: Vec::new() };
+                let candidate = Candidate {
+                    revision: Revision { branch: "main".to_owned(), commit: head.to_owned() },
+                    against: against.map(str::to_owned),
+                    verdict: Err(refused),
+                };
+                let counts = against == in_force || in_force == Some(head);
+                assert_eq!(candidate.is_overtaken(in_force.map(str::to_owned).as_ref()), !counts);
+                let judged = (head.to_owned(), against.map(str::to_owned));
+                for other in COMMITS {
+                    assert_eq!(is_judged(Some(&judged), other, in_force), other == head && counts);
+                }
             }
         }
     }
-    Ok(approved)
 }

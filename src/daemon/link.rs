@@ -29,7 +29,7 @@ pub(super) enum LinkNews {
     /// It answers, and its events arrive from now on: what happened before must be looked at.
     Up(Arc<Engine>),
     /// It answers, and refuses to tell its events: only looks show what happens.
-    Deaf(Arc<Engine>, String),
+    EventsUnavailable(Arc<Engine>, String),
     /// It does not answer.
     Down(String),
     /// Something happened.
@@ -91,7 +91,7 @@ async fn listen(
     let mut events = match engine.events().await {
         Ok(events) => events,
         Err(refused @ (CallError::Refused { .. } | CallError::TimedOut { .. })) => {
-            return Ok(LinkNews::Deaf(Arc::new(engine), chain(&refused)));
+            return Ok(LinkNews::EventsUnavailable(Arc::new(engine), chain(&refused)));
         }
         Err(e) => return Err(chain(&e)),
     };

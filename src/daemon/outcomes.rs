@@ -1,4 +1,4 @@
-//! What looks and repairs led to.
+//! What observations and repairs led to.
 
 use std::{
     collections::BTreeSet,
@@ -7,248 +7,215 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt;
 use jiff::Timestamp;
 
 use super::{
-    Daemon, Ended, PAUSE, REPAIRS,
-    work::{self, Done, Muster, Order, Survey},
+    Daemon,
+    events::{CorrectionFailed, DriftLeft, TenantBlocked, TenantCorrected, millis},
+    tenants::{Decision, Facts, Taken},
+    workers::{Extent, FullScanResult, Occasion, ReconcileRequest, ReconcileResult, Reconciled},
 };
 use crate::{
-    fault::chain,
     model::{
-        DriftMode, Entry, TenantPlan,
-        host::NotifyEvent,
-        record::{DriftRecord, StepResult, Trigger, Why},
+        plan::Lookalike,
+        record::{Trigger, Why},
         status::Correction,
     },
-    reconcile::{Failure, Outcome, correction, differences, drift_fields},
+    plan::brief::{containment, correction},
+    reconcile::Failure,
 };
 
 impl Daemon {
-    pub(super) async fn survey_done(&mut self, trigger: Trigger, result: Result<Survey, String>) {
-        self.surveying = false;
-        // Not more than half of the time, however much happens.
-        self.rested = Instant::now() + self.survey_began.elapsed().min(Duration::from_secs(5));
-        let survey = match result {
-            Ok(survey) => survey,
+    pub(super) async fn full_scan_done(&mut self, trigger: Trigger, result: Result<FullScanResult, String>) {
+        let now = Instant::now();
+        let touched = self.scan.ended(now);
+        let FullScanResult { desired: planned_for, found, took } = match result {
+            Ok(scan) => scan,
             Err(error) => {
                 tracing::warn!(error, "could not look at everything");
-                self.engine_status.error = Some(error);
-                self.ask_survey(trigger, Duration::from_secs(1));
-                self.rested = Instant::now() + Duration::from_secs(1);
+                self.view.status.error = Some(error);
+                self.scan.failed(trigger, now);
                 return;
             }
         };
-        let Survey { desired: planned_for, found, took } = survey;
-        self.metrics.full_pass(took);
-        self.engine_status.error = None;
-        self.engine_status.full_pass = Some(Timestamp::now());
-        self.engine_status.version.clone_from(&found.facts.version);
-        self.facts = Arc::new(found.facts);
-        self.site = found.site;
-        // What changed since the engine listed them is known from events.
-        let touched = &self.touched;
-        self.containers.retain(|id, tenant| found.containers.contains_key(id) || touched.contains(tenant));
-        self.containers.extend(found.containers);
-        self.present = found.present;
-        self.surveyed = true;
-        if self.fleet.is_none()
-            && let Some(candidate) = self.pending.take()
+        self.reporter.metrics.full_pass(took);
+        self.view.status.error = None;
+        self.view.status.full_pass = Some(Timestamp::now());
+        self.view.status.version.clone_from(&found.facts.version);
+        self.view.facts = Arc::new(found.facts);
+        self.view.site = found.site;
+        self.view.objects.scanned(found.containers, found.present, &found.lookalikes, &touched);
+        self.report_lookalikes(&found.lookalikes).await;
+        self.scan.succeeded();
+        if self.in_force.fleet.is_none()
+            && let Some(candidate) = self.repo.pending.take()
         {
             self.decide(candidate).await;
         }
-        let Some(desired) = self.fleet.as_ref().map(|fleet| Arc::clone(&fleet.effective)) else { return };
+        let Some(desired) = self.in_force.effective().cloned() else { return };
         if !planned_for.is_some_and(|planned| Arc::ptr_eq(&planned, &desired)) {
             // Something else is in force since it began.
-            self.ask_survey(trigger, Duration::ZERO);
+            self.scan.ask(trigger, Instant::now());
             return;
         }
-        self.runs.retain(|name, _| desired.mentions(name) || self.present.contains(name));
+        let present = &self.view.objects.present;
+        let is_there = |name: &str| desired.mentions(name) || present.contains(name);
+        self.tenants.retain(is_there);
+        self.conditions.retain(is_there);
+        self.settle_powers(&found.plan.tenants).await;
         let now = Instant::now();
         let mut jobs = Vec::new();
         let planned: BTreeSet<&str> = found.plan.tenants.iter().map(|plan| plan.tenant.as_str()).collect();
-        self.queue.not_found(|name| planned.contains(name) || self.touched.contains(name));
+        self.tenants.not_found(now, |name| planned.contains(name) || touched.contains(name));
         for plan in found.plan.tenants {
             let name = plan.tenant.clone();
-            if self.touched.contains(&name) || self.queue.is_busy(&name) {
+            if touched.contains(&name) || self.tenants.is_busy(&name) {
                 if plan.will_change() {
-                    self.queue.mark(&name, Trigger::FullPass, now, Duration::ZERO);
+                    self.tenants.mark(&name, Trigger::FullPass, now, Duration::ZERO);
                 }
                 continue;
             }
             if !plan.will_change() {
-                let look = work::Look { plan, why: Why::Drift, outcome: None };
-                self.queue.looked_at(&name);
-                self.looked(&name, look, &trigger, now).await;
+                let done = Reconciled { plan, why: Why::Drift, outcome: None, contained: Vec::new() };
+                self.tenants.needs_nothing(&name, now);
+                let facts = self.facts(&name, false, false);
+                let decisions = self.tenants.observed(&name, &done, true, &facts, now);
+                let occasion = Occasion { trigger: &trigger, since: now, repairs: true };
+                self.observed(&name, &done, decisions, occasion).await;
                 continue;
             }
-            let Some(mark) = self.queue.seize(&name, now) else { continue };
-            let (trigger, since) = mark.map_or((trigger.clone(), now), |mark| (mark.trigger, mark.since));
-            jobs.push((self.order(&name, trigger, since), plan));
+            let Some(Taken { mark, waits, .. }) = self.tenants.claim(&name, &trigger, now) else { continue };
+            let request = self.request(&name, mark.trigger, mark.since, waits);
+            self.tenants.work_begins(&name, Rc::clone(&request.hand));
+            jobs.push((request, plan));
         }
-        let Some(engine) = self.engine.clone() else {
-            for (order, _) in jobs {
-                self.queue.released(&order.name);
-            }
-            return;
-        };
-        let muster = Muster::new(jobs.len());
-        for (order, plan) in jobs {
-            let job = work::repair(self.tools(Arc::clone(&engine)), order, plan, Rc::clone(&muster));
-            self.work.push(job.map(|done| Ended::Tenant(Box::new(done))).boxed_local());
+        match &self.view.engine {
+            Some(engine) => self.workers.repair_all(&self.host, &self.view, engine, jobs),
+            None => jobs.iter().for_each(|(request, _)| self.tenants.released(&request.name)),
         }
     }
 
-    pub(super) async fn tenant_done(&mut self, done: Done) {
-        let Done { order, result } = done;
-        let (name, now) = (order.name.clone(), Instant::now());
-        self.touch(&name);
-        let retry = self.retry();
-        if self.is_stale(&order) {
-            // Another declaration came into force during the work.
-            self.queue.released(&name);
-            self.queue.mark(&name, order.trigger.clone(), now, Duration::ZERO);
-            if let Ok(work::Look { plan, why, outcome: Some(outcome) }) = result
-                && outcome.failure.is_none()
-            {
-                self.carried_out(&name, &plan, why, outcome, order.since).await;
-            }
-            return;
-        }
-        let look = match result {
-            Ok(look) => look,
-            Err(error) => {
-                self.run_of(&name).failure = Some(error);
-                self.queue.failed(&name, retry, now);
-                return;
-            }
-        };
-        let failed = look.outcome.as_ref().and_then(|outcome| outcome.failure.as_ref());
-        match (failed, look.outcome.is_some()) {
-            (None, false) => self.queue.succeeded(&name),
-            (None, true) if self.run_of(&name).repairs + 1 < REPAIRS => {
-                self.queue.succeeded(&name);
-                // What a step did is learnt only by looking again.
-                self.queue.mark(&name, order.trigger.clone(), now, PAUSE);
-            }
-            (Some(Failure::Stopped), _) => self.queue.released(&name),
-            _ => self.queue.failed(&name, retry, now),
-        }
-        let gone = look.plan.changes.is_empty() && look.plan.blocked.is_none();
-        self.looked(&name, look, &order.trigger, order.since).await;
-        if gone && self.fleet.as_ref().is_some_and(|fleet| !fleet.effective.mentions(&name)) {
-            self.present.remove(&name);
-            self.runs.remove(&name);
+    pub(super) async fn tenant_done(&mut self, done: ReconcileResult) {
+        let ReconcileResult { request, result } = done;
+        self.scan.touch(&request.name);
+        let is_stale = self.is_stale(&request);
+        // What was begun by other declarations says nothing of what is in force, but for containment.
+        let counts = request.extent != Extent::Repair || !is_stale;
+        let is_refused = counts && self.is_limit_newly_refused(&result);
+        let facts = self.facts(&request.name, is_stale, is_refused);
+        let decisions = self.tenants.work_ended(&request, &result, &facts, Instant::now());
+        self.work_ended(&request, result, is_stale, decisions).await;
+    }
+
+    /// An observation beside the work on a tenant has ended.
+    pub(super) async fn beside_done(&mut self, done: ReconcileResult) {
+        let ReconcileResult { request, result } = done;
+        self.scan.touch(&request.name);
+        let is_stale = self.is_stale(&request);
+        let is_refused = self.is_limit_newly_refused(&result);
+        let facts = self.facts(&request.name, is_stale, is_refused);
+        let decisions = self.tenants.beside_ended(&request, &result, &facts, Instant::now());
+        self.work_ended(&request, result, is_stale, decisions).await;
+    }
+
+    async fn work_ended(
+        &mut self,
+        request: &ReconcileRequest,
+        result: Result<Reconciled, String>,
+        is_stale: bool,
+        decisions: Vec<Decision>,
+    ) {
+        let Ok(done) = result else { return };
+        if is_stale {
+            self.carry_out(&request.name, &done, decisions, request.occasion()).await;
+        } else {
+            self.observed(&request.name, &done, decisions, request.occasion()).await;
         }
     }
 
-    /// Whether a tenant's declaration is another one now than when work on it began.
-    fn is_stale(&self, order: &Order) -> bool {
-        let Some(fleet) = &self.fleet else { return true };
-        let name = order.name.as_str();
-        let (then, now) = (&order.desired, &fleet.effective);
-        !Arc::ptr_eq(then, now)
-            && (then.tenants.get(name) != now.tenants.get(name) || then.held.contains(name) != now.held.contains(name))
+    /// Whether a tenant's declaration is another one now than when work on it began, or the host's settings are.
+    fn is_stale(&self, request: &ReconcileRequest) -> bool {
+        request.hand.is_superseded() || self.in_force.has_changed(&request.name, &request.desired)
     }
 
-    /// Takes in what was seen of a tenant and done to it.
-    async fn looked(&mut self, name: &str, look: work::Look, trigger: &Trigger, since: Instant) {
-        let now = Instant::now();
-        let (mode, suspended) = (self.drift_mode(name), self.state.suspended.contains_key(name));
-        let differs = differences(&look.plan);
-        let blocked = look.plan.blocked.clone();
-        let newly_blocked = blocked.is_some() && self.run_of(name).blocked != blocked;
-        let run = self.run_of(name);
-        run.seen = true;
-        run.blocked = blocked;
-        run.differs = match (&look.outcome, look.why, mode) {
-            (Some(outcome), ..) if outcome.failure.is_none() && look.plan.blocked.is_none() => Vec::new(),
-            (None, Why::Drift, DriftMode::Disabled) => Vec::new(),
-            _ => differs,
-        };
-        match &look.outcome {
-            None => {
-                run.failure = None;
-                run.repairs = 0;
-            }
-            Some(outcome) => {
-                run.in_order = None;
-                run.failure = outcome.failure.as_ref().map(chain);
-                if outcome.failure.is_none() {
-                    run.repairs += 1;
+    /// Remembers a container whose limits the engine refused to lower, and says whether it is a new one.
+    fn is_limit_newly_refused(&mut self, result: &Result<Reconciled, String>) -> bool {
+        let failure = result.as_ref().ok().and_then(|done| done.outcome.as_ref()?.failure.as_ref());
+        match failure {
+            Some(Failure::LimitRefused { container, .. }) => self.view.objects.refused_limits.insert(container.clone()),
+            Some(_) | None => false,
+        }
+    }
+
+    fn facts(&self, name: &str, is_stale: bool, is_limit_refused: bool) -> Facts {
+        Facts {
+            is_stale,
+            is_limit_refused,
+            is_mentioned: self.in_force.fleet.is_none() || self.in_force.mentions(name),
+            mode: self.in_force.drift_mode(name, self.host.weakest_drift),
+            is_suspended: self.in_force.suspension(name).is_some(),
+            retry: self.in_force.retry(),
+        }
+    }
+
+    /// Takes in what was seen of a tenant, and does what follows from it.
+    async fn observed(&mut self, name: &str, done: &Reconciled, decisions: Vec<Decision>, occasion: Occasion<'_>) {
+        self.report_lookalikes(&done.plan.lookalikes).await;
+        let (forget, others): (Vec<_>, Vec<_>) = decisions.into_iter().partition(|one| *one == Decision::Forget);
+        self.carry_out(name, done, others, occasion).await;
+        self.power_seen(name, done.plan.power, done.plan.reserve).await;
+        self.note_conditions(name);
+        self.carry_out(name, done, forget, occasion).await;
+    }
+
+    async fn carry_out(&mut self, name: &str, done: &Reconciled, decisions: Vec<Decision>, occasion: Occasion<'_>) {
+        for decision in decisions {
+            let in_force = self.in_force.revision(Some(name));
+            match decision {
+                Decision::ReportBlocked(blocked) => {
+                    self.reporter.report(&TenantBlocked { tenant: name, blocked: &blocked, in_force }).await;
+                }
+                Decision::ReportDrift(differs) => {
+                    let (plan, trigger) = (&done.plan, occasion.trigger);
+                    let event = DriftLeft { tenant: name, plan, differs: &differs, trigger, in_force };
+                    self.reporter.report(&event).await;
+                }
+                Decision::ReportOutcome => self.report_outcome(name, done, occasion).await,
+                Decision::MarkFailed(reason) => self.mark_failed(name, &reason).await,
+                Decision::CheckAt(at) => self.timer.check_at(at),
+                Decision::Forget => {
+                    self.view.objects.present.remove(name);
+                    self.tenants.forget(name);
+                    self.conditions.forget(name);
                 }
             }
         }
-        if run.is_in_order() {
-            run.reached = Some(true);
-            run.faults = 0;
-            run.warned.clear();
-            run.in_order.get_or_insert(now);
-        } else {
-            run.in_order = None;
-        }
-        if let Some(blocked) = self.runs.get(name).and_then(|run| run.blocked.clone()).filter(|_| newly_blocked) {
-            tracing::warn!(tenant = name, code = blocked.code, reason = blocked.reason, "blocked");
-            self.tell(NotifyEvent::Blocked, Some(name), &format!("{}: {}", blocked.code, blocked.reason));
-        }
-        if look.outcome.is_none() && look.why == Why::Drift && mode == DriftMode::Warn && !suspended {
-            self.warn_of_drift(name, &look.plan, trigger).await;
-        }
-        if let Some(outcome) = look.outcome {
-            self.carried_out(name, &look.plan, look.why, outcome, since).await;
-        }
-        self.note_conditions(name);
     }
 
-    async fn carried_out(&mut self, name: &str, plan: &TenantPlan, why: Why, outcome: Outcome, since: Instant) {
-        let took = since.elapsed();
-        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let result = if outcome.failure.is_none() { StepResult::Done } else { StepResult::Failed };
-        self.metrics.corrected(why, result);
-        self.metrics.reconciled(took);
+    /// Reports each container that merely looks like a tenant's once.
+    async fn report_lookalikes(&mut self, found: &[Lookalike]) {
+        for one in self.view.objects.note_lookalikes(found) {
+            self.reporter.report(one).await;
+        }
+    }
+
+    async fn report_outcome(&mut self, name: &str, done: &Reconciled, occasion: Occasion<'_>) {
+        let Some(outcome) = &done.outcome else { return };
+        let (plan, why, took) = (&done.plan, done.why, occasion.since.elapsed());
+        let in_force = self.in_force.revision(Some(name));
         match &outcome.failure {
             None => {
-                let what = correction(plan);
-                if why == Why::Drift {
-                    for change in &plan.changes {
-                        self.metrics.drifted(change.resource.as_str());
-                    }
-                    self.tell(NotifyEvent::Drift, Some(name), &what);
-                }
-                let done = if plan.blocked.is_some() { "contained" } else { "made as declared" };
-                tracing::info!(tenant = name, why = %why, what, took_ms, "{done}");
-                self.run_of(name).last = Some(Correction { time: Timestamp::now(), what, why, took_ms });
+                let what = if occasion.repairs { correction(plan) } else { containment(plan) };
+                let repairs = occasion.repairs;
+                let event = TenantCorrected { tenant: name, plan, why, what: &what, repairs, took, in_force };
+                self.reporter.report(&event).await;
+                let correction = Correction { time: Timestamp::now(), what, why, took_ms: millis(took) };
+                self.tenants.corrected(name, correction);
             }
-            Some(Failure::Stopped) => {}
             Some(failure) => {
-                let error = chain(failure);
-                let differs = differences(plan).join(", ");
-                tracing::warn!(tenant = name, why = %why, differs, error, took_ms, "could not be made as declared");
-                self.tell(NotifyEvent::Failed, Some(name), &error);
-                self.fault(name, failure, &error).await;
+                let event = CorrectionFailed { tenant: name, plan, why, failure, took, in_force };
+                self.reporter.report(&event).await;
             }
         }
-    }
-
-    async fn warn_of_drift(&mut self, name: &str, plan: &TenantPlan, trigger: &Trigger) {
-        let differs = self.runs.get(name).map(|run| run.differs.clone()).unwrap_or_default();
-        if differs.is_empty() || self.runs.get(name).is_some_and(|run| run.warned == differs) {
-            return;
-        }
-        for (resource, fields) in drift_fields(plan) {
-            self.metrics.drifted(resource.as_str());
-            let record = DriftRecord {
-                tenant: name.to_owned(),
-                resource: resource.as_str().to_owned(),
-                fields,
-                trigger: trigger.clone(),
-            };
-            self.record(Entry::Drift(record)).await;
-        }
-        let what = differs.join(", ");
-        tracing::warn!(tenant = name, what, "drift, left as it is");
-        self.tell(NotifyEvent::Drift, Some(name), &format!("{what} differs and is left as it is"));
-        self.run_of(name).warned = differs;
     }
 }

@@ -3,15 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use crate::model::{
-    Container, Network,
+    CREATION_LABEL, Container, Network,
     container::{MASKED_PATHS, PathSet, READONLY_PATHS},
 };
 
-/// The body of `POST /containers/create`.
+/// The body of `POST /containers/create`. `creation` is the value that tells this creation from all others.
 ///
 /// Only what a declaration can hold is sent: there is no way to ask for a capability, a device, a
 /// host namespace or a published port.
-pub fn container(spec: &Container) -> Value {
+pub fn container(spec: &Container, creation: &str) -> Value {
     let mounts: Vec<Value> = spec
         .mounts
         .iter()
@@ -61,11 +61,25 @@ pub fn container(spec: &Container) -> Value {
             "LogConfig": {"Type": spec.log_driver, "Config": spec.log_options},
         },
     });
+    body["Labels"][CREATION_LABEL] = creation.into();
     if let Some(body) = body.as_object_mut() {
         insert_list(body, "Entrypoint", &spec.entrypoint);
         insert_list(body, "Cmd", &spec.command);
     }
     body
+}
+
+/// The label of a container that is made to be looked at.
+pub const SAMPLE_LABEL: &str = "io.tenantd.sample";
+
+/// The body of `POST /containers/create` for a container that shows what the engine adds by itself.
+pub fn sample(image: &str) -> Value {
+    json!({
+        "Image": image,
+        "Cmd": ["none"],
+        "Labels": {SAMPLE_LABEL: "1"},
+        "HostConfig": {"NetworkMode": "none", "LogConfig": {"Type": "json-file", "Config": {}}},
+    })
 }
 
 /// The body of `POST /networks/create`.

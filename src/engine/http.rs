@@ -11,7 +11,7 @@ use hyper::{
     HeaderMap, Method, Request, Response,
     body::{Bytes, Incoming},
     client::conn::http1::{self, SendRequest},
-    header,
+    header::{self, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -72,6 +72,13 @@ pub enum CallError {
     },
 }
 
+/// What is sent with a call: its kind and its bytes.
+type Payload = (&'static str, Bytes);
+
+fn json(body: &Value) -> Payload {
+    ("application/json", Bytes::from(body.to_string()))
+}
+
 pub(super) struct Http {
     socket: PathBuf,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
@@ -90,7 +97,13 @@ impl Http {
         body: Option<&Value>,
         deadline: Duration,
     ) -> Result<Bytes, CallError> {
-        self.exchange(method, path, body, deadline).await.map(|(_, body)| body)
+        self.exchange(method, path, body.map(json), deadline).await.map(|(_, body)| body)
+    }
+
+    /// Posts an archive and reads the whole answer within the deadline.
+    pub(super) async fn upload(&self, path: &str, archive: Vec<u8>, deadline: Duration) -> Result<Bytes, CallError> {
+        let payload = ("application/x-tar", Bytes::from(archive));
+        self.exchange(Method::POST, path, Some(payload), deadline).await.map(|(_, body)| body)
     }
 
     /// Makes one call and hands over the elements of the array that it answers, as they arrive, all
@@ -139,7 +152,7 @@ impl Http {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<Payload>,
         deadline: Duration,
     ) -> Result<(HeaderMap, Bytes), CallError> {
         let call = format!("{method} {path}");
@@ -182,17 +195,17 @@ impl Http {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<Payload>,
         call: &str,
     ) -> Result<(SendRequest<Full<Bytes>>, Response<Incoming>), CallError> {
         let broken = |source| CallError::Broken { call: call.to_owned(), source };
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, "docker");
-        let body = body.map(Value::to_string);
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
+        let body = body.map(|(kind, bytes)| {
+            request.headers_mut().map(|headers| headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind)));
+            bytes
+        });
         let request = request
-            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .body(Full::new(body.unwrap_or_default()))
             .map_err(|e| CallError::Malformed { call: call.to_owned(), detail: e.to_string() })?;
         let mut connection = match self.idle_connection() {
             Some(connection) => connection,
@@ -258,4 +271,16 @@ fn message(status: u16, body: &[u8]) -> String {
     }
     serde_json::from_slice::<Answer>(body)
         .map_or_else(|_| format!("the engine answered {status}"), |answer| answer.message.trim().to_owned())
+}
+
+/// Escapes a name for a path or a query. Image references hold `/`, `:` and `@`, which may stand.
+pub(super) fn query(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' | b'@' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
 }

@@ -9,10 +9,11 @@ use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::Value;
 
 use crate::model::{
-    Container, Mount, Network, Pairs,
+    CREATION_LABEL, Claim, Container, Mount, Network, Pairs,
     container::{MASKED_PATHS, PathSet, READONLY_PATHS},
     network::Range,
-    observed::{ImageFacts, RunState},
+    observed::{Health, ImageFacts, RunState, UserNamespace},
+    workspace::Owner,
 };
 
 /// Takes null for the type's default.
@@ -29,10 +30,20 @@ pub(super) struct ListedContainer {
     pub(super) names: Vec<String>,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) labels: Pairs,
+    #[serde(rename = "ImageID", default, deserialize_with = "or_default")]
+    pub(super) image_id: String,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) state: String,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) network_settings: NetworkSettings,
+}
+
+/// A row of `GET /containers/json` of a container that was made to be looked at.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListedSample {
+    pub(super) id: String,
+    pub(super) created: u64,
 }
 
 impl ListedContainer {
@@ -86,6 +97,27 @@ pub(super) struct State {
     status: String,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) exit_code: i64,
+    #[serde(default, deserialize_with = "or_default")]
+    health: HealthState,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HealthState {
+    #[serde(default, deserialize_with = "or_default")]
+    status: String,
+}
+
+impl State {
+    /// A word that is not known says nothing.
+    pub(super) fn health(&self) -> Health {
+        match self.health.status.as_str() {
+            "starting" => Health::Starting,
+            "healthy" => Health::Healthy,
+            "unhealthy" => Health::Unhealthy,
+            _ => Health::Unchecked,
+        }
+    }
 }
 
 /// The state's word. One that is not known is taken for `dead`, which is never left alone.
@@ -170,6 +202,7 @@ struct HostConfig {
     device_requests: Option<Vec<Value>>,
     device_cgroup_rules: Option<Vec<String>>,
     group_add: Option<Vec<String>>,
+    annotations: Option<Pairs>,
     ipc_mode: Option<String>,
     pid_mode: Option<String>,
     #[serde(rename = "UTSMode")]
@@ -245,11 +278,29 @@ impl Inspected {
         run_state(&self.state.status)
     }
 
+    /// Its name, without the slash.
+    pub(super) fn name(&self) -> &str {
+        self.name.trim_start_matches('/')
+    }
+
+    /// Whose it says that it is, and the id of the image that it may have that from.
+    pub(super) fn claim(&self) -> (Claim, &str) {
+        (Claim::of(&self.config.labels), &self.image)
+    }
+
     /// The canonical form.
     pub(super) fn container(self) -> (Container, NetworkSettings) {
         let Self {
-            name, image: image_id, config, host_config: host, mounts, network_settings, app_armor_profile, ..
+            name,
+            image: image_id,
+            mut config,
+            host_config: host,
+            mounts,
+            network_settings,
+            app_armor_profile,
+            ..
         } = self;
+        config.labels.remove(CREATION_LABEL);
         let mut mounts: Vec<Mount> = mounts.into_iter().map(MountPoint::canonical).collect();
         mounts.sort();
         let log = host.log_config.unwrap_or_default();
@@ -296,6 +347,7 @@ impl Inspected {
             device_requests: sorted(host.device_requests.into_iter().flatten().map(|request| request.to_string())),
             device_cgroup_rules: sorted(host.device_cgroup_rules.into_iter().flatten()),
             group_add: sorted(host.group_add.into_iter().flatten()),
+            annotations: host.annotations.unwrap_or_default(),
             ipc_mode: host.ipc_mode.unwrap_or_default(),
             pid_mode: host.pid_mode.unwrap_or_default(),
             uts_mode: host.uts_mode.unwrap_or_default(),
@@ -501,8 +553,14 @@ struct ImageConfig {
 }
 
 impl InspectedImage {
+    /// Whose it says that its containers are.
+    pub(super) fn claim(&self) -> Claim {
+        Claim::of(&self.config.labels)
+    }
+
     /// What it brings into a container.
-    pub(super) fn facts(self) -> ImageFacts {
+    pub(super) fn facts(mut self) -> ImageFacts {
+        self.config.labels.remove(CREATION_LABEL);
         ImageFacts {
             id: self.id,
             environment: self.config.env,
@@ -524,6 +582,10 @@ pub(super) struct Info {
     #[serde(default)]
     pub(super) server_version: String,
     #[serde(default)]
+    pub(super) architecture: String,
+    #[serde(default)]
+    pub(super) docker_root_dir: String,
+    #[serde(default)]
     pub(super) runtimes: BTreeMap<String, Value>,
     #[serde(rename = "NCPU", default)]
     pub(super) cpus: u64,
@@ -539,4 +601,65 @@ pub(super) struct Info {
     pub(super) pids_limit: bool,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) security_options: Vec<String>,
+}
+
+/// What engines call their own profile of system calls, and none at all; any other word is a file.
+pub(super) const OWN_PROFILES: [&str; 4] = ["", "default", "builtin", "unconfined"];
+
+impl Info {
+    /// The profile of system calls that confines containers, if the kernel can do that.
+    pub(super) fn seccomp(&self) -> Option<&str> {
+        let said = self.security_options.iter().find_map(|option| option.strip_prefix("name=seccomp"));
+        said.map(|more| more.split_once("profile=").map_or("", |(_, profile)| profile))
+    }
+
+    /// Which users of the host those of containers are. An engine that remaps them keeps its data in a folder that is called
+    /// by the user and group that root of containers is.
+    pub(super) fn userns(&self) -> UserNamespace {
+        let has = |name: &str| self.security_options.iter().any(|option| option.split(',').next() == Some(name));
+        if has("name=rootless") {
+            return UserNamespace::Unknown;
+        }
+        if !has("name=userns") {
+            return UserNamespace::Host;
+        }
+        let folder = self.docker_root_dir.rsplit('/').next().and_then(|name| name.split_once('.'));
+        let owner = folder.and_then(|(uid, gid)| Some(Owner { uid: uid.parse().ok()?, gid: gid.parse().ok()? }));
+        owner.map_or(UserNamespace::Unknown, UserNamespace::Remapped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_of_system_calls_is_the_engines_own_or_a_file() -> serde_json::Result<()> {
+        for (options, expected) in [
+            (r#"["name=apparmor"]"#, None),
+            (r#"["name=seccomp"]"#, Some("")),
+            (r#"["name=apparmor", "name=seccomp,profile=default"]"#, Some("default")),
+            (r#"["name=seccomp,profile=builtin"]"#, Some("builtin")),
+            (r#"["name=seccomp,profile=/etc/docker/a,b=c.json"]"#, Some("/etc/docker/a,b=c.json")),
+        ] {
+            let info = format!(r#"{{"SecurityOptions": {options}}}"#);
+            assert_eq!(serde_json::from_str::<Info>(&info)?.seccomp(), expected, "{info}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_name_of_the_engines_folder_tells_whose_files_its_containers_make() -> serde_json::Result<()> {
+        for (options, folder, expected) in [
+            (r#"["name=seccomp,profile=default"]"#, "/var/lib/docker", UserNamespace::Host),
+            (r#"["name=seccomp"]"#, "/srv/1.2", UserNamespace::Host),
+            (r#"["name=userns"]"#, "/d/231072.331072", UserNamespace::Remapped(Owner { uid: 231_072, gid: 331_072 })),
+            (r#"["name=userns"]"#, "/var/lib/docker", UserNamespace::Unknown),
+            (r#"["name=rootless"]"#, "/home/ada/.local/share/docker", UserNamespace::Unknown),
+        ] {
+            let info = format!(r#"{{"SecurityOptions": {options}, "DockerRootDir": "{folder}"}}"#);
+            assert_eq!(serde_json::from_str::<Info>(&info)?.userns(), expected, "{info}");
+        }
+        Ok(())
+    }
 }

@@ -7,13 +7,20 @@ pub mod encode;
 
 mod events;
 mod http;
+mod images;
 mod inspect;
 mod logs;
 mod observe;
+mod origin;
 mod rows;
+mod selftest;
 mod version;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use hyper::Method;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -23,16 +30,21 @@ pub use events::{EngineEvent, Events};
 pub use http::CallError;
 pub use logs::LogRequest;
 pub use observe::Listed;
+pub use selftest::{SELFTEST_CODE, SELFTEST_IMAGE};
 pub use version::{ApiVersion, VersionError};
 
-use crate::model::{Container, Network, plan::LiveLimits};
-use http::Http;
+use crate::model::{Container, EngineDefaults, Network, step::LiveLimits};
+use http::{Http, query};
 
 /// A Docker Engine that answers.
 pub struct Engine {
     http: Http,
     api: ApiVersion,
     call: Duration,
+    /// What the engine was seen to add to what it is sent. It lasts as long as the connection to its events: another
+    /// configuration needs a restart of the engine.
+    defaults: Mutex<EngineDefaults>,
+    images: images::ImageClaims,
 }
 
 /// Why an engine cannot be used.
@@ -75,12 +87,42 @@ impl Engine {
                 version::negotiate(&http::parse("GET /version", &answer)?)?
             }
         };
-        Ok(Self { http, api, call })
+        Ok(Self { http, api, call, defaults: Mutex::default(), images: images::ImageClaims::default() })
     }
 
     /// The version of the API that is spoken.
     pub fn api(&self) -> ApiVersion {
         self.api
+    }
+
+    /// What its own configuration adds to containers and networks, as far as it was seen.
+    pub fn defaults(&self) -> EngineDefaults {
+        self.defaults.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers what its own configuration adds.
+    pub fn learn(&self, change: impl FnOnce(&mut EngineDefaults)) {
+        change(&mut self.defaults.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Makes a container of an image that nothing is asked for, looks at it and removes it, without ever starting it: what
+    /// it has is what the engine adds.
+    ///
+    /// Whoever is killed in between leaves it behind, and the next one removes it.
+    ///
+    /// # Errors
+    /// The engine refuses it or does not answer in time.
+    pub async fn sample(&self, image: &str) -> Result<Container, CallError> {
+        self.remove_samples().await?;
+        let body = encode::sample(image);
+        let created: Created = self.post_json("/containers/create", &body).await?;
+        let found = self.inspect_container(&created.id).await;
+        self.remove_container(&created.id).await?;
+        let gone = || CallError::Malformed {
+            call: "POST /containers/create".to_owned(),
+            detail: "the container was gone before it could be looked at".to_owned(),
+        };
+        found?.and_then(|found| found.spec).map(|spec| *spec).ok_or_else(gone)
     }
 
     /// Makes a container under a name.
@@ -89,7 +131,8 @@ impl Engine {
     /// The engine refuses it or does not answer in time.
     pub async fn create_container(&self, name: &str, spec: &Container) -> Result<Created, CallError> {
         let path = format!("/containers/create?name={}", query(name));
-        self.post_json(&path, &encode::container(spec)).await
+        let creation = format!("{:032x}", fastrand::u128(..));
+        self.post_json(&path, &encode::container(spec, &creation)).await
     }
 
     /// Starts a container within a deadline of its own. One that runs is left alone.
@@ -254,16 +297,4 @@ fn absent_is_fine(result: Result<(), CallError>) -> Result<(), CallError> {
         Err(CallError::Refused { status: 404, .. }) => Ok(()),
         other => other,
     }
-}
-
-/// Escapes a name for a path or a query. Image references hold `/`, `:` and `@`, which may stand.
-fn query(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' | b'@' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
 }

@@ -2,20 +2,27 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use super::{CallError, Engine, inspect, query};
+use super::{
+    CallError, Engine,
+    encode::SAMPLE_LABEL,
+    inspect,
+    origin::{ImageClaim, Origin},
+    query,
+};
 use crate::model::{
-    Cpus, NAME_PREFIX, Observed, TENANT_LABEL, TenantName,
+    Claim, Cpus, NAME_PREFIX, Network, Observed, TENANT_LABEL, TenantName,
     observed::{EngineFacts, ImageState, KnownImage, Member, ObservedContainer, ObservedNetwork, RunState, Unobserved},
 };
 
 /// How many inspections are asked for at once. More than 8 gain nothing on one engine.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 
 /// How long one inspection may take. The engine answers in under a millisecond, and in one to two
 /// seconds for a container that is just starting; for one that is stuck it never does.
@@ -71,7 +78,8 @@ impl Engine {
         if let Some(network) = endpoints {
             self.add_members(&mut list, network).await;
         }
-        let mut observed = assemble(facts.clone(), networks, list.members);
+        let facts = EngineFacts { defaults: self.defaults(), ..facts.clone() };
+        let mut observed = assemble(facts, networks, list.members);
         self.inspect_listed(list.containers, &mut observed).await;
         Ok(observed)
     }
@@ -96,15 +104,60 @@ impl Engine {
                 continue;
             }
             // One that cannot be inspected is going, or the next look tells.
-            if let Ok(Some(found)) = self.inspect_container(&id).await {
+            if let Ok(Some(found)) = self.inspect_member(&id).await {
                 listed.push(Member { id, name: found.name, tenant: found.tenant });
             }
         }
     }
 
+    /// What images say of tenants, by their ids. One that is known already is asked for no more.
+    async fn image_claims(&self, ids: BTreeSet<&str>) -> BTreeMap<String, ImageClaim> {
+        let ask = |id: &str| {
+            let id = id.to_owned();
+            async move { (id.clone(), self.image_claim(&id).await) }
+        };
+        let asked: Vec<_> = ids.into_iter().map(ask).collect();
+        stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
+    }
+
+    /// What one image says of tenants.
+    async fn image_claim(&self, id: &str) -> ImageClaim {
+        if let Some(claim) = self.images.get(id) {
+            return ImageClaim::Known(claim);
+        }
+        let claim = match self.get::<inspect::InspectedImage>(&format!("/images/{}/json", query(id))).await {
+            Ok(image) => Arc::new(image.claim()),
+            Err(CallError::Refused { status: 404, .. }) => return ImageClaim::Gone,
+            Err(e) => return ImageClaim::Unknown(e.to_string()),
+        };
+        self.images.add(id, &claim);
+        ImageClaim::Known(claim)
+    }
+
     async fn list_containers(&self, filters: Option<Value>, list: &mut List) -> Result<(), CallError> {
         let filters = filters.map_or_else(String::new, |filters| format!("&filters={}", query(&filters.to_string())));
-        self.get_list(&format!("/containers/json?all=1{filters}"), |container| list.add(container)).await
+        self.get_list(&format!("/containers/json?all=1{filters}"), |container| list.add(container)).await?;
+        self.settle(list).await;
+        Ok(())
+    }
+
+    /// Finds out whose the listed containers are. Images that are known already are asked for no more.
+    async fn settle(&self, list: &mut List) {
+        let claiming = list.containers.iter().filter(|listed| listed.claim.tenant.is_some());
+        let images = self.image_claims(claiming.map(|listed| listed.image.as_str()).collect()).await;
+        let mut inherited = BTreeSet::new();
+        for listed in &mut list.containers {
+            let Some(image) = images.get(&listed.image) else { continue };
+            listed.origin = Origin::of(&listed.claim, &listed.name, image);
+            if listed.origin.looks_like().is_some() {
+                inherited.insert(listed.id.clone());
+            }
+        }
+        if inherited.is_empty() {
+            return;
+        }
+        let members = list.members.values_mut().flatten();
+        members.filter(|member| inherited.contains(&member.id)).for_each(|member| member.tenant = None);
     }
 
     /// The network of a name, if there is one.
@@ -113,6 +166,18 @@ impl Engine {
     /// The engine does not answer in time.
     pub async fn find_network(&self, name: &str) -> Result<Option<ObservedNetwork>, CallError> {
         Ok(self.networks().await?.into_iter().find(|network| network.spec.name == name))
+    }
+
+    /// The network of a name without those on it, if there is just one.
+    ///
+    /// # Errors
+    /// The engine does not answer in time.
+    pub async fn inspect_network(&self, name: &str) -> Result<Option<Network>, CallError> {
+        match self.get::<inspect::ListedNetwork>(&format!("/networks/{name}")).await {
+            Ok(network) => Ok(Some(network.network())),
+            Err(CallError::Refused { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     async fn networks(&self) -> Result<Vec<ObservedNetwork>, CallError> {
@@ -131,7 +196,17 @@ impl Engine {
     pub async fn inspect_listed(&self, listed: Vec<Listed>, observed: &mut Observed) {
         let mut inspections = stream::iter(listed)
             .map(|listed| async move {
-                let Some(tenant) = listed.tenant.clone() else { return Ok(listed.stranger()) };
+                let unobserved = |tenant: &String, reason: String| Unobserved {
+                    tenant: tenant.clone(),
+                    object: format!("container {}", listed.name),
+                    reason,
+                    listed: None,
+                };
+                let tenant = match &listed.origin {
+                    Origin::Tenant(tenant) => tenant.clone(),
+                    Origin::Unsettled(tenant, reason) => return Err(Some(unobserved(tenant, reason.clone()))),
+                    Origin::Foreign | Origin::Inherited(_) => return Ok(listed.stranger()),
+                };
                 match self.inspect_container(&listed.id).await {
                     Ok(Some(mut container)) => {
                         container.tenant = Some(tenant);
@@ -139,11 +214,9 @@ impl Engine {
                     }
                     Ok(None) => Err(None),
                     Err(e) => Err(Some(Unobserved {
-                        object: format!("container {}", listed.name),
-                        reason: e.to_string(),
                         listed: matches!(e, CallError::TimedOut { .. })
                             .then(|| ObservedContainer { tenant: Some(tenant.clone()), ..listed.stranger() }),
-                        tenant,
+                        ..unobserved(&tenant, e.to_string())
                     })),
                 }
             })
@@ -160,29 +233,46 @@ impl Engine {
         observed.unobserved.sort_by(|a, b| a.tenant.cmp(&b.tenant));
     }
 
-    /// Looks at one container; `None` where it is gone.
+    /// Looks at one container, without finding out whose it is; `None` where it is gone.
     ///
     /// # Errors
     /// The engine does not answer in time.
     pub async fn inspect_container(&self, id: &str) -> Result<Option<ObservedContainer>, CallError> {
+        Ok(self.inspected(id).await?.map(|inspected| observed(inspected, &Origin::Foreign)))
+    }
+
+    /// The same, with whose it is.
+    async fn inspect_member(&self, id: &str) -> Result<Option<ObservedContainer>, CallError> {
+        let Some(inspected) = self.inspected(id).await? else { return Ok(None) };
+        let (claim, image) = inspected.claim();
+        let origin = match claim.tenant {
+            Some(_) => Origin::of(&claim, inspected.name(), &self.image_claim(image).await),
+            None => Origin::Foreign,
+        };
+        Ok(Some(observed(inspected, &origin)))
+    }
+
+    async fn inspected(&self, id: &str) -> Result<Option<inspect::Inspected>, CallError> {
         let path = format!("/containers/{id}/json");
-        match self.get_within::<inspect::Inspected>(&path, self.call.min(INSPECTION)).await {
-            Ok(inspected) => {
-                let (id, state, exit_code) = (inspected.id.clone(), inspected.run_state(), inspected.state.exit_code);
-                let (spec, networks) = inspected.container();
-                Ok(Some(ObservedContainer {
-                    id,
-                    tenant: spec.labels.get(TENANT_LABEL).cloned(),
-                    state,
-                    exit_code,
-                    networks: networks.ids(),
-                    name: spec.name.clone(),
-                    spec: Some(Box::new(spec)),
-                }))
-            }
+        match self.get_within(&path, self.call.min(INSPECTION)).await {
+            Ok(inspected) => Ok(Some(inspected)),
             Err(CallError::Refused { status: 404, .. }) => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// Removes containers that were made to be looked at, and were left behind a minute ago or earlier: younger ones may be
+    /// somebody's who looks just now.
+    pub(super) async fn remove_samples(&self) -> Result<(), CallError> {
+        let filter = json!({"label": [SAMPLE_LABEL], "status": ["created"]});
+        let mut left = Vec::new();
+        let path = format!("/containers/json?all=1&filters={}", query(&filter.to_string()));
+        self.get_list(&path, |row: inspect::ListedSample| left.push(row)).await?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        for row in left.iter().filter(|row| row.created + 60 < now) {
+            self.remove_container(&row.id).await?;
+        }
+        Ok(())
     }
 
     /// The id of the container that carries a tenant's label, preferring the one of the declared name.
@@ -193,6 +283,7 @@ impl Engine {
         let filter = json!({"label": [format!("{TENANT_LABEL}={tenant}")]});
         let mut list = List::default();
         self.list_containers(Some(filter), &mut list).await?;
+        list.containers.retain(|container| container.tenant().is_some());
         list.containers.sort_by_key(|container| container.name != name);
         Ok(list.containers.into_iter().next().map(|container| container.id))
     }
@@ -205,18 +296,21 @@ impl Engine {
             ("cpus", info.cpu_cfs_quota && info.cpu_cfs_period),
             ("pids", info.pids_limit),
         ];
-        let seccomp = info
-            .security_options
-            .iter()
-            .any(|option| option.starts_with("name=seccomp") && !option.contains("profile=unconfined"));
+        let seccomp = info.seccomp().map(str::to_owned);
         Ok(EngineFacts {
+            userns: info.userns(),
             id: info.id,
             version: info.server_version,
             api_version: self.api.to_string(),
             cpus: Cpus::whole(info.cpus.max(1)),
+            root: info.docker_root_dir,
             runtimes: info.runtimes.into_keys().collect(),
+            failing_runtimes: BTreeMap::new(),
             missing_limits: limits.into_iter().filter(|(_, present)| !present).map(|(name, _)| name.into()).collect(),
-            seccomp,
+            seccomp: seccomp.as_ref().is_some_and(|profile| profile != "unconfined"),
+            seccomp_profile: seccomp.filter(|profile| !inspect::OWN_PROFILES.contains(&profile.as_str())),
+            selinux: info.security_options.iter().any(|option| option == "name=selinux"),
+            defaults: self.defaults(),
             // It cannot know.
             is_here: false,
         })
@@ -286,9 +380,28 @@ pub struct Listed {
     pub id: String,
     /// Its name, without the engine's slash.
     pub name: String,
-    /// The tenant that its label names, if it has one.
-    pub tenant: Option<String>,
+    claim: Claim,
+    /// The id of its image.
+    image: String,
+    origin: Origin,
     state: RunState,
+}
+
+fn observed(inspected: inspect::Inspected, origin: &Origin) -> ObservedContainer {
+    let (id, state, exit_code) = (inspected.id.clone(), inspected.run_state(), inspected.state.exit_code);
+    let health = inspected.state.health();
+    let (spec, networks) = inspected.container();
+    ObservedContainer {
+        id,
+        tenant: origin.tenant().cloned(),
+        looks_like: origin.looks_like().cloned(),
+        state,
+        exit_code,
+        health,
+        networks: networks.ids(),
+        name: spec.name.clone(),
+        spec: Some(Box::new(spec)),
+    }
 }
 
 impl List {
@@ -299,7 +412,14 @@ impl List {
             self.members.entry(endpoint.network_id).or_default().push(member);
         }
         if tenant.is_some() || name.starts_with(NAME_PREFIX) {
-            self.containers.push(Listed { id: row.id, name, tenant, state: inspect::run_state(&row.state) });
+            self.containers.push(Listed {
+                id: row.id,
+                name,
+                claim: Claim::of(&row.labels),
+                image: row.image_id,
+                origin: Origin::Foreign,
+                state: inspect::run_state(&row.state),
+            });
         }
     }
 
@@ -323,11 +443,22 @@ impl List {
 }
 
 impl Listed {
+    /// The tenant whose it is.
+    pub fn tenant(&self) -> Option<&String> {
+        self.origin.tenant()
+    }
+
+    /// The tenant that it merely looks like.
+    pub fn looks_like(&self) -> Option<&String> {
+        self.origin.looks_like()
+    }
+
     /// What is known of it without an inspection, as of a container that is not ours.
     pub fn stranger(&self) -> ObservedContainer {
         ObservedContainer {
             id: self.id.clone(),
             name: self.name.clone(),
+            looks_like: self.looks_like().cloned(),
             state: self.state,
             ..ObservedContainer::default()
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{Response, StatusCode, body::Bytes, header};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -10,7 +10,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Refusal, Rule, routes::Body};
+use super::{Refusal, Rule};
+
+/// The body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// How long somebody who is refused may take to read that, and how many bytes it may send meanwhile:
 /// a socket that is closed with bytes unread takes the answer back.
@@ -31,15 +34,29 @@ pub enum Language {
 /// The status that a refusal is answered with.
 pub fn status(rule: Rule) -> StatusCode {
     match rule {
-        Rule::NoRoute => StatusCode::NOT_FOUND,
-        Rule::NoSecret | Rule::NoLedger => StatusCode::SERVICE_UNAVAILABLE,
-        Rule::OverBudget => StatusCode::PAYMENT_REQUIRED,
-        Rule::NoStreams | Rule::Malformed | Rule::NameDiffers | Rule::UnknownProtocol => StatusCode::BAD_REQUEST,
-        Rule::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Rule::Unresolved | Rule::HiddenAnswer | Rule::Untrusted => StatusCode::BAD_GATEWAY,
-        Rule::Unreachable => StatusCode::GATEWAY_TIMEOUT,
-        Rule::OverLimit => StatusCode::TOO_MANY_REQUESTS,
         Rule::NotListed | Rule::AddressNotPublic | Rule::HiddenName => StatusCode::FORBIDDEN,
+        Rule::Malformed
+        | Rule::MalformedRequest
+        | Rule::MalformedHello
+        | Rule::MalformedPath
+        | Rule::NameDiffers
+        | Rule::PortDiffers
+        | Rule::OtherScheme
+        | Rule::LateTunnel
+        | Rule::UnknownProtocol
+        | Rule::NoStreams => StatusCode::BAD_REQUEST,
+        Rule::OverBudget => StatusCode::PAYMENT_REQUIRED,
+        Rule::NoRoute => StatusCode::NOT_FOUND,
+        Rule::TooLate | Rule::IncompleteBody => StatusCode::REQUEST_TIMEOUT,
+        Rule::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Rule::OverLimit => StatusCode::TOO_MANY_REQUESTS,
+        Rule::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Rule::UnsupportedMethod => StatusCode::NOT_IMPLEMENTED,
+        Rule::Unresolved | Rule::NoResolver | Rule::BadAnswer | Rule::NoTls | Rule::HiddenAnswer | Rule::Untrusted => {
+            StatusCode::BAD_GATEWAY
+        }
+        Rule::NoSecret | Rule::NoLedger => StatusCode::SERVICE_UNAVAILABLE,
+        Rule::Unreachable => StatusCode::GATEWAY_TIMEOUT,
     }
 }
 
@@ -47,11 +64,34 @@ pub fn status(rule: Rule) -> StatusCode {
 fn proxy_error(rule: Rule) -> &'static str {
     match rule {
         Rule::AddressNotPublic => "destination_ip_prohibited",
-        Rule::Malformed | Rule::NameDiffers | Rule::UnknownProtocol => "http_request_error",
-        Rule::Unresolved => "dns_error",
+        Rule::Malformed
+        | Rule::MalformedRequest
+        | Rule::MalformedHello
+        | Rule::MalformedPath
+        | Rule::HeadTooLarge
+        | Rule::NameDiffers
+        | Rule::PortDiffers
+        | Rule::OtherScheme
+        | Rule::LateTunnel
+        | Rule::UnsupportedMethod
+        | Rule::UnknownProtocol
+        | Rule::TooLate
+        | Rule::IncompleteBody => "http_request_error",
+        Rule::Unresolved | Rule::NoResolver => "dns_error",
         Rule::Unreachable => "destination_unavailable",
+        Rule::BadAnswer => "http_protocol_error",
+        Rule::NoTls => "tls_protocol_error",
+        Rule::Untrusted => "tls_certificate_error",
         Rule::NoSecret => "proxy_configuration_error",
-        _ => "http_request_denied",
+        Rule::NotListed
+        | Rule::HiddenName
+        | Rule::OverLimit
+        | Rule::NoRoute
+        | Rule::OverBudget
+        | Rule::NoStreams
+        | Rule::TooLarge
+        | Rule::HiddenAnswer
+        | Rule::NoLedger => "http_request_denied",
     }
 }
 

@@ -4,7 +4,11 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{limits::Load, resolve::Names};
+use super::{
+    limits::{Lease, Load, Pools},
+    race::Worked,
+    resolved::Names,
+};
 use crate::model::{EgressPolicy, TenantName, egress::SecretValues};
 
 /// What is in force for a tenant. A change replaces it as a whole.
@@ -28,14 +32,23 @@ pub struct Client {
     in_force: watch::Receiver<Arc<InForce>>,
     /// What it uses of the gateway now.
     pub(super) load: Load,
+    /// What it shares with all others.
+    pub(super) pools: Arc<Pools>,
     /// The names that were looked up for it.
     pub(super) names: Names,
+    /// Which addresses worked where others did not.
+    pub(super) worked: Worked,
 }
 
 impl Client {
     /// A tenant, and what is in force for it from now on.
-    pub fn new(name: TenantName, in_force: watch::Receiver<Arc<InForce>>) -> Self {
-        Self { name, in_force, load: Load::default(), names: Names::default() }
+    pub fn new(name: TenantName, in_force: watch::Receiver<Arc<InForce>>, pools: Arc<Pools>) -> Self {
+        Self { name, in_force, load: Load::default(), pools, names: Names::default(), worked: Worked::default() }
+    }
+
+    /// Sets so many bytes of memory aside for it, if they are its own part or nobody's.
+    pub(super) fn memory(&self, bytes: u64) -> Option<Lease> {
+        self.pools.memory.take(&self.name, bytes)
     }
 
     /// Its name.

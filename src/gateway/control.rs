@@ -7,7 +7,7 @@ use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -103,7 +103,8 @@ fn metrics(shared: &Shared) -> String {
     };
     let plain = |value: u64| BTreeMap::from([(String::new(), value)]);
     let tenants = shared.tenants.clients();
-    let open = tenants.iter().map(|client| (tenant(client.name()), client.load.connections().into())).collect();
+    let open =
+        tenants.iter().map(|client| (tenant(client.name()), shared.pools.connections.of(client.name()))).collect();
     let refused = shared.refusals.counts().into_iter();
     let refused =
         refused.map(|((name, rule), count)| (format!("{{tenant=\"{name}\",rule=\"{rule}\"}}"), count)).collect();
@@ -117,7 +118,36 @@ fn metrics(shared: &Shared) -> String {
         &plain(shared.questions.get()),
     );
     one("tenantd_gateway_cut_total", "counter", "Connections cut by a change of policy.", &plain(shared.cut.get()));
+    one(
+        "tenantd_gateway_called_back_total",
+        "counter",
+        "Connections cut because another tenant needed their place.",
+        &plain(shared.called_back.get()),
+    );
+    let dropped = tenants.iter().map(|client| (tenant(client.name()), client.load.dropped.load(Ordering::Relaxed)));
+    one(
+        "tenantd_gateway_dropped_questions_total",
+        "counter",
+        "Questions of a tenant that got no answer because there were too many.",
+        &dropped.collect(),
+    );
+    let stalled = tenants.iter().map(|client| (tenant(client.name()), client.load.stalled.load(Ordering::Relaxed)));
+    one(
+        "tenantd_gateway_stalled_total",
+        "counter",
+        "Connections cut because nobody took what waited, for too long or too much of it.",
+        &stalled.collect(),
+    );
+    let memory = tenants.iter().map(|client| (tenant(client.name()), shared.pools.memory.of(client.name())));
+    one("tenantd_gateway_memory_bytes", "gauge", "Bytes that wait in memory for a tenant.", &memory.collect());
     one("tenantd_gateway_refusals_total", "counter", "What was refused, by tenant and rule.", &refused);
+    let unrecorded = shared.refusals.unrecorded().into_iter().map(|(name, count)| (tenant(&name), count));
+    one(
+        "tenantd_gateway_unrecorded_refusals_total",
+        "counter",
+        "Refusals beyond what the journal keeps of a tenant, recorded as a sum.",
+        &unrecorded.collect(),
+    );
     let now = Timestamp::now();
     let left = tenants.iter().filter_map(|client| {
         let left = shared.ledger.left(client.name(), client.now().policy.budget, now)?;

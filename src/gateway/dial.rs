@@ -4,21 +4,23 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ipnet::Ipv4Net;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with};
 use tokio::{
     net::TcpStream,
-    time::{Instant, timeout_at},
+    time::{sleep, timeout},
 };
 
 use super::{
     Client, Refusal, Rule,
     authority::{Authority, Host},
     decide::{decide, may_dial},
+    race::{DELAY, race},
     resolve::Resolver,
+    wire,
 };
 use crate::model::EgressPolicy;
 
@@ -83,10 +85,17 @@ impl Dialer {
         };
         let policy = client.now();
         let addresses = permitted(&policy.policy, &addresses, to.port, rules.pool).map_err(refused)?;
-        connect_first(&addresses, to.port).await.map_err(|error| {
-            tracing::debug!(tenant = %client.name(), destination = %to, %error, "a destination does not answer");
-            refused(Rule::Unreachable)
-        })
+        let addresses = client.worked.first(to, addresses, Instant::now());
+        match connect_first(client, &addresses, to.port).await {
+            Ok((address, stream)) => {
+                client.worked.note(to, &addresses, address, Instant::now());
+                Ok(stream)
+            }
+            Err(error) => {
+                tracing::debug!(tenant = %client.name(), destination = %to, %error, "a destination does not answer");
+                Err(refused(Rule::Unreachable))
+            }
+        }
     }
 }
 
@@ -114,23 +123,16 @@ fn is_own(address: Ipv4Addr) -> bool {
     source().is_ok_and(|source| source.ip() == address)
 }
 
-/// Tries one after the other. Each but the last gets half of what time is left.
-async fn connect_first(addresses: &[Ipv4Addr], port: u16) -> io::Result<TcpStream> {
-    let end = Instant::now() + CONNECT;
-    let mut error = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for (place, address) in addresses.iter().enumerate() {
-        let left = end.saturating_duration_since(Instant::now());
-        let deadline = if place + 1 == addresses.len() { end } else { Instant::now() + left / 2 };
-        match timeout_at(deadline, TcpStream::connect((*address, port))).await {
-            Ok(Ok(stream)) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Ok(Err(e)) => error = e,
-            Err(_) => error = io::ErrorKind::TimedOut.into(),
-        }
-    }
-    Err(error)
+/// Connects with the first of several addresses that answers. Each attempt beside the first has a place of its own
+/// among those of all tenants.
+async fn connect_first(client: &Client, addresses: &[Ipv4Addr], port: u16) -> io::Result<(Ipv4Addr, TcpStream)> {
+    let attempt = |address| TcpStream::connect((address, port));
+    let place = || client.pools.attempts.take(client.name(), 1);
+    let racing = timeout(CONNECT, race(addresses, attempt, place, || sleep(DELAY)));
+    let (address, stream) = racing.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    stream.set_nodelay(true)?;
+    wire::bound(&stream)?;
+    Ok((address, stream))
 }
 
 #[cfg(test)]

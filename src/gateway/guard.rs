@@ -7,10 +7,10 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use tokio::{
@@ -22,7 +22,11 @@ use tokio::{
 use super::{
     Client, Rule,
     answer::MAX_DISCARDED,
+    buffers::INSIDE,
+    gathered::Gathered,
     head::{self, Body},
+    waiting::Waiting,
+    wire::Seen,
 };
 
 /// How much is read at once, in bytes.
@@ -38,6 +42,24 @@ pub struct Watched {
     refused: Mutex<Option<(Rule, Vec<u8>)>>,
     /// Whether bytes went since this was last looked at.
     pub active: AtomicBool,
+    /// What became of a WebSocket that was offered.
+    upgrade: Mutex<Upgrade>,
+    /// The connection that the answer in hand comes from.
+    far: Mutex<Seen>,
+}
+
+/// A WebSocket on a connection.
+#[derive(Debug, Default)]
+enum Upgrade {
+    /// None was asked for.
+    #[default]
+    None,
+    /// One was, and whoever serves the request has not answered yet. Who reads waits for that.
+    Asked(Option<Waker>),
+    /// The answer was 101.
+    Agreed,
+    /// It was another one.
+    Declined,
 }
 
 impl Watched {
@@ -45,18 +67,49 @@ impl Watched {
     pub fn refused(&self) -> Option<(Rule, Vec<u8>)> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Whether the request that is being served offers a WebSocket. To be asked as [`Self::refused`]
+    /// is: before anything else of the connection is read.
+    pub fn is_upgrade_asked(&self) -> bool {
+        matches!(*self.upgrade(), Upgrade::Asked(_))
+    }
+
+    /// Takes note how an offer of a WebSocket was answered. Without 101 nothing is read of the
+    /// connection any more: what follows is of that protocol or of nothing, and never a request.
+    pub fn answered(&self, agreed: bool) {
+        let next = if agreed { Upgrade::Agreed } else { Upgrade::Declined };
+        if let Upgrade::Asked(Some(reader)) = std::mem::replace(&mut *self.upgrade(), next) {
+            reader.wake();
+        }
+    }
+
+    /// Takes note of where the answer in hand comes from.
+    pub fn reads_from(&self, far: Seen) {
+        *self.far.lock().unwrap_or_else(PoisonError::into_inner) = far;
+    }
+
+    /// How much waits for the client, where it takes nothing, in bytes of memory.
+    fn held(&self) -> u64 {
+        let far = self.far.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        INSIDE + far.unread()
+    }
+
+    fn upgrade(&self) -> MutexGuard<'_, Upgrade> {
+        self.upgrade.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A connection of a client.
 #[derive(Debug)]
 pub struct Guard {
     stream: TcpStream,
+    waiting: Waiting,
     client: Arc<Client>,
     bandwidth: Option<u64>,
     max_head: usize,
     watched: Arc<Watched>,
     /// What was read and not passed on, and how much of it is judged.
-    held: Vec<u8>,
+    held: Gathered,
     judged: usize,
     state: State,
     pause: Option<Pin<Box<Sleep>>>,
@@ -67,38 +120,71 @@ enum State {
     /// So much of a head was looked at.
     Head(usize),
     Body(Body),
-    /// Another protocol follows, or nothing that is read.
+    /// A WebSocket was offered: nothing is passed on until that is answered.
+    Asked,
+    /// Frames follow.
     Raw,
     /// Nothing more is passed on. So many bytes were thrown away.
     Over(usize),
+}
+
+/// Whether bytes of a client wait for an answer to it.
+enum Waits {
+    /// More may be read.
+    Not,
+    /// No more may be read.
+    Full,
+    /// It was answered meanwhile.
+    Over,
 }
 
 impl Guard {
     /// A connection of which `held` was read already.
     pub fn new(
         stream: TcpStream,
-        held: Vec<u8>,
+        held: Gathered,
+        waiting: Waiting,
         client: Arc<Client>,
         bandwidth: Option<u64>,
         max_head: usize,
         watched: Arc<Watched>,
     ) -> Self {
-        Self { stream, client, bandwidth, max_head, watched, held, judged: 0, state: State::Head(0), pause: None }
+        let held = held.and(PIECE);
+        Self {
+            stream,
+            waiting,
+            client,
+            bandwidth,
+            max_head,
+            watched,
+            held,
+            judged: 0,
+            state: State::Head(0),
+            pause: None,
+        }
     }
 
     /// The connection, and what was read of it and not passed on.
-    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
-        (self.stream, self.held)
+    pub fn into_parts(mut self) -> (TcpStream, Vec<u8>) {
+        (self.stream, std::mem::take(self.held.bytes()))
     }
 
     /// Judges what is held, as far as it can be.
     fn judge(&mut self) -> io::Result<()> {
-        while self.judged < self.held.len() {
-            let fresh = self.held.get(self.judged..).unwrap_or_default();
+        if matches!(self.state, State::Asked) {
+            match &*self.watched.upgrade() {
+                Upgrade::Agreed => self.state = State::Raw,
+                Upgrade::Declined => self.state = State::Over(0),
+                Upgrade::None | Upgrade::Asked(_) => {}
+            }
+        }
+        while self.judged < self.held.as_ref().len() {
+            let fresh = self.held.as_ref().get(self.judged..).unwrap_or_default();
             match &mut self.state {
-                State::Raw => self.judged = self.held.len(),
+                State::Asked => return Ok(()),
+                State::Raw => self.judged = self.held.as_ref().len(),
                 State::Over(_) => {
-                    self.held.truncate(self.judged);
+                    self.held.bytes().truncate(self.judged);
                     return Ok(());
                 }
                 State::Body(body) => {
@@ -111,14 +197,14 @@ impl Guard {
                 State::Head(_) if self.judged > 0 => return Ok(()),
                 // What stands alone between two requests is passed over, as RFC 9112 has it.
                 State::Head(0) if fresh.starts_with(b"\r\n") => {
-                    self.held.drain(..2);
+                    self.held.consume(2);
                 }
                 State::Head(0) if fresh == b"\r" => return Ok(()),
                 State::Head(looked_at) => {
                     let found = head::end(fresh, *looked_at);
                     *looked_at = fresh.len();
                     match found {
-                        Ok(None) if fresh.len() > self.max_head => self.refuse(Rule::OverLimit),
+                        Ok(None) if fresh.len() > self.max_head => self.refuse(Rule::HeadTooLarge),
                         Ok(None) => return Ok(()),
                         Ok(Some(length)) => self.judge_head(length),
                         Err(rule) => self.refuse(rule),
@@ -130,34 +216,50 @@ impl Guard {
     }
 
     fn judge_head(&mut self, length: usize) {
-        let bytes = self.held.get(self.judged..self.judged + length).unwrap_or_default();
+        let bytes = self.held.as_ref().get(self.judged..self.judged + length).unwrap_or_default();
         if length > self.max_head {
-            return self.refuse(Rule::OverLimit);
+            return self.refuse(Rule::HeadTooLarge);
         }
         match head::parse(bytes) {
             // A tunnel is asked for with a connection's first request alone.
-            Ok(head) if head.method == "CONNECT" => self.refuse(Rule::UnknownProtocol),
-            Ok(head) if head.target.parse::<hyper::Uri>().is_err() => self.refuse(Rule::Malformed),
+            Ok(head) if head.method == "CONNECT" => self.refuse(Rule::LateTunnel),
+            Ok(head) if head.target.parse::<hyper::Uri>().is_err() => self.refuse(Rule::MalformedRequest),
             Ok(head) => {
                 self.judged += length;
-                self.state = if head.upgrade { State::Raw } else { State::Body(Body::new(head.framing)) };
-                if let State::Body(body) = &self.state
-                    && body.is_over()
-                {
-                    self.state = State::Head(0);
+                if head.upgrade {
+                    *self.watched.upgrade() = Upgrade::Asked(None);
+                    self.state = State::Asked;
+                    return;
                 }
+                let body = Body::new(head.framing);
+                self.state = if body.is_over() { State::Head(0) } else { State::Body(body) };
             }
             Err(rule) => self.refuse(rule),
         }
     }
 
     fn refuse(&mut self, rule: Rule) {
-        let asked = self.held.split_off(self.judged);
+        let asked = self.held.as_ref().get(self.judged..).unwrap_or_default();
         let line = asked.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default().to_vec();
+        let held = self.held.bytes();
+        held.truncate(self.judged);
+        held.extend_from_slice(REPLACED);
+        self.judged = held.len();
         *self.watched.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((rule, line));
-        self.held.extend_from_slice(REPLACED);
-        self.judged = self.held.len();
         self.state = State::Over(0);
+    }
+
+    /// What follows an offer of a WebSocket waits until that is answered. Of it no more is read than
+    /// shows whether the client is still there.
+    fn waits(&self, cx: &Context<'_>) -> Waits {
+        if !matches!(self.state, State::Asked) {
+            return Waits::Not;
+        }
+        match &mut *self.watched.upgrade() {
+            Upgrade::Asked(reader) => *reader = Some(cx.waker().clone()),
+            _ => return Waits::Over,
+        }
+        if self.held.as_ref().len() < PIECE { Waits::Not } else { Waits::Full }
     }
 
     fn spent(&mut self, bytes: usize) {
@@ -184,12 +286,17 @@ impl AsyncRead for Guard {
             guard.judge()?;
             if guard.judged > 0 {
                 let length = guard.judged.min(to.remaining());
-                to.put_slice(guard.held.get(..length).unwrap_or_default());
-                guard.held.drain(..length);
+                to.put_slice(guard.held.as_ref().get(..length).unwrap_or_default());
+                guard.held.consume(length);
                 guard.judged -= length;
                 return Poll::Ready(Ok(()));
             }
             ready!(guard.paused(cx));
+            match guard.waits(cx) {
+                Waits::Not => {}
+                Waits::Full => return Poll::Pending,
+                Waits::Over => continue,
+            }
             let mut piece = [0; PIECE];
             let mut read = ReadBuf::new(&mut piece);
             ready!(Pin::new(&mut guard.stream).poll_read(cx, &mut read))?;
@@ -205,8 +312,13 @@ impl AsyncRead for Guard {
             if read.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            guard.held.extend_from_slice(read);
-            guard.spent(read.len());
+            let length = read.len();
+            match guard.held.add(&guard.client, read) {
+                true => {}
+                false if matches!(guard.state, State::Head(_)) => guard.refuse(Rule::OverLimit),
+                false => return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into())),
+            }
+            guard.spent(length);
         }
     }
 }
@@ -215,13 +327,23 @@ impl AsyncWrite for Guard {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let guard = self.get_mut();
         ready!(guard.paused(cx));
-        let written = ready!(Pin::new(&mut guard.stream).poll_write(cx, bytes))?;
+        let Poll::Ready(written) = Pin::new(&mut guard.stream).poll_write(cx, bytes) else {
+            guard.waiting.blocked(cx, || guard.watched.held())?;
+            return Poll::Pending;
+        };
+        let written = written?;
+        guard.waiting.taken();
         guard.spent(written);
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let guard = self.get_mut();
+        // Whoever flushes has written all; more may wait behind that.
+        if guard.waiting.is_waiting() && guard.watched.held() == INSIDE {
+            guard.waiting.drained();
+        }
+        Pin::new(&mut guard.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

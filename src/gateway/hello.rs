@@ -17,14 +17,32 @@ const MAX_RECORD: usize = 1 << 14;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
-/// Encrypted client hello as in RFC 9849, and the draft of encrypted server names before it.
-const HIDDEN_NAMES: [u16; 2] = [0xfe0d, 0xffce];
+/// Encrypted client hello as in RFC 9849. Chromium sends a decoy where it knows no key, which nobody can tell from
+/// a real one.
+const ENCRYPTED_HELLO: u16 = 0xfe0d;
+/// The draft of encrypted server names before it, without an outer name.
+const ENCRYPTED_NAME: u16 = 0xffce;
 
 /// What a client says first.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Hello {
     /// The server's name in canonical form, where there is one.
     pub name: Option<Host>,
+    /// Whether it carries another hello, encrypted, with a name of its own: then `name` is the outer one.
+    pub is_encrypted: bool,
+}
+
+impl Hello {
+    /// The name that it is judged by: an outer one counts for those tenants alone that `may_be_encrypted` is true of.
+    ///
+    /// # Errors
+    /// It hides its name.
+    pub fn judged_name(self, may_be_encrypted: bool) -> Result<Option<Host>, Rule> {
+        if self.is_encrypted && !(may_be_encrypted && self.name.is_some()) {
+            return Err(Rule::HiddenName);
+        }
+        Ok(self.name)
+    }
 }
 
 /// Whether bytes can be the beginning of TLS: a handshake record of any version of TLS.
@@ -35,7 +53,7 @@ pub fn looks_like_tls(bytes: &[u8]) -> bool {
 /// Reads a hello. `None` where more bytes are needed.
 ///
 /// # Errors
-/// It is not a hello, its server name is no host name or hidden, or it is too long.
+/// It is not a hello, its server name is no host name or without any outer one, or it is too long.
 pub fn parse(bytes: &[u8]) -> Result<Option<Hello>, Rule> {
     let Some(message) = message(bytes)? else { return Ok(None) };
     let mut body = Reader(&message);
@@ -44,10 +62,10 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Hello>, Rule> {
     let suites = body.vector16()?;
     let compressions = body.vector8()?;
     if session.0.len() > 32 || suites.0.is_empty() || suites.0.len() % 2 != 0 || compressions.0.is_empty() {
-        return Err(Rule::Malformed);
+        return Err(Rule::MalformedHello);
     }
     if body.0.is_empty() {
-        return Ok(Some(Hello { name: None }));
+        return Ok(Some(Hello { name: None, is_encrypted: false }));
     }
     let extensions = body.vector16()?;
     body.end()?;
@@ -57,7 +75,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Hello>, Rule> {
 /// Puts the message together from its records.
 fn message(mut bytes: &[u8]) -> Result<Option<Vec<u8>>, Rule> {
     if bytes.len() > MAX_BYTES {
-        return Err(Rule::Malformed);
+        return Err(Rule::MalformedHello);
     }
     let mut message = Vec::new();
     loop {
@@ -78,7 +96,7 @@ fn message(mut bytes: &[u8]) -> Result<Option<Vec<u8>>, Rule> {
             }
             match message.len().cmp(&(4 + announced)) {
                 std::cmp::Ordering::Equal if part.len() == length => return Ok(Some(message.split_off(4))),
-                std::cmp::Ordering::Greater => return Err(Rule::Malformed),
+                std::cmp::Ordering::Greater => return Err(Rule::MalformedHello),
                 _ => {}
             }
         }
@@ -93,18 +111,18 @@ fn read_extensions(mut extensions: Reader<'_>) -> Result<Hello, Rule> {
     while !extensions.0.is_empty() {
         let kind = extensions.u16()?;
         let content = extensions.vector16()?;
-        if HIDDEN_NAMES.contains(&kind) {
+        if kind == ENCRYPTED_NAME {
             return Err(Rule::HiddenName);
         }
         if seen.contains(&kind) {
-            return Err(Rule::Malformed);
+            return Err(Rule::MalformedHello);
         }
         seen.push(kind);
         if kind == SERVER_NAME {
             name = Some(server_name(content)?);
         }
     }
-    Ok(Hello { name })
+    Ok(Hello { name, is_encrypted: seen.contains(&ENCRYPTED_HELLO) })
 }
 
 /// A list of exactly one name, of the one kind that there is.
@@ -112,14 +130,14 @@ fn server_name(mut content: Reader<'_>) -> Result<Host, Rule> {
     let mut list = content.vector16()?;
     content.end()?;
     if list.take(1)? != [0] {
-        return Err(Rule::Malformed);
+        return Err(Rule::MalformedHello);
     }
     let name = list.vector16()?;
     list.end()?;
-    let text = std::str::from_utf8(name.0).map_err(|_| Rule::Malformed)?;
-    match Host::parse(text)? {
+    let text = std::str::from_utf8(name.0).map_err(|_| Rule::MalformedHello)?;
+    match Host::parse(text).map_err(|_| Rule::MalformedHello)? {
         // RFC 6066: addresses are no server names.
-        Host::Address(_) => Err(Rule::Malformed),
+        Host::Address(_) => Err(Rule::MalformedHello),
         host => Ok(host),
     }
 }
@@ -129,13 +147,13 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], Rule> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(Rule::Malformed)?;
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(Rule::MalformedHello)?;
         self.0 = rest;
         Ok(taken)
     }
 
     fn u16(&mut self) -> Result<u16, Rule> {
-        let bytes = self.take(2)?.try_into().map_err(|_| Rule::Malformed)?;
+        let bytes = self.take(2)?.try_into().map_err(|_| Rule::MalformedHello)?;
         Ok(u16::from_be_bytes(bytes))
     }
 
@@ -150,7 +168,7 @@ impl<'a> Reader<'a> {
     }
 
     fn end(&self) -> Result<(), Rule> {
-        if self.0.is_empty() { Ok(()) } else { Err(Rule::Malformed) }
+        if self.0.is_empty() { Ok(()) } else { Err(Rule::MalformedHello) }
     }
 }
 
@@ -222,29 +240,47 @@ mod tests {
     #[test]
     fn the_name_is_found_however_it_is_cut() {
         let bytes = real("api.example.com");
-        assert_eq!(parse(&bytes), Ok(Some(Hello { name: host("api.example.com") })));
+        let plain = |name| Ok(Some(Hello { name, is_encrypted: false }));
+        assert_eq!(parse(&bytes), plain(host("api.example.com")));
         for end in 0..bytes.len() {
             assert_eq!(parse(&bytes[..end]), Ok(None), "{end}");
         }
         for size in [9, 20, 100, 16384] {
             let bytes = records(&made(&[names(&[b"API.Example.com"])]), size);
-            assert_eq!(parse(&bytes), Ok(Some(Hello { name: host("api.example.com") })), "{size}");
+            assert_eq!(parse(&bytes), plain(host("api.example.com")), "{size}");
         }
-        assert_eq!(parse(&records(&made(&[(10, vec![])]), 500)), Ok(Some(Hello { name: None })));
+        assert_eq!(parse(&records(&made(&[(10, vec![])]), 500)), plain(None));
     }
 
     #[test]
     fn a_name_that_is_hidden_doubled_or_odd_is_refused() {
         let refused = |extensions: &[(u16, Vec<u8>)]| parse(&records(&made(extensions), 16384)).err();
-        assert_eq!(refused(&[names(&[b"a.example"]), (0xfe0d, vec![0; 40])]), Some(Rule::HiddenName));
         assert_eq!(refused(&[names(&[b"a.example"]), (0xffce, vec![])]), Some(Rule::HiddenName));
-        assert_eq!(refused(&[names(&[b"a.example"]), names(&[b"b.example"])]), Some(Rule::Malformed));
-        assert_eq!(refused(&[names(&[b"a.example", b"b.example"])]), Some(Rule::Malformed));
+        assert_eq!(refused(&[names(&[b"a.example"]), names(&[b"b.example"])]), Some(Rule::MalformedHello));
+        assert_eq!(refused(&[names(&[b"a.example", b"b.example"])]), Some(Rule::MalformedHello));
         for odd in [&b""[..], b"a.example.", b"127.0.0.1", b"a\0.example", b"u@a.example", b"\xff.example", b"a b"] {
-            assert_eq!(refused(&[names(&[odd])]), Some(Rule::Malformed), "{odd:?}");
+            assert_eq!(refused(&[names(&[odd])]), Some(Rule::MalformedHello), "{odd:?}");
         }
-        assert_eq!(refused(&[(0, vec![])]), Some(Rule::Malformed));
-        assert_eq!(refused(&[(0, vec![0, 4, 1, 0, 1, b'a'])]), Some(Rule::Malformed));
+        assert_eq!(refused(&[(0, vec![])]), Some(Rule::MalformedHello));
+        assert_eq!(refused(&[(0, vec![0, 4, 1, 0, 1, b'a'])]), Some(Rule::MalformedHello));
+    }
+
+    #[test]
+    fn an_outer_name_counts_for_whom_it_may() {
+        let judged = |extensions: &[(u16, Vec<u8>)], may| {
+            parse(&records(&made(extensions), 16384)).unwrap().unwrap().judged_name(may)
+        };
+        let (name, encrypted) = (names(&[b"a.example"]), (0xfe0d, vec![0; 40]));
+        for (extensions, may, expected) in [
+            (std::slice::from_ref(&name), false, Ok(host("a.example"))),
+            (&[name.clone(), encrypted.clone()], false, Err(Rule::HiddenName)),
+            (&[encrypted.clone(), name.clone()], true, Ok(host("a.example"))),
+            (std::slice::from_ref(&encrypted), true, Err(Rule::HiddenName)),
+            (std::slice::from_ref(&encrypted), false, Err(Rule::HiddenName)),
+            (&[], true, Ok(None)),
+        ] {
+            assert_eq!(judged(extensions, may), expected, "{extensions:?} {may}");
+        }
     }
 
     #[test]
@@ -264,7 +300,7 @@ mod tests {
         // More handshake data in the record of the hello.
         let mut longer = made(&[names(&[b"a.example"])]);
         longer.push(0);
-        assert_eq!(parse(&records(&longer, 16384)), Err(Rule::Malformed));
+        assert_eq!(parse(&records(&longer, 16384)), Err(Rule::MalformedHello));
     }
 
     proptest! {
@@ -278,7 +314,7 @@ mod tests {
             let mut bytes = records(&made(&[names(&[b"api.example.com"])]), 16384);
             let at = at % bytes.len();
             bytes[at] = value;
-            if let Ok(Some(Hello { name: Some(Host::Name(name)) })) = parse(&bytes) {
+            if let Ok(Some(Hello { name: Some(Host::Name(name)), .. })) = parse(&bytes) {
                 prop_assert_eq!(name.len(), "api.example.com".len());
             }
         }

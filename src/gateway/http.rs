@@ -23,18 +23,24 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, task::JoinHandle, time::sleep};
 
 use super::{
-    Client, Refusal, Rule, Shared, answer,
+    Client, Refusal, Rule, Shared,
+    answer::{self, Body},
     authority::{Authority, shown},
     decide::decide,
     dns::is_gateway,
+    gathered::Gathered,
     guard::{Guard, Watched},
+    refusal::unanswered,
     relay::{Begun, End, Session},
-    routes::Body,
+    routes::{Answer, Relay},
     usage::Use,
+    waiting::Waiting,
+    websocket,
+    wire::{Seen, Wire},
 };
 
 /// Headers that are between two neighbours: RFC 9110, section 7.6.1, and those of proxies before it.
-const HOP_BY_HOP: [HeaderName; 8] = [
+const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -43,6 +49,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::TE,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
+    websocket::HTTP2_SETTINGS,
 ];
 
 /// The smallest buffer that hyper takes, in bytes.
@@ -74,6 +81,7 @@ struct Far {
     /// The entry that lets it through.
     rule: String,
     sender: SendRequest<Metered>,
+    seen: Seen,
     _driver: Driver,
 }
 
@@ -86,35 +94,56 @@ impl Drop for Driver {
     }
 }
 
-/// Both sides of a connection that goes on in another protocol.
-struct Switch {
+/// How a connection goes on in another protocol.
+enum Switch {
+    /// With a destination.
+    Direct(Sides),
+    /// Through a route.
+    Route(Relay),
+}
+
+/// Both sides of a connection to a destination.
+struct Sides {
     near: OnUpgrade,
     upgraded: OnUpgrade,
     far: Far,
 }
 
 /// Serves a connection of which `begun` was read already, until it ends.
-pub(super) async fn serve(gateway: Arc<Shared>, client: Arc<Client>, stream: TcpStream, begun: Vec<u8>, port: u16) {
+pub(super) async fn serve(gateway: Arc<Shared>, client: Arc<Client>, stream: TcpStream, begun: Gathered, port: u16) {
     let limits = gateway.settings().limits;
     let watched = Arc::new(Watched::default());
     let max_head = usize::try_from(limits.head.get()).unwrap_or(usize::MAX);
     let bandwidth = limits.bandwidth.map(|bytes| bytes.get());
-    let guard = Guard::new(stream, begun, Arc::clone(&client), bandwidth, max_head, Arc::clone(&watched));
+    let waiting = Waiting::new(Arc::clone(&client), limits.stall.get());
+    let guard = Guard::new(stream, begun, waiting, Arc::clone(&client), bandwidth, max_head, Arc::clone(&watched));
     let state = Mutex::default();
     let connection = Arc::new(Connection { gateway, client, port, watched, state });
     let service = {
         let connection = Arc::clone(&connection);
         service_fn(move |request| {
             // Asked before anything else of the connection is read.
-            let refused = connection.watched.refused();
+            let (refused, is_upgrade) = (connection.watched.refused(), connection.watched.is_upgrade_asked());
             let connection = Arc::clone(&connection);
-            async move { Ok::<_, Infallible>(connection.answer(request, refused).await) }
+            async move {
+                let mut response = connection.answer(request, refused).await;
+                if is_upgrade {
+                    let agreed = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                    connection.watched.answered(agreed);
+                    if !agreed {
+                        response.headers_mut().insert(header::CONNECTION, CLOSE);
+                    }
+                }
+                Ok::<_, Infallible>(response)
+            }
         })
     };
     let mut builder = downstream::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.hello.get())
+        // Who has sent its request and ends its sending side waits for the answer.
+        .half_close(true)
         .max_buf_size(max_head.saturating_add(1).max(SMALLEST_BUFFER))
         .auto_date_header(false);
     let serving = builder.serve_connection(TokioIo::new(guard), service).with_upgrades();
@@ -125,8 +154,10 @@ pub(super) async fn serve(gateway: Arc<Shared>, client: Arc<Client>, stream: Tcp
         () = is_idle(&connection.watched, limits.idle.get()) => return,
     }
     let switch = connection.state().switch.take();
-    if let Some(switch) = switch {
-        connection.relay(switch).await;
+    match switch {
+        Some(Switch::Direct(sides)) => connection.relay(sides).await,
+        Some(Switch::Route(relay)) => relay.await,
+        None => {}
     }
 }
 
@@ -159,7 +190,7 @@ impl Connection {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, refused: Option<(Rule, Vec<u8>)>) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Incoming>, refused: Option<(Rule, Vec<u8>)>) -> Response<Body> {
         let refused = refused.map_or_else(
             || destination(&request, self.port).map_err(|rule| (rule, asked(&request))),
             |(rule, line)| Err((rule, line)),
@@ -172,8 +203,15 @@ impl Connection {
         let ports = [80, self.gateway.settings().proxy_port];
         if is_gateway(&to.host) && ports.contains(&self.port) && ports.contains(&to.port) {
             self.state().to = None;
+            request.extensions_mut().insert(Arc::clone(&self.watched));
             let served = self.gateway.routes.serve(Arc::clone(&self.client), request).await;
-            return served.unwrap_or_else(|refusal| self.refuse(&refusal, false));
+            return match served {
+                Ok(Answer { response, relay }) => {
+                    self.state().switch = relay.map(Switch::Route);
+                    response
+                }
+                Err(refusal) => self.refuse(&refusal, false),
+            };
         }
         match self.forward(request, &to).await {
             Ok(response) => response,
@@ -195,27 +233,25 @@ impl Connection {
     }
 
     async fn forward(&self, mut request: Request<Incoming>, to: &Authority) -> Result<Response<Body>, Refusal> {
-        let near = wanted_upgrade(&mut request);
+        let near = websocket::is_offered_by(&request).then(|| hyper::upgrade::on(&mut request));
         let (reused, far) = match self.last(to).await {
             Some(far) => (true, far),
             None => (false, self.dial(to).await?),
         };
         let counts = Arc::new(self.gateway.usage.begin(self.client.name(), &far.rule));
-        let request = outbound(request, to, near.as_ref().map(|(protocol, _)| protocol), &counts)
-            .ok_or_else(|| self.refusal(Rule::Malformed, to.to_string()))?;
+        let request = outbound(request, to, near.is_some(), &counts)
+            .ok_or_else(|| self.refusal(Rule::MalformedRequest, to.to_string()))?;
         let (response, far) = self.send(request, far, reused).await?;
+        self.watched.reads_from(far.seen.clone());
         let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         match near {
-            Some((_, near)) if is_switch => Ok(self.switch(response, near, far)),
-            None if is_switch => Err(self.refusal(Rule::Unreachable, to.to_string())),
-            near => {
-                let mut response = inbound(response, counts);
-                if near.is_some() {
-                    // What follows was not judged, since it might have been another protocol.
-                    response.headers_mut().insert(header::CONNECTION, CLOSE);
-                }
+            Some(near) if is_switch && websocket::is_agreed_to(response.headers()) => {
+                Ok(self.switch(response, near, far))
+            }
+            _ if is_switch => Err(self.refusal(Rule::BadAnswer, to.to_string())),
+            _ => {
                 self.state().far = Some(far);
-                Ok(response)
+                Ok(inbound(response, counts))
             }
         }
     }
@@ -241,7 +277,7 @@ impl Connection {
     ) -> Result<(Response<Incoming>, Far), Refusal> {
         let failed = |error: hyper::Error, to: &Authority| {
             tracing::debug!(tenant = %self.client.name(), destination = %to, %error, "a request got no answer");
-            self.refusal(Rule::Unreachable, to.to_string())
+            self.refusal(unanswered(&error), to.to_string())
         };
         match far.sender.try_send_request(request).await {
             Ok(response) => Ok((response, far)),
@@ -262,39 +298,37 @@ impl Connection {
         let (stream, rule) = self.gateway.dialer.dial(&self.client, to).await?;
         let limits = self.gateway.settings().limits;
         let max_head = usize::try_from(limits.head.get()).unwrap_or(usize::MAX).max(SMALLEST_BUFFER);
-        let handshake = upstream::Builder::new().max_buf_size(max_head).handshake(TokioIo::new(stream)).await;
+        let wire = Wire::new(stream, Arc::clone(&self.client), limits.stall.get());
+        let seen = wire.seen();
+        let handshake = upstream::Builder::new().max_buf_size(max_head).handshake(TokioIo::new(wire)).await;
         let (sender, connection) = handshake.map_err(|_| self.refusal(Rule::Unreachable, to.to_string()))?;
         let drive = async move {
             // What goes wrong shows in the answer.
             let _ = connection.with_upgrades().await;
         };
-        Ok(Far { to: to.clone(), rule, sender, _driver: Driver(tokio::spawn(drive)) })
+        Ok(Far { to: to.clone(), rule, sender, seen, _driver: Driver(tokio::spawn(drive)) })
     }
 
     /// Agrees to another protocol, which begins when hyper has let go of the client's side.
     fn switch(&self, mut response: Response<Incoming>, near: OnUpgrade, far: Far) -> Response<Body> {
         let upgraded = hyper::upgrade::on(&mut response);
-        self.state().switch = Some(Switch { near, upgraded, far });
+        self.state().switch = Some(Switch::Direct(Sides { near, upgraded, far }));
         let (parts, _) = response.into_parts();
         let mut agreed = Response::new(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync());
         *agreed.status_mut() = parts.status;
-        let protocol = parts.headers.get(header::UPGRADE).cloned();
         *agreed.headers_mut() = without_hop_by_hop(parts.headers);
         agreed.headers_mut().insert(header::CONNECTION, UPGRADE);
-        if let Some(protocol) = protocol {
-            agreed.headers_mut().insert(header::UPGRADE, protocol);
-        }
+        agreed.headers_mut().insert(header::UPGRADE, WEBSOCKET);
         agreed
     }
 
-    async fn relay(&self, Switch { near, upgraded, far }: Switch) {
+    async fn relay(&self, Sides { near, upgraded, far }: Sides) {
         let (Ok(near), Ok(upgraded)) = (near.await, upgraded.await) else { return };
-        let (Ok(near), Ok(upgraded)) = (near.downcast::<TokioIo<Guard>>(), upgraded.downcast::<TokioIo<TcpStream>>())
-        else {
+        let (Ok(near), Ok(upgraded)) = (near.downcast::<TokioIo<Guard>>(), upgraded.downcast::<TokioIo<Wire>>()) else {
             return;
         };
         let (mut near_stream, held) = near.io.into_inner().into_parts();
-        let mut far_stream = upgraded.io.into_inner();
+        let Some(mut far_stream) = upgraded.io.into_inner().into_inner() else { return };
         let begun = Begun { near: [near.read_buf.as_ref(), &held].concat(), far: upgraded.read_buf.to_vec() };
         let limits = self.gateway.settings().limits;
         let session = Session {
@@ -303,6 +337,7 @@ impl Connection {
             to: far.to.clone(),
             bandwidth: limits.bandwidth.map(|bytes| bytes.get()),
             idle: limits.idle.get(),
+            stall: limits.stall.get(),
         };
         if session.relay(&mut near_stream, &mut far_stream, begun, None).await == End::Revoked {
             self.gateway.cut.add();
@@ -312,6 +347,7 @@ impl Connection {
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 /// Where a request that was judged wants to.
 fn destination(request: &Request<Incoming>, port: u16) -> Result<Authority, Rule> {
@@ -321,13 +357,13 @@ fn destination(request: &Request<Incoming>, port: u16) -> Result<Authority, Rule
     };
     let uri = request.uri();
     let Some(authority) = uri.authority() else {
-        let to = Authority::parse(host.ok_or(Rule::Malformed)?, Some(port))?;
-        return if to.port == port { Ok(to) } else { Err(Rule::NameDiffers) };
+        let to = Authority::parse(host.ok_or(Rule::UnknownProtocol)?, Some(port))?;
+        return if to.port == port { Ok(to) } else { Err(Rule::PortDiffers) };
     };
     match uri.scheme_str() {
         Some("http" | "ws") => {}
-        Some(_) => return Err(Rule::UnknownProtocol),
-        None => return Err(Rule::Malformed),
+        Some(_) => return Err(Rule::OtherScheme),
+        None => return Err(Rule::MalformedRequest),
     }
     let to = Authority::parse(authority.as_str(), Some(80))?;
     match host.map(|host| Authority::parse(host, Some(80))).transpose()? {
@@ -342,23 +378,17 @@ fn asked(request: &Request<Incoming>) -> Vec<u8> {
     match request.uri().authority() {
         Some(authority) if authority.as_str().as_bytes() == host => host.to_vec(),
         Some(authority) => [authority.as_str().as_bytes(), b" (Host: ", host, b")"].concat(),
+        // HTTP/1.0 may say nowhere where it wants to.
+        None if host.is_empty() => format!("{} {}", request.method(), request.uri()).into_bytes(),
         None => host.to_vec(),
     }
-}
-
-/// The protocol that a request asks to go on in, and the client's side once it does.
-fn wanted_upgrade(request: &mut Request<Incoming>) -> Option<(HeaderValue, OnUpgrade)> {
-    let protocol = request.headers().get(header::UPGRADE)?.clone();
-    let mut options = request.headers().get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let asked = options.any(|value| value.split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade")));
-    (asked && request.version() == Version::HTTP_11).then(|| (protocol, hyper::upgrade::on(request)))
 }
 
 /// A request as the destination gets it.
 fn outbound(
     request: Request<Incoming>,
     to: &Authority,
-    protocol: Option<&HeaderValue>,
+    is_websocket: bool,
     counts: &Arc<Use>,
 ) -> Option<Request<Metered>> {
     let (parts, body) = request.into_parts();
@@ -373,9 +403,9 @@ fn outbound(
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    if let Some(protocol) = protocol {
+    if is_websocket {
         headers.insert(header::CONNECTION, UPGRADE);
-        headers.insert(header::UPGRADE, protocol.clone());
+        headers.insert(header::UPGRADE, WEBSOCKET);
     }
     let mut request = Request::new(Metered { body, counts: Arc::clone(counts), count: Use::sent });
     *request.method_mut() = parts.method;

@@ -70,7 +70,7 @@ impl Inside {
     /// The kernel refuses.
     pub fn listen(&self, port: u16) -> io::Result<TcpListener> {
         self.run(move || {
-            let socket = bound(SocketType::STREAM, port)?;
+            let socket = bound(SocketType::STREAM, Ipv4Addr::UNSPECIFIED, port)?;
             listen(&socket, BACKLOG)?;
             Ok(socket.into())
         })?
@@ -81,7 +81,20 @@ impl Inside {
     /// # Errors
     /// The kernel refuses.
     pub fn datagrams(&self, port: u16) -> io::Result<UdpSocket> {
-        self.run(move || Ok(bound(SocketType::DGRAM, port)?.into()))?
+        self.run(move || Ok(bound(SocketType::DGRAM, Ipv4Addr::UNSPECIFIED, port)?.into()))?
+    }
+
+    /// Receives datagrams on a port of one gateway address, which need not be there yet. Those that wait
+    /// take so many bytes at most.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn datagrams_of(&self, address: Ipv4Addr, port: u16, waiting: usize) -> io::Result<UdpSocket> {
+        self.run(move || {
+            let socket = bound(SocketType::DGRAM, address, port)?;
+            sockopt::set_socket_recv_buffer_size(&socket, waiting)?;
+            Ok(socket.into())
+        })?
     }
 }
 
@@ -90,11 +103,12 @@ fn ended() -> io::Error {
 }
 
 /// A socket that another gateway may share, so that the next one listens before this one ends.
-fn bound(kind: SocketType, port: u16) -> io::Result<OwnedFd> {
+fn bound(kind: SocketType, address: Ipv4Addr, port: u16) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::INET, kind, flags, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseport(&socket, true)?;
-    bind(&socket, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))?;
+    sockopt::set_ip_freebind(&socket, true)?;
+    bind(&socket, &SocketAddrV4::new(address, port))?;
     Ok(socket)
 }

@@ -4,10 +4,10 @@
 //! request is sent. Whatever was in hand when the gateway was killed has cost what was set aside.
 
 mod book;
+mod error;
 mod file;
 
 use std::{
-    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -26,6 +26,7 @@ use crate::model::{
 };
 
 pub use book::{Book, MAX_COST};
+pub use error::LedgerError;
 
 /// How many entries are written at once.
 const GROUP: usize = 1024;
@@ -33,44 +34,6 @@ const GROUP: usize = 1024;
 /// Where the ledger lies in the gateway's folder.
 pub fn folder(state: &Path) -> PathBuf {
     state.join("ledger")
-}
-
-/// Why the ledger cannot be used.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// A file or folder refused.
-    #[error("cannot {action} {path}", path = path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the kernel said.
-        source: Arc<io::Error>,
-    },
-    /// Another process writes it.
-    #[error("another process uses {path}", path = .0.display())]
-    Locked(PathBuf),
-    /// A line before the last is not what was written.
-    #[error("line {line} of {path} is damaged", path = path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: u64,
-    },
-    /// A newer version of the program wrote it.
-    #[error("{path} was written by a newer tenantd", path = .0.display())]
-    Newer(PathBuf),
-    /// Nothing is written any more.
-    #[error("the ledger is closed")]
-    Closed,
-}
-
-impl LedgerError {
-    fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
-    }
 }
 
 /// Why credits are not set aside.

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     io,
-    net::{self, SocketAddr},
+    net::{self, Ipv4Addr, SocketAddr},
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
 };
@@ -26,6 +26,7 @@ use super::{
     inside::Inside,
     names,
     serve::{self, NAMES},
+    tenants::Listening,
 };
 use crate::{
     host::namespace::{self, NamespaceError},
@@ -88,15 +89,21 @@ pub(super) struct Listeners {
     inside: Inside,
     inherited: Inherited,
     names: Option<JoinHandle<()>>,
+    /// Who answers each tenant's questions, by the gateway's address in its network.
+    names_of: BTreeMap<Ipv4Addr, JoinHandle<()>>,
     tasks: BTreeMap<u16, JoinHandle<()>>,
 }
 
+/// What the kernel keeps of one tenant's questions until they are read, in bytes: about a hundred of them.
+const QUESTIONS: usize = 64 << 10;
+
 impl Listeners {
     pub fn new(inside: Inside, inherited: Inherited) -> Self {
-        Self { inside, inherited, names: None, tasks: BTreeMap::new() }
+        Self { inside, inherited, names: None, names_of: BTreeMap::new(), tasks: BTreeMap::new() }
     }
 
-    /// Answers questions for names.
+    /// Answers questions for names at all addresses. It is the socket that systemd keeps, and serves those
+    /// whose own is not there yet.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -115,10 +122,47 @@ impl Listeners {
         Ok(())
     }
 
-    /// Listens on these ports and those that are always there, and on no others. True where one is
-    /// missing.
-    pub fn set(&mut self, shared: &Arc<Shared>, ports: &BTreeSet<u16>) -> bool {
-        let mut ports = ports.clone();
+    /// Listens as it is wanted, on the ports that are always there, and nowhere else. True where something
+    /// is missing.
+    pub fn set(&mut self, shared: &Arc<Shared>, wanted: &Listening) -> bool {
+        let is_missing = self.set_ports(shared, wanted.ports.clone());
+        self.set_names(shared, &wanted.addresses) || is_missing
+    }
+
+    /// Each tenant's questions wait in a queue of their own, and are answered in turn with those of the
+    /// others: who floods its queue loses its own questions.
+    fn set_names(&mut self, shared: &Arc<Shared>, addresses: &BTreeSet<Ipv4Addr>) -> bool {
+        self.names_of.retain(|address, task| {
+            let is_wanted = addresses.contains(address);
+            if !is_wanted {
+                task.abort();
+            }
+            is_wanted
+        });
+        let mut is_missing = false;
+        for address in addresses {
+            if self.names_of.contains_key(address) {
+                continue;
+            }
+            match self.names_of(shared, *address) {
+                Ok(task) => drop(self.names_of.insert(*address, task)),
+                Err(error) => {
+                    tracing::warn!(%address, %error, "a tenant's questions wait together with those of others");
+                    is_missing = true;
+                }
+            }
+        }
+        is_missing
+    }
+
+    fn names_of(&self, shared: &Arc<Shared>, address: Ipv4Addr) -> io::Result<JoinHandle<()>> {
+        let socket = self.inside.datagrams_of(address, NAMES, QUESTIONS)?;
+        names::tell_destination(&socket)?;
+        let socket = UdpSocket::from_std(socket)?;
+        Ok(tokio::spawn(names::serve_datagrams(Arc::clone(shared), socket)))
+    }
+
+    fn set_ports(&mut self, shared: &Arc<Shared>, mut ports: BTreeSet<u16>) -> bool {
         ports.extend(PORTS);
         ports.insert(shared.settings().proxy_port);
         self.tasks.retain(|port, task| {
@@ -164,7 +208,7 @@ impl Listeners {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        self.names.iter().chain(self.tasks.values()).for_each(JoinHandle::abort);
+        self.names.iter().chain(self.names_of.values()).chain(self.tasks.values()).for_each(JoinHandle::abort);
     }
 }
 

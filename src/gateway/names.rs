@@ -4,7 +4,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     net::{Ipv4Addr, SocketAddrV4},
     os::fd::AsRawFd,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -106,11 +106,17 @@ pub(super) async fn serve_stream(gateway: &Shared, client: &Client, mut stream: 
     }
 }
 
+/// Answers a question, or refuses it where there are too many. `None` where it gets no answer.
 fn answer(gateway: &Shared, client: &Client, local: Ipv4Addr, packet: &[u8]) -> Option<Vec<u8>> {
     gateway.questions.add();
     let refusal = |rule, name: &str| Refusal { tenant: client.name().clone(), destination: name.to_owned(), rule };
     let limit = gateway.settings().limits.lookups.saturating_mul(QUESTIONS_PER_LOOKUP);
     if !client.load.questions.try_take(limit) {
+        // Who floods is told so as often as it is answered. The rest costs nobody anything.
+        if !client.load.too_many.try_take(limit) {
+            client.load.dropped.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
         gateway.refusals.note(&refusal(Rule::OverLimit, "a look-up"));
         return dns::refuse(packet);
     }

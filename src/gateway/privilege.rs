@@ -10,7 +10,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd},
-        unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown},
+        unix::fs::{OpenOptionsExt, PermissionsExt, chown},
     },
     path::{Path, PathBuf},
 };
@@ -25,7 +25,10 @@ use rustix::process::{
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-use crate::{host::users::user_ids, model::host::Egress};
+use crate::{
+    host::{modes, users::user_ids},
+    model::host::Egress,
+};
 
 /// What a process of the gateway's may not have done; each step is needed, so that a failure ends it.
 #[derive(Debug, thiserror::Error)]
@@ -89,13 +92,16 @@ impl User {
 /// # Errors
 /// Something cannot be made or mounted. The process must end then: it may stand between two roots.
 pub fn enter(egress: &Egress, settings: Option<&Path>, user: User) -> Result<(), PrivilegeError> {
-    make_folder(&egress.policies, 0o755)?;
-    make_folder(&egress.state, 0o750)?;
-    let to_user = || {
-        chown(&egress.state, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
-        fs::set_permissions(&egress.state, fs::Permissions::from_mode(0o750))
-    };
-    to_user().map_err(refused(format!("give {} to {}", egress.state.display(), egress.user)))?;
+    // Root writes the one and the gateway the other; who is in its group may read both, and nobody else.
+    for (folder, owner) in [(&egress.policies, None), (&egress.state, Some(user.uid.as_raw()))] {
+        if let Some(parent) = folder.parent() {
+            make_folder(parent, 0o755)?;
+        }
+        make_folder(folder, 0o750)?;
+        let given = chown(folder, owner, Some(user.gid.as_raw()))
+            .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o750)));
+        given.map_err(refused(format!("give {} to {}", folder.display(), egress.user)))?;
+    }
     let notify = std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from).filter(|path| path.is_absolute());
 
     unshare(CloneFlags::CLONE_NEWNS).map_err(refused("make a mount namespace"))?;
@@ -130,8 +136,7 @@ pub fn enter(egress: &Egress, settings: Option<&Path>, user: User) -> Result<(),
 }
 
 fn make_folder(path: &Path, mode: u32) -> Result<(), PrivilegeError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(refused(format!("make {}", path.display())))
+    modes::make(path, mode).map_err(refused(format!("make {}", path.display())))
 }
 
 /// Something of the host that stays in sight, at its own path.

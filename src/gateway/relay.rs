@@ -28,9 +28,11 @@ use tokio::{
 use super::{
     Client, Rule,
     authority::{Authority, Host},
+    buffers::{INSIDE, OUTSIDE},
     decide::decide,
     hello::{self, MAX_BYTES},
     usage::Use,
+    waiting::{self, Waiting, unread},
 };
 
 /// The size of a thread's buffer: what a socket is read and written with at once, in bytes.
@@ -53,6 +55,8 @@ pub(super) struct Session {
     pub bandwidth: Option<u64>,
     /// How long it may carry nothing.
     pub idle: Duration,
+    /// How long a side may take nothing of what waits for it.
+    pub stall: Duration,
 }
 
 /// What was read already when the relay begins.
@@ -64,6 +68,15 @@ pub(super) struct Begun {
     pub far: Vec<u8>,
 }
 
+/// A hello of TLS that may be the first in a tunnel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awaited {
+    /// How long it may take once it has begun.
+    pub time: Duration,
+    /// Whether it may carry an encrypted one.
+    pub may_be_encrypted: bool,
+}
+
 /// How a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -73,6 +86,8 @@ pub(super) enum End {
     Broken,
     /// Nothing went for too long.
     Idle,
+    /// A side took nothing of what waited for it, for too long or where too much waits.
+    Stalled,
     /// What is in force now does not let it through.
     Revoked,
     /// The tenant asked within the connection for something else than it was opened for.
@@ -83,21 +98,22 @@ impl Session {
     /// Relays until both sides end, one breaks off, or it may not go on.
     ///
     /// With `hello`, the tenant's first bytes wait until it is sure that they are no TLS for another
-    /// name; the time is how long a hello may take once it has begun. What the destination says goes
-    /// through meanwhile.
-    pub async fn relay(&self, near: &mut TcpStream, far: &mut TcpStream, begun: Begun, hello: Option<Duration>) -> End {
+    /// name. What the destination says goes through meanwhile.
+    pub async fn relay(&self, near: &mut TcpStream, far: &mut TcpStream, begun: Begun, hello: Option<Awaited>) -> End {
         let (mut near_read, near_write) = near.split();
         let (far_read, far_write) = far.split();
         let active = AtomicBool::new(false);
         let up = async {
             let mut first = begun.near;
-            if let Some(time) = hello {
-                admit(&mut near_read, &mut first, &self.to.host, time).await?;
+            if let Some(hello) = hello {
+                admit(&mut near_read, &mut first, &self.to.host, hello).await?;
             }
-            self.pump(near_read, far_write, first, &active, Use::sent).await.map_err(|_| End::Broken)
+            self.pump(near_read, far_write, first, &active, Use::sent, |_| OUTSIDE).await.map_err(ended)
         };
-        let down =
-            async { self.pump(far_read, near_write, begun.far, &active, Use::received).await.map_err(|_| End::Broken) };
+        let down = async {
+            let held = |far: &TcpStream| INSIDE + unread(far);
+            self.pump(far_read, near_write, begun.far, &active, Use::received, held).await.map_err(ended)
+        };
         let both = async {
             match tokio::try_join!(up, down) {
                 Ok(_) => End::Closed,
@@ -140,9 +156,11 @@ impl Session {
         rest: Vec<u8>,
         active: &AtomicBool,
         count: fn(&Use, u64),
+        held: impl Fn(&TcpStream) -> u64,
     ) -> io::Result<()> {
         count(&self.counts, rest.len() as u64);
-        let mut pump = Pump { rest, written: 0, is_over: false, pause: None };
+        let waiting = Waiting::new(Arc::clone(&self.client), self.stall);
+        let mut pump = Pump { rest, written: 0, is_over: false, pause: None, waiting };
         poll_fn(|cx| {
             SHARED.with_borrow_mut(|buffer| {
                 let meter = |bytes| {
@@ -151,7 +169,7 @@ impl Session {
                     let bandwidth = self.bandwidth?;
                     Some(self.client.load.bandwidth.spend(bytes, bandwidth)).filter(|wait| !wait.is_zero())
                 };
-                pump.poll(cx, &mut from, &mut to, buffer, meter)
+                pump.poll(cx, &mut from, &mut to, buffer, meter, &held)
             })
         })
         .await
@@ -166,6 +184,12 @@ struct Pump {
     is_over: bool,
     /// Until when the tenant's bandwidth is used up.
     pause: Option<Pin<Box<Sleep>>>,
+    waiting: Waiting,
+}
+
+/// How a relay ends with an error of one direction.
+fn ended(error: io::Error) -> End {
+    if waiting::is_cut(&error) { End::Stalled } else { End::Broken }
 }
 
 impl Pump {
@@ -176,9 +200,16 @@ impl Pump {
         to: &mut WriteHalf<'_>,
         buffer: &mut [u8],
         meter: impl Fn(u64) -> Option<Duration>,
+        held: impl Fn(&TcpStream) -> u64,
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.flush(cx, to))?;
+            let Poll::Ready(flushed) = self.flush(cx, to) else {
+                let bytes = || self.rest.len() as u64 + held(from.as_ref());
+                self.waiting.blocked(cx, bytes)?;
+                return Poll::Pending;
+            };
+            flushed?;
+            self.waiting.taken();
             if self.is_over {
                 return Pin::new(to).poll_shutdown(cx);
             }
@@ -187,7 +218,11 @@ impl Pump {
                 self.pause = None;
             }
             let mut read = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut *from).poll_read(cx, &mut read))?;
+            let Poll::Ready(has_read) = Pin::new(&mut *from).poll_read(cx, &mut read) else {
+                self.waiting.drained();
+                return Poll::Pending;
+            };
+            has_read?;
             let read = read.filled();
             if read.is_empty() {
                 self.is_over = true;
@@ -227,7 +262,7 @@ impl Pump {
 }
 
 /// Reads the first bytes of a tunnel until it is sure that they are not TLS for another host.
-async fn admit(from: &mut ReadHalf<'_>, first: &mut Vec<u8>, host: &Host, time: Duration) -> Result<(), End> {
+async fn admit(from: &mut ReadHalf<'_>, first: &mut Vec<u8>, host: &Host, hello: Awaited) -> Result<(), End> {
     if first.is_empty() {
         from.readable().await.map_err(|_| End::Broken)?;
         first.reserve(1 << 10);
@@ -241,18 +276,20 @@ async fn admit(from: &mut ReadHalf<'_>, first: &mut Vec<u8>, host: &Host, time: 
     let mut whole = pin!(async {
         loop {
             match hello::parse(first).map_err(End::Refused)? {
-                Some(hello) if hello.name.as_ref() == Some(host) => return Ok(()),
-                // Nobody asks for an address by name.
-                Some(hello::Hello { name: None }) if host.name().is_none() => return Ok(()),
-                Some(_) => return Err(End::Refused(Rule::NameDiffers)),
-                None if first.len() >= MAX_BYTES => return Err(End::Refused(Rule::Malformed)),
+                Some(found) => {
+                    let name = found.judged_name(hello.may_be_encrypted).map_err(End::Refused)?;
+                    // Nobody asks for an address by name.
+                    let is_same = name.as_ref().map_or(host.name().is_none(), |name| name == host);
+                    return if is_same { Ok(()) } else { Err(End::Refused(Rule::NameDiffers)) };
+                }
+                None if first.len() >= MAX_BYTES => return Err(End::Refused(Rule::MalformedHello)),
                 None if !hello::looks_like_tls(first) => return Ok(()),
                 None if read_some(from, first).await? == 0 => return Err(End::Broken),
                 None => {}
             }
         }
     });
-    timeout(time, whole.as_mut()).await.unwrap_or(Err(End::Refused(Rule::UnknownProtocol)))
+    timeout(hello.time, whole.as_mut()).await.unwrap_or(Err(End::Refused(Rule::TooLate)))
 }
 
 async fn read_some(from: &mut ReadHalf<'_>, bytes: &mut Vec<u8>) -> Result<usize, End> {

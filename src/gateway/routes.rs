@@ -8,16 +8,19 @@ mod body;
 mod inject;
 mod meter;
 mod redact;
+mod sent;
 mod target;
 mod upstream;
 mod websocket;
 
 use std::{
+    future::Future,
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty};
 use hyper::{
     HeaderMap, Request, Response, StatusCode, Version,
     body::{Body as _, Bytes, Incoming},
@@ -29,16 +32,20 @@ use jiff::Timestamp;
 use rustls::ClientConfig;
 
 use self::{
-    body::{Received, Revoked, Sent, Watch},
+    body::{Received, Revoked, Watch},
     inject::Injection,
     meter::Meter,
+    sent::Sent,
     target::{Called, Wrong},
     upstream::{Failed, Key, Upstreams},
 };
 use super::{
     Client, Refusal, Rule,
+    answer::Body,
+    guard::Watched,
     ledger::{Ledger, Reservation, ReserveError},
     usage::Usage,
+    websocket::{is_agreed_to, is_offered_by},
 };
 use crate::model::{
     egress::{Route, StreamMode},
@@ -48,8 +55,17 @@ use crate::model::{
 
 pub use upstream::{Connect, Connecting, TlsError, tls};
 
-/// The body of an answer.
-pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+/// Moves the bytes of a connection that goes on in another protocol, until it ends or must.
+pub type Relay = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An answer, and what is to be done with its connection afterwards.
+pub struct Answer {
+    /// What the caller gets.
+    pub response: Response<Body>,
+    /// To be run by whoever serves the connection once it speaks HTTP no longer, as long as that has a
+    /// place: nothing else moves a byte of it.
+    pub relay: Option<Relay>,
+}
 
 /// Everything that serves routes.
 pub struct Routes {
@@ -63,14 +79,19 @@ impl Routes {
     /// Serves routes with these settings, and TLS as [`tls`] makes it of them. `connect` opens connections
     /// to upstreams.
     pub fn new(settings: &Egress, tls: ClientConfig, connect: Connect, usage: Usage, ledger: Ledger) -> Self {
-        Self { upstreams: Upstreams::new(connect, tls), usage, ledger, limits: settings.limits }
+        Self {
+            upstreams: Upstreams::new(connect, tls, settings.limits.stall.get()),
+            usage,
+            ledger,
+            limits: settings.limits,
+        }
     }
 
     /// Answers a request to `gateway.internal` or a name below it.
     ///
     /// # Errors
     /// It is refused; [`status`](super::status) says with which status.
-    pub async fn serve(&self, client: Arc<Client>, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    pub async fn serve(&self, client: Arc<Client>, request: Request<Incoming>) -> Result<Answer, Refusal> {
         let authority = authority(&request).unwrap_or_default();
         let refused = |destination: &str, rule| Refusal {
             tenant: client.name().clone(),
@@ -79,7 +100,7 @@ impl Routes {
         };
         let called = target::called(&authority, request.uri()).map_err(|wrong| match wrong {
             Wrong::NoRoute => refused(&authority, Rule::NoRoute),
-            Wrong::Path => refused(&authority, Rule::Malformed),
+            Wrong::Path => refused(&authority, Rule::MalformedPath),
         })?;
         let destination = format!("route:{}", called.name);
         let in_force = client.now();
@@ -98,22 +119,24 @@ impl Routes {
         called: &Called,
         injection: Injection,
         mut request: Request<Incoming>,
-    ) -> Result<Response<Body>, Rule> {
-        let upgrade = inject::is_websocket(request.headers()).then(|| hyper::upgrade::on(&mut request));
+    ) -> Result<Answer, Rule> {
+        let is_websocket = is_offered_by(&request);
+        let upgrade = is_websocket.then(|| hyper::upgrade::on(&mut request));
         let limit = self.limits.body.get();
+        let watched = request.extensions_mut().remove::<Arc<Watched>>();
         let (head, mut body) = request.into_parts();
         if !inject::is_sendable(&head.method) {
-            return Err(Rule::Malformed);
+            return Err(Rule::UnsupportedMethod);
         }
         if body.size_hint().lower() > limit {
             return Err(Rule::TooLarge);
         }
-        let read = if refuses_streams(route) { asked(&head.headers, &mut body).await? } else { Bytes::new() };
+        let read = if refuses_streams(route) { asked(client, &head.headers, &mut body).await? } else { Bytes::new() };
         let mut reservation = self.reserve(client, route).await?;
         let usage = Arc::new(self.usage.begin(client.name(), &format!("route:{}", route.name)));
         let sent = Sent::new(read, body, limit, Arc::clone(&usage));
         let too_long = sent.too_long();
-        let outgoing = outgoing(head, route, called, &injection, sent).ok_or(Rule::Malformed)?;
+        let outgoing = outgoing(head, route, called, &injection, is_websocket, sent).ok_or(Rule::MalformedRequest)?;
         let key = Key { tenant: client.name().clone(), route: route.name.clone(), upstream: route.upstream.clone() };
         let patience = self.patience();
         let begins = || reservation.iter_mut().for_each(Reservation::begin);
@@ -126,23 +149,30 @@ impl Routes {
                 return Err(if too_long.load(Ordering::Relaxed) { Rule::TooLarge } else { rule });
             }
         };
+        if let Some(watched) = watched {
+            watched.reads_from(connection.seen());
+        }
         let revoked = revoked(client, route);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let watch = websocket::Watch { keys: injection.keys.clone(), usage, revoked, patience };
             return switched(answer, upgrade, &injection, watch);
         }
         let (mut head, body) = answer.into_parts();
-        if is_encoded(&head.headers) {
-            return Err(Rule::HiddenAnswer);
-        }
-        if refuses_streams(route) && meter::is_stream(&head.headers) {
-            return Err(Rule::NoStreams);
+        // What answers HEAD, 204 and 304 have no body that could hide anything, whatever their headers say of one.
+        if !body.is_end_stream() {
+            if is_encoded(&head.headers) {
+                return Err(Rule::HiddenAnswer);
+            }
+            if refuses_streams(route) && meter::is_stream(&head.headers) {
+                return Err(Rule::NoStreams);
+            }
         }
         let pointer = route.cost.as_ref().and_then(|cost| cost.settle.as_deref());
-        let meter = reservation.map(|reservation| Meter::new(reservation, pointer, &head.headers));
+        let meter = reservation.map(|reservation| Meter::new(client, reservation, pointer, &head.headers));
         clean(&mut head, route, called, &injection);
         let watch = Watch { usage, meter, connection, revoked, patience };
-        Ok(Response::from_parts(head, Received::new(body, injection, watch).boxed_unsync()))
+        let response = Response::from_parts(head, Received::new(body, injection, watch).boxed_unsync());
+        Ok(Answer { response, relay: None })
     }
 
     /// Sets aside what a request costs, if it costs anything.
@@ -181,11 +211,11 @@ fn refuses_streams(route: &Route) -> bool {
 }
 
 /// Refuses a request for a stream. Returns what was read of its body.
-async fn asked(headers: &HeaderMap, body: &mut Incoming) -> Result<Bytes, Rule> {
+async fn asked(client: &Client, headers: &HeaderMap, body: &mut Incoming) -> Result<Bytes, Rule> {
     if asks::in_headers(headers) {
         return Err(Rule::NoStreams);
     }
-    match asks::in_body(body).await? {
+    match asks::in_body(client, body).await? {
         (_, true) => Err(Rule::NoStreams),
         (read, false) => Ok(read),
     }
@@ -197,9 +227,10 @@ fn outgoing(
     route: &Route,
     called: &Called,
     injection: &Injection,
+    is_websocket: bool,
     body: Sent,
 ) -> Option<Request<Sent>> {
-    injection.headers(&mut head.headers, route);
+    injection.headers(&mut head.headers, route, is_websocket);
     let query = injection.query(called.query.as_deref());
     let mut request = Request::new(body);
     *request.uri_mut() = target::path_and_query(&route.upstream, &called.path, query.as_deref()).parse().ok()?;
@@ -237,12 +268,12 @@ fn switched(
     upgrade: Option<OnUpgrade>,
     injection: &Injection,
     watch: websocket::Watch,
-) -> Result<Response<Body>, Rule> {
-    let caller = upgrade.filter(|_| inject::is_websocket(answer.headers())).ok_or(Rule::Unreachable)?;
+) -> Result<Answer, Rule> {
+    let caller = upgrade.filter(|_| is_agreed_to(answer.headers())).ok_or(Rule::BadAnswer)?;
     if answer.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) {
         return Err(Rule::HiddenAnswer);
     }
-    tokio::spawn(websocket::relay(caller, hyper::upgrade::on(&mut answer), watch));
+    let relay = websocket::relay(caller, hyper::upgrade::on(&mut answer), watch);
     let mut headers = std::mem::take(answer.headers_mut());
     inject::strip_answer(&mut headers);
     body::redact_headers(&mut headers, injection);
@@ -251,7 +282,7 @@ fn switched(
     let mut switched = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *switched.headers_mut() = headers;
-    Ok(switched)
+    Ok(Answer { response: switched, relay: Some(Box::pin(relay)) })
 }
 
 /// Ends when the route is taken from the tenant, or leads elsewhere. A new value of its secret ends

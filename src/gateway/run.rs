@@ -1,7 +1,6 @@
 //! The process: from its start to its end.
 
 use std::{
-    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
@@ -21,10 +20,10 @@ use super::{
     ledger::{self, Ledger, LedgerError},
     listeners::{Inherited, Listeners},
     privilege::{self, PrivilegeError, User},
-    refusals,
+    recording,
     routes::{self, TlsError},
     shared::Counted,
-    tenants::Loader,
+    tenants::{Listening, Loader},
     usage::{self, Usage, UsageError},
 };
 use crate::{
@@ -33,7 +32,7 @@ use crate::{
         namespace::{self, NamespaceError},
         watch::FolderWatch,
     },
-    model::{Host, host::JournalLimits},
+    model::Host,
     signals::{self, Signal, Signals},
 };
 
@@ -122,7 +121,7 @@ pub fn run(
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot("start the event loop"))?;
     let ledger = shared.ledger.clone();
-    let result = runtime.block_on(serve(shared, Listeners::new(inside, inherited), host.journal, reload));
+    let result = runtime.block_on(serve(shared, Listeners::new(inside, inherited), reload));
     // Whoever is cut off now may still be given back what was set aside.
     runtime.shutdown_timeout(END);
     if let Err(error) = ledger.finish() {
@@ -141,7 +140,6 @@ fn descriptors() -> u64 {
 async fn serve(
     shared: Arc<Shared>,
     mut listeners: Listeners,
-    journal: JournalLimits,
     reload: impl Fn() -> anyhow::Result<Host> + Send + 'static,
 ) -> Result<(), RunError> {
     let mut signals = Signals::listen().map_err(cannot("hear signals"))?;
@@ -153,11 +151,11 @@ async fn serve(
     tokio::spawn(control::serve(Arc::clone(&shared), control));
     let counting = tokio::spawn(count(shared.usage.clone(), usage::folder(&state)));
     let (end, ended) = oneshot::channel();
-    let recording = tokio::spawn(refusals::record(Arc::clone(&shared.refusals), state, journal, ended));
+    let recording = tokio::spawn(recording::record(Arc::clone(&shared), state, ended));
     signals::ready();
     tracing::info!(
         namespace = shared.settings().namespace,
-        connections = shared.connections.most(),
+        connections = shared.pools.connections.most(),
         "the gateway is open"
     );
     loop {
@@ -207,11 +205,11 @@ async fn write_counts(usage: &Usage, folder: &Path) {
     }
 }
 
-/// Keeps what is in force as the folder of policies says, on a thread of its own. It tells which ports
-/// the tenants may go to.
-fn follow(shared: Arc<Shared>) -> io::Result<watch::Receiver<BTreeSet<u16>>> {
+/// Keeps what is in force as the folder of policies says, on a thread of its own. It tells what is
+/// to be listened on.
+fn follow(shared: Arc<Shared>) -> io::Result<watch::Receiver<Listening>> {
     let mut loader = Loader::new(&shared.settings().policies);
-    let (told, ports) = watch::channel(BTreeSet::new());
+    let (told, listening) = watch::channel(Listening::default());
     let (wake, woken) = mpsc::sync_channel(1);
     let mut watch = FolderWatch::new(loader.folders().into(), move |_| {
         // A full queue is woken already.
@@ -220,9 +218,9 @@ fn follow(shared: Arc<Shared>) -> io::Result<watch::Receiver<BTreeSet<u16>>> {
     let mut load = move || {
         watch.ensure();
         match loader.load(&shared.tenants) {
-            Ok(ports) => drop(told.send_if_modified(|known| {
-                let is_new = *known != ports;
-                known.clone_from(&ports);
+            Ok(found) => drop(told.send_if_modified(|known| {
+                let is_new = *known != found;
+                known.clone_from(&found);
                 is_new
             })),
             Err(error) => tracing::debug!(%error, "the policies cannot be read"),
@@ -239,5 +237,5 @@ fn follow(shared: Arc<Shared>) -> io::Result<watch::Receiver<BTreeSet<u16>>> {
         }
     };
     thread::Builder::new().name("policies".to_owned()).spawn(follow)?;
-    Ok(ports)
+    Ok(listening)
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -16,17 +17,24 @@ use super::{
     Client, Refusal, Rule, Shared,
     answer::{self, Language, farewell},
     authority::{Authority, shown},
+    buffers,
+    gathered::Gathered,
     head,
     hello::{self, MAX_BYTES},
     http, names,
-    relay::{Begun, End, Session},
+    relay::{Awaited, Begun, End, Session},
 };
+use crate::model::host::EgressLimits;
 
 /// The port of name servers.
 pub(super) const NAMES: u16 = 53;
 
 /// How long is waited where a connection cannot be accepted, as without a free descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How much longer than `limits.stall` the kernel keeps what a client does not take: what the gateway sees waiting, it cuts
+/// and counts itself.
+const UNSEEN: Duration = Duration::from_secs(10);
 
 /// How much is made room for at once, in bytes.
 const PIECE: usize = 2 << 10;
@@ -51,20 +59,28 @@ fn admit(gateway: &Arc<Shared>, stream: TcpStream, peer: Ipv4Addr, port: u16) {
     // Nobody's: it gets no answer.
     let Some(client) = gateway.tenants.find(*local.ip(), peer) else { return };
     gateway.accepted.add();
-    let limit = gateway.settings().limits.connections;
-    let Some(place) = gateway.connections.enter(&client, limit, gateway.tenants.count()) else {
+    let EgressLimits { connections: limit, stall, .. } = gateway.settings().limits;
+    let Some(place) = gateway.pools.connections.enter(client.name(), limit) else {
         return turn_away(gateway, &client, &stream, port);
     };
+    // What fits into the kernel's buffer waits there unseen: the kernel itself ends it.
+    let unseen = u32::try_from((stall.get() + UNSEEN).as_millis()).unwrap_or(u32::MAX);
+    let _ = set_tcp_user_timeout(&stream, unseen);
     let gateway = Arc::clone(gateway);
     let local = *local.ip();
     tokio::spawn(async move {
-        let _place = place;
-        if port == NAMES {
-            names::serve_stream(&gateway, &client, stream, local).await;
-        } else {
-            // Small answers must not wait for one another.
-            let _ = stream.set_nodelay(true);
-            connection(gateway, client, stream, port).await;
+        let served = async {
+            if port == NAMES {
+                names::serve_stream(&gateway, &client, stream, local).await;
+            } else {
+                // Small answers must not wait for one another.
+                let _ = stream.set_nodelay(true);
+                connection(Arc::clone(&gateway), client, stream, port).await;
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = place.called_back() => gateway.called_back.add(),
         }
     });
 }
@@ -85,7 +101,7 @@ fn turn_away(gateway: &Shared, client: &Client, stream: &TcpStream, port: u16) {
 enum Beginning {
     Tls(Authority),
     Tunnel { to: Authority, after: Vec<u8> },
-    Http(Vec<u8>),
+    Http(Gathered),
 }
 
 /// Why a connection goes no further.
@@ -106,14 +122,16 @@ impl Stop {
 }
 
 async fn connection(gateway: Arc<Shared>, client: Arc<Client>, mut stream: TcpStream, port: u16) {
-    let limits = gateway.settings().limits;
+    let settings = gateway.settings();
+    let (limits, may_be_encrypted) = (settings.limits, settings.encrypted_hello.contains(client.name()));
     let max_head = usize::try_from(limits.head.get()).unwrap_or(usize::MAX);
-    let mut bytes = Vec::new();
-    let begun = timeout(limits.hello.get(), begin(&mut stream, &mut bytes, port, max_head)).await;
-    let late = || match language_of(&bytes) {
+    let mut read = Read { client: Arc::clone(&client), bytes: Gathered::default() };
+    let begun = timeout(limits.hello.get(), begin(&mut stream, &mut read, port, max_head, may_be_encrypted)).await;
+    let Read { bytes, .. } = &mut read;
+    let late = || match language_of(bytes.as_ref()) {
         // Whoever asks for nothing is refused nothing.
-        _ if bytes.is_empty() => Err(Stop::gone()),
-        language => Err(Stop::new(language, Rule::UnknownProtocol, format!("port {port}").as_bytes())),
+        _ if bytes.as_ref().is_empty() => Err(Stop::gone()),
+        language => Err(Stop::new(language, Rule::TooLate, format!("a connection to port {port}").as_bytes())),
     };
     let (to, begun, language) = match begun.unwrap_or_else(|_| late()) {
         Err(Stop { refused: None, .. }) => return,
@@ -121,8 +139,15 @@ async fn connection(gateway: Arc<Shared>, client: Arc<Client>, mut stream: TcpSt
             let refusal = Refusal { tenant: client.name().clone(), destination, rule };
             return refuse(&gateway, &mut stream, &refusal, language).await;
         }
-        Ok(Beginning::Http(begun)) => return http::serve(gateway, client, stream, begun, port).await,
-        Ok(Beginning::Tls(to)) => (to, bytes, Language::Tls),
+        Ok(Beginning::Http(begun)) => {
+            let Some(_memory) = client.memory(buffers::HTTP) else {
+                let destination = format!("a connection to port {port}");
+                let refusal = Refusal { tenant: client.name().clone(), destination, rule: Rule::OverLimit };
+                return refuse(&gateway, &mut stream, &refusal, Language::Http).await;
+            };
+            return http::serve(gateway, client, stream, begun, port).await;
+        }
+        Ok(Beginning::Tls(to)) => (to, std::mem::take(bytes.bytes()), Language::Tls),
         Ok(Beginning::Tunnel { to, after }) => (to, after, Language::Http),
     };
     match gateway.dialer.dial(&client, &to).await {
@@ -134,9 +159,10 @@ async fn connection(gateway: Arc<Shared>, client: Arc<Client>, mut stream: TcpSt
                 to,
                 bandwidth: limits.bandwidth.map(|bytes| bytes.get()),
                 idle: limits.idle.get(),
+                stall: limits.stall.get(),
             };
             let begun = Begun { near: begun, far: Vec::new() };
-            let hello = (language == Language::Http).then(|| limits.hello.get());
+            let hello = (language == Language::Http).then(|| Awaited { time: limits.hello.get(), may_be_encrypted });
             relay(&gateway, &session, stream, far, begun, hello).await;
         }
     }
@@ -148,7 +174,7 @@ async fn relay(
     mut near: TcpStream,
     mut far: TcpStream,
     begun: Begun,
-    hello: Option<Duration>,
+    hello: Option<Awaited>,
 ) {
     const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
     if hello.is_some() && near.write_all(ESTABLISHED).await.is_err() {
@@ -161,7 +187,7 @@ async fn relay(
             let refusal = Refusal { tenant, destination: session.to.to_string(), rule };
             refuse(gateway, &mut near, &refusal, Language::Tls).await;
         }
-        End::Closed | End::Broken | End::Idle => {}
+        End::Closed | End::Broken | End::Idle | End::Stalled => {}
     }
 }
 
@@ -179,55 +205,86 @@ fn language_of(bytes: &[u8]) -> Language {
     }
 }
 
-/// Reads until it is clear what a connection is. What was read is in `bytes`.
-async fn begin(stream: &mut TcpStream, bytes: &mut Vec<u8>, port: u16, max_head: usize) -> Result<Beginning, Stop> {
-    // Nothing is set aside for a connection that says nothing.
-    stream.readable().await.map_err(|_| Stop::gone())?;
-    read(stream, bytes).await?;
-    match language_of(bytes) {
-        Language::Tls => read_hello(stream, bytes, port).await,
-        Language::Http => read_head(stream, bytes, max_head).await,
-        Language::Unknown => {
-            Err(Stop::new(Language::Unknown, Rule::UnknownProtocol, format!("port {port}").as_bytes()))
+/// What was read of a tenant's connection.
+struct Read {
+    client: Arc<Client>,
+    bytes: Gathered,
+}
+
+impl Read {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+
+    async fn more(&mut self, stream: &mut TcpStream) -> Result<(), Stop> {
+        if !self.bytes.make_room(&self.client, PIECE) {
+            let line = self.bytes().split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
+            return Err(Stop::new(language_of(self.bytes()), Rule::OverLimit, line));
+        }
+        match stream.read_buf(self.bytes.bytes()).await {
+            Ok(0) | Err(_) => Err(Stop::gone()),
+            Ok(_) => Ok(()),
         }
     }
 }
 
-async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Result<(), Stop> {
-    bytes.reserve(PIECE);
-    match stream.read_buf(bytes).await {
-        Ok(0) | Err(_) => Err(Stop::gone()),
-        Ok(_) => Ok(()),
+/// Reads until it is clear what a connection is.
+async fn begin(
+    stream: &mut TcpStream,
+    read: &mut Read,
+    port: u16,
+    max_head: usize,
+    may_be_encrypted: bool,
+) -> Result<Beginning, Stop> {
+    // Nothing is set aside for a connection that says nothing.
+    stream.readable().await.map_err(|_| Stop::gone())?;
+    read.more(stream).await?;
+    match language_of(read.bytes()) {
+        Language::Tls => read_hello(stream, read, port, may_be_encrypted).await,
+        Language::Http => read_head(stream, read, max_head).await,
+        Language::Unknown => {
+            Err(Stop::new(Language::Unknown, Rule::UnknownProtocol, format!("a connection to port {port}").as_bytes()))
+        }
     }
 }
 
-async fn read_hello(stream: &mut TcpStream, bytes: &mut Vec<u8>, port: u16) -> Result<Beginning, Stop> {
+async fn read_hello(
+    stream: &mut TcpStream,
+    read: &mut Read,
+    port: u16,
+    may_be_encrypted: bool,
+) -> Result<Beginning, Stop> {
     let stop = |rule| Stop::new(Language::Tls, rule, format!("TLS on port {port}").as_bytes());
     loop {
-        match hello::parse(bytes).map_err(stop)? {
-            Some(hello::Hello { name: Some(host) }) => return Ok(Beginning::Tls(Authority { host, port })),
-            Some(hello::Hello { name: None }) => return Err(stop(Rule::UnknownProtocol)),
-            None if bytes.len() >= MAX_BYTES => return Err(stop(Rule::Malformed)),
-            None => read(stream, bytes).await?,
+        match hello::parse(read.bytes()).map_err(stop)? {
+            Some(hello) => {
+                let name = hello.judged_name(may_be_encrypted).map_err(stop)?;
+                let host = name.ok_or_else(|| stop(Rule::UnknownProtocol))?;
+                return Ok(Beginning::Tls(Authority { host, port }));
+            }
+            None if read.bytes().len() >= MAX_BYTES => return Err(stop(Rule::MalformedHello)),
+            None => read.more(stream).await?,
         }
     }
 }
 
 /// Reads the first head, and lets all of HTTP but tunnels be read by who serves it.
-async fn read_head(stream: &mut TcpStream, bytes: &mut Vec<u8>, max_head: usize) -> Result<Beginning, Stop> {
+async fn read_head(stream: &mut TcpStream, read: &mut Read, max_head: usize) -> Result<Beginning, Stop> {
     let mut looked_at = 0;
     let length = loop {
+        let bytes = read.bytes();
         let line = || bytes.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
         match head::end(bytes, looked_at).map_err(|rule| Stop::new(Language::Http, rule, line()))? {
             Some(length) => break length,
-            None if bytes.len() > max_head => return Err(Stop::new(Language::Http, Rule::OverLimit, line())),
+            None if bytes.len() > max_head => return Err(Stop::new(Language::Http, Rule::HeadTooLarge, line())),
             None => {}
         }
         looked_at = bytes.len();
-        read(stream, bytes).await?;
+        read.more(stream).await?;
     };
+    let bytes = read.bytes.bytes();
     if !bytes.starts_with(b"CONNECT ") {
-        return Ok(Beginning::Http(std::mem::take(bytes)));
+        return Ok(Beginning::Http(std::mem::take(&mut read.bytes)));
     }
     let after = bytes.split_off(length);
     let to = tunnel(bytes).map_err(|(rule, asked)| Stop::new(Language::Http, rule, &asked))?;

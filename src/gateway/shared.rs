@@ -11,7 +11,7 @@ use super::{
     authority::{Authority, Host},
     dial::{Dialer, Rules},
     ledger::Ledger,
-    limits::Connections,
+    limits::Pools,
     refusals::Refusals,
     routes::{Connect, Routes},
     tenants::Tenants,
@@ -33,15 +33,17 @@ pub struct Shared {
     /// Credits.
     pub ledger: Ledger,
     /// What was refused.
-    pub refusals: Arc<Refusals>,
-    /// How many connections there are.
-    pub connections: Connections,
+    pub refusals: Refusals,
+    /// What the tenants share.
+    pub pools: Arc<Pools>,
     /// How many connections were accepted.
     pub accepted: Count,
     /// How many questions were asked of the name server inside.
     pub questions: Count,
     /// How many connections were cut because of a change of what is in force.
     pub cut: Count,
+    /// How many connections were cut because another tenant needed the place that they were lent.
+    pub called_back: Count,
 }
 
 /// What is counted, and kept over restarts.
@@ -74,18 +76,20 @@ impl Shared {
     /// as `descriptors` allow. Nobody is served yet.
     pub fn new(host: &model::Host, upstreams: ClientConfig, counted: Counted, descriptors: u64) -> Self {
         let (dialer, Counted { usage, ledger }) = (Arc::new(Dialer::new(rules(host))), counted);
+        let pools = Arc::new(Pools::new(descriptors));
         Self {
             settings: RwLock::new(Arc::new(host.egress.clone())),
-            tenants: Tenants::default(),
+            tenants: Tenants::new(Arc::clone(&pools)),
             routes: Routes::new(&host.egress, upstreams, connect(Arc::clone(&dialer)), usage.clone(), ledger.clone()),
             dialer,
             usage,
             ledger,
-            refusals: Arc::default(),
-            connections: Connections::new(descriptors),
+            refusals: Refusals::new(host.journal),
+            pools,
             accepted: Count::default(),
             questions: Count::default(),
             cut: Count::default(),
+            called_back: Count::default(),
         }
     }
 
@@ -94,13 +98,14 @@ impl Shared {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes resolvers and limits of new settings from now on. Where the gateway listens, what it reads
+    /// Takes resolvers, limits and who may encrypt its hello of new settings from now on. Where the gateway listens, what it reads
     /// and who it is stay as they are until it is started again.
     pub fn reload(&self, host: &model::Host) {
         let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         let mut next = settings.as_ref().clone();
         next.resolvers.clone_from(&host.egress.resolvers);
         next.limits = host.egress.limits;
+        next.encrypted_hello.clone_from(&host.egress.encrypted_hello);
         *settings = Arc::new(next);
         drop(settings);
         self.dialer.set_rules(rules(host));

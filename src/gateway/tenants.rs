@@ -14,7 +14,7 @@ use ipnet::Ipv4Net;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::{Client, InForce};
+use super::{Client, InForce, Pools};
 use crate::{
     host::{SecretsFile, policies},
     model::{EgressPolicy, TenantName, egress::POLICY_VERSION},
@@ -24,15 +24,30 @@ use crate::{
 const MAX_FILE: u64 = 1 << 20;
 
 /// Who is served, by the gateway's address in their network.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tenants {
     by_gateway: RwLock<Arc<ByGateway>>,
+    pools: Arc<Pools>,
 }
 
 /// Each tenant and its network, by the gateway's address in it.
 type ByGateway = HashMap<Ipv4Addr, (Ipv4Net, Arc<Client>)>;
 
+/// What is to be listened on for the tenants that are served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listening {
+    /// The ports that they may go to.
+    pub ports: BTreeSet<u16>,
+    /// The gateway's addresses in their networks.
+    pub addresses: BTreeSet<Ipv4Addr>,
+}
+
 impl Tenants {
+    /// Nobody yet. Whoever comes shares these.
+    pub fn new(pools: Arc<Pools>) -> Self {
+        Self { by_gateway: RwLock::default(), pools }
+    }
+
     /// Whose connection it is that came from `peer` to `local`: both must be of its network.
     pub fn find(&self, local: Ipv4Addr, peer: Ipv4Addr) -> Option<Arc<Client>> {
         let all = self.all();
@@ -48,6 +63,12 @@ impl Tenants {
     /// All of them.
     pub fn clients(&self) -> Vec<Arc<Client>> {
         self.all().values().map(|(_, client)| Arc::clone(client)).collect()
+    }
+
+    /// Serves these from now on.
+    fn serve(&self, all: ByGateway) {
+        self.pools.serve(&all.values().map(|(_, client)| client.name().clone()).collect());
+        *self.by_gateway.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(all);
     }
 
     fn all(&self) -> Arc<ByGateway> {
@@ -100,12 +121,12 @@ impl Loader {
     }
 
     /// Reads what has changed since the last time, and serves accordingly: a tenant whose file is gone
-    /// or broken is closed, what shrank is cut, and all others are left alone. It says which ports the
-    /// tenants may go to.
+    /// or broken is closed, what shrank is cut, and all others are left alone. It says what is to be listened
+    /// on.
     ///
     /// # Errors
     /// The folder cannot be read. What was in force stays so.
-    pub fn load(&mut self, tenants: &Tenants) -> io::Result<BTreeSet<u16>> {
+    pub fn load(&mut self, tenants: &Tenants) -> io::Result<Listening> {
         let found = self.list()?;
         let mut changed = false;
         let gone: Vec<TenantName> = self.known.keys().filter(|name| !found.contains(*name)).cloned().collect();
@@ -115,13 +136,12 @@ impl Loader {
             changed = true;
         }
         for name in found {
-            changed |= self.look_at(name);
+            changed |= self.look_at(name, &tenants.pools);
         }
         if changed {
-            let all = Arc::new(self.by_gateway());
-            *tenants.by_gateway.write().unwrap_or_else(PoisonError::into_inner) = all;
+            tenants.serve(self.by_gateway());
         }
-        Ok(self.ports())
+        Ok(Listening { ports: self.ports(), addresses: tenants.all().keys().copied().collect() })
     }
 
     fn list(&self) -> io::Result<BTreeSet<TenantName>> {
@@ -135,7 +155,7 @@ impl Loader {
     }
 
     /// Whether something changed for a tenant.
-    fn look_at(&mut self, name: TenantName) -> bool {
+    fn look_at(&mut self, name: TenantName, pools: &Arc<Pools>) -> bool {
         let paths = self.folders().map(|folder| folder.join(format!("{name}.json")));
         let stamps = [0, 1].map(|which: usize| paths.get(which).and_then(|path| stamp(path)));
         let entry = self.known.entry(name);
@@ -150,7 +170,7 @@ impl Loader {
         });
         let known = entry.or_insert(Known { stamps, served: None });
         known.stamps = stamps;
-        known.update(&name, read.ok());
+        known.update(&name, read.ok(), pools);
         true
     }
 
@@ -180,7 +200,7 @@ impl Loader {
 }
 
 impl Known {
-    fn update(&mut self, name: &TenantName, read: Option<InForce>) {
+    fn update(&mut self, name: &TenantName, read: Option<InForce>, pools: &Arc<Pools>) {
         let Some(read) = read else {
             self.served = None;
             return;
@@ -200,7 +220,7 @@ impl Known {
             _ => {
                 tracing::info!(tenant = %name, entries = read.policy.allow.len(), "a policy is in force");
                 let (in_force, changes) = watch::channel(Arc::new(read));
-                let client = Arc::new(Client::new(name.clone(), changes));
+                let client = Arc::new(Client::new(name.clone(), changes, Arc::clone(pools)));
                 self.served = Some(Served { in_force, client });
             }
         }
@@ -262,7 +282,7 @@ mod tests {
         }
         let path = folder.path().to_owned();
         let loader = Loader::new(&path);
-        Folder { _folder: folder, path, loader, tenants: Tenants::default() }
+        Folder { _folder: folder, path, loader, tenants: Tenants::new(Arc::new(Pools::new(1 << 12))) }
     }
 
     impl Folder {
@@ -286,7 +306,9 @@ mod tests {
         let mut folder = folder();
         folder.allow("ant", "10.77.0.0/28", r#""a.example:443""#);
         folder.allow("bee", "10.77.0.16/28", r#""b.example:8443""#);
-        assert_eq!(folder.loader.load(&folder.tenants).unwrap(), BTreeSet::from([443, 8443]));
+        let listening = folder.loader.load(&folder.tenants).unwrap();
+        assert_eq!(listening.ports, BTreeSet::from([443, 8443]));
+        assert_eq!(listening.addresses, BTreeSet::from([[10, 77, 0, 1].into(), [10, 77, 0, 17].into()]));
         assert_eq!(folder.find([10, 77, 0, 1], [10, 77, 0, 2]).as_deref(), Some("ant"));
         assert_eq!(folder.find([10, 77, 0, 17], [10, 77, 0, 18]).as_deref(), Some("bee"));
         assert_eq!(folder.find([10, 77, 0, 17], [10, 77, 0, 2]), None);
@@ -326,7 +348,7 @@ mod tests {
         folder.allow("ant", "10.77.0.0/28", "");
         folder.allow("bee", "10.77.0.0/28", "");
         folder.loader.load(&folder.tenants).unwrap();
-        assert_eq!(folder.tenants.count(), 0);
+        assert!(folder.tenants.clients().is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Counts are kept in memory and written to files of the gateway's own every few seconds: a kill loses
 //! the counts of those seconds. Credits are the ledger's, which loses none.
 
+mod count;
 mod store;
 
 use std::{
@@ -16,11 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::{Timestamp, civil::Date};
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
 
 use crate::{gateway::ledger::day, model::TenantName};
 
+pub use count::{Count, Days};
 pub use store::{UsageError, counted_since, read};
 
 /// How often changed counts are written, and so how much of them a kill loses.
@@ -56,42 +57,12 @@ struct Counts {
     before: Mutex<Count>,
 }
 
-/// What went to a destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Count {
-    /// Connections, or requests where they are told apart.
-    pub requests: u64,
-    /// Bytes towards the destination.
-    pub sent: u64,
-    /// Bytes from it.
-    pub received: u64,
-    /// How long they took, added up, in milliseconds.
-    pub millis: u64,
-    /// When it was last used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<Timestamp>,
-}
-
-impl Count {
-    /// Adds another one.
-    pub fn add(&mut self, other: &Self) {
-        self.requests = self.requests.saturating_add(other.requests);
-        self.sent = self.sent.saturating_add(other.sent);
-        self.received = self.received.saturating_add(other.received);
-        self.millis = self.millis.saturating_add(other.millis);
-        self.last = self.last.max(other.last);
-    }
-}
-
 /// What is about to be written.
 struct Taken {
     destination: String,
     counts: Arc<Counts>,
     count: Count,
 }
-
-/// Counts by day and destination.
-pub type Days = BTreeMap<Date, BTreeMap<String, Count>>;
 
 /// One connection or request; it ends when this is dropped.
 #[derive(Debug)]

@@ -6,17 +6,18 @@ use super::{
     link::{LinkError, Links},
     listener::listener,
     namespace::{self, NamespaceError},
+    owner::{Owner, OwnerError},
     policies::{Policies, PolicyError},
     seal::{self, SealError},
     secret::{self, SecretError},
 };
 use crate::fault::chain;
 use crate::model::{
-    EgressPolicy, SecretName, TenantName,
-    egress::{Fingerprint, ObservedEgress, Sealed, SecretValues, Site},
+    EgressPolicy, Host, SecretName, TenantName,
+    egress::{Fingerprint, FoundLink, ObservedEgress, Sealed, SecretValues, Site},
     host::{Egress, SecretPlace},
     name::LINK_PREFIX,
-    plan::OpenWay,
+    step::{LeftSecrets, OpenWay},
 };
 
 /// Why a way out could not be looked at, made or removed.
@@ -31,6 +32,9 @@ pub enum EgressError {
     /// What the gateway is told.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The places are another data root's.
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
     /// A secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -52,12 +56,30 @@ pub enum EgressError {
 pub struct WaysOut<'a> {
     settings: &'a Egress,
     policies: Policies,
+    owner: Owner<'a>,
 }
 
 impl<'a> WaysOut<'a> {
     /// Those that the host's settings describe.
-    pub fn new(settings: &'a Egress) -> Self {
-        Self { settings, policies: Policies::new(&settings.policies, &settings.user) }
+    pub fn new(host: &'a Host) -> Self {
+        let settings = &host.egress;
+        Self { settings, policies: Policies::new(&settings.policies, &settings.user), owner: Owner::new(host) }
+    }
+
+    /// Fails where the settings name a place that is another data root's, and takes those where something is told to the
+    /// gateway already: what an earlier version wrote has no mark. Where that cannot be found out, looks say so.
+    ///
+    /// # Errors
+    /// A place is another's.
+    pub async fn begin(&self) -> Result<(), OwnerError> {
+        let result = match self.policies.tenants() {
+            Ok(tenants) if !tenants.is_empty() => self.owner.claim().await,
+            Ok(_) | Err(_) => self.owner.check().await,
+        };
+        match result {
+            Err(taken @ OwnerError::Taken(_)) => Err(taken),
+            Err(OwnerError::Io { .. } | OwnerError::Namespace(_) | OwnerError::Link(_)) | Ok(()) => Ok(()),
+        }
     }
 
     /// Looks at everything, with all secrets of the host.
@@ -66,8 +88,10 @@ impl<'a> WaysOut<'a> {
     /// The files cannot be listed. Links that cannot be looked at are told by the site.
     pub async fn look(&self, engine_is_here: bool) -> Result<ObservedEgress, EgressError> {
         let mut observed = self.site(engine_is_here, None).await;
-        for tenant in self.policies.tenants()? {
-            observed.files.extend(self.policies.look(&tenant).map(|found| (tenant, found)));
+        if !matches!(observed.site, Site::Taken(_)) {
+            for tenant in self.policies.tenants()? {
+                observed.files.extend(self.policies.look(&tenant).map(|found| (tenant, found)));
+            }
         }
         observed.secrets = self.fingerprints(self.settings.secrets.keys());
         Ok(observed)
@@ -83,43 +107,46 @@ impl<'a> WaysOut<'a> {
     ) -> ObservedEgress {
         let link = if is_link(tenant.as_str()) { tenant.to_string() } else { tenant.link_name() };
         let mut observed = self.site(engine_is_here, Some(&link)).await;
-        observed.files.extend(self.policies.look(tenant.as_str()).map(|found| (tenant.to_string(), found)));
+        if !matches!(observed.site, Site::Taken(_)) {
+            observed.files.extend(self.policies.look(tenant.as_str()).map(|found| (tenant.to_string(), found)));
+        }
         observed.secrets = self.fingerprints(secrets);
         observed
     }
 
     /// The site and its links.
     async fn site(&self, engine_is_here: bool, only: Option<&str>) -> ObservedEgress {
-        if !engine_is_here {
-            return ObservedEgress::default();
-        }
-        let unknown =
-            |e: &dyn std::error::Error| ObservedEgress { site: Site::Unknown(chain(e)), ..ObservedEgress::default() };
-        let path = match namespace::path(&self.settings.namespace) {
-            Ok(path) => path,
+        let of = |site| ObservedEgress { site, ..ObservedEgress::default() };
+        let unknown = |e: &dyn std::error::Error| of(Site::Unknown(chain(e)));
+        let inside = match self.owner.checked().await {
+            Err(taken @ OwnerError::Taken(_)) => return of(Site::Taken(taken.to_string())),
+            Ok(_) | Err(_) if !engine_is_here => return ObservedEgress::default(),
             Err(e) => return unknown(&e),
+            Ok(inside) => inside,
         };
-        let is_there = namespace::is_there(&path);
-        let switches = match is_there.then(|| namespace::open_switches(&path)).transpose() {
-            Ok(switches) => switches.unwrap_or_default(),
-            Err(e) => return unknown(&e),
-        };
-        match self.links(&path, is_there, only).await {
-            Ok(links) => {
-                let site = if is_there { Site::Ready } else { Site::GatewayMissing };
-                ObservedEgress { site, switches, links, ..ObservedEgress::default() }
-            }
+        let site = if inside.is_some() { Site::Ready } else { Site::GatewayMissing };
+        match self.look_inside(inside, only).await {
+            Ok((switches, links)) => ObservedEgress { site, switches, links, ..ObservedEgress::default() },
             Err(e) => unknown(&e),
         }
     }
 
-    async fn links(
+    /// Switches of the namespace that are not as they should be, and the links of this side and, where it is there, of the
+    /// namespace's.
+    async fn look_inside(
         &self,
-        namespace: &Path,
-        is_there: bool,
+        inside: Option<Links>,
         only: Option<&str>,
-    ) -> Result<BTreeMap<String, crate::model::egress::FoundLink>, LinkError> {
-        Links::open(is_there.then_some(namespace))?.look(only).await
+    ) -> Result<(Vec<String>, BTreeMap<String, FoundLink>), EgressError> {
+        let switches = match &inside {
+            Some(_) => namespace::open_switches(&namespace::path(&self.settings.namespace)?)?,
+            None => Vec::new(),
+        };
+        let links = match inside {
+            Some(links) => links,
+            None => Links::open(None)?,
+        };
+        Ok((switches, links.look(only).await?))
     }
 
     fn fingerprints<'s>(
@@ -163,18 +190,41 @@ impl<'a> WaysOut<'a> {
         let address = ipnet::Ipv4Net::new(first, way.policy.subnet.prefix_len())
             .map_err(|_| EgressError::NoAddress(tenant.clone()))?;
         let path = namespace::path(&self.settings.namespace)?;
+        self.owner.claim().await?;
         namespace::set_switches_of(&path)?;
         Links::open(Some(&path))?.make(&way.link, tenant.as_str(), &way.bridge, address).await?;
         self.policies.write_secrets(tenant, values, &way.sealed)?;
         Ok(self.policies.write(&way.policy)?)
     }
 
-    /// Writes a policy that allows less than the one in force.
+    /// Writes a policy that allows less than the one in force, and leaves only some secrets. One that cannot be read now
+    /// keeps its former value, unless somebody else changed the file.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn narrow(&self, policy: &EgressPolicy) -> Result<(), EgressError> {
-        Ok(self.policies.write(policy)?)
+    pub async fn narrow(
+        &self,
+        tenant: &TenantName,
+        policy: Option<&EgressPolicy>,
+        secrets: Option<&LeftSecrets>,
+    ) -> Result<(), EgressError> {
+        self.owner.claim().await?;
+        if let Some(policy) = policy {
+            self.policies.write(policy)?;
+        }
+        let Some(LeftSecrets { names, sealed }) = secrets else { return Ok(()) };
+        let former = self.policies.secrets(tenant);
+        let (mut values, mut prints) = (SecretValues::new(), BTreeMap::new());
+        for name in names {
+            let now = self.value(name, sealed).ok();
+            let now = now.map(|value| (value, sealed.get(name).map(|text| Fingerprint::of(text.as_str()))));
+            let kept = || former.as_ref().and_then(|file| file.kept(name));
+            if let Some((value, print)) = now.or_else(kept) {
+                values.insert(name.clone(), value);
+                prints.extend(print.map(|print| (name.clone(), print)));
+            }
+        }
+        Ok(self.policies.write_secrets_of(tenant, values, prints)?)
     }
 
     /// Closes what leads from a tenant's bridge to the host, and sets the switches of the gateway's namespace.
@@ -182,6 +232,7 @@ impl<'a> WaysOut<'a> {
     /// # Errors
     /// The kernel refuses.
     pub async fn guard(&self, link: &str, bridge: &str) -> Result<(), EgressError> {
+        self.owner.claim().await?;
         let path = namespace::path(&self.settings.namespace)?;
         let inside = namespace::is_there(&path).then_some(path.as_path());
         if let Some(path) = inside {
@@ -195,6 +246,7 @@ impl<'a> WaysOut<'a> {
     /// # Errors
     /// The kernel refuses.
     pub async fn close(&self, tenant: &str, link: &str) -> Result<(), EgressError> {
+        self.owner.claim().await?;
         self.policies.remove(tenant)?;
         let path = namespace::path(&self.settings.namespace)?;
         let links = Links::open(namespace::is_there(&path).then_some(path.as_path()))?;

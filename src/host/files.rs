@@ -7,12 +7,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{CStr, CString},
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::DirBuilderExt,
-    },
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -22,6 +19,7 @@ use rustix::{
     path::Arg,
 };
 
+use super::modes;
 use crate::model::{
     TenantName,
     files::{ConfigFile, FoundFiles, digest},
@@ -132,8 +130,7 @@ impl ConfigFiles {
     }
 
     fn write_now(&self, tenant: &TenantName, files: &[ConfigFile]) -> Result<(), FilesError> {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
-        made.map_err(failed("make", &self.folder))?;
+        modes::make(&self.folder, modes::FOLDER).map_err(failed("make", &self.folder))?;
         let missing = || failed("open", &self.folder)(Errno::NOENT);
         let root = self.open()?.ok_or_else(missing)?;
         let path = self.folder.join(tenant.as_str());

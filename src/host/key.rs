@@ -1,9 +1,8 @@
 //! The host's own key, by which others know what this host wrote.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +11,10 @@ use ssh_key::{
     private::{Ed25519Keypair, KeypairData},
 };
 
-use super::secret::{self, SecretError};
+use super::{
+    modes,
+    secret::{self, SecretError},
+};
 use crate::model::{Host, host::Secret};
 
 /// Why the host's key cannot be used.
@@ -78,10 +80,10 @@ fn make(path: &Path) -> io::Result<()> {
     let key = PrivateKey::new(key, "tenantd").and_then(|key| key.to_openssh(LineEnding::LF));
     let key = key.map_err(|e| io::Error::other(e.to_string()))?;
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        modes::make(folder, modes::FOLDER)?;
     }
     let new = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = modes::create(&new)?;
     file.write_all(key.as_bytes())?;
     file.sync_all()?;
     // Of two that begin at once, one is first.

@@ -28,6 +28,12 @@ use crate::model::{egress::FoundLink, name::LINK_PREFIX};
 /// How long everything that is asked of the kernel for one look or one link may take. It answers at once.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// The interface that every namespace has.
+const LOOPBACK: &str = "lo";
+
+/// The longest alias of an interface, in bytes: one less than IFALIASZ of linux/if.h.
+const MAX_ALIAS: usize = 255;
+
 /// ENODEV of errno.h: there is no such link.
 const NO_DEVICE: i32 = 19;
 
@@ -266,6 +272,35 @@ impl Links {
                 }
             }
             Ok(())
+        })
+        .await
+    }
+
+    /// What the loopback interface inside is marked with, if it is.
+    ///
+    /// # Errors
+    /// The kernel refuses, or does not answer in time.
+    pub(super) async fn mark(&self) -> Result<Option<PathBuf>, LinkError> {
+        let Some((inner, _)) = &self.inner else { return Ok(None) };
+        let loopback = within_deadline(port(inner, LOOPBACK)).await?;
+        Ok(loopback.map(|port| port.alias).filter(|alias| !alias.is_empty()).map(PathBuf::from))
+    }
+
+    /// Marks the loopback interface inside.
+    ///
+    /// # Errors
+    /// The path is longer than an alias can be, the kernel refuses, or does not answer in time.
+    pub(super) async fn set_mark(&self, mark: &Path) -> Result<(), LinkError> {
+        let Some((inner, _)) = &self.inner else { return Ok(()) };
+        let action = || format!("mark the gateway's namespace with {}", mark.display());
+        let alias = mark.to_str().filter(|path| path.len() <= MAX_ALIAS);
+        let alias = alias.ok_or_else(|| LinkError::Io {
+            action: action(),
+            source: io::Error::other(format!("a mark is text of at most {MAX_ALIAS} bytes; choose a shorter dataRoot")),
+        })?;
+        within_deadline(async {
+            let Some(loopback) = port(inner, LOOPBACK).await? else { return Ok(()) };
+            change(inner, LinkUnspec::new_with_index(loopback.index).alias(alias).build(), action).await
         })
         .await
     }

@@ -20,6 +20,8 @@ use rustix::{
     thread::CapabilitySet,
 };
 
+use super::modes;
+
 /// Where namespaces are pinned.
 const FOLDER: &str = "/run/netns";
 
@@ -28,7 +30,7 @@ const NSFS: u64 = 0x6e73_6673;
 
 /// Switches under /proc/sys/net of the namespace, in the order in which they are set: forwarding comes
 /// first, since the kernel puts others back to their defaults with it.
-const SWITCHES: [(&str, &str); 23] = [
+const SWITCHES: [(&str, &str); 25] = [
     // Nothing goes from one tenant's link to another's.
     ("ipv4/ip_forward", "0"),
     // A packet counts as coming from a tenant only on that tenant's link.
@@ -54,6 +56,10 @@ const SWITCHES: [(&str, &str); 23] = [
     // The gateway listens on ports below 1024 and is not root by then.
     ("ipv4/ip_unprivileged_port_start", "0"),
     ("ipv4/tcp_syncookies", "1"),
+    // What the kernel keeps for a tenant that does not read, and of one that is not read. Links inside have no
+    // delay that would need more.
+    ("ipv4/tcp_wmem", "4096\t16384\t262144"),
+    ("ipv4/tcp_rmem", "4096\t131072\t524288"),
     ("ipv6/conf/all/disable_ipv6", "1"),
     ("ipv6/conf/default/disable_ipv6", "1"),
     ("ipv6/conf/lo/disable_ipv6", "1"),
@@ -221,7 +227,7 @@ pub fn is_there(path: &Path) -> bool {
 
 fn pin_new(path: &Path) -> Result<(), NamespaceError> {
     let folder = Path::new(FOLDER);
-    fs::create_dir_all(folder).map_err(NamespaceError::io("make", folder))?;
+    modes::make(folder, 0o755).map_err(NamespaceError::io("make", folder))?;
     share(folder)?;
     File::options().write(true).create(true).truncate(false).open(path).map_err(NamespaceError::io("make", path))?;
     let pin = || {

@@ -1,23 +1,23 @@
 //! What the gateway is told: a policy for each tenant, and the values of its secrets beside it.
 //!
-//! `policies/NAME.json` can be read by everyone, `secrets/NAME.json` by root and the gateway's group. Both are
-//! written beside their place and moved there, so that whoever reads sees one or the other, and never a part.
+//! `policies/NAME.json` and `secrets/NAME.json` can be read by root and the gateway's group, and policies by root alone where
+//! there is no gateway's user yet. Both are written beside their place and moved there, so that whoever reads sees one or the other, and never a part.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::users;
+use super::{modes, users};
 use crate::model::{
     EgressPolicy, SecretName, TenantName,
     egress::{Filed, Fingerprint, FoundFiles, FoundSecrets, Sealed, SecretValues},
+    files::short_digest,
 };
 
 /// The most that is read of one file, in bytes: a thousand destinations and a hundred routes are a tenth of it.
@@ -90,6 +90,11 @@ pub struct SecretsFile {
 }
 
 impl SecretsFile {
+    /// The value of a secret, and the sealed text that it came from.
+    pub(super) fn kept(&self, name: &SecretName) -> Option<(String, Option<Fingerprint>)> {
+        Some((self.values.get(name)?.clone(), self.sealed.get(name).copied()))
+    }
+
     fn mark(&self) -> String {
         mark(&(&self.values, &self.sealed))
     }
@@ -160,9 +165,10 @@ impl Policies {
     /// The kernel refuses.
     pub fn write(&self, policy: &EgressPolicy) -> Result<(), PolicyError> {
         let path = self.path(POLICIES, policy.tenant.as_str());
-        self.folder(POLICIES, 0o755, None)?;
+        let group = self.group()?;
+        self.folder(POLICIES, group)?;
         let written = Written { policy: policy.clone(), written: mark(policy) };
-        replace(&path, &written, 0o644, None)
+        replace(&path, &written, group)
     }
 
     /// Writes the values of a tenant's secrets, and which of them came encrypted; without any, the file goes.
@@ -175,18 +181,33 @@ impl Policies {
         values: SecretValues,
         sealed: &BTreeMap<SecretName, Sealed>,
     ) -> Result<(), PolicyError> {
+        let sealed = sealed.iter().map(|(name, text)| (name.clone(), Fingerprint::of(text.as_str()))).collect();
+        self.write_secrets_of(tenant, values, sealed)
+    }
+
+    /// The same, with the encrypted texts known by their fingerprints alone.
+    pub(super) fn write_secrets_of(
+        &self,
+        tenant: &TenantName,
+        values: SecretValues,
+        sealed: BTreeMap<SecretName, Fingerprint>,
+    ) -> Result<(), PolicyError> {
         let path = self.path(SECRETS, tenant.as_str());
         if values.is_empty() {
             return remove(&path);
         }
-        let failed = |source| PolicyError::Io { action: "read", path: PathBuf::from("/etc/passwd"), source };
-        let ids = users::user_ids(&self.user).map_err(failed)?;
-        let (_, group) = ids.ok_or_else(|| PolicyError::NoUser(self.user.clone()))?;
-        self.folder(SECRETS, 0o750, Some(group))?;
-        let sealed = sealed.iter().map(|(name, text)| (name.clone(), Fingerprint::of(text.as_str()))).collect();
+        let group = self.group()?.ok_or_else(|| PolicyError::NoUser(self.user.clone()))?;
+        self.folder(SECRETS, Some(group))?;
         let mut file = SecretsFile { values, sealed, written: String::new() };
         file.written = file.mark();
-        replace(&path, &file, 0o640, Some(group))
+        replace(&path, &file, Some(group))
+    }
+
+    /// A tenant's secrets as they were written here; `None` where there are none, or somebody else changed them.
+    pub(super) fn secrets(&self, tenant: &TenantName) -> Option<SecretsFile> {
+        let Filed::Present(bytes) = read(&self.path(SECRETS, tenant.as_str()), 0o027) else { return None };
+        let file = serde_json::from_slice::<SecretsFile>(&bytes).ok()?;
+        (file.written == file.mark()).then_some(file)
     }
 
     /// Removes what the gateway was told of a tenant: first what it may reach, then its secrets.
@@ -198,27 +219,32 @@ impl Policies {
         remove(&self.path(SECRETS, tenant))
     }
 
-    fn folder(&self, name: &str, mode: u32, group: Option<u32>) -> Result<(), PolicyError> {
+    /// The gateway's group, if its user is there.
+    fn group(&self) -> Result<Option<u32>, PolicyError> {
+        let failed = |source| PolicyError::Io { action: "read", path: PathBuf::from("/etc/passwd"), source };
+        Ok(users::user_ids(&self.user).map_err(failed)?.map(|(_, group)| group))
+    }
+
+    fn folder(&self, name: &str, group: Option<u32>) -> Result<(), PolicyError> {
         let path = self.root.join(name);
         let failed = |source| PolicyError::Io { action: "make", path: path.clone(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(&self.root).map_err(failed)?;
-        match fs::DirBuilder::new().mode(mode).create(&path) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e)),
-            _ => {}
+        if let Some(parent) = self.root.parent() {
+            // The gateway has to get there.
+            modes::make(parent, 0o755).map_err(failed)?;
         }
-        // Whatever the process's mask leaves out, and whoever made it.
         for folder in [&self.root, &path] {
-            chown(folder, None, group.filter(|_| folder == &path)).map_err(failed)?;
+            modes::make(folder, modes::FOLDER).map_err(failed)?;
+            // Whoever made it.
+            give(folder, group, modes::FOLDER, 0o750).map_err(failed)?;
         }
-        fs::set_permissions(&self.root, Permissions::from_mode(0o755)).map_err(failed)?;
-        fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(failed)
+        Ok(())
     }
 }
 
 /// Tells whether something is as it was written. It keeps nobody from changing it; whoever can write there is root.
 fn mark<T: Serialize>(content: &T) -> String {
     let text = serde_json::to_vec(content).unwrap_or_default();
-    Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    short_digest(&text, 32)
 }
 
 /// Reads a file that must be ours and closed as far as the bits `closed` say.
@@ -246,18 +272,19 @@ fn read(path: &Path, closed: u32) -> Filed<Vec<u8>> {
     }
 }
 
-fn replace<T: Serialize>(path: &Path, content: &T, mode: u32, group: Option<u32>) -> Result<(), PolicyError> {
+/// Lets a group read, if there is one, and nobody else but root.
+fn give(path: &Path, group: Option<u32>, alone: u32, shared: u32) -> io::Result<()> {
+    chown(path, None, group)?;
+    fs::set_permissions(path, Permissions::from_mode(if group.is_some() { shared } else { alone }))
+}
+
+fn replace<T: Serialize>(path: &Path, content: &T, group: Option<u32>) -> Result<(), PolicyError> {
     let beside = path.with_extension("new");
     let result = (|| {
         let mut bytes = serde_json::to_vec(content)?;
         bytes.push(b'\n');
-        remove_if_there(&beside)?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(&bytes)?;
-        if group.is_some() {
-            chown(&beside, None, group)?;
-        }
-        file.set_permissions(Permissions::from_mode(mode))?;
+        modes::create(&beside)?.write_all(&bytes)?;
+        give(&beside, group, modes::FILE, 0o640)?;
         fs::rename(&beside, path)
     })();
     result.map_err(|source| PolicyError::Io { action: "write", path: path.to_owned(), source })
@@ -303,6 +330,19 @@ mod tests {
         assert_eq!((found.policy.present(), found.edited), (Some(&policy), false));
 
         let path = folder.path().join("egress/policies/acme.json");
+        let modes = |folder: &Path| -> io::Result<[u32; 3]> {
+            let path = folder.join("policies/acme.json");
+            let mode = |path: &Path| Ok::<_, io::Error>(fs::metadata(path)?.mode() & 0o7777);
+            Ok([mode(folder)?, mode(&folder.join("policies"))?, mode(&path)?])
+        };
+        assert_eq!(modes(&folder.path().join("egress"))?, [0o750, 0o750, 0o640], "for the gateway's group");
+        let alone = folder.path().join("alone");
+        Policies::new(&alone, "no-such-user").write(&policy)?;
+        assert_eq!(modes(&alone)?, [0o700, 0o700, 0o600], "for root alone");
+        // What an earlier build made is closed by the next write.
+        fs::set_permissions(&alone, Permissions::from_mode(0o755))?;
+        Policies::new(&alone, "root").write(&policy)?;
+        assert_eq!(modes(&alone)?, [0o750, 0o750, 0o640]);
         let text = fs::read_to_string(&path)?;
         fs::write(&path, text.replace("api.example.com", "evil.example.com"))?;
         policy.allow = BTreeSet::from(["evil.example.com:443".parse()?]);

@@ -17,6 +17,11 @@ pub(super) fn name(first: u64) -> String {
     format!("{first:020}.jsonl")
 }
 
+/// Makes what was created, renamed or removed in a folder last.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), JournalError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| JournalError::io("write", folder, e))
+}
+
 /// The numbers of the first records of all files, in order.
 pub(super) fn list(folder: &Path) -> Result<Vec<u64>, JournalError> {
     let mut firsts: Vec<u64> = entries(folder)?.iter().filter_map(|entry| first(entry)).collect();
@@ -28,6 +33,11 @@ fn first(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".jsonl")?;
     let is_number = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     digits.parse().ok().filter(|first| is_number && *first > 0)
+}
+
+/// Whether a name is that of a file of the journal.
+pub(super) fn is_of_journal(name: &str) -> bool {
+    first(name).is_some()
 }
 
 /// The names of everything in the folder that is a file.

@@ -28,9 +28,12 @@ const PREV: &[u8] = b",\"prev\":\"";
 const HASH: &[u8] = b",\"hash\":\"";
 const HEX: usize = 64;
 
-/// A record's number and hash. Kept elsewhere, it shows later whether the journal was cut off.
+/// A record's number and hash, and which record the journal began with then. Kept elsewhere, it shows later whether the
+/// journal was cut off, at its end or at its beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Anchor {
+    /// The first record that was there, where that is known.
+    pub first: Option<u64>,
     /// The record's number; 0 before the first record of all.
     pub seq: u64,
     /// Its hash, 64 hexadecimal digits.
@@ -40,7 +43,7 @@ pub struct Anchor {
 impl Anchor {
     /// What the first record of all follows.
     pub(super) fn genesis() -> Self {
-        Self { seq: 0, hash: GENESIS.to_owned() }
+        Self { first: None, seq: 0, hash: GENESIS.to_owned() }
     }
 
     pub(super) fn is_genesis(&self) -> bool {
@@ -58,16 +61,21 @@ impl Anchor {
     }
 }
 
-/// Shows `SEQ:HASH`.
+/// Shows `FIRST..SEQ:HASH`, or `SEQ:HASH`.
 impl fmt::Display for Anchor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(first) = self.first {
+            write!(f, "{first}..")?;
+        }
         write!(f, "{}:{}", self.seq, self.hash)
     }
 }
 
-/// The text is not `SEQ:HASH`.
+/// The text is neither `FIRST..SEQ:HASH` nor `SEQ:HASH`.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not an anchor; one is a record's number, a colon and 64 hexadecimal digits")]
+#[error(
+    "{0:?} is not an anchor; one is FIRST..SEQ:HASH, two numbers of records and 64 hexadecimal digits, or SEQ:HASH"
+)]
 pub struct NotAnAnchor(String);
 
 impl FromStr for Anchor {
@@ -75,12 +83,16 @@ impl FromStr for Anchor {
 
     fn from_str(text: &str) -> Result<Self, NotAnAnchor> {
         let wrong = || NotAnAnchor(text.to_owned());
-        let (seq, hash) = text.trim().split_once(':').ok_or_else(wrong)?;
-        let seq = seq.parse().map_err(|_| wrong())?;
-        if seq == 0 || !is_hash(hash.as_bytes()) {
+        let (records, hash) = text.trim().split_once(':').ok_or_else(wrong)?;
+        let number = |text: &str| text.parse::<u64>().ok().filter(|number| *number > 0).ok_or_else(wrong);
+        let (first, seq) = match records.split_once("..") {
+            Some((first, seq)) => (Some(number(first)?), number(seq)?),
+            None => (None, number(records)?),
+        };
+        if first.is_some_and(|first| first > seq) || !is_hash(hash.as_bytes()) {
             return Err(wrong());
         }
-        Ok(Self { seq, hash: hash.to_owned() })
+        Ok(Self { first, seq, hash: hash.to_owned() })
     }
 }
 
@@ -138,13 +150,14 @@ pub(super) fn write(out: &mut Vec<u8>, head: &Anchor, time: Timestamp, body: &Bo
     let _ = write!(out, ",\"prev\":\"{}\"", head.hash);
     let hash = digest(out.get(begin..).unwrap_or_default());
     let _ = writeln!(out, ",\"hash\":\"{hash}\"}}");
-    Anchor { seq, hash }
+    Anchor { first: None, seq, hash }
 }
 
 /// What every line says, whatever its entry.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     pub seq: u64,
+    pub time: Option<Timestamp>,
     pub kind: Cow<'a, str>,
     pub prev: &'a str,
     pub hash: &'a str,
@@ -152,7 +165,7 @@ pub(super) struct Line<'a> {
 
 impl Line<'_> {
     pub(super) fn anchor(&self) -> Anchor {
-        Anchor { seq: self.seq, hash: self.hash.to_owned() }
+        Anchor { first: None, seq: self.seq, hash: self.hash.to_owned() }
     }
 }
 
@@ -174,6 +187,7 @@ struct Header<'a> {
     v: u32,
     #[serde(default)]
     seq: u64,
+    time: Option<Timestamp>,
     #[serde(default, borrow, rename = "type")]
     kind: Cow<'a, str>,
 }
@@ -188,7 +202,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Line<'_>, LineError> {
     if header.v > RECORD_VERSION {
         return Err(LineError::Newer(header.v));
     }
-    Ok(Line { seq: header.seq, kind: header.kind, prev, hash })
+    Ok(Line { seq: header.seq, time: header.time, kind: header.kind, prev, hash })
 }
 
 /// The bytes that the hash covers, the hash of the record before, and the hash.
@@ -265,7 +279,11 @@ mod tests {
     #[test]
     fn an_anchor_is_a_number_and_a_hash() -> Result<(), NotAnAnchor> {
         let text = format!("12:{}", digest(b""));
-        assert_eq!(text.parse::<Anchor>()?.to_string(), text);
+        for (begin, first) in [("", None), ("1..", Some(1)), ("12..", Some(12))] {
+            let text = format!("{begin}{text}");
+            let anchor = text.parse::<Anchor>()?;
+            assert_eq!((anchor.to_string(), anchor.first, anchor.seq), (text, first, 12));
+        }
         for wrong in [
             "",
             "12",
@@ -276,6 +294,10 @@ mod tests {
             &format!("-1:{GENESIS}"),
             &text.to_uppercase(),
             &format!("{text}0"),
+            &format!("0..{text}"),
+            &format!("13..{text}"),
+            &format!("..{text}"),
+            &format!("1..2..{text}"),
         ] {
             assert!(wrong.parse::<Anchor>().is_err(), "{wrong}");
         }

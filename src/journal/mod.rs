@@ -11,36 +11,33 @@
 //! The next start moves them into a file `torn-…` beside, and a record says so. Any other damage is
 //! left as it is, for [`verify`] to point at, and a new file is begun after it.
 
+mod chain;
+mod error;
 mod files;
 mod line;
 mod open;
 mod read;
 #[cfg(test)]
 mod tests;
+mod verified;
 mod verify;
 mod writer;
 
 use std::{
-    collections::BTreeMap,
-    fs::File,
-    io,
     path::{Path, PathBuf},
-    sync::Arc,
     thread,
 };
 
-use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use error::JournalError;
 pub use line::{Anchor, NotAnAnchor};
+pub use open::Opened;
 pub use read::{Item, Reader, read};
-pub use verify::{Broken, Problem, Tail, Verified, check, verify};
+pub use verified::{Broken, Missing, Problem, Rotated, Tail, Verified, Why};
+pub use verify::{check, verify};
 
-use crate::model::{
-    Entry,
-    host::JournalLimits,
-    record::{OutcomeRecord, RECORD_VERSION, Recovered, StepRecord},
-};
+use crate::model::{Entry, host::JournalLimits};
 use line::Body;
 use writer::Writer;
 
@@ -55,66 +52,12 @@ pub fn folder(data_root: &Path) -> PathBuf {
     data_root.join("journal")
 }
 
-/// Why the journal could not be read or written.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum JournalError {
-    /// A file or folder refused.
-    #[error("cannot {action} {path}", path = path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the kernel said.
-        source: Arc<io::Error>,
-    },
-    /// A newer version of the program wrote it.
-    #[error(
-        "{path} holds records of version {version}, and this tenantd knows versions up to {RECORD_VERSION}; \
-         use the version of tenantd that wrote them",
-        path = path.display()
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// The records' version.
-        version: u32,
-    },
-    /// The entry is longer than a record may be.
-    #[error("an entry of {0} bytes is too long for the journal")]
-    TooLong(usize),
-    /// Nothing is written any more.
-    #[error("the journal is closed")]
-    Closed,
-}
-
-impl JournalError {
-    fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
-    }
-}
-
 /// The journal, open to be added to. A clone adds to the same one. When the last is gone, what still
 /// waits is written, and the file is closed soon after.
 #[derive(Clone, Debug)]
 pub struct Journal {
     queue: mpsc::Sender<Request>,
     state: watch::Receiver<State>,
-}
-
-/// What was found when the journal was opened.
-#[derive(Debug, Default)]
-pub struct Opened {
-    /// The damaged end that was set aside, if there was one.
-    pub recovered: Option<Recovered>,
-    /// Damage that was left as it is, if there is some in the last file.
-    pub damage: Option<String>,
-    /// Steps whose outcome was not known, by the numbers of their records. It is recorded as unknown
-    /// now.
-    pub unfinished: Vec<(u64, StepRecord)>,
-    /// The last step of each tenant that was done, and when, as far as the last two files tell. For
-    /// display: of its fields only the first few are kept.
-    pub last: BTreeMap<String, (Timestamp, StepRecord, OutcomeRecord)>,
 }
 
 #[derive(Clone, Debug)]
@@ -162,6 +105,30 @@ impl Journal {
         let (request, answer) = Request::new(&entry)?;
         self.queue.send(request).await.map_err(|_| JournalError::Closed)?;
         answer.await.map_err(|_| JournalError::Closed)?
+    }
+
+    /// [`Journal::append`] of many, in their order: all are handed over before the first is waited for, so that they cost
+    /// as many writes as the queue is filled, and not one each.
+    pub async fn append_all(&self, entries: impl IntoIterator<Item = Entry>) -> Vec<Result<u64, JournalError>> {
+        let mut answers = Vec::new();
+        for entry in entries {
+            // One after the other: futures that wait side by side would take their places in any order.
+            answers.push(match Request::new(&entry) {
+                Ok((request, answer)) => match self.queue.send(request).await {
+                    Ok(()) => Ok(answer),
+                    Err(_) => Err(JournalError::Closed),
+                },
+                Err(e) => Err(e),
+            });
+        }
+        let mut results = Vec::with_capacity(answers.len());
+        for answer in answers {
+            results.push(match answer {
+                Ok(answer) => answer.await.map_err(|_| JournalError::Closed).flatten(),
+                Err(e) => Err(e),
+            });
+        }
+        results
     }
 
     /// [`Journal::append`] for where nothing is asynchronous.
@@ -225,9 +192,4 @@ fn serve(mut writer: Writer, mut requests: mpsc::Receiver<Request>, told: &watch
             let _ = reply.send(result.clone().map(|first| first.saturating_add(place)));
         }
     }
-}
-
-/// Makes what was created, renamed or removed in a folder last.
-fn sync_folder(folder: &Path) -> Result<(), JournalError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| JournalError::io("write", folder, e))
 }

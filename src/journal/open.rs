@@ -11,10 +11,9 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    JournalError, Opened,
-    files::{self, Lines, Piece, name},
+    JournalError,
+    files::{self, Lines, Piece, name, sync_folder},
     line::{self, Anchor, Body, Line, LineError},
-    sync_folder,
     writer::{self, Segment, Writer, begin, set_aside},
 };
 use crate::model::{
@@ -25,6 +24,21 @@ use crate::model::{
 
 /// How many fields are kept of each tenant's last step.
 const FIELDS: usize = 8;
+
+/// What was found when the journal was opened.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// The damaged end that was set aside, if there was one.
+    pub recovered: Option<Recovered>,
+    /// Damage that was left as it is, if there is some in the last file.
+    pub damage: Option<String>,
+    /// Steps whose outcome was not known, by the numbers of their records. It is recorded as unknown
+    /// now.
+    pub unfinished: Vec<(u64, StepRecord)>,
+    /// The last step of each tenant that was done, and when, as far as the last two files tell. For
+    /// display: of its fields only the first few are kept.
+    pub last: BTreeMap<String, (Timestamp, StepRecord, OutcomeRecord)>,
+}
 
 /// See [`super::Journal::open`].
 pub(super) fn open(folder: &Path, limits: JournalLimits) -> Result<(Writer, Opened), JournalError> {
@@ -101,7 +115,8 @@ pub(super) fn open(folder: &Path, limits: JournalLimits) -> Result<(Writer, Open
 /// Makes the folder for its owner alone, where there is none.
 fn make(folder: &Path) -> Result<(), JournalError> {
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let made = fs::create_dir_all(parent).and_then(|()| DirBuilder::new().mode(0o700).create(folder));
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
+    let made = made.and_then(|()| DirBuilder::new().mode(0o700).create(folder));
     match made {
         Ok(()) => sync_folder(parent),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -114,14 +129,14 @@ fn make(folder: &Path) -> Result<(), JournalError> {
 struct Seen {
     unfinished: BTreeMap<u64, StepRecord>,
     last: BTreeMap<String, (Timestamp, StepRecord, OutcomeRecord)>,
-    /// What the last file says was dropped.
+    /// What the last files say was dropped.
     dropped: Vec<DroppedSegment>,
 }
 
 impl Seen {
     fn record(&mut self, record: Record) {
         match record.entry {
-            Entry::Segment(start) => self.dropped = start.dropped,
+            Entry::Segment(start) => self.dropped.extend(start.dropped),
             Entry::Intent(step) => {
                 self.unfinished.insert(record.seq, step);
             }

@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
 use crate::model::{
     Bytes, Record,
-    record::{FieldChange, SegmentStart, StepResult, Trigger, Why},
+    record::{FieldChange, OutcomeRecord, SegmentStart, StepRecord, StepResult, Trigger, Why},
 };
 
 pub(super) fn step(tenant: &str) -> StepRecord {
@@ -397,6 +398,45 @@ fn a_thousand_at_once_keep_their_order() {
         let verified = verify(scratch.path(), Some(&journal.head())).unwrap();
         assert!(verified.files > 5, "{verified:?}");
     });
+}
+
+/// The writer takes nothing back to anyone before it has a whole queue: who waits for each record by itself gets no further
+/// than the first.
+#[tokio::test]
+async fn many_are_handed_over_before_the_first_is_waited_for() {
+    let (queue, mut requests) = mpsc::channel(QUEUE);
+    let (_told, state) = watch::channel(State { head: Anchor::genesis(), error: None });
+    let journal = Journal { queue, state };
+    let count = QUEUE * 2 + 44;
+    let long = "x".repeat(2 << 20);
+    let name = |number: usize| if number == 7 { long.clone() } else { number.to_string() };
+    let entries: Vec<Entry> = (0..count).map(|number| stopped(&name(number))).collect();
+    let serve = async {
+        let (mut writes, mut written) = (0, Vec::new());
+        while written.len() < count - 1 {
+            let wanted = QUEUE.min(count - 1 - written.len());
+            let mut group = Vec::new();
+            while group.len() < wanted {
+                group.push(requests.recv().await.unwrap());
+            }
+            writes += 1;
+            for Request { body, reply } in group {
+                written.push(body.unwrap());
+                reply.send(Ok(written.len() as u64)).unwrap();
+            }
+        }
+        (writes, written)
+    };
+    let both = async { tokio::join!(journal.append_all(entries), serve) };
+    let (results, (writes, written)) = tokio::time::timeout(Duration::from_secs(60), both).await.unwrap();
+    assert_eq!(writes, 3);
+    let body = |n| format!("{:?}", Body::new(&stopped(&name(n))).unwrap());
+    let expected: Vec<String> = (0..count).filter(|n| *n != 7).map(body).collect();
+    assert!(written.iter().map(|body| format!("{body:?}")).eq(expected), "they are written in their order");
+    // One that is too long is refused alone, in its place.
+    assert!(matches!(results[7], Err(JournalError::TooLong(_))), "{:?}", results[7]);
+    let numbers: Vec<u64> = results.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(numbers, (1..count as u64).collect::<Vec<_>>());
 }
 
 #[test]

@@ -11,18 +11,20 @@ use jiff::Timestamp;
 
 use super::{
     JournalError,
-    files::{self, Lines, Piece, name},
+    files::{self, Lines, Piece, name, sync_folder},
     line::{self, Anchor, Body},
-    sync_folder,
 };
 use crate::model::{
     Entry,
     host::JournalLimits,
-    record::{DroppedSegment, Recovered, SegmentStart},
+    record::{DroppedSegment, Recovered, SegmentLimits, SegmentStart},
 };
 
 /// What a write into the journal's folder is called in errors.
 const WRITE: &str = "write";
+
+/// How many files are kept at least.
+pub(super) const LEAST_FILES: u32 = 2;
 
 /// How many files one record names as dropped. More are dropped with the next file.
 const MAX_DROPPED: usize = 1000;
@@ -157,7 +159,8 @@ pub(super) fn begin(
     let first = head.next();
     let dropped = surplus(folder, limits, first)?;
     let previous = if head.is_genesis() { String::new() } else { head.hash.clone() };
-    let entry = Entry::Segment(SegmentStart { previous, dropped: dropped.clone(), damage });
+    let kept = SegmentLimits { files: kept(limits), file_size: limits.file_size.get() };
+    let entry = Entry::Segment(SegmentStart { previous, dropped: dropped.clone(), limits: Some(kept), damage });
     let body = Body::new(&entry).map_err(JournalError::TooLong)?;
     let mut bytes = Vec::new();
     let new_head = line::write(&mut bytes, head, now(), &body);
@@ -185,8 +188,7 @@ pub(super) fn begin(
 fn surplus(folder: &Path, limits: JournalLimits, next: u64) -> Result<Vec<DroppedSegment>, JournalError> {
     let mut all: Vec<u64> = files::list(folder)?.into_iter().filter(|first| *first < next).collect();
     all.push(next);
-    // The file before stays, so that steps without an outcome are found in it.
-    let kept = usize::try_from(limits.files).unwrap_or(usize::MAX).max(2);
+    let kept = usize::try_from(kept(limits)).unwrap_or(usize::MAX);
     let count = all.len().saturating_sub(kept).min(MAX_DROPPED);
     let dropped = all.iter().zip(all.iter().skip(1)).take(count);
     dropped
@@ -195,6 +197,11 @@ fn surplus(folder: &Path, limits: JournalLimits, next: u64) -> Result<Vec<Droppe
             Ok(DroppedSegment { first: *first, last: following - 1, head })
         })
         .collect()
+}
+
+/// How many files are kept. The one before the last stays, so that steps without an outcome are found in it.
+fn kept(limits: JournalLimits) -> u32 {
+    limits.files.max(LEAST_FILES)
 }
 
 /// What the first record of a file has for the hash of the one before; empty where that cannot be read.
@@ -207,11 +214,14 @@ fn hash_before(path: &Path) -> Result<String, JournalError> {
     })
 }
 
-/// Removes files that a record names as dropped. One that cannot be removed is harmless, and named
-/// again with the next file.
+/// Removes the files that a record names as dropped, from the oldest on. One that cannot be removed is harmless, and named
+/// again with the next file; those after it stay, so that nothing is ever missing between two files.
 pub(super) fn remove(folder: &Path, dropped: &[DroppedSegment]) {
-    for segment in dropped {
-        let _ = fs::remove_file(folder.join(name(segment.first)));
+    for first in files::list(folder).unwrap_or_default() {
+        let is_dropped = dropped.iter().any(|segment| segment.first == first);
+        if !is_dropped || fs::remove_file(folder.join(name(first))).is_err() {
+            return;
+        }
     }
 }
 
@@ -240,6 +250,11 @@ fn copy_end(from: &mut File, offset: u64, to: &Path) -> io::Result<u64> {
     let bytes = io::copy(&mut from.take(u64::MAX), &mut to)?;
     to.sync_all()?;
     Ok(bytes)
+}
+
+/// The number of the record that is to tell of an end that was set aside, by the name that it was given.
+pub(super) fn told_of_by(name: &str) -> Option<u64> {
+    name.strip_prefix("torn-")?.split_once('-')?.0.parse().ok()
 }
 
 /// The ends that were set aside to be told of by the record `seq`: their numbers and names, in order.

@@ -93,6 +93,9 @@ pub struct Container {
     pub device_cgroup_rules: Vec<String>,
     /// Further groups.
     pub group_add: Vec<String>,
+    /// What is handed to the runtime beside: gVisor can take settings of its sandbox from there.
+    #[serde(default)]
+    pub annotations: Pairs,
 
     /// IPC namespace.
     pub ipc_mode: String,
@@ -147,6 +150,18 @@ pub struct Container {
     pub log_options: Pairs,
 }
 
+impl Container {
+    /// The limits, as the label has them that keeps those at creation.
+    pub fn limits_label(&self) -> String {
+        format!("memory={};nano_cpus={};pids={}", self.memory, self.nano_cpus, self.pids_limit)
+    }
+}
+
+/// The name of a `KEY=value` entry.
+pub fn variable_name(entry: &str) -> &str {
+    entry.split('=').next().unwrap_or_default()
+}
+
 /// A list of kernel paths that is nearly always the standard one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PathSet {
@@ -186,23 +201,112 @@ impl<'de> Deserialize<'de> for PathSet {
     }
 }
 
+/// Where a container finds the shared folder.
+pub const SHARED: &str = "/source";
+
 /// Kernel files that tell about the host or its other tenants: hidden in every container.
 ///
-/// The union of what engines 20.10 to 28 hide by default, so that no version is weaker than another.
-pub const MASKED_PATHS: [&str; 12] = [
+/// First of all what engines 20.10 to 28 hide by default, so that no version is weaker than another. Beyond that:
+/// * what names others: the files behind loop devices (`/sys/block` and all that leads to block devices), the names of
+///   other control groups (`/sys/kernel/slab` of older kernels), other mounted file systems (`/proc/fs`, `/sys/fs`);
+/// * what counts what others do: disk activity (`/proc/diskstats`, `/proc/vmstat`, interrupts, journals), memory and
+///   stalls (`/proc/zoneinfo`, `/proc/pressure`), locks and keys.
+///
+/// `/sys/fs` is hidden file system by file system, because runtimes such as Java's and Go's read their own limits from
+/// `/sys/fs/cgroup`, which shows a container its own group alone. Sums over the whole host that ordinary programs need,
+/// such as `/proc/stat` and `/proc/meminfo`, stay. Buses are named one by one, since a list has no patterns: those of usual
+/// hosts with one socket or more. What a kernel does not have is passed over by the runtimes. Sorted.
+pub const MASKED_PATHS: [&str; 83] = [
     "/proc/acpi",
+    "/proc/allocinfo",
     "/proc/asound",
+    "/proc/buddyinfo",
+    "/proc/diskstats",
+    "/proc/fs",
     "/proc/interrupts",
+    "/proc/irq",
     "/proc/kcore",
+    "/proc/key-users",
     "/proc/keys",
     "/proc/latency_stats",
+    "/proc/locks",
+    "/proc/mdstat",
+    "/proc/pagetypeinfo",
+    "/proc/partitions",
+    "/proc/pressure",
     "/proc/sched_debug",
+    "/proc/schedstat",
     "/proc/scsi",
+    "/proc/slabinfo",
+    "/proc/softirqs",
+    "/proc/spl",
+    "/proc/swaps",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/proc/vmallocinfo",
+    "/proc/vmstat",
+    "/proc/zoneinfo",
+    "/sys/block",
+    "/sys/class/bdi",
+    "/sys/class/block",
+    "/sys/dev",
+    "/sys/devices/LNXSYSTM:00",
+    "/sys/devices/pci0000:00",
+    "/sys/devices/pci0000:20",
+    "/sys/devices/pci0000:40",
+    "/sys/devices/pci0000:60",
+    "/sys/devices/pci0000:80",
+    "/sys/devices/pci0000:a0",
+    "/sys/devices/pci0000:c0",
+    "/sys/devices/pci0000:e0",
+    "/sys/devices/pci0001:00",
+    "/sys/devices/pci10000:00",
+    "/sys/devices/platform",
+    "/sys/devices/virtual/bdi",
+    "/sys/devices/virtual/block",
+    "/sys/devices/virtual/nvme-fabrics",
+    "/sys/devices/virtual/nvme-subsystem",
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
+    "/sys/fs/bcachefs",
+    "/sys/fs/bpf",
+    "/sys/fs/btrfs",
+    "/sys/fs/ecryptfs",
+    "/sys/fs/erofs",
+    "/sys/fs/ext4",
+    "/sys/fs/f2fs",
+    "/sys/fs/fuse",
+    "/sys/fs/gfs2",
+    "/sys/fs/lustre",
+    "/sys/fs/nfs",
+    "/sys/fs/nilfs2",
+    "/sys/fs/o2cb",
+    "/sys/fs/ocfs2",
+    "/sys/fs/orangefs",
+    "/sys/fs/pstore",
+    "/sys/fs/resctrl",
+    "/sys/fs/selinux",
+    "/sys/fs/smackfs",
+    "/sys/fs/squashfs",
+    "/sys/fs/tmpfs",
+    "/sys/fs/ubifs",
+    "/sys/fs/virtiofs",
+    "/sys/fs/xfs",
+    "/sys/fs/zfs",
+    "/sys/fs/zonefs",
+    "/sys/kernel/debug",
+    "/sys/kernel/irq",
+    "/sys/kernel/mm/ksm",
+    "/sys/kernel/slab",
+    "/sys/kernel/tracing",
+    "/sys/kernel/uevent_seqnum",
 ];
+
+/// Where a container finds what tenantd brings along, read-only.
+pub const PROVIDED: &str = "/run/tenantd";
+
+/// The home of a tenant whose image names none that it can write.
+pub const OWN_HOME: &str = "HOME=/workspace";
 
 /// Kernel files that change the host: read-only in every container. The engines' own default.
 pub const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];

@@ -11,7 +11,7 @@ use super::{
     Bytes, Cpus, Destination, DriftMode, Finding, ImageRef, Pids, Policy, RuntimeClass, SecretName, TenantName,
     TierName,
     egress::{Budget, Route, Sealed},
-    files::ConfigFile,
+    files::{Apply, ConfigFile},
     workspace::Restore,
 };
 
@@ -82,6 +82,47 @@ impl Tenant {
     /// Its own variables as `KEY=value`, sorted.
     pub fn variables(&self) -> impl Iterator<Item = String> {
         self.environment.iter().map(|(name, value)| format!("{name}={value}"))
+    }
+
+    /// Whether its container is started with the same as another declaration's. All other settings are changed around a
+    /// container, or in place: how a container ends says nothing of them.
+    pub fn starts_like(&self, other: &Self) -> bool {
+        let Self {
+            name: _,
+            tier: _,
+            class,
+            image,
+            command,
+            environment,
+            // In place, or for a stronger class with a new container that differs in nothing else.
+            limits: _,
+            disk_room: _,
+            source,
+            files,
+            restore: _,
+            sessions: _,
+            allowlist: _,
+            routes: _,
+            sealed: _,
+            budget: _,
+            sandbox: Sandbox { tmp_size, shm_size, open_files, init, log_size: _, log_files: _, workspace_noexec },
+            drift: _,
+        } = self;
+        fn read_at_start(files: &[ConfigFile]) -> impl Iterator<Item = &ConfigFile> {
+            files.iter().filter(|file| file.apply == Apply::Restart)
+        }
+        (class, image, command, environment, source)
+            == (&other.class, &other.image, &other.command, &other.environment, &other.source)
+            && read_at_start(files).eq(read_at_start(&other.files))
+            && files.is_empty() == other.files.is_empty()
+            && (tmp_size, shm_size, open_files, init, workspace_noexec)
+                == (
+                    &other.sandbox.tmp_size,
+                    &other.sandbox.shm_size,
+                    &other.sandbox.open_files,
+                    &other.sandbox.init,
+                    &other.sandbox.workspace_noexec,
+                )
     }
 
     /// Whether anything at all is open to it, so that it needs a way out.

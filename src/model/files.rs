@@ -69,6 +69,13 @@ pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
+/// The first digits of a [`digest`]: four bits each.
+pub fn short_digest(bytes: &[u8], digits: usize) -> String {
+    let mut all = digest(bytes);
+    all.truncate(digits);
+    all
+}
+
 /// What lies on the host as a tenant's config files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundFiles {

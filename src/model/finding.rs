@@ -135,8 +135,8 @@ impl Finding {
             length: span.length,
             severity: Severity::Error,
             code,
-            message: printable(message),
-            help: help.map(printable),
+            message: shortened(message),
+            help: help.map(shortened),
         }
     }
 
@@ -188,14 +188,22 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Says whether a character is one that a person cannot see but a terminal or an editor obeys:
-/// control characters (tab and line breaks among them), line separators, direction overrides, a
-/// byte order mark.
+/// Says whether a character is one that a person cannot see but a terminal, an editor or a program obeys:
+/// control characters (tab and line breaks among them), line separators, overrides and marks of direction,
+/// joiners and spaces without width, tags, a byte order mark.
 pub(crate) fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
-            '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}'
+            // Soft hyphens, joiners, fillers and marks of direction.
+            '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
+                | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FEFF}' | '\u{FFA0}'
+                // Selectors of variants, but for the two of common symbols.
+                | '\u{FE00}'..='\u{FE0D}' | '\u{E0100}'..='\u{E01EF}'
+                // What is no character, and tags, which spell hidden text.
+                | '\u{FFF0}'..='\u{FFFB}' | '\u{FFFE}' | '\u{FFFF}' | '\u{1BCA0}'..='\u{1BCA3}'
+                | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E00FF}' | '\u{E01F0}'..='\u{E0FFF}'
         )
 }
 
@@ -210,6 +218,17 @@ pub(crate) fn printable(text: &str) -> String {
         }
     }
     out
+}
+
+/// The longest text of a finding, in characters: what it quotes may be as long as a file.
+const LONGEST: usize = 1_000;
+
+/// A text that fits on a screen, with what [`is_invisible`] escaped.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => printable(text.get(..end).unwrap_or_default()) + "…",
+        None => printable(text),
+    }
 }
 
 /// Finds the candidate that a person most likely meant by `word`.

@@ -30,6 +30,8 @@ pub struct Host {
     pub prefix: u8,
     /// The engine's runtime for each class that this host offers.
     pub runtimes: BTreeMap<RuntimeClass, String>,
+    /// The engine's own profile of system calls, where it is accepted in the place of the default one.
+    pub seccomp_profile: Option<PathBuf>,
     /// How long each thing may take.
     pub deadlines: Deadlines,
     /// What no tenant may exceed, whatever a commit says.
@@ -69,12 +71,23 @@ pub struct Host {
 }
 
 /// Which loosenings of a tenant need a person who agrees, and who that may be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Approvals {
+    /// The name by which approvals mean what this host follows; one for another fleet counts for nothing here.
+    pub fleet: String,
+    /// How old an approval may be.
+    pub max_age: Timespan,
     /// Names of signers.
     pub approvers: BTreeSet<String>,
     /// What needs one of them: what any of these says.
     pub needed: Vec<NeedsApproval>,
+}
+
+impl Default for Approvals {
+    fn default() -> Self {
+        let max_age = Timespan::seconds(30 * 24 * 3_600);
+        Self { fleet: String::new(), max_age, approvers: BTreeSet::new(), needed: Vec::new() }
+    }
 }
 
 /// Loosenings that need an approval.
@@ -84,6 +97,8 @@ pub struct NeedsApproval {
     pub loosenings: BTreeSet<Loosening>,
     /// Of tenants of these tiers, before the change or after it; `None` for all.
     pub tiers: Option<BTreeSet<TierName>>,
+    /// And not of tenants of these, before the change or after it.
+    pub except_tiers: BTreeSet<TierName>,
 }
 
 /// What is written for those who plan elsewhere.
@@ -293,6 +308,7 @@ impl Default for Host {
                 (RuntimeClass::Container, "runc".to_owned()),
                 (RuntimeClass::Gvisor, "runsc".to_owned()),
             ]),
+            seccomp_profile: None,
             deadlines: Deadlines {
                 call: Timespan::seconds(30),
                 start: Timespan::seconds(60),
@@ -311,8 +327,8 @@ impl Default for Host {
             notify: None,
             journal: JournalLimits { file_size: Bytes::mib(16), files: 64 },
             resync: Timespan::seconds(60),
-            // Below these no fleet.yaml can go: half of the tenants, or ten.
-            guards: Guards { percent: 50, at_least: 10 },
+            // Below these no fleet.yaml can go: half of the tenants, or ten, within an hour.
+            guards: Guards { percent: 50, at_least: 10, window: Timespan::seconds(3_600) },
             weakest_drift: DriftMode::Disabled,
             egress: Egress::default(),
             workspaces: WorkspaceSettings::default(),
@@ -342,6 +358,8 @@ pub struct Egress {
     pub namespace: String,
     /// Certificates of authorities that upstreams of credentials may have beside the host's own.
     pub authorities: Option<PathBuf>,
+    /// The tenants whose TLS may carry an encrypted client hello, which hides whom it is really for.
+    pub encrypted_hello: BTreeSet<TenantName>,
     /// The secrets that this host keeps, by name, and whom each may serve.
     pub secrets: BTreeMap<SecretName, SecretGrant>,
     /// The key that secrets in tenant files are encrypted to.
@@ -388,6 +406,8 @@ pub struct EgressLimits {
     pub hello: Timespan,
     /// How long a connection may carry nothing in either direction.
     pub idle: Timespan,
+    /// How long a client or a destination may take nothing of what waits for it.
+    pub stall: Timespan,
 }
 
 impl Default for Egress {
@@ -401,6 +421,7 @@ impl Default for Egress {
             user: "tenantd-gateway".to_owned(),
             namespace: "tenantd".to_owned(),
             authorities: None,
+            encrypted_hello: BTreeSet::new(),
             secrets: BTreeMap::new(),
             identity: None,
             limits: EgressLimits {
@@ -411,6 +432,7 @@ impl Default for Egress {
                 body: Bytes::mib(64),
                 hello: Timespan::seconds(10),
                 idle: Timespan::seconds(3600),
+                stall: Timespan::seconds(300),
             },
         }
     }
@@ -425,6 +447,11 @@ impl Host {
     /// Where a tenant's config files lie: what its container gets as /config.
     pub fn files(&self, tenant: &str) -> PathBuf {
         self.data_root.join("files").join(tenant)
+    }
+
+    /// What every container gets as /run/tenantd: a folder below one that only root may enter.
+    pub fn provided(&self) -> PathBuf {
+        self.data_root.join("provided").join("run")
     }
 
     /// Where a tenant's workspace lies: what its container gets as /workspace.

@@ -18,7 +18,8 @@ impl ImageRef {
 
     /// Whether it can only ever mean one image.
     pub fn is_pinned(&self) -> bool {
-        self.0.contains("sha256:")
+        // A repository may be named sha256, and has a tag then.
+        self.0.contains('@') || self.0.starts_with("sha256:")
     }
 }
 
@@ -116,7 +117,7 @@ mod tests {
     #[test]
     fn references_are_checked_before_the_engine_sees_them() {
         let digest = "a".repeat(64);
-        for good in ["agent", "agent:1", "agency/agent:1.4", "localhost:5000/a/b", "r.example.com/a:t"] {
+        for good in ["agent", "agent:1", "agency/agent:1.4", "localhost:5000/a/b", "r.example.com/a:t", "a/sha256:1"] {
             assert!(good.parse::<ImageRef>().is_ok_and(|i| !i.is_pinned()), "{good}");
         }
         for good in

@@ -31,6 +31,19 @@ impl TenantName {
         &self.0
     }
 
+    /// What this name is kept for, if it is. All that is addressed by name on a host shares one name space: tenants, the
+    /// instances of pools, ports of tenants, and the host's own services.
+    pub fn reserved_for(&self) -> Option<&'static str> {
+        let port = self.0.split_once('-').map(|(digits, _)| digits);
+        let is_port = |digits: &str| digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        match self.0.as_str() {
+            "api" | "www" => Some("the host's own services"),
+            name if name.starts_with("pool-") => Some("instances of pools (pool-NAME-ID)"),
+            _ if port.is_some_and(is_port) => Some("ports of tenants (PORT-NAME)"),
+            _ => None,
+        }
+    }
+
     /// The name of the tenant's container and of its network.
     pub fn object_name(&self) -> String {
         format!("{NAME_PREFIX}{}", self.0)
@@ -145,6 +158,29 @@ fn check_name(what: &str, text: &str) -> Result<(), Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_other_things_are_kept_for_them() {
+        for (name, is_reserved) in [
+            ("api", true),
+            ("www", true),
+            ("pool-python-x7k2m9", true),
+            ("pool-", false),
+            ("0-acme", true),
+            ("3000-acme", true),
+            ("65535-a", true),
+            ("123456-acme", false),
+            ("3000", false),
+            ("3a-acme", false),
+            ("api2", false),
+            ("pool", false),
+            ("pools", false),
+            ("123e4567-e89b-12d3-a456-426614174000", false),
+        ] {
+            let reserved = name.parse::<TenantName>().is_ok_and(|name| name.reserved_for().is_some());
+            assert_eq!(reserved, is_reserved, "{name}");
+        }
+    }
 
     #[test]
     fn names_that_could_escape_collide_or_mislead_are_refused() {

@@ -3,12 +3,16 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    Container, Cpus, Network, Pairs, egress::ObservedEgress, files::FoundFiles, workspace::ObservedWorkspaces,
+    Container, Cpus, EngineDefaults, Network, Pairs, Powers,
+    egress::ObservedEgress,
+    files::FoundFiles,
+    workspace::{ObservedWorkspaces, Owner},
 };
 
 /// One look at the engine and the host.
@@ -31,6 +35,12 @@ pub struct Observed {
     pub egress: ObservedEgress,
     /// Containers of ours that exist and could not be inspected.
     pub unobserved: Vec<Unobserved>,
+    /// The ids of containers whose limits the engine refused to lower while they ran.
+    #[serde(skip)]
+    pub refused_limits: BTreeSet<String>,
+    /// What tenants were asked to do: the one thing here that the host's state tells, and nobody else.
+    #[serde(default, skip_serializing_if = "Powers::is_empty")]
+    pub powers: Arc<Powers>,
 }
 
 /// What an engine says of itself.
@@ -45,15 +55,59 @@ pub struct EngineFacts {
     /// The processors that it has: no container can be given more.
     #[serde(deserialize_with = "nanos")]
     pub cpus: Cpus,
+    /// The folder of its own data; empty where it does not say.
+    #[serde(default)]
+    pub root: String,
     /// The runtimes that it has registered.
     pub runtimes: BTreeSet<String>,
+    /// Those of them that were found to be unable to start anything, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failing_runtimes: BTreeMap<String, String>,
     /// Limits that it says it cannot enforce: `memory`, `swap`, `cpus`, `pids`.
     pub missing_limits: BTreeSet<Cow<'static, str>>,
-    /// Whether containers are confined by its default seccomp profile.
+    /// Whether containers are confined by a seccomp profile.
     pub seccomp: bool,
+    /// The file of that profile, where it is not the engine's default one.
+    #[serde(default)]
+    pub seccomp_profile: Option<String>,
+    /// Which users of the host those of containers are.
+    #[serde(default)]
+    pub userns: UserNamespace,
+    /// Whether it confines containers by SELinux.
+    #[serde(default)]
+    pub selinux: bool,
+    /// What its own configuration is known to add to containers and networks.
+    #[serde(default)]
+    pub defaults: EngineDefaults,
     /// Whether its networks are in the network namespace of this process.
     #[serde(skip)]
     pub is_here: bool,
+}
+
+impl EngineFacts {
+    /// Whose the files of tenants are on the host.
+    pub fn tenant_owner(&self) -> Owner {
+        let Owner { uid, gid } = Owner::TENANT;
+        match self.userns {
+            UserNamespace::Host | UserNamespace::Unknown => Owner::TENANT,
+            UserNamespace::Remapped(root) => {
+                Owner { uid: root.uid.saturating_add(uid), gid: root.gid.saturating_add(gid) }
+            }
+        }
+    }
+}
+
+/// Which users of the host those of containers are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserNamespace {
+    /// The same ones.
+    #[default]
+    Host,
+    /// Others (`userns-remap`): root of containers is this one, and the rest follows it.
+    Remapped(Owner),
+    /// Others, and the engine does not say which.
+    Unknown,
 }
 
 fn nanos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cpus, D::Error> {
@@ -81,17 +135,37 @@ pub enum RunState {
     Hung,
 }
 
+/// What the health check of a container's image says. The engine runs it as the image declares it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// The image has none, or it is not known.
+    #[default]
+    Unchecked,
+    /// It has not succeeded yet, nor failed often enough.
+    Starting,
+    /// It succeeded last.
+    Healthy,
+    /// It fails.
+    Unhealthy,
+}
+
 /// A container as observed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedContainer {
     /// Its full id.
     pub id: String,
-    /// The tenant that its label names, if it has one.
+    /// The tenant that its label names, if it has one of its own.
     pub tenant: Option<String>,
+    /// The tenant that a label names which it has from its image: it merely looks like that tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks_like: Option<String>,
     /// What it is doing.
     pub state: RunState,
     /// The code that it ended with, where it ended.
     pub exit_code: i64,
+    /// What its image's health check says. Nothing is planned by it.
+    #[serde(skip)]
+    pub health: Health,
     /// Names and ids of the networks that it is on; the id is empty where the engine keeps none.
     pub networks: Pairs,
     /// What it is made of; `None` for one that is not ours by label and so was not inspected.
@@ -129,7 +203,7 @@ pub struct Member {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// The tenant that its label names, if it has one.
+    /// The tenant that its label names, if it has one of its own.
     pub tenant: Option<String>,
 }
 

@@ -44,20 +44,26 @@ pub enum Loosening {
     Credential,
     Budget,
     Source,
+    Workspace,
     Hardening,
+    Variable,
+    Image,
     Detection,
 }
 
 impl Loosening {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Runtime,
         Self::Limit,
         Self::Allowlist,
         Self::Credential,
         Self::Budget,
         Self::Source,
+        Self::Workspace,
         Self::Hardening,
+        Self::Variable,
+        Self::Image,
         Self::Detection,
     ];
 
@@ -70,7 +76,10 @@ impl Loosening {
             Self::Credential => "credential",
             Self::Budget => "budget",
             Self::Source => "source",
+            Self::Workspace => "workspace",
             Self::Hardening => "hardening",
+            Self::Variable => "variable",
+            Self::Image => "image",
             Self::Detection => "detection",
         }
     }
@@ -78,27 +87,34 @@ impl Loosening {
 
 /// When a commit that removes tenants is held until a person agrees.
 ///
-/// It is held where it removes at least `at_least` tenants and more than `percent` of them.
+/// It is held where it, with the commits that were accepted within `window` before, removes at least `at_least` tenants
+/// and more than `percent` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Guards {
-    /// The share of the tenants that one commit may remove, in percent.
+    /// The share of the tenants that may be removed within the window, in percent.
     pub percent: u32,
     /// The number of removals below which no commit is held.
     pub at_least: u32,
+    /// How long a removal counts.
+    pub window: Timespan,
 }
 
 impl Guards {
     /// The stricter of two, number by number.
     #[must_use]
     pub fn strictest(self, other: Self) -> Self {
-        Self { percent: self.percent.min(other.percent), at_least: self.at_least.min(other.at_least) }
+        Self {
+            percent: self.percent.min(other.percent),
+            at_least: self.at_least.min(other.at_least),
+            window: self.window.max(other.window),
+        }
     }
 }
 
 /// The default of `fleet.yaml`.
 impl Default for Guards {
     fn default() -> Self {
-        Self { percent: 10, at_least: 2 }
+        Self { percent: 10, at_least: 2, window: Timespan::seconds(86_400) }
     }
 }
 

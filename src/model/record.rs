@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Revision;
+use super::{Power, PowerReason, Revision};
 
 /// An entry with its place in the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,7 +84,19 @@ pub enum Entry {
         /// Who said so; `expiry` where its time was over.
         by: String,
     },
-    /// A commit is bad for a tenant, which goes back to an older one.
+    /// A tenant is to run, to be frozen or to sleep from now on.
+    Power {
+        /// The tenant.
+        tenant: String,
+        /// What it is to do.
+        power: Power,
+        /// Why.
+        reason: PowerReason,
+        /// Until when; `None` until somebody says otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
+    /// A commit is bad for a tenant, which goes back to an older one as far as that is not looser.
     Bad {
         /// The tenant.
         tenant: String,
@@ -93,6 +105,9 @@ pub enum Entry {
         /// The one that it goes back to, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         back_to: Option<Revision>,
+        /// The commits that narrow the one that it goes back to: of each setting the strictest is in force.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        narrowed_by: Vec<Revision>,
         /// What went wrong.
         reason: String,
     },
@@ -105,6 +120,9 @@ pub enum Entry {
         /// The one that it stays at, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<Revision>,
+        /// The commits that narrow it: of each setting the strictest is in force.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        narrowed_by: Vec<Revision>,
         /// What loosens.
         loosens: Vec<String>,
         /// Who may approve.
@@ -132,6 +150,35 @@ pub enum Entry {
     Refused(RefusedRecord),
 }
 
+impl Entry {
+    /// The one tenant that it is about; `None` for what is about the daemon, the journal or a commit.
+    pub fn tenant(&self) -> Option<&str> {
+        match self {
+            Self::Intent(StepRecord { tenant, .. })
+            | Self::Outcome(OutcomeRecord { tenant, .. })
+            | Self::Drift(DriftRecord { tenant, .. })
+            | Self::Refused(RefusedRecord { tenant, .. })
+            | Self::Suspended { tenant, .. }
+            | Self::Resumed { tenant, .. }
+            | Self::Power { tenant, .. }
+            | Self::Waiting { tenant, .. }
+            | Self::Withdrawn { tenant, .. }
+            | Self::Approved { tenant, .. }
+            | Self::Bad { tenant, .. } => Some(tenant),
+            Self::Segment(_)
+            | Self::Recovered(_)
+            | Self::Lost { .. }
+            | Self::Started { .. }
+            | Self::Stopped { .. }
+            | Self::Reloaded { .. }
+            | Self::Revision(_) => None,
+        }
+    }
+}
+
+/// What stands for the destinations of a tenant that are not told apart.
+pub const OTHER_DESTINATIONS: &str = "other destinations";
+
 /// Something that the gateway refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RefusedRecord {
@@ -139,7 +186,8 @@ pub struct RefusedRecord {
     pub tenant: String,
     /// Where it wanted to, cut to a length.
     pub destination: String,
-    /// The rule that says no, such as `not-listed`.
+    /// The rule that says no, such as `not-listed`; `not-recorded` for those that had no record of their own because
+    /// the tenant had filled its part of the journal.
     pub rule: String,
     /// How often since the last record of the same.
     pub count: u64,
@@ -153,9 +201,21 @@ pub struct SegmentStart {
     /// Files that are removed because there are more than are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<DroppedSegment>,
+    /// When files are begun and dropped, since this one was begun; `None` where an older version wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<SegmentLimits>,
     /// Why the file before could not be gone on with, if it is damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
+}
+
+/// What `journal` in host.yaml said when a file was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentLimits {
+    /// How many files are kept, the new one among them.
+    pub files: u32,
+    /// The size at which a file is closed, in bytes.
+    pub file_size: u64,
 }
 
 /// A file of the journal that was removed because its time was over.
@@ -220,14 +280,24 @@ pub enum Verdict {
     Approved,
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Accepted, Self::Held, Self::Refused, Self::Approved];
+
+    /// The word in records and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Accepted => "accepted",
             Self::Held => "held",
             Self::Refused => "refused",
             Self::Approved => "approved",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -259,7 +329,7 @@ pub struct StepRecord {
     pub plan: String,
 }
 
-/// Whether a declaration or the world changed.
+/// Why something differs, and why a step is taken. It explains and decides nothing of what is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
@@ -269,12 +339,27 @@ pub enum Why {
     Drift,
 }
 
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Why {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Intent, Self::Drift];
+
+    /// The word in records, plans and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Intent => "intent",
             Self::Drift => "drift",
-        })
+        }
+    }
+
+    /// A difference is drift where nothing of the declaration changed.
+    pub const fn drift_if(is_drift: bool) -> Self {
+        if is_drift { Self::Drift } else { Self::Intent }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -348,13 +433,23 @@ pub enum StepResult {
     Unknown,
 }
 
-impl fmt::Display for StepResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl StepResult {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Done, Self::Failed, Self::Unknown];
+
+    /// The word in records and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Unknown => "unknown",
-        })
+        }
+    }
+}
+
+impl fmt::Display for StepResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -3,7 +3,16 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Revision, workspace::Site};
+pub use super::condition::{Condition, ConditionKind, Reason, Truth};
+use super::{PowerHold, Revision, workspace::Site};
+
+/// The commits whose declaration a tenant stands at, in words: one, or several of which the strictest is in force.
+pub fn at_which(base: &Revision, narrowed_by: &[Revision], short: impl Fn(&Revision) -> String) -> String {
+    let Some((last, others)) = narrowed_by.split_last() else { return short(base) };
+    let first: Vec<String> = std::iter::once(base).chain(others).map(&short).collect();
+    let word = if others.is_empty() { "stricter" } else { "strictest" };
+    format!("the {word} of {} and {}", first.join(", "), short(last))
+}
 
 /// Everything at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,6 +60,10 @@ pub struct SourceStatus {
     pub error: Option<String>,
     /// Wrong files of the commit in force, one line for each.
     pub findings: Vec<String>,
+    /// The line of a signed commit that approves everything that waits for an approval, where that is more than one
+    /// tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approve: Option<String>,
 }
 
 /// A commit that waits.
@@ -102,8 +115,11 @@ pub struct JournalStatus {
 pub struct TenantStatus {
     /// Its name.
     pub tenant: String,
-    /// The commit whose declaration is in force for it.
+    /// The commit whose declaration is in force for it, as far as no later one is stricter.
     pub revision: Option<Revision>,
+    /// The later commits, if any: of each setting the strictest is in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub narrowed_by: Vec<Revision>,
     /// Ready, Reconciling, Stalled, Healthy, Drifted.
     pub conditions: Vec<Condition>,
     /// Attributes that differ from the declaration, such as `container.memory`.
@@ -112,6 +128,9 @@ pub struct TenantStatus {
     pub last_correction: Option<Correction>,
     /// How long, and why, it is left alone.
     pub suspended: Option<Suspension>,
+    /// What it was asked to do in the place of running, or to do again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<PowerHold>,
     /// When it is tried again after a failure.
     pub next_try: Option<Timestamp>,
 }
@@ -138,74 +157,6 @@ pub struct Suspension {
     pub until: Timestamp,
     /// Who asked.
     pub by: String,
-}
-
-/// One condition, as operators know them from Kubernetes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Condition {
-    /// Its name, such as `Ready`.
-    #[serde(rename = "type")]
-    pub kind: ConditionKind,
-    /// Whether it holds.
-    pub status: Truth,
-    /// Why, in one word.
-    pub reason: String,
-    /// Why, in one line.
-    pub message: String,
-    /// Since when.
-    pub since: Timestamp,
-}
-
-/// The conditions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "docs/operations.md has the table")]
-pub enum ConditionKind {
-    Ready,
-    Reconciling,
-    Stalled,
-    Healthy,
-    Drifted,
-    SourceVerified,
-}
-
-impl ConditionKind {
-    /// Its name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "Ready",
-            Self::Reconciling => "Reconciling",
-            Self::Stalled => "Stalled",
-            Self::Healthy => "Healthy",
-            Self::Drifted => "Drifted",
-            Self::SourceVerified => "SourceVerified",
-        }
-    }
-}
-
-/// Whether a condition holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Truth {
-    True,
-    False,
-    Unknown,
-}
-
-impl Truth {
-    /// Its name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::True => "True",
-            Self::False => "False",
-            Self::Unknown => "Unknown",
-        }
-    }
-}
-
-impl From<bool> for Truth {
-    fn from(holds: bool) -> Self {
-        if holds { Self::True } else { Self::False }
-    }
 }
 
 impl TenantStatus {

@@ -10,6 +10,12 @@ use super::Finding;
 /// The largest file of a config repo that is read, in bytes. A tenant file is a few hundred.
 pub const MAX_FILE: u64 = 256 << 10;
 
+/// The rule of a finding that says that a whole tree is too large to be read.
+pub const TOO_LARGE: &str = "too-large";
+
+/// The rule of a finding that says that an object of a whole tree cannot be parsed.
+pub const UNPARSED: &str = "unparsed";
+
 /// What a source read, and what it could not.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
@@ -74,6 +80,17 @@ pub struct Person {
     pub name: String,
     /// Their address.
     pub email: String,
+}
+
+/// A time when a branch was set to a commit that does not descend from the one before.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rewritten {
+    /// When.
+    pub time: Timestamp,
+    /// The commit that it was at.
+    pub from: String,
+    /// The one that it was set to.
+    pub to: String,
 }
 
 /// What is known of a commit's signature.

@@ -196,6 +196,25 @@ pub enum Place {
     Other,
 }
 
+/// A user and a group of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+impl Owner {
+    /// The user and group that tenants run as, where those of containers are the host's.
+    pub const TENANT: Self = Self { uid: 1000, gid: 1000 };
+
+    /// Whether it is that one: steps name another only.
+    pub(super) fn is_tenant(&self) -> bool {
+        *self == Self::TENANT
+    }
+}
+
 /// A folder that tenants write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folder {
@@ -207,7 +226,9 @@ pub struct Folder {
 
 impl Folder {
     /// As it must be: the tenant's user's, closed to others.
-    pub const PROPER: Self = Self { uid: 1000, mode: 0o700 };
+    pub const fn proper(owner: Owner) -> Self {
+        Self { uid: owner.uid, mode: 0o700 }
+    }
 }
 
 /// A volume as found: what a workspace is kept in by itself, an image or a subvolume.
@@ -287,6 +308,9 @@ pub struct VolumeSpec {
     pub room: Bytes,
     /// Whether programs in it cannot be run.
     pub noexec: bool,
+    /// Whose what the tenant sees is on the host.
+    #[serde(skip_serializing_if = "Owner::is_tenant")]
+    pub owner: Owner,
 }
 
 /// The size of a block of a file system, in bytes. Limits are rounded up to it.
@@ -321,7 +345,8 @@ mod tests {
 
     #[test]
     fn an_image_is_larger_than_its_room_and_a_limit_is_whole_blocks() {
-        let spec = VolumeSpec { backend: Backend::Image, limit: Bytes::new(5000), room: Bytes::new(1), noexec: false };
+        let (limit, room, owner) = (Bytes::new(5000), Bytes::new(1), Owner::TENANT);
+        let spec = VolumeSpec { backend: Backend::Image, limit, room, noexec: false, owner };
         assert_eq!(spec.limit_in_blocks(), 8192);
         let spec = VolumeSpec { room: Bytes::gib(2), ..spec };
         assert!(spec.image_size() > (2 << 30) + (64 << 20));

@@ -6,13 +6,18 @@ use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
 use crate::model::{
-    Destination, EgressPolicy, Host, Observed, SecretName, Step, Tenant, TenantPlan,
+    Destination, EgressPolicy, Host, Observed, PlannedStep, SecretName, Step, Tenant, TenantPlan,
+    attribute::{Attribute, egress as table},
+    change::{Action, AttributeChange, Change, Object},
     egress::{
-        Budget, Cost, Filed, Fingerprint, FoundFiles, FoundLink, Inject, ObservedEgress, POLICY_VERSION, Route, Site,
-        WayOut,
+        Budget, Cost, Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, Inject, ObservedEgress, POLICY_VERSION,
+        Route, Site, WayOut,
     },
     host::SecretPlace,
-    plan::{Action, AttributeChange, Blocked, Cause, Change, Object, OpenWay, Resource},
+    plan::Blocked,
+    record::Why,
+    resource::Resource,
+    step::{ChangeId, LeftSecrets, OpenWay},
 };
 
 /// What was found of one tenant's way out.
@@ -50,8 +55,8 @@ pub(super) fn converge(
     let found = Found::of(tenant.name.as_str(), &link, &observed.egress);
     if !tenant.has_way_out() {
         if !found.is_nothing() {
-            plan.changes.push(closed(&plan.tenant, &link, found));
-            plan.contain.push(close(&plan.tenant, &link));
+            let change = plan.add_change(closed(&plan.tenant, &link, found));
+            plan.push_containment(change, close(&plan.tenant, &link));
         }
         return;
     }
@@ -60,7 +65,7 @@ pub(super) fn converge(
     }
     let Some(subnet) = subnet else {
         if !found.is_nothing() {
-            plan.contain.push(close(&plan.tenant, &link));
+            plan.push_containment(None, close(&plan.tenant, &link));
         }
         return;
     };
@@ -71,8 +76,12 @@ pub(super) fn converge(
     let sealed = sealed.map(|(name, text)| (name.clone(), text.clone())).collect();
     let bridge = tenant.name.interface_name();
     let declared = Declared { way: OpenWay { link, bridge, policy, secrets, sealed } };
-    declared.contain(found, &observed.egress, plan);
-    declared.open(found, &observed.egress, plan);
+    let contain = declared.contain(found, &observed.egress, &plan.tenant);
+    let change = declared.differs(found, &observed.egress, plan);
+    for step in contain {
+        plan.push_containment(change, step);
+    }
+    declared.open(found, change, plan);
 }
 
 /// Plans the end of the way out of a tenant that nobody declares. A tenant that is named as a link is, is that link's
@@ -85,8 +94,8 @@ pub(super) fn remove(name: &str, observed: &ObservedEgress, plan: &mut TenantPla
     };
     let found = Found::of(name, &link, observed);
     if !found.is_nothing() {
-        plan.changes.push(closed(name, &link, found));
-        plan.steps.push(close(name, &link));
+        let change = plan.add_change(closed(name, &link, found));
+        plan.push_containment(change, close(name, &link));
     }
 }
 
@@ -153,6 +162,13 @@ fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<B
                 "gateway-missing",
                 "the tenant has a way out, and the gateway's network namespace is not there".to_owned(),
                 "start the gateway: systemctl start tenantd-gateway, or tenantd gateway",
+            );
+        }
+        Site::Taken(reason) => {
+            return blocked(
+                "egress-taken",
+                reason.clone(),
+                "what is another data root's is left alone, and this tenant as well until host.yaml names other places",
             );
         }
         Site::Unknown(reason) => {
@@ -234,9 +250,10 @@ struct Declared {
 }
 
 impl Declared {
-    /// Plans what cannot wait: whatever is open beyond the declaration is closed first.
-    fn contain(&self, found: Found<'_>, observed: &ObservedEgress, plan: &mut TenantPlan) {
+    /// What cannot wait: whatever is open beyond the declaration is closed first.
+    fn contain(&self, found: Found<'_>, observed: &ObservedEgress, tenant: &str) -> Vec<Step> {
         let way = &self.way;
+        let mut steps = Vec::new();
         let is_strange = |link: &FoundLink| {
             let elsewhere = !link.bridge.is_empty() && (link.bridge != way.bridge || !link.joined);
             elsewhere || link.addresses.iter().any(|address| *address != self.address())
@@ -244,43 +261,84 @@ impl Declared {
         let is_ready = observed.site == Site::Ready;
         let moved = found.policy().is_some_and(|policy| policy.subnet != way.policy.subnet);
         if moved || (is_ready && found.link.is_some_and(is_strange)) {
-            plan.contain.push(close(&plan.tenant, &way.link));
-        } else if let Some(policy) = found.policy() {
-            let narrowed = narrowed(policy, &way.policy);
-            if narrowed != *policy {
-                plan.contain.push(Step::NarrowEgress { policy: Box::new(narrowed) });
+            steps.push(close(tenant, &way.link));
+        } else {
+            let policy = found.policy().map(|policy| (policy, narrowed(policy, &way.policy)));
+            let policy = policy.filter(|(found, left)| *found != left).map(|(_, left)| Box::new(left));
+            let secrets = self.left_secrets(found, observed);
+            if policy.is_some() || secrets.is_some() {
+                steps.push(Step::NarrowEgress { tenant: way.policy.tenant.clone(), policy, secrets });
             }
         }
         let is_loose = |link: &FoundLink| !(link.host_side.is_empty() && link.switches.is_empty());
         let is_open = !observed.switches.is_empty() || found.link.is_some_and(is_loose);
         if is_ready && is_open {
-            plan.contain.push(Step::GuardEgress {
-                tenant: plan.tenant.clone(),
+            steps.push(Step::GuardEgress {
+                tenant: tenant.to_owned(),
                 link: way.link.clone(),
                 bridge: way.bridge.clone(),
             });
         }
+        steps
+    }
+
+    /// What is left of the secrets that the gateway has: those that are declared, with the values that they have now.
+    /// `None` where it has no other.
+    fn left_secrets(&self, found: Found<'_>, observed: &ObservedEgress) -> Option<LeftSecrets> {
+        let declared = &self.way.secrets;
+        let names = match found.files.map(|files| &files.secrets)? {
+            Filed::Missing => return None,
+            // Others can read or write the file: what is declared is written anew.
+            Filed::Wrong(_) => declared.clone(),
+            Filed::Present(filed) => {
+                let names: BTreeSet<SecretName> = filed.values.keys().cloned().collect();
+                let left: BTreeSet<SecretName> = names.intersection(declared).cloned().collect();
+                // A sealed text may not be one that can be opened: until it was, the former value stays.
+                let is_hosts = |name: &SecretName| filed.edited || !self.way.sealed.contains_key(name);
+                if left == names && !self.stale(filed, observed).iter().any(is_hosts) {
+                    return None;
+                }
+                left
+            }
+        };
+        let sealed = self.way.sealed.iter().filter(|(name, _)| names.contains(*name));
+        let sealed = sealed.map(|(name, text)| (name.clone(), text.clone())).collect();
+        Some(LeftSecrets { names, sealed })
+    }
+
+    /// The declared secrets of which the gateway has another value than the one that they have now.
+    fn stale(&self, filed: &FoundSecrets, observed: &ObservedEgress) -> Vec<SecretName> {
+        let is_stale = |name: &SecretName| match self.way.sealed.get(name) {
+            Some(sealed) => filed.sealed.get(name) != Some(&Fingerprint::of(sealed.as_str())),
+            // One that cannot be read now blocks its tenant, and the former value stays.
+            None => observed
+                .secrets
+                .get(name)
+                .is_some_and(|now| now.as_ref().is_ok_and(|now| filed.values.get(name) != Some(now))),
+        };
+        let declared = self.way.secrets.iter().filter(|name| filed.values.contains_key(*name));
+        declared.filter(|name| filed.edited || is_stale(name)).cloned().collect()
+    }
+
+    /// Notes what differs, if anything does.
+    fn differs(&self, found: Found<'_>, observed: &ObservedEgress, plan: &mut TenantPlan) -> Option<ChangeId> {
+        if found.is_nothing() {
+            return Some(plan.add_change(self.change(&plan.tenant, Action::Create, Vec::new(), None)));
+        }
+        let attributes = self.compare(found, observed);
+        let before = || Some(shown(&self.way.link, found));
+        let change = (!attributes.is_empty()).then(|| self.change(&plan.tenant, Action::Update, attributes, before()));
+        change.map(|change| plan.add_change(change))
     }
 
     /// Plans the way out as it is declared: after its network is there, before its container starts.
-    fn open(self, found: Found<'_>, observed: &ObservedEgress, plan: &mut TenantPlan) {
-        let created = plan.steps.iter().rposition(|step| matches!(step, Step::CreateNetwork { .. }));
-        let removed = plan.steps.iter().position(|step| matches!(step, Step::RemoveNetwork { .. }));
-        let differs = if found.is_nothing() {
-            plan.changes.push(self.change(&plan.tenant, Action::Create, Vec::new(), None));
-            true
-        } else {
-            let attributes = self.compare(found, observed);
-            let differs = !attributes.is_empty();
-            if differs {
-                let before = shown(&self.way.link, found);
-                plan.changes.push(self.change(&plan.tenant, Action::Update, attributes, Some(before)));
-            }
-            differs
-        };
-        if differs || created.is_some() {
-            let close = close(&plan.tenant, &self.way.link);
-            let step = Step::OpenEgress { way: Box::new(self.way) };
+    fn open(self, found: Found<'_>, change: Option<ChangeId>, plan: &mut TenantPlan) {
+        let place = |wanted: fn(&Step) -> bool| move |planned: &PlannedStep| wanted(&planned.step);
+        let created = plan.steps.iter().rposition(place(|step| matches!(step, Step::CreateNetwork { .. })));
+        let removed = plan.steps.iter().position(place(|step| matches!(step, Step::RemoveNetwork { .. })));
+        if change.is_some() || created.is_some() {
+            let close = plan.planned(change, close(&plan.tenant, &self.way.link));
+            let step = plan.planned(change, Step::OpenEgress { way: Box::new(self.way) });
             plan.steps.insert(created.map_or(0, |at| at + 1), step);
             if let Some(at) = removed.filter(|_| created.is_some() && !found.is_nothing()) {
                 plan.steps.insert(at, close);
@@ -322,15 +380,15 @@ impl Declared {
             let own = found.link.into_iter().flat_map(|link| &link.switches);
             let switches: Vec<&String> = observed.switches.iter().chain(own).collect();
             if !switches.is_empty() {
-                changes.push(drift("switches", json!(switches), json!([]), true));
+                changes.push(drift(&table::SWITCHES, json!(switches), json!([]), true));
             }
         }
-        let cause = if found.files.is_some_and(|files| files.edited) { Cause::Drift } else { Cause::Intent };
+        let why = if found.files.is_some_and(|files| files.edited) { Why::Drift } else { Why::Intent };
         let missing = Filed::Missing;
         match found.files.map_or(&missing, |files| &files.policy) {
-            Filed::Missing => changes.push(drift("policy", Value::Null, json!("present"), false)),
-            Filed::Wrong(reason) => changes.push(drift("policy", json!(reason), json!("present"), false)),
-            Filed::Present(policy) => self.compare_policy(policy, cause, &mut changes),
+            Filed::Missing => changes.push(drift(&table::POLICY, Value::Null, json!("present"), false)),
+            Filed::Wrong(reason) => changes.push(drift(&table::POLICY, json!(reason), json!("present"), false)),
+            Filed::Present(policy) => self.compare_policy(policy, why, &mut changes),
         }
         self.compare_secrets(found, observed, &mut changes);
         changes
@@ -339,44 +397,44 @@ impl Declared {
     fn compare_link(&self, link: Option<&FoundLink>, changes: &mut Vec<AttributeChange>) {
         let way = &self.way;
         let Some(link) = link else {
-            changes.push(drift("link", Value::Null, json!(way.link), false));
+            changes.push(drift(&table::LINK, Value::Null, json!(way.link), false));
             return;
         };
         if !link.joined {
             let before = format!("{} does not lead to the gateway", way.link);
-            changes.push(drift("link", json!(before), json!(way.link), !link.bridge.is_empty()));
+            changes.push(drift(&table::LINK, json!(before), json!(way.link), !link.bridge.is_empty()));
         } else if !link.up {
-            changes.push(drift("link", json!(format!("{} is down", way.link)), json!(way.link), false));
+            changes.push(drift(&table::LINK, json!(format!("{} is down", way.link)), json!(way.link), false));
         }
         if link.bridge != way.bridge {
             let before = if link.bridge.is_empty() { Value::Null } else { json!(link.bridge) };
-            changes.push(drift("bridge", before, json!(way.bridge), !link.bridge.is_empty()));
+            changes.push(drift(&table::BRIDGE, before, json!(way.bridge), !link.bridge.is_empty()));
         }
         let address = self.address();
         if link.joined && !link.addresses.iter().eq([&address]) {
             let weakens = link.addresses.iter().any(|other| *other != address);
-            changes.push(drift("addresses", json!(link.addresses), json!([address]), weakens));
+            changes.push(drift(&table::ADDRESSES, json!(link.addresses), json!([address]), weakens));
         }
         if !link.host_side.is_empty() {
-            changes.push(drift("host_side", json!(link.host_side), json!([]), true));
+            changes.push(drift(&table::HOST_SIDE, json!(link.host_side), json!([]), true));
         }
     }
 
-    fn compare_policy(&self, policy: &EgressPolicy, cause: Cause, changes: &mut Vec<AttributeChange>) {
+    fn compare_policy(&self, policy: &EgressPolicy, why: Why, changes: &mut Vec<AttributeChange>) {
         let (before, after) = (told(policy), told(&self.way.policy));
-        let is_drift = cause == Cause::Drift;
-        let mut add = |name, before: Value, after: Value, wider: bool| {
+        let is_drift = why == Why::Drift;
+        let mut add = |attribute, before: Value, after: Value, wider: bool| {
             if before != after {
-                changes.push(AttributeChange { cause, ..drift(name, before, after, wider && is_drift) });
+                changes.push(AttributeChange { why, ..drift(attribute, before, after, wider && is_drift) });
             }
         };
-        add("policy", json!({"version": policy.v}), json!({"version": POLICY_VERSION}), false);
-        add("subnet", json!(before.subnet), json!(after.subnet), true);
+        add(&table::POLICY, json!({"version": policy.v}), json!({"version": POLICY_VERSION}), false);
+        add(&table::SUBNET, json!(before.subnet), json!(after.subnet), true);
         let more = |these: &[String], those: &[String]| these.iter().any(|entry| !those.contains(entry));
-        add("allow", json!(before.allow), json!(after.allow), more(&before.allow, &after.allow));
-        add("routes", json!(before.routes), json!(after.routes), more(&before.routes, &after.routes));
+        add(&table::ALLOW, json!(before.allow), json!(after.allow), more(&before.allow, &after.allow));
+        add(&table::ROUTES, json!(before.routes), json!(after.routes), more(&before.routes, &after.routes));
         let looser = strictest(policy.budget, self.way.policy.budget) != policy.budget;
-        add("budget", json!(before.budget), json!(after.budget), looser);
+        add(&table::BUDGET, json!(before.budget), json!(after.budget), looser);
     }
 
     fn compare_secrets(&self, found: Found<'_>, observed: &ObservedEgress, changes: &mut Vec<AttributeChange>) {
@@ -384,7 +442,7 @@ impl Declared {
         let missing = Filed::Missing;
         let filed = match found.files.map_or(&missing, |files| &files.secrets) {
             Filed::Wrong(reason) => {
-                changes.push(drift("secrets", json!(reason), json!(declared), true));
+                changes.push(drift(&table::SECRETS, json!(reason), json!(declared), true));
                 return;
             }
             filed => filed.present(),
@@ -393,32 +451,24 @@ impl Declared {
         // Somebody else took the file away where the policy at hand names what was in it.
         let told = || found.policy().into_iter().flat_map(|policy| secrets_of(&policy.routes));
         let is_drift = filed.map_or_else(|| told().eq(declared.iter()), |filed| filed.edited);
-        let cause = if is_drift { Cause::Drift } else { Cause::Intent };
+        let why = Why::drift_if(is_drift);
         if names != *declared {
             let weakens = is_drift && !names.is_subset(declared);
-            changes.push(AttributeChange { cause, ..drift("secrets", json!(names), json!(declared), weakens) });
+            changes.push(AttributeChange { why, ..drift(&table::SECRETS, json!(names), json!(declared), weakens) });
             return;
         }
         let Some(filed) = filed else { return };
-        let is_stale = |name: &&SecretName| match self.way.sealed.get(*name) {
-            Some(sealed) => filed.sealed.get(*name) != Some(&Fingerprint::of(sealed.as_str())),
-            // One that cannot be read now blocks its tenant, and the former value stays.
-            None => observed
-                .secrets
-                .get(*name)
-                .is_some_and(|now| now.as_ref().is_ok_and(|now| filed.values.get(*name) != Some(now))),
-        };
-        let stale: Vec<&SecretName> = declared.iter().filter(|name| filed.edited || is_stale(name)).collect();
+        let stale = self.stale(filed, observed);
         if !stale.is_empty() {
             let values = |what: &str| Value::Object(stale.iter().map(|name| (name.to_string(), json!(what))).collect());
             let (before, after) = (values("(another value)"), values("(the value as it is now)"));
-            changes.push(AttributeChange { cause, ..drift("secrets", before, after, false) });
+            changes.push(AttributeChange { why, ..drift(&table::SECRETS, before, after, false) });
         }
     }
 }
 
-fn drift(name: &'static str, before: Value, after: Value, weakens: bool) -> AttributeChange {
-    AttributeChange { name, before, after, forces_replacement: false, weakens, cause: Cause::Drift, remark: None }
+fn drift(attribute: &'static Attribute, before: Value, after: Value, weakens: bool) -> AttributeChange {
+    AttributeChange { attribute, before, after, forces_replacement: false, weakens, why: Why::Drift, remark: None }
 }
 
 /// What is left of a policy where only what is declared may stay.

@@ -5,14 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::model::{
-    Host, Step, Tenant, TenantPlan,
+    Host, PlannedStep, Step, Tenant, TenantPlan,
+    attribute::{container, files as table},
+    change::{Action, AttributeChange, Change, Object, ShownFiles},
     files::{Apply, FoundFiles},
-    plan::{Action, AttributeChange, Cause, Change, Object, Resource, ShownFiles},
+    record::Why,
+    resource::Resource,
 };
 
 /// Files that change while no container has them: after the old one is gone, before the new one is made.
 pub(super) struct Renewal {
-    pub(super) step: Step,
+    pub(super) step: PlannedStep,
     /// How the container differs by them.
     pub(super) attribute: AttributeChange,
 }
@@ -34,9 +37,8 @@ pub(super) fn converge(
         return None;
     }
     if wanted.is_empty() {
-        let (change, step) = removal(name, host, actual);
-        plan.changes.push(change);
-        return Some(Renewal { step, attribute: renewed(json!(actual.files), json!({}), Cause::Intent) });
+        let step = removal(name, host, actual, plan);
+        return Some(Renewal { step, attribute: renewed(json!(actual.files), json!({}), Why::Intent) });
     }
     let changed = changed(&actual.files, &wanted);
     let differing: BTreeSet<&str> = changed.iter().copied().chain(actual.foreign.keys().map(String::as_str)).collect();
@@ -45,10 +47,10 @@ pub(super) fn converge(
         Some(file) => file.apply == Apply::InPlace,
         None => tenant.files.iter().all(|file| file.apply == Apply::InPlace),
     };
-    let cause = if actual.noted == wanted { Cause::Drift } else { Cause::Intent };
-    let attributes = attributes(actual, &wanted, &changed, cause);
+    let why = if actual.noted == wanted { Why::Drift } else { Why::Intent };
+    let attributes = attributes(actual, &wanted, &changed, why);
     let action = if found.is_some() { Action::Update } else { Action::Create };
-    plan.changes.push(Change {
+    let change = plan.add_change(Change {
         resource: Resource::Files,
         name: name.to_owned(),
         action,
@@ -56,7 +58,7 @@ pub(super) fn converge(
         before: found.map(|found| shown(name, host, found.files.clone())),
         after: Some(shown(name, host, wanted.clone())),
     });
-    let step = Step::WriteFiles { tenant: name.to_owned(), files: tenant.files.clone() };
+    let step = plan.planned(change, Step::WriteFiles { tenant: name.to_owned(), files: tenant.files.clone() });
     if differing.iter().all(in_place) {
         plan.steps.push(step);
         return None;
@@ -65,26 +67,25 @@ pub(super) fn converge(
         let of = of.iter().filter(|(path, _)| differing.contains(path.as_str()));
         json!(of.map(|(path, digest)| (path.clone(), digest.clone())).collect::<BTreeMap<_, _>>())
     };
-    Some(Renewal { step, attribute: renewed(only(&actual.files), only(&wanted), cause) })
+    Some(Renewal { step, attribute: renewed(only(&actual.files), only(&wanted), why) })
 }
 
 /// Plans that nothing is left of the config files of a tenant.
 pub(super) fn remove(name: &str, host: &Host, found: &FoundFiles, plan: &mut TenantPlan) {
-    let (change, step) = removal(name, host, found);
-    plan.changes.push(change);
+    let step = removal(name, host, found, plan);
     plan.steps.push(step);
 }
 
-fn removal(name: &str, host: &Host, found: &FoundFiles) -> (Change, Step) {
-    let change = Change {
+fn removal(name: &str, host: &Host, found: &FoundFiles, plan: &mut TenantPlan) -> PlannedStep {
+    let change = plan.add_change(Change {
         resource: Resource::Files,
         name: name.to_owned(),
         action: Action::Delete,
         attributes: Vec::new(),
         before: Some(shown(name, host, found.files.clone())),
         after: None,
-    };
-    (change, Step::RemoveFiles { tenant: name.to_owned() })
+    });
+    plan.planned(change, Step::RemoveFiles { tenant: name.to_owned() })
 }
 
 /// The paths whose content differs, is missing, or is not declared.
@@ -97,39 +98,39 @@ fn attributes(
     actual: &FoundFiles,
     wanted: &BTreeMap<String, String>,
     changed: &BTreeSet<&str>,
-    cause: Cause,
+    why: Why,
 ) -> Vec<AttributeChange> {
-    let attribute = |name, before: Value, after: Value, weakens, cause| AttributeChange {
-        name,
+    let attribute = |attribute, before: Value, after: Value, weakens, why| AttributeChange {
+        attribute,
         before,
         after,
         forces_replacement: false,
         weakens,
-        cause,
+        why,
         remark: None,
     };
     let mut attributes = Vec::new();
     if !changed.is_empty() {
-        attributes.push(attribute("content", json!(actual.files), json!(wanted), false, cause));
+        attributes.push(attribute(&table::CONTENT, json!(actual.files), json!(wanted), false, why));
     }
     if !actual.foreign.is_empty() {
-        attributes.push(attribute("foreign", json!(actual.foreign), json!({}), true, Cause::Drift));
+        attributes.push(attribute(&table::FOREIGN, json!(actual.foreign), json!({}), true, Why::Drift));
     }
     if attributes.is_empty() {
-        attributes.push(attribute("noted", json!(actual.noted), json!(wanted), false, Cause::Intent));
+        attributes.push(attribute(&table::NOTED, json!(actual.noted), json!(wanted), false, Why::Intent));
     }
     attributes
 }
 
 /// How a container differs that must be made anew with other files.
-fn renewed(before: Value, after: Value, cause: Cause) -> AttributeChange {
+fn renewed(before: Value, after: Value, why: Why) -> AttributeChange {
     AttributeChange {
-        name: "files",
+        attribute: &container::FILES,
         before,
         after,
         forces_replacement: true,
         weakens: false,
-        cause,
+        why,
         remark: Some("changed files are applied by a restart"),
     }
 }

@@ -1,5 +1,10 @@
 //! Desired against observed: what differs, and the steps that make it equal. Pure.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod brief;
+pub mod daemon_settings;
+pub mod engine_defaults;
 pub mod guard;
 pub mod saved;
 pub mod settings;
@@ -7,8 +12,11 @@ pub mod settings;
 mod diff;
 mod egress;
 mod files;
+mod found;
 mod obstacle;
+mod power;
 mod realize;
+mod removal;
 mod subnets;
 mod tenant;
 mod workspace;
@@ -21,15 +29,11 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 pub use diff::compare_containers;
-pub use realize::{LIVE, hardened};
+pub use realize::hardened;
 
-use crate::model::{
-    Bytes, Desired, Host, NAME_PREFIX, Observed, Plan, REPLACEMENT_SUFFIX, TenantName, TenantPlan,
-    files::FoundFiles,
-    observed::{ObservedContainer, ObservedNetwork},
-    plan::Note,
-    workspace::{Backend, FoundWorkspace},
-};
+use found::{Found, index, index_containers, index_standing};
+
+use crate::model::{Bytes, Desired, Host, Observed, Plan, TenantName, TenantPlan, plan::Note, workspace::Backend};
 
 /// Plans what would make the engine as declared.
 ///
@@ -150,98 +154,12 @@ fn plan_one(
 ) -> TenantPlan {
     let nothing = Found::default();
     let found = found.unwrap_or(&nothing);
-    if desired.held.contains(name) {
-        return TenantPlan { tenant: name.to_owned(), notes: vec![Note::Held], ..TenantPlan::default() };
-    }
-    match desired.tenants.get(name) {
+    let plan = match desired.tenants.get(name) {
+        _ if desired.held.contains(name) => {
+            TenantPlan { tenant: name.to_owned(), notes: vec![Note::Held], ..TenantPlan::default() }
+        }
         Some(tenant) => tenant::converge(tenant, host, observed, found, subnet),
         None => tenant::remove(name, host, observed, found),
-    }
-}
-
-/// What was found that concerns one tenant.
-#[derive(Default)]
-struct Found<'a> {
-    /// Containers with its label.
-    containers: Vec<&'a ObservedContainer>,
-    /// Networks with its label.
-    networks: Vec<&'a ObservedNetwork>,
-    /// Its workspace.
-    workspace: Option<&'a FoundWorkspace>,
-    /// Its config files.
-    files: Option<&'a FoundFiles>,
-    /// Whether the gateway is told of it.
-    is_told_of: bool,
-    /// Why an object of it could not be looked at: object and reason.
-    unobserved: Option<(&'a str, &'a str)>,
-    /// An object that has its name and not its label: kind and id.
-    squatter: Option<(&'static str, &'a str)>,
-    /// Whether a container that is not the tenant's has the name that its replacement would have.
-    replacement_name_taken: bool,
-}
-
-impl Found<'_> {
-    /// Whether anything of it is ours, so that it counts as a tenant although no file declares it.
-    fn is_ours(&self) -> bool {
-        !self.containers.is_empty()
-            || !self.networks.is_empty()
-            || self.workspace.is_some_and(|found| found.exists() || workspace::purges(found))
-            || self.files.is_some()
-            || self.is_told_of
-            || self.unobserved.is_some()
-    }
-}
-
-fn index(observed: &Observed) -> BTreeMap<&str, Found<'_>> {
-    let mut all = BTreeMap::new();
-    index_containers(observed, &mut all);
-    index_standing(observed, &mut all);
-    all
-}
-
-fn index_containers<'a>(observed: &'a Observed, all: &mut BTreeMap<&'a str, Found<'a>>) {
-    for container in &observed.containers {
-        if let Some(tenant) = &container.tenant {
-            all.entry(tenant).or_default().containers.push(container);
-        }
-        if let Some(name) = container.name.strip_prefix(NAME_PREFIX)
-            && container.tenant.as_deref() != Some(name)
-        {
-            let found = all.entry(name).or_default();
-            found.squatter = Some(("container", &container.id));
-            if let Some(name) = name.strip_suffix(REPLACEMENT_SUFFIX)
-                && container.tenant.as_deref() != Some(name)
-            {
-                all.entry(name).or_default().replacement_name_taken = true;
-            }
-        }
-    }
-    for unobserved in &observed.unobserved {
-        all.entry(&unobserved.tenant).or_default().unobserved = Some((&unobserved.object, &unobserved.reason));
-    }
-}
-
-/// What stands beside the containers: networks, workspaces, config files, and whom the gateway is told of.
-fn index_standing<'a>(observed: &'a Observed, all: &mut BTreeMap<&'a str, Found<'a>>) {
-    for network in &observed.networks {
-        if let Some(tenant) = &network.tenant {
-            all.entry(tenant).or_default().networks.push(network);
-        }
-        if let Some(name) = network.spec.name.strip_prefix(NAME_PREFIX)
-            && network.tenant.as_deref() != Some(name)
-        {
-            all.entry(name).or_default().squatter = Some(("network", &network.id));
-        }
-    }
-    for (name, workspace) in &observed.workspaces.found {
-        if name.parse::<TenantName>().is_ok() {
-            all.entry(name).or_default().workspace = Some(workspace);
-        }
-    }
-    for (name, files) in &observed.files {
-        all.entry(name).or_default().files = Some(files);
-    }
-    for name in observed.egress.files.keys() {
-        all.entry(name).or_default().is_told_of = true;
-    }
+    };
+    TenantPlan { lookalikes: found.lookalikes.clone(), ..plan }
 }

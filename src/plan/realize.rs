@@ -1,20 +1,35 @@
 //! What a declared tenant is made of, in the engine's terms.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path},
+};
 
 use ipnet::Ipv4Net;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use super::diff;
 use crate::model::{
-    Container, Cpus, LIMITS_LABEL, Mount, Network, Pairs, SPEC_LABEL, TENANT_LABEL, Tenant, container::PathSet,
-    files::CONFIG, network::Range, observed::ImageFacts,
+    Container, Cpus, LIMITS_LABEL, Mount, Network, Pairs, SPEC_LABEL, TENANT_LABEL, Tenant,
+    attribute::container,
+    container::{OWN_HOME, PROVIDED, PathSet, SHARED, variable_name},
+    files::{CONFIG, short_digest},
+    network::Range,
+    observed::ImageFacts,
 };
 
 /// The user and group that every tenant runs as.
 const USER: &str = "1000:1000";
+
+/// Where a tenant is at home and works, unless its image says where it can: the one place that it can write for good.
+const WORKSPACE: &str = "/workspace";
+
+/// Where a tenant can write at all.
+const WRITABLE: [&str; 2] = [WORKSPACE, "/tmp"];
+
+/// The variable that says where somebody is at home.
+const HOME: &str = "HOME";
 
 /// The option that keeps the engine from giving the bridge an address on the host.
 const INHIBIT_IPV4: &str = "com.docker.network.bridge.inhibit_ipv4";
@@ -62,6 +77,8 @@ pub(super) struct Ground<'a> {
     pub(super) files: Option<&'a Path>,
     /// Where the shared folder lies on the host, if the tenant has one.
     pub(super) source: Option<&'a Path>,
+    /// Where that lies on the host which every container gets.
+    pub(super) provided: &'a Path,
 }
 
 /// The tenant's container, hardened, with what its image brings.
@@ -71,30 +88,85 @@ pub(super) fn container(tenant: &Tenant, ground: &Ground<'_>) -> Container {
     let labels = Pairs::from([
         (TENANT_LABEL.to_owned(), tenant.name.to_string()),
         (SPEC_LABEL.to_owned(), container_fingerprint(&container)),
-        (LIMITS_LABEL.to_owned(), limits_label(&container)),
+        (LIMITS_LABEL.to_owned(), container.limits_label()),
     ]);
+    container.mounts.push(mount(PROVIDED, ground.provided, false));
+    container.mounts.sort();
     container.image_id.clone_from(&image.id);
     container.entrypoint.clone_from(&image.entrypoint);
     container.working_dir.clone_from(&image.working_dir);
+    if container.working_dir.is_empty() {
+        container.working_dir = WORKSPACE.to_owned();
+    }
     if tenant.command.is_none() {
         container.command.clone_from(&image.command);
     }
-    let inherited = image.environment.iter().filter(|entry| !tenant.environment.contains_key(variable_name(entry)));
-    container.environment.extend(inherited.cloned());
+    let is_own = |entry: &&String| {
+        let name = variable_name(entry);
+        !tenant.environment.contains_key(name) && (name != HOME || is_usable_home(entry))
+    };
+    container.environment.extend(image.environment.iter().filter(is_own).cloned());
+    if home(&container.environment).is_none() {
+        container.environment.push(OWN_HOME.to_owned());
+    }
     container.environment.sort();
     container.labels = image.labels.clone();
     container.labels.extend(labels);
     container
 }
 
-/// The name of a `KEY=value` entry.
-pub(super) fn variable_name(entry: &str) -> &str {
-    entry.split('=').next().unwrap_or_default()
+/// Whether an entry of `HOME` names a place that a tenant can write. The rest of its root is read-only.
+fn is_usable_home(entry: &str) -> bool {
+    let path = Path::new(entry.split_once('=').map_or("", |(_, path)| path));
+    let is_plain = !path.components().any(|part| part == Component::ParentDir);
+    is_plain && WRITABLE.iter().any(|writable| path.starts_with(writable))
 }
 
-/// The limits at creation, as their label has them.
-pub(super) fn limits_label(container: &Container) -> String {
-    format!("memory={};nano_cpus={};pids={}", container.memory, container.nano_cpus, container.pids_limit)
+/// The entry of `HOME`, if there is one.
+fn home(environment: &[String]) -> Option<&String> {
+    environment.iter().find(|entry| variable_name(entry) == HOME)
+}
+
+/// What a container of an earlier version has in place of what tenants get by now: the home and the working directory of its
+/// image alone, and nothing at [`PROVIDED`]. It keeps that until it is replaced for another reason.
+#[derive(Default)]
+pub(super) struct Inherited {
+    home: Option<Option<String>>,
+    working_dir: Option<String>,
+}
+
+impl Inherited {
+    pub(super) fn of(tenant: &Tenant, image: &ImageFacts) -> Self {
+        let own = home(&image.environment);
+        let has_other_home = !tenant.environment.contains_key(HOME) && !own.is_some_and(|entry| is_usable_home(entry));
+        Self {
+            home: has_other_home.then(|| own.cloned()),
+            working_dir: image.working_dir.is_empty().then(|| image.working_dir.clone()),
+        }
+    }
+
+    /// The declared container with what of this the actual one has; `None` where it has nothing of it.
+    pub(super) fn kept_by(&self, declared: &Container, actual: &Container) -> Option<Container> {
+        let home_of = self.home.as_ref().filter(|own| own.as_ref() == home(&actual.environment));
+        let working_dir = self.working_dir.as_ref().filter(|own| **own == actual.working_dir);
+        let has_nothing_there = !actual.mounts.iter().any(|mount| mount.target == PROVIDED);
+        if home_of.is_none() && working_dir.is_none() && !has_nothing_there {
+            return None;
+        }
+        let mut kept = declared.clone();
+        if has_nothing_there {
+            kept.mounts.retain(|mount| mount.target != PROVIDED);
+        }
+        if let Some(own) = home_of {
+            kept.environment.retain(|entry| variable_name(entry) != HOME);
+            kept.environment.extend(own.clone());
+            kept.environment.sort();
+        }
+        if let Some(own) = working_dir {
+            kept.working_dir.clone_from(own);
+        }
+        Some(kept)
+    }
 }
 
 /// The container as the repo and the host alone say it is.
@@ -115,6 +187,7 @@ fn declared(tenant: &Tenant, ground: &Ground<'_>) -> Container {
         nano_cpus: signed(tenant.limits.cpus.min(ground.cpus).nanos()),
         pids_limit: i64::from(tenant.limits.pids.get()),
         shm_size: signed(sandbox.shm_size.get()),
+        // Of these names (`engine_defaults::SENT_ULIMITS`) the engine adds none.
         ulimits: vec!["core=0:0".to_owned(), format!("nofile={0}:{0}", sandbox.open_files)],
         cap_drop: strings(&["ALL"]),
         security_opt: strings(&["no-new-privileges"]),
@@ -156,21 +229,26 @@ pub fn hardened(tenant: &Tenant) -> Container {
         workspace: Path::new(""),
         files: None,
         source: None,
+        provided: Path::new(""),
     };
     declared(tenant, &ground)
 }
 
-/// The workspace, and before it what is read-only.
-fn mounts(ground: &Ground<'_>) -> Vec<Mount> {
-    let mount = |target: &str, source: &Path, writable| Mount {
+/// A folder of the host inside.
+fn mount(target: &str, source: &Path, writable: bool) -> Mount {
+    Mount {
         target: target.to_owned(),
         kind: "bind".to_owned(),
         source: source.to_string_lossy().into_owned(),
         writable,
         propagation: "rprivate".to_owned(),
-    };
+    }
+}
+
+/// The workspace, and before it what is read-only, as far as that is declared.
+fn mounts(ground: &Ground<'_>) -> Vec<Mount> {
     let files = ground.files.map(|folder| mount(CONFIG, folder, false));
-    let shared = ground.source.map(|source| mount("/source", source, false));
+    let shared = ground.source.map(|source| mount(SHARED, source, false));
     files.into_iter().chain(shared).chain([mount("/workspace", ground.workspace, true)]).collect()
 }
 
@@ -183,12 +261,9 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The attributes that an engine can change on a running container; they are not part of its
-/// fingerprint, which stands in a label and so cannot follow them.
-pub const LIVE: [&str; 4] = ["memory", "memory_swap", "nano_cpus", "pids_limit"];
-
 fn container_fingerprint(container: &Container) -> String {
-    hash(&diff::of_container(container), &LIVE)
+    let limits = container::ALL.iter().filter(|attribute| attribute.is_limit());
+    hash(&diff::of_container(container), &limits.map(|attribute| attribute.name).collect::<Vec<_>>())
 }
 
 /// The hash of what is declared. What is empty, zero or false is left out: an attribute that a later
@@ -198,15 +273,10 @@ fn fingerprint<T: Serialize>(object: &T) -> String {
 }
 
 fn hash(attributes: &Map<String, Value>, without: &[&str]) -> String {
-    let mut hash = Sha256::new();
     let told = attributes.iter().filter(|(name, value)| !without.contains(&name.as_str()) && !is_empty(value));
-    for (name, value) in told.collect::<BTreeMap<_, _>>() {
-        hash.update(name.as_bytes());
-        hash.update(b"=");
-        hash.update(value.to_string().as_bytes());
-        hash.update(b"\n");
-    }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    let told: BTreeMap<_, _> = told.collect();
+    let lines: String = told.into_iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    short_digest(lines.as_bytes(), 32)
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -217,5 +287,31 @@ fn is_empty(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Object(entries) => entries.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_usable_where_a_tenant_can_write() {
+        for (entry, usable) in [
+            ("HOME=/workspace", true),
+            ("HOME=/workspace/app", true),
+            ("HOME=/tmp", true),
+            ("HOME=/tmp/home/", true),
+            ("HOME=/workspace/./x", true),
+            ("HOME=/workspaces", false),
+            ("HOME=/workspace/../root", false),
+            ("HOME=/tmpfs", false),
+            ("HOME=/root", false),
+            ("HOME=/home/node", false),
+            ("HOME=/", false),
+            ("HOME=tmp", false),
+            ("HOME=", false),
+        ] {
+            assert_eq!(is_usable_home(entry), usable, "{entry}");
+        }
     }
 }

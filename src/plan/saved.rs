@@ -2,6 +2,9 @@
 //!
 //! It holds no steps. They are planned anew from the commit and a new look, and carried out only where they are the
 //! same and nothing that they touch has moved: whoever changes such a file changes nothing else.
+//!
+//! It says of every tenant that was looked at what it was like, also of those that nothing would be done for: so that one
+//! that was taken out is missed. All of the file is under its id, which whoever agreed to the plan can keep elsewhere.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,9 +12,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::diff::hide_undeclared;
+use super::{diff::hide_undeclared, guard::commit_id};
 use crate::model::{
     Desired, NAME_PREFIX, Observed, Plan, REPLACEMENT_SUFFIX, Tenant, TenantName, TenantPlan,
     egress::FoundFiles,
@@ -21,7 +24,7 @@ use crate::model::{
 };
 
 /// The version of the form.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What a saved plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +41,8 @@ pub struct Saved {
     pub engine: String,
     /// What would be done for each tenant for whom something would be.
     pub tenants: BTreeMap<String, SavedTenant>,
+    /// The hash of everything that was found of each of the others: nothing would be done for them.
+    pub others: BTreeMap<String, String>,
 }
 
 /// What a tenant's part depends on.
@@ -60,17 +65,20 @@ impl Saved {
         only: Option<&str>,
     ) -> Self {
         let found = Found::new(desired, observed);
-        let part = |tenant: &TenantPlan| {
+        let part = |tenant: &&TenantPlan| {
             let part = SavedTenant { steps: steps(tenant), objects: found.objects(&tenant.tenant) };
             (tenant.tenant.clone(), part)
         };
+        let other = |tenant: &&TenantPlan| (tenant.tenant.clone(), hash(&found.objects(&tenant.tenant)));
+        let (touched, others): (Vec<_>, Vec<_>) = plan.tenants.iter().partition(|tenant| tenant.will_change());
         Self {
             version: VERSION,
             rev: rev.to_owned(),
             commit: commit.to_owned(),
             tenant: only.map(str::to_owned),
             engine: observed.engine.id.clone(),
-            tenants: plan.tenants.iter().filter(|tenant| tenant.will_change()).map(part).collect(),
+            tenants: touched.iter().map(part).collect(),
+            others: others.iter().map(other).collect(),
         }
     }
 
@@ -81,9 +89,9 @@ impl Saved {
             return vec![format!("the engine is {}, and the plan is for {}", observed.engine.id, self.engine)];
         }
         let found = Found::new(desired, observed);
+        let mut moved = self.left_out(plan, desired, &found);
         let plans: BTreeMap<&str, &TenantPlan> =
             plan.tenants.iter().map(|tenant| (tenant.tenant.as_str(), tenant)).collect();
-        let mut moved = Vec::new();
         for (name, saved) in &self.tenants {
             let now = found.objects(name);
             let all: BTreeSet<&String> = saved.objects.keys().chain(now.keys()).collect();
@@ -103,6 +111,85 @@ impl Saved {
         }
         moved
     }
+
+    /// The tenants that the file should say something of and does not, each in a line. One of which something has moved
+    /// since may need steps that nobody agreed to: it is left alone.
+    fn left_out(&self, plan: &Plan, desired: &Desired, found: &Found<'_>) -> Vec<String> {
+        let is_meant = |name: &str| self.tenant.as_deref().is_none_or(|only| only == name);
+        let mut missed = Vec::new();
+        for tenant in plan.tenants.iter().filter(|tenant| is_meant(&tenant.tenant)) {
+            let name = tenant.tenant.as_str();
+            match (self.tenants.contains_key(name), self.others.get(name)) {
+                (true, None) => {}
+                (true, Some(_)) => missed.push(format!("tenant {name} is in the file twice")),
+                (false, Some(then)) => {
+                    if tenant.will_change() && *then == hash(&found.objects(name)) {
+                        missed.push(format!(
+                            "tenant {name}: there are steps for it that the plan does not have, and nothing of it has changed"
+                        ));
+                    }
+                }
+                // One that no file declares may have come since.
+                (false, None) if desired.mentions(name) => missed.push(format!("tenant {name} is not in the file")),
+                (false, None) => {}
+            }
+        }
+        let stray = self.tenants.keys().chain(self.others.keys()).filter(|name| !is_meant(name));
+        missed.extend(stray.map(|name| format!("tenant {name} is in the file, which is for another one alone")));
+        missed
+    }
+}
+
+/// Why a file is no saved plan that can be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// It is something else.
+    #[error("it is no plan that `tenantd plan --out` saved")]
+    Other(#[source] serde_json::Error),
+    /// It is of another version.
+    #[error("it is a plan of version {0}, and this tenantd carries out version {VERSION}")]
+    Version(u32),
+    /// Somebody changed it, or wrote it anew in another form.
+    #[error("it is not as `tenantd plan --out` wrote it: nothing in it counts")]
+    Changed,
+}
+
+/// Puts a saved plan into the document that is written, under an id that covers all of it, and returns the text and the id.
+pub fn seal(mut document: Value, saved: &Saved) -> (String, String) {
+    document["saved"] = json!(saved);
+    let id = commit_id(&saved.commit, &document);
+    document["saved"]["id"] = json!(id);
+    (format!("{document:#}\n"), id)
+}
+
+/// Reads what [`seal`] wrote, byte for byte, and returns its id.
+///
+/// # Errors
+/// It is something else, of another version, or was changed in any way.
+pub fn open(text: &str) -> Result<(Saved, String), Unusable> {
+    #[derive(Deserialize)]
+    struct Version {
+        saved: Versioned,
+    }
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let Version { saved: Versioned { version } } = serde_json::from_str(text).map_err(Unusable::Other)?;
+    if version != VERSION {
+        return Err(Unusable::Version(version));
+    }
+    let mut document: Value = serde_json::from_str(text).map_err(Unusable::Other)?;
+    if format!("{document:#}\n") != text {
+        return Err(Unusable::Changed);
+    }
+    let id = document["saved"].as_object_mut().and_then(|saved| saved.remove("id"));
+    let saved = Saved::deserialize(&document["saved"]).map_err(Unusable::Other)?;
+    let right = commit_id(&saved.commit, &document);
+    if id != Some(json!(right)) || json!(saved) != document["saved"] {
+        return Err(Unusable::Changed);
+    }
+    Ok((saved, right))
 }
 
 /// The hash of what would be done.

@@ -2,43 +2,27 @@
 
 use serde_json::Value;
 
-use crate::model::plan::{AttributeChange, Change, Resource};
+use crate::model::{
+    attribute::container,
+    change::{AttributeChange, Change},
+};
 
 /// A setting by the name that files give it, such as `limits.memory`; in a list the value tells which entry.
 pub type Setting = (String, Value);
 
 /// The settings that what differs of a resource is made from, as far as it is made from any.
 pub fn of_change(change: &Change) -> impl Iterator<Item = Setting> {
-    change.attributes.iter().filter_map(|attribute| of_attribute(change.resource, attribute))
+    change.attributes.iter().filter_map(of_attribute)
 }
 
-fn of_attribute(resource: Resource, attribute: &AttributeChange) -> Option<Setting> {
-    use Resource::{Container, Egress, Files, Workspace};
-    let field = match (resource, attribute.name) {
-        (Container, "image" | "image_id") => "image",
-        (Container, "command") => "command",
-        (Container, "environment") => "environment",
-        (Container, "runtime") => "runtime",
-        (Container, "memory" | "memory_swap") => "limits.memory",
-        (Container, "nano_cpus") => "limits.cpus",
-        (Container, "pids_limit") => "limits.pids",
-        (Container, "shm_size") => "hardening.shmSize",
-        (Container, "tmpfs") => "hardening.tmpSize",
-        (Container, "ulimits") => "hardening.openFiles",
-        (Container, "init") => "hardening.init",
-        (Container, "log_options") => "logs",
-        (Container, "files") | (Files, "content") => "files",
-        (Workspace, "limit" | "image_size") => "limits.disk",
-        (Workspace, "noexec") => "hardening.workspaceNoexec",
-        (Egress, "allow") => "allowlist",
-        (Egress, "routes" | "secrets") => "credentials",
-        (Egress, "budget") => "budget",
-        _ => return None,
-    };
-    let value = new_entry(&attribute.before, &attribute.after);
-    let field = match value.as_str().and_then(|entry| entry.split_once('=')) {
-        Some((name, _)) if field == "environment" => format!("environment.{name}"),
-        _ => field.to_owned(),
+fn of_attribute(change: &AttributeChange) -> Option<Setting> {
+    let field = change.attribute.setting?;
+    let value = new_entry(&change.before, &change.after);
+    // Of variables the entry says which one it is.
+    let entry = value.as_str().filter(|_| *change.attribute == container::ENVIRONMENT);
+    let field = match entry.and_then(|entry| entry.split_once('=')) {
+        Some((name, _)) => format!("{field}.{name}"),
+        None => field.to_owned(),
     };
     Some((field, value))
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
-use super::{Found, realize};
+use super::{found::Found, realize};
 use crate::model::{Desired, Host, Observed, SPEC_LABEL, Tenant, observed::ObservedNetwork};
 
 /// Gives each declared tenant a subnet, or none once the pool is full.
 ///
-/// A network that is as declared keeps its subnet. Every other tenant gets the first free one from a
+/// A network that is as declared keeps its subnet, and who sleeps the one that is reserved. Every other tenant gets the first free one from a
 /// place that its name's hash names: the same arguments give the same answer, so creation can be
 /// repeated after a crash, and another tenant's coming and going moves nobody.
 pub(super) fn allocate<'a>(
@@ -38,6 +38,18 @@ pub(super) fn allocate<'a>(
             None => subnets.for_each(|subnet| taken.insert(subnet)),
         }
     }
+    for (owner, &subnet) in &observed.powers.reserved {
+        let is_of_pool = subnet.prefix_len() == host.prefix && host.pool.contains(&subnet);
+        match desired.tenants.get_key_value(owner.as_str()) {
+            Some((name, _)) if given.contains_key(name.as_str()) => {}
+            Some((name, _)) if is_of_pool && !taken.overlaps(subnet) && !leaving.holds_back(subnet, owner) => {
+                given.insert(name.as_str(), subnet);
+                taken.insert(subnet);
+            }
+            Some(_) => {}
+            None => taken.insert(subnet),
+        }
+    }
     let slots = 1u64 << host.prefix.saturating_sub(host.pool.prefix_len());
     for name in desired.tenants.keys() {
         if given.contains_key(name.as_str()) {
@@ -56,7 +68,7 @@ pub(super) fn allocate<'a>(
 }
 
 /// The subnet of a network that is as declared for that very subnet.
-fn kept(tenant: &Tenant, host: &Host, network: &ObservedNetwork) -> Option<Ipv4Net> {
+pub(super) fn kept(tenant: &Tenant, host: &Host, network: &ObservedNetwork) -> Option<Ipv4Net> {
     let [range] = network.spec.ranges.as_slice() else { return None };
     let subnet: Ipv4Net = range.subnet.parse().ok()?;
     if subnet.prefix_len() != host.prefix || !host.pool.contains(&subnet) {

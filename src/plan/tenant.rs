@@ -1,19 +1,29 @@
 //! One tenant: from what was found to the steps that make it as declared.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use ipnet::Ipv4Net;
 use serde_json::json;
 
 use super::{
-    Found, diff, egress, files,
-    obstacle::{image_missing, image_unknown, image_volumes, obstacle, unobserved},
-    realize, workspace,
+    diff, egress, engine_defaults, files,
+    found::Found,
+    obstacle::{image_missing, image_unknown, image_volumes, mount_refused, obstacle, unobserved},
+    power::{self, Wanted},
+    realize,
+    removal::{End, disconnect_foreign, leave_foreign, remove_container, remove_network},
+    workspace,
 };
 use crate::model::{
-    Container, Host, NAME_PREFIX, Network, Observed, RuntimeClass, Step, Tenant, TenantPlan,
-    observed::{ImageFacts, ImageState, Member, ObservedContainer, ObservedNetwork, RunState},
-    plan::{Action, AttributeChange, Cause, Change, LiveLimits, Note, Object, Resource, Target},
+    Container, EngineDefaults, Host, Network, Observed, PlannedStep, Power, RuntimeClass, Step, Tenant, TenantPlan,
+    attribute::{container, network},
+    change::{Action, AttributeChange, Change, Object},
+    container::OWN_HOME,
+    observed::{ImageFacts, ImageState, ObservedContainer, ObservedNetwork, RunState},
+    plan::Note,
+    record::Why,
+    resource::Resource,
+    step::{LiveLimits, Target},
 };
 
 /// Plans one declared tenant.
@@ -24,12 +34,46 @@ pub(super) fn converge(
     found: &Found<'_>,
     subnet: Option<Ipv4Net>,
 ) -> TenantPlan {
-    let mut plan = TenantPlan { tenant: tenant.name.to_string(), ..TenantPlan::default() };
+    let wanted = power::wanted(tenant, observed, found);
+    let empty = || TenantPlan { tenant: tenant.name.to_string(), power: wanted.power, ..TenantPlan::default() };
+    let asleep = || {
+        let mut plan = TenantPlan { power: Power::Asleep, ..empty() };
+        power::asleep(tenant, host, observed, found, subnet, wanted, &mut plan);
+        plan
+    };
+    // What cannot be observed is contained, whatever it is to do.
+    match wanted.power {
+        Power::Running => awake(tenant, host, observed, found, subnet, wanted, empty()),
+        Power::Paused => {
+            let plan = awake(tenant, host, observed, found, subnet, wanted, empty());
+            if plan.blocked.is_some() || power::can_pause(found, &plan) { plan } else { asleep() }
+        }
+        Power::Asleep if found.unobserved.is_some() => awake(tenant, host, observed, found, subnet, wanted, empty()),
+        Power::Asleep => asleep(),
+    }
+}
+
+/// Plans a declared tenant that has a container: it runs, or it is frozen.
+fn awake(
+    tenant: &Tenant,
+    host: &Host,
+    observed: &Observed,
+    found: &Found<'_>,
+    subnet: Option<Ipv4Net>,
+    wanted: Wanted,
+    mut plan: TenantPlan,
+) -> TenantPlan {
+    if wanted.power == Power::Paused {
+        plan.notes.push(Note::Paused);
+    }
     if tenant.limits.cpus > observed.engine.cpus {
         plan.notes.push(Note::CpusCapped);
     }
     if let Some((object, reason)) = found.unobserved {
         plan.blocked = Some(unobserved(object, reason));
+        isolate(tenant.name.as_str(), found, observed, &mut plan);
+        egress::converge(tenant, host, observed, subnet, &mut plan);
+        plan.steps.clear();
         return plan;
     }
     plan.blocked = obstacle(tenant, host, observed, found, subnet);
@@ -53,6 +97,7 @@ pub(super) fn converge(
     let path = workspace::declared_path(tenant, host, &observed.workspaces, found.workspace);
     let source = tenant.source.as_ref().and_then(|name| host.sources.get(name)).map(PathBuf::as_path);
     let folder = host.files(tenant.name.as_str());
+    let provided = host.provided();
     let ground = realize::Ground {
         runtime,
         image: &facts,
@@ -61,21 +106,35 @@ pub(super) fn converge(
         workspace: &path,
         files: (!tenant.files.is_empty()).then_some(folder.as_path()),
         source,
+        provided: &provided,
     };
-    let declared =
-        Declared { network: realize::network(tenant, subnet), container: realize::container(tenant, &ground) };
-    let fate = workspace::converge(tenant, host, &observed.workspaces, found.workspace, &mut plan);
+    let declared = Declared {
+        network: realize::network(tenant, subnet),
+        container: realize::container(tenant, &ground),
+        inherited: realize::Inherited::of(tenant, &facts),
+    };
+    let refused = mount_refused(&declared.container, &observed.engine.root);
+    let mut fate = workspace::converge(
+        tenant,
+        host,
+        &observed.workspaces,
+        observed.engine.tenant_owner(),
+        found.workspace,
+        &mut plan,
+    );
+    let in_use = fate.in_use.take();
     let renewal = files::converge(tenant, host, found.files, &mut plan);
-    world.converge(tenant.class, declared, Around { workspace: fate, files: renewal }, &mut plan);
+    world.converge(tenant.class, declared, Around { workspace: fate, files: renewal }, wanted, &mut plan);
     egress::converge(tenant, host, observed, allotted, &mut plan);
 
-    let creates = plan.steps.iter().any(|step| matches!(step, Step::CreateContainer { .. }));
+    let creates = plan.steps.iter().any(|planned| matches!(planned.step, Step::CreateContainer { .. }));
     if plan.blocked.is_none() && creates {
-        plan.blocked = image.err().or_else(|| image_volumes(tenant, &facts));
+        plan.blocked = refused.or(image.err()).or_else(|| image_volumes(tenant, &facts));
     }
     if plan.blocked.is_some() {
         plan.steps.clear();
     }
+    plan.blocked = plan.blocked.or(in_use);
     plan
 }
 
@@ -84,14 +143,12 @@ pub(super) fn remove(name: &str, host: &Host, observed: &Observed, found: &Found
     let mut plan = TenantPlan { tenant: name.to_owned(), ..TenantPlan::default() };
     if let Some((object, reason)) = found.unobserved {
         plan.blocked = Some(unobserved(object, reason));
+        isolate(name, found, observed, &mut plan);
+        egress::remove(name, &observed.egress, &mut plan);
         return plan;
     }
     for container in &found.containers {
-        plan.changes.push(deleted_container(name, container));
-        if container.state == RunState::Running {
-            plan.steps.push(Step::Stop { container: container.id.clone() });
-        }
-        plan.steps.push(Step::Remove { container: container.id.clone() });
+        remove_container(name, container, End::InTime, &mut plan);
     }
     egress::remove(name, &observed.egress, &mut plan);
     if let Some(files) = found.files {
@@ -106,10 +163,20 @@ pub(super) fn remove(name: &str, host: &Host, observed: &Observed, found: &Found
     plan
 }
 
+/// Contains what can be seen of a tenant whose container cannot be looked at: nobody else stays on its network, and it
+/// stays on nobody else's.
+fn isolate(name: &str, found: &Found<'_>, observed: &Observed, plan: &mut TenantPlan) {
+    for network in &found.networks {
+        disconnect_foreign(name, network, None, plan);
+    }
+    leave_foreign(name, observed, plan);
+}
+
 /// What is declared, in the engine's terms.
 struct Declared {
     network: Network,
     container: Container,
+    inherited: realize::Inherited,
 }
 
 /// What a container gets from the host, and what becomes of the container by that.
@@ -126,7 +193,7 @@ impl Around {
     }
 
     /// Steps for which nothing may use it.
-    fn offline(self) -> Vec<Step> {
+    fn offline(self) -> Vec<PlannedStep> {
         let mut steps = self.workspace.offline;
         steps.extend(self.files.map(|renewal| renewal.step));
         steps
@@ -142,6 +209,10 @@ struct World<'a> {
     extra_containers: Vec<&'a ObservedContainer>,
     extra_networks: Vec<&'a ObservedNetwork>,
     known_networks: &'a [ObservedNetwork],
+    /// Containers whose limits the engine refused to lower.
+    refused_limits: &'a BTreeSet<String>,
+    /// What the engine adds to what is declared.
+    defaults: &'a EngineDefaults,
     /// The name of a container until the one that it replaces is gone, if nobody else has it.
     temporary_name: Option<String>,
 }
@@ -162,140 +233,161 @@ impl<'a> World<'a> {
             extra_containers: containers.collect(),
             extra_networks: networks.collect(),
             known_networks: &observed.networks,
+            refused_limits: &observed.refused_limits,
+            defaults: &observed.engine.defaults,
             temporary_name: (!found.replacement_name_taken).then(|| tenant.name.replacement_name()),
             name,
         }
     }
 
-    fn converge(&self, class: RuntimeClass, declared: Declared, around: Around, plan: &mut TenantPlan) {
+    fn converge(&self, class: RuntimeClass, declared: Declared, around: Around, wanted: Wanted, plan: &mut TenantPlan) {
         for extra in &self.extra_containers {
-            plan.changes.push(deleted_container(self.tenant, extra));
-            if extra.state == RunState::Running {
-                plan.contain.push(Step::Pause { container: extra.id.clone() });
-            }
-            plan.steps.push(Step::Remove { container: extra.id.clone() });
+            remove_container(self.tenant, extra, End::AtOnce, plan);
         }
         for extra in &self.extra_networks {
             remove_network(self.tenant, extra, plan);
         }
         let network = self.network(&declared.network, plan);
-        self.container(class, declared.container, network, around, plan);
+        self.container(class, declared, network, around, wanted, plan);
     }
 
     /// Plans the network, and says what becomes of it.
     fn network(&self, declared: &Network, plan: &mut TenantPlan) -> NetworkFate<'a> {
         let Some(network) = self.network else {
-            plan.changes.push(change(self.tenant, Action::Create, Vec::new(), None, declared.clone()));
-            return NetworkFate::Made { create: declared.clone(), remove: None, weakened: false };
+            let change = plan.add_change(change(self.tenant, Action::Create, Vec::new(), None, declared.clone()));
+            let create = plan.planned(change, create_network(declared));
+            return NetworkFate::Made { steps: vec![create], former: None, weakened: false };
         };
-        let strangers: Vec<&Member> =
-            network.members.iter().filter(|member| member.tenant.as_deref() != Some(self.tenant)).collect();
-        for stranger in &strangers {
-            plan.contain.push(Step::Disconnect { network: network.id.clone(), container: stranger.id.clone() });
-        }
-        let mut attributes = diff::compare_networks(declared, &network.spec);
+        let has_foreign = network.members.iter().any(|member| member.tenant.as_deref() != Some(self.tenant));
+        let expected = engine_defaults::network_with_share(declared, &network.spec);
+        let mut attributes = diff::compare_networks(&expected, &network.spec);
         let replaced = !attributes.is_empty();
         let weakened = attributes.iter().any(|a| a.weakens);
-        if !strangers.is_empty() {
+        if has_foreign {
             attributes.push(AttributeChange {
-                name: "members",
+                attribute: &network::MEMBERS,
                 before: json!(network.members.iter().map(|m| m.name.as_str()).collect::<Vec<_>>()),
                 after: json!([self.name]),
                 forces_replacement: false,
                 weakens: true,
-                cause: Cause::Drift,
+                why: Why::Drift,
                 remark: Some("a container of nobody's or of another tenant's is on it"),
             });
         }
-        if !attributes.is_empty() {
-            let action = if replaced { Action::Replace } else { Action::Update };
-            plan.changes.push(change(self.tenant, action, attributes, Some(network.spec.clone()), declared.clone()));
+        if attributes.is_empty() {
+            return NetworkFate::Kept(network);
         }
-        if replaced {
-            NetworkFate::Made { create: declared.clone(), remove: Some(network), weakened }
-        } else {
-            NetworkFate::Kept(network)
+        let action = if replaced { Action::Replace } else { Action::Update };
+        let before = Some(network.spec.clone());
+        let change = plan.add_change(change(self.tenant, action, attributes, before, declared.clone()));
+        disconnect_foreign(self.tenant, network, Some(change), plan);
+        if !replaced {
+            return NetworkFate::Kept(network);
         }
+        let remove = plan.planned(change, Step::RemoveNetwork { network: network.id.clone() });
+        let create = plan.planned(change, create_network(declared));
+        NetworkFate::Made { steps: vec![remove, create], former: Some(network), weakened }
     }
 
     fn container(
         &self,
         class: RuntimeClass,
-        declared: Container,
+        Declared { container: declared, inherited, .. }: Declared,
         network: NetworkFate<'_>,
         around: Around,
+        wanted: Wanted,
         plan: &mut TenantPlan,
     ) {
         let Some(actual) = self.container else {
-            plan.changes.push(container_change(self.tenant, Action::Create, Vec::new(), None, &declared));
+            let change = plan.add_change(container_change(self.tenant, Action::Create, Vec::new(), None, &declared));
             plan.steps.extend(network.steps());
             plan.steps.extend(around.offline());
-            plan.steps.push(create(declared, None));
-            plan.steps.push(Step::Start { container: Target::Created });
+            plan.push_step(change, create(declared, None));
+            plan.push_step(change, Step::Start { container: Target::Created });
             return;
         };
         // Of one whose start hangs no more is known than that.
         let spec = actual.spec.as_deref();
-        let mut attributes = spec.map(|spec| diff::compare_containers(&declared, spec, class)).unwrap_or_default();
+        if actual.state == RunState::Running {
+            plan.health = actual.health;
+        }
+        let expected = |spec: &Container| engine_defaults::with_share(&declared, spec, self.defaults);
+        let compare = |spec: &Container| self::attributes(&expected(spec), spec, &inherited, class);
+        let mut attributes = spec.map(compare).unwrap_or_default();
         let connections = spec.map(|_| self.connections(actual, &network, class)).unwrap_or_default();
+        let in_place = spec.filter(|spec| class.changes_live() && spec.runtime == declared.runtime);
+        let narrowed = in_place.and_then(|spec| narrowed_limits(&declared, spec));
+        let refused = narrowed.is_some() && self.refused_limits.contains(&actual.id);
+        if refused {
+            let limits = attributes.iter_mut().filter(|change| change.attribute.is_limit());
+            limits.for_each(refuse_in_place);
+        }
         attributes.extend(connections.attribute);
-        attributes.extend(state_change(actual.state));
+        attributes.extend(state_change(actual.state, wanted));
         attributes.extend(around.attributes(actual.state));
         let (replaced, weakened) = (
             attributes.iter().any(|a| a.forces_replacement),
             attributes.iter().any(|a| a.weakens && a.forces_replacement) || network.weakened(),
         );
-        plan.contain.extend(connections.contain);
-        let frozen = weakened && actual.state == RunState::Running;
-        if frozen {
-            plan.contain.push(Step::Pause { container: actual.id.clone() });
-        }
-        if attributes.is_empty() {
-            return;
-        }
         let action = if replaced { Action::Replace } else { Action::Update };
         let limits = live_limits(&declared);
-        let needs_update = attributes.iter().any(|a| realize::LIVE.contains(&a.name) || a.name == "restart_policy");
-        let needs_rename = attributes.iter().any(|a| a.name == "name");
-        plan.changes.push(container_change(self.tenant, action, attributes, spec, &declared));
+        let needs_update = attributes.iter().any(|change| change.attribute.is_updated());
+        let needs_rename = attributes.iter().any(|change| *change.attribute == container::NAME);
+        let change = (!attributes.is_empty())
+            .then(|| plan.add_change(container_change(self.tenant, action, attributes, spec, &declared)));
+        for step in connections.contain {
+            plan.push_containment(change, step);
+        }
+        let frozen = (weakened || wanted.power == Power::Paused) && actual.state == RunState::Running;
+        if frozen {
+            plan.push_containment(change, Step::Pause { container: actual.id.clone() });
+        }
+        let runs = matches!(actual.state, RunState::Running | RunState::Paused);
+        let narrowed = narrowed.filter(|_| runs && !weakened && !refused);
+        if let Some(limits) = narrowed {
+            plan.push_containment(change, Step::Update { container: actual.id.clone(), limits });
+        }
+        let Some(change) = change else { return };
 
         let id = || actual.id.clone();
-        let stop_and_remove = [
-            (actual.state == RunState::Running && !frozen).then(|| Step::Stop { container: id() }),
-            Some(Step::Remove { container: id() }),
-        ];
         if replaced {
+            let stop = (actual.state == RunState::Running && !frozen).then(|| Step::Stop { container: id() });
+            let stop_and_remove = stop.into_iter().chain([Step::Remove { container: id() }]);
+            let stop_and_remove = stop_and_remove.map(|step| plan.planned(change, step)).collect::<Vec<_>>();
             let temporary = self.temporary_name.clone().filter(|name| actual.name != *name);
             // A replacement is made before the old one goes, so that a refusal leaves the old one in
             // place. That needs the network that both are on, the workspace, and the second name, to be free.
             let offline = around.offline();
             let is_free = offline.is_empty() && matches!(network, NetworkFate::Kept(_));
             if is_free && temporary.is_some() {
-                plan.steps.push(create(declared, temporary));
-                plan.steps.extend(stop_and_remove.into_iter().flatten());
-                plan.steps.push(Step::Rename { container: Target::Created, to: self.name.clone() });
+                plan.push_step(change, create(declared, temporary));
+                plan.steps.extend(stop_and_remove);
+                plan.push_step(change, Step::Rename { container: Target::Created, to: self.name.clone() });
             } else {
-                plan.steps.extend(stop_and_remove.into_iter().flatten());
+                plan.steps.extend(stop_and_remove);
                 plan.steps.extend(network.steps());
                 plan.steps.extend(offline);
-                plan.steps.push(create(declared, None));
+                plan.push_step(change, create(declared, None));
             }
-            plan.steps.push(Step::Start { container: Target::Created });
+            plan.push_step(change, Step::Start { container: Target::Created });
             return;
         }
         if needs_rename {
-            plan.steps.push(Step::Rename { container: Target::Existing(id()), to: self.name.clone() });
+            plan.push_step(change, Step::Rename { container: Target::Existing(id()), to: self.name.clone() });
         }
-        if needs_update {
-            plan.steps.push(Step::Update { container: id(), limits });
+        if needs_update && narrowed != Some(limits) {
+            plan.push_step(change, Step::Update { container: id(), limits });
         }
-        plan.steps.extend(connections.connect);
-        match actual.state {
-            RunState::Created | RunState::Stopped => {
-                plan.steps.push(Step::Start { container: Target::Existing(id()) });
+        if let Some(connect) = connections.connect {
+            plan.push_step(change, connect);
+        }
+        match (actual.state, wanted.power) {
+            (RunState::Created | RunState::Stopped, Power::Running) => {
+                plan.push_step(change, Step::Start { container: Target::Existing(id()) });
             }
-            RunState::Paused => plan.steps.push(Step::Unpause { container: id() }),
-            RunState::Running | RunState::Restarting | RunState::Dead | RunState::Hung => {}
+            (RunState::Paused, Power::Running) => plan.push_step(change, Step::Unpause { container: id() }),
+            (RunState::Created | RunState::Stopped | RunState::Paused, Power::Paused | Power::Asleep)
+            | (RunState::Running | RunState::Restarting | RunState::Dead | RunState::Hung, _) => {}
         }
     }
 
@@ -305,18 +397,18 @@ impl<'a> World<'a> {
         let names = || actual.networks.names().collect::<Vec<_>>();
         let mut attribute = |forces_replacement, weakens, remark| {
             result.attribute = Some(AttributeChange {
-                name: "networks",
+                attribute: &container::NETWORKS,
                 before: json!(names()),
                 after: json!([self.name]),
                 forces_replacement,
                 weakens,
-                cause: Cause::Drift,
+                why: Why::Drift,
                 remark,
             });
         };
         let (is_kept, own) = match own {
             NetworkFate::Kept(own) => (true, Some(*own)),
-            NetworkFate::Made { remove, .. } => (false, *remove),
+            NetworkFate::Made { former, .. } => (false, *former),
         };
         let mut on_own = false;
         let mut gone = false;
@@ -361,17 +453,14 @@ enum NetworkFate<'a> {
     /// It stays as it is.
     Kept(&'a ObservedNetwork),
     /// It is made, after another of its name was removed.
-    Made { create: Network, remove: Option<&'a ObservedNetwork>, weakened: bool },
+    Made { steps: Vec<PlannedStep>, former: Option<&'a ObservedNetwork>, weakened: bool },
 }
 
 impl NetworkFate<'_> {
-    fn steps(self) -> Vec<Step> {
+    fn steps(self) -> Vec<PlannedStep> {
         match self {
             Self::Kept(_) => Vec::new(),
-            Self::Made { create, remove, .. } => {
-                let remove = remove.map(|network| Step::RemoveNetwork { network: network.id.clone() });
-                remove.into_iter().chain([Step::CreateNetwork { spec: Box::new(create) }]).collect()
-            }
+            Self::Made { steps, .. } => steps,
         }
     }
 
@@ -391,7 +480,7 @@ struct Connections {
 /// which of them somebody set by hand.
 fn mask(actual: &ObservedContainer, tenant: &Tenant) -> ObservedContainer {
     let mut masked = actual.clone();
-    let declared: Vec<String> = tenant.variables().collect();
+    let declared: Vec<String> = tenant.variables().chain([OWN_HOME.to_owned()]).collect();
     if let Some(spec) = &mut masked.spec {
         spec.environment = diff::hide_undeclared(&spec.environment, &declared);
     }
@@ -415,26 +504,55 @@ fn live_limits(declared: &Container) -> LiveLimits {
     LiveLimits { memory: declared.memory, nano_cpus: declared.nano_cpus, pids_limit: declared.pids_limit }
 }
 
+/// The limits of a container without what they allow beyond its declaration; `None` where they allow no more.
+fn narrowed_limits(declared: &Container, actual: &Container) -> Option<LiveLimits> {
+    // None of a limit is the highest of all.
+    let least = |actual: i64, declared: i64| if actual > 0 { actual.min(declared) } else { declared };
+    let exceeds = |actual: i64, declared: i64| least(actual, declared) != actual;
+    let narrowed = LiveLimits {
+        // It becomes the limit of memory and swap together as well, and must not raise that one.
+        memory: least(actual.memory_swap, least(actual.memory, declared.memory)),
+        nano_cpus: least(actual.nano_cpus, declared.nano_cpus),
+        pids_limit: least(actual.pids_limit, declared.pids_limit),
+    };
+    let more = exceeds(actual.memory, declared.memory)
+        || exceeds(actual.memory_swap, declared.memory_swap)
+        || exceeds(actual.nano_cpus, declared.nano_cpus)
+        || exceeds(actual.pids_limit, declared.pids_limit);
+    more.then_some(narrowed)
+}
+
+/// Has a limit put right by a new container.
+fn refuse_in_place(attribute: &mut AttributeChange) {
+    attribute.forces_replacement = true;
+    attribute.remark = Some("the engine does not lower it while the container runs");
+}
+
+fn create_network(spec: &Network) -> Step {
+    Step::CreateNetwork { spec: Box::new(spec.clone()) }
+}
+
 fn create(spec: Container, temporary_name: Option<String>) -> Step {
     Step::CreateContainer { spec: Box::new(spec), temporary_name }
 }
 
-fn state_change(state: RunState) -> Option<AttributeChange> {
-    let (before, forces_replacement) = match state {
-        RunState::Running | RunState::Restarting => return None,
-        RunState::Created => ("created", false),
-        RunState::Paused => ("paused", false),
-        RunState::Stopped => ("stopped", false),
-        RunState::Dead => ("dead", true),
-        RunState::Hung => ("hung in its start", true),
+/// What a container does that it should not.
+fn state_change(state: RunState, Wanted { power, reached }: Wanted) -> Option<AttributeChange> {
+    let (before, is, forces_replacement) = match state {
+        RunState::Running | RunState::Restarting => ("running", Some(Power::Running), false),
+        RunState::Paused => ("paused", Some(Power::Paused), false),
+        RunState::Created => ("created", None, false),
+        RunState::Stopped => ("stopped", None, false),
+        RunState::Dead => ("dead", None, true),
+        RunState::Hung => ("hung in its start", None, true),
     };
-    Some(AttributeChange {
-        name: "state",
+    (is != Some(power)).then(|| AttributeChange {
+        attribute: &container::STATE,
         before: json!(before),
-        after: json!("running"),
+        after: json!(power.as_str()),
         forces_replacement,
         weakens: false,
-        cause: Cause::Drift,
+        why: if reached { Why::Drift } else { Why::Intent },
         remark: None,
     })
 }
@@ -477,37 +595,23 @@ fn container_change(
     }
 }
 
-/// The name in a plan: that of the tenant for the object that it declares, else the engine's.
-fn name_in_plan(tenant: &str, object: &str) -> String {
-    if object.strip_prefix(NAME_PREFIX) == Some(tenant) { tenant.to_owned() } else { object.to_owned() }
-}
-
-fn deleted_container(tenant: &str, actual: &ObservedContainer) -> Change {
-    Change {
-        resource: Resource::Container,
-        name: name_in_plan(tenant, &actual.name),
-        action: Action::Delete,
-        attributes: Vec::new(),
-        before: actual.spec.as_deref().map(|spec| {
-            let environment = diff::hide_undeclared(&spec.environment, &[]);
-            Object::Container(Box::new(Container { environment, ..spec.clone() }))
-        }),
-        after: None,
+/// What differs. What a container of an earlier version has in place of what tenants get by now is no difference: it gets that
+/// when it is replaced for another reason, and never weakens anything.
+fn attributes(
+    declared: &Container,
+    actual: &Container,
+    inherited: &realize::Inherited,
+    class: RuntimeClass,
+) -> Vec<AttributeChange> {
+    let mut all = diff::compare_containers(declared, actual, class);
+    let kept = (!all.is_empty()).then(|| inherited.kept_by(declared, actual)).flatten();
+    let Some(kept) = kept else { return all };
+    let but_for_those = diff::compare_containers(&kept, actual, class);
+    if !but_for_those.iter().any(|change| change.forces_replacement) {
+        return but_for_those;
     }
-}
-
-/// Plans the removal of a network of ours, with everybody else taken off it first.
-fn remove_network(tenant: &str, network: &ObservedNetwork, plan: &mut TenantPlan) {
-    plan.changes.push(Change {
-        resource: Resource::Network,
-        name: name_in_plan(tenant, &network.spec.name),
-        action: Action::Delete,
-        attributes: Vec::new(),
-        before: Some(Object::Network(Box::new(network.spec.clone()))),
-        after: None,
-    });
-    let strangers = network.members.iter().filter(|member| member.tenant.as_deref() != Some(tenant));
-    plan.steps
-        .extend(strangers.map(|member| Step::Disconnect { network: network.id.clone(), container: member.id.clone() }));
-    plan.steps.push(Step::RemoveNetwork { network: network.id.clone() });
+    for change in &mut all {
+        change.weakens &= but_for_those.iter().any(|other| other.attribute == change.attribute && other.weakens);
+    }
+    all
 }

@@ -2,12 +2,18 @@
 
 mod apply;
 mod record;
+mod removal;
+mod selftest;
 mod snapshot;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-pub use apply::{Applied, Event, Failure, Outcome, Worker, apply, describe};
-pub use record::{Context, Recorder, correction, correction_of, differences, drift_fields, why};
+pub use apply::{Applied, Contained, Event, Failure, InHand, Outcome, Worker, apply};
+pub use record::{Context, Recorder};
+pub use selftest::Runtimes;
 pub use snapshot::{TakeError, take_snapshot};
 
 use crate::{
@@ -16,12 +22,16 @@ use crate::{
         ConfigFiles, EgressError, FilesError, WaysOut, WorkspaceError, Workspaces, engine_is_here, runtime_works_on,
     },
     model::{
-        Desired, Host, NAME_PREFIX, Observed, Plan, REPLACEMENT_SUFFIX, Tenant, TenantName,
+        Desired, Host, NAME_PREFIX, Observed, Plan, Powers, REPLACEMENT_SUFFIX, Tenant, TenantName,
         files::FoundFiles,
-        observed::{EngineFacts, ObservedContainer, RunState},
+        observed::{EngineFacts, ObservedContainer, RunState, Unobserved},
+        plan::Lookalike,
         workspace::{ObservedWorkspaces, Site},
     },
-    plan::{self, Planner},
+    plan::{
+        self, Planner,
+        engine_defaults::{learn, unexplained},
+    },
 };
 
 /// Why the world could not be looked at.
@@ -62,6 +72,7 @@ pub async fn observe_all_but_images(engine: &Engine, host: &Host) -> Result<Obse
     (observed.workspaces, observed.files) = data?;
     look_at_ways_out(host, &mut observed).await?;
     tell_hung_starts(&mut observed);
+    learn_defaults(engine, &mut observed).await;
     Ok(observed)
 }
 
@@ -75,8 +86,30 @@ pub struct Survey {
     pub containers: BTreeMap<String, String>,
     /// Tenants that have a container or a network.
     pub present: BTreeSet<String>,
+    /// Containers that have a tenant's labels from their image, and are nobody's of ours.
+    pub lookalikes: Vec<Lookalike>,
     /// How new workspaces are made.
     pub site: Site,
+}
+
+/// What is known beside what an observation shows.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Containers whose limits the engine refused to lower.
+    pub refused_limits: BTreeSet<String>,
+    /// Runtimes that cannot start anything, and why.
+    pub failing_runtimes: BTreeMap<String, String>,
+    /// What tenants were asked to do.
+    pub powers: Arc<Powers>,
+}
+
+impl Known {
+    /// Adds it to an observation.
+    pub fn complete(self, observed: &mut Observed) {
+        observed.refused_limits = self.refused_limits;
+        observed.engine.failing_runtimes = self.failing_runtimes;
+        observed.powers = self.powers;
+    }
 }
 
 /// Looks at everything and plans for all tenants, as [`plan::plan`] does after [`observe`], but holds
@@ -89,35 +122,38 @@ pub async fn survey(
     host: &Host,
     desired: Option<&Desired>,
     at_a_time: usize,
+    known: Known,
 ) -> Result<Survey, ObserveError> {
     let references = desired.map(references).unwrap_or_default();
     let (overview, images, data) = tokio::join!(engine.overview(), engine.images(&references), look_at_data(host));
     let (mut observed, listed) = overview?;
     observed.images = images;
+    known.complete(&mut observed);
     (observed.workspaces, observed.files) = data?;
     look_at_ways_out(host, &mut observed).await?;
 
     let (mut containers, mut of_tenants, mut elsewhere) =
         (BTreeMap::new(), BTreeMap::<_, Vec<Listed>>::new(), Vec::new());
     for one in listed {
-        if is_in_the_way(&one) {
-            elsewhere.push((one.tenant.clone(), one.stranger()));
+        if is_in_the_way(&one) || one.looks_like().is_some() {
+            elsewhere.push((one.tenant().cloned(), one.stranger()));
         }
-        if let Some(tenant) = one.tenant.clone() {
+        if let Some(tenant) = one.tenant().cloned() {
             containers.insert(one.id.clone(), tenant.clone());
             of_tenants.entry(tenant).or_default().push(one);
         }
     }
     let networks = observed.networks.iter().filter_map(|network| network.tenant.clone());
     let present = of_tenants.keys().cloned().chain(networks).collect();
+    let lookalikes = elsewhere.iter().filter_map(|(_, container)| Lookalike::of(container)).collect();
     let Some(desired) = desired else {
         let site = observed.workspaces.site;
-        return Ok(Survey { plan: Plan::default(), facts: observed.engine, containers, present, site });
+        return Ok(Survey { plan: Plan::default(), facts: observed.engine, containers, present, lookalikes, site });
     };
     let mut names = plan::names(desired, &observed);
     names.extend(of_tenants.keys().cloned());
 
-    let planner = Planner::new(desired, host, &observed);
+    let mut planner = Planner::new(desired, host, &observed);
     let mut plan = Plan::default();
     let mut names = names.into_iter();
     loop {
@@ -125,7 +161,7 @@ pub async fn survey(
         if some.is_empty() {
             drop(planner);
             let site = observed.workspaces.site;
-            return Ok(Survey { plan, facts: observed.engine, containers, present, site });
+            return Ok(Survey { plan, facts: observed.engine, containers, present, lookalikes, site });
         }
         let is_others = |tenant: &Option<String>| tenant.as_ref().is_none_or(|tenant| !some.contains(tenant));
         let others = elsewhere.iter().filter(|(tenant, _)| is_others(tenant));
@@ -134,15 +170,54 @@ pub async fn survey(
         let own = some.iter().filter_map(|name| of_tenants.remove(name)).flatten().collect();
         engine.inspect_listed(own, &mut part).await;
         tell_hung_starts(&mut part);
+        part.engine.defaults.clone_from(&observed.engine.defaults);
+        learn_defaults(engine, &mut part).await;
+        if part.engine.defaults != observed.engine.defaults {
+            // The engine shows its share in each container: those before had none that was not known.
+            drop(planner);
+            observed.engine.defaults = part.engine.defaults.clone();
+            planner = Planner::new(desired, host, &observed);
+        }
         plan.tenants.extend(planner.tenants(&some, &part));
     }
+}
+
+/// Finds out what the engine's own configuration adds to containers, where one of ours shows something else than is known.
+/// Where that fails nobody can tell the engine's share from somebody's change: such containers count as not observed.
+async fn learn_defaults(engine: &Engine, observed: &mut Observed) {
+    let Some(image) = unexplained(&observed.engine.defaults, &observed.containers).map(|one| one.image_id.clone())
+    else {
+        return;
+    };
+    match engine.sample(&image).await {
+        Ok(sample) => {
+            engine.learn(|known| learn(known, &sample));
+            learn(&mut observed.engine.defaults, &sample);
+        }
+        Err(e) => {
+            let reason = format!("what the engine's daemon.json adds to each container cannot be found out: {e}");
+            leave_unexplained(observed, &reason);
+        }
+    }
+}
+
+/// Counts containers as not observed that show something else than the engine is known to add.
+fn leave_unexplained(observed: &mut Observed, reason: &str) {
+    let known = observed.engine.defaults.clone();
+    let (containers, unobserved) = (&mut observed.containers, &mut observed.unobserved);
+    containers.retain(|one| {
+        let Some(tenant) = one.tenant.clone().filter(|_| unexplained(&known, [one]).is_some()) else { return true };
+        let object = format!("container {}", one.name);
+        unobserved.push(Unobserved { tenant, object, reason: reason.to_owned(), listed: None });
+        false
+    });
 }
 
 /// Whether a container has a name that is another tenant's, or would be.
 fn is_in_the_way(listed: &Listed) -> bool {
     listed.name.strip_prefix(NAME_PREFIX).is_some_and(|name| {
         let meant = name.strip_suffix(REPLACEMENT_SUFFIX).unwrap_or(name);
-        listed.tenant.as_deref() != Some(meant)
+        listed.tenant().map(String::as_str) != Some(meant)
     })
 }
 
@@ -162,11 +237,12 @@ pub async fn observe_tenant(
     let mut observed = Observed { images, ..observed? };
     let secrets =
         declared.into_iter().flat_map(|tenant| &tenant.routes).flat_map(|route| route.inject.template().secrets());
-    observed.egress = WaysOut::new(&host.egress).look_at(name, secrets, facts.is_here).await;
+    observed.egress = WaysOut::new(host).look_at(name, secrets, facts.is_here).await;
     observed.workspaces = Workspaces::new(host).look_at(name.as_str()).await?;
     let files = ConfigFiles::new(&host.data_root).look_at(name.as_str()).await?;
     observed.files = files.map(|found| (name.to_string(), found)).into_iter().collect();
     tell_hung_starts(&mut observed);
+    learn_defaults(engine, &mut observed).await;
     Ok(observed)
 }
 
@@ -181,7 +257,7 @@ async fn look_at_ways_out(host: &Host, observed: &mut Observed) -> Result<(), Ob
     let bridges = observed.networks.iter().filter_map(|network| network.interface());
     let bridges: Vec<String> = bridges.collect();
     observed.engine.is_here = engine_is_here(&host.engine, bridges.iter().map(String::as_str)).await;
-    observed.egress = WaysOut::new(&host.egress).look(observed.engine.is_here).await?;
+    observed.egress = WaysOut::new(host).look(observed.engine.is_here).await?;
     Ok(())
 }
 

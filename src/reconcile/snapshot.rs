@@ -1,6 +1,6 @@
 //! A look at everything, signed for those who plan elsewhere.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -8,7 +8,7 @@ use super::{ObserveError, observe_all_but_images};
 use crate::{
     engine::{CallError, Engine},
     host::key::{self, KeyError},
-    model::Host,
+    model::{Host, Observed, Powers},
     snapshot::{self, Snapshot, SnapshotError},
 };
 
@@ -32,16 +32,16 @@ pub enum TakeError {
     Random(#[from] io::Error),
 }
 
-/// Looks at everything, and returns the text of a snapshot's file.
+/// Looks at everything, and returns the text of a snapshot's file. `powers` are what tenants were asked to do.
 ///
 /// # Errors
 /// The engine does not answer, the data root cannot be read, or the host's key cannot sign.
-pub async fn take_snapshot(engine: &Engine, host: &Host) -> Result<String, TakeError> {
+pub async fn take_snapshot(engine: &Engine, host: &Host, powers: Arc<Powers>) -> Result<String, TakeError> {
     let key = key::open(host)?;
     let mut salt = [0; 32];
     key::random(&mut salt)?;
     let taken = Timestamp::now();
-    let observed = observe_all_but_images(engine, host).await?;
+    let observed = Observed { powers, ..observe_all_but_images(engine, host).await? };
     let images = engine.all_images().await?;
     Ok(snapshot::sign(&Snapshot::new(host, observed, images, taken, &salt), &key)?)
 }

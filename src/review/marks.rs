@@ -8,34 +8,46 @@ use std::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Effect, Mark};
+use super::{Effect, Mark, variables};
 use crate::model::{
-    Destination, Policy, Tenant,
+    Bytes, Cpus, Destination, DriftMode, Pids, Policy, RuntimeClass, SecretName, Tenant,
     desired::{Limits, Sandbox},
-    egress::{Budget, Place, Route},
+    egress::{Budget, Cost, Place, Route, Sealed},
+    files::{Apply, ConfigFile},
     finding::Location,
     policy::Guards,
+    workspace::Restore,
 };
 
 /// The rules by name, and what each says.
-pub const RULES: [(&str, &str); 11] = [
+pub const RULES: [(&str, &str); 15] = [
     ("runtime", "a weaker class of runtime loosens; the order is container, gvisor, microvm"),
     ("limit", "a higher limit loosens"),
     ("allowlist", "a destination more loosens, unless an entry that stays covers it: a wildcard, a range"),
-    ("credential", "a service more, or the same with another upstream or another key, loosens; one less tightens"),
-    ("budget", "more credits, or no bound, loosen"),
+    (
+        "credential",
+        "a service more, or the same with another upstream, another key or another sealed value, loosens; one less tightens",
+    ),
+    (
+        "budget",
+        "more credits, or no bound, loosen; so do requests that cost less, are settled by another part of the answer, or may be streams",
+    ),
     ("source", "a shared folder more loosens"),
-    ("hardening", "programs in /workspace that may be run loosen"),
+    ("workspace", "a workspace of an earlier tenant of this name that is taken back loosens"),
+    ("hardening", "programs in /workspace that may be run loosen, and so does a container without an init"),
+    (
+        "variable",
+        "a variable that decides what programs load, whom they trust or through whom they connect loosens where it is set or changed, and tightens where it goes",
+    ),
+    ("image", "a tag in place of a digest loosens: who may move the tag decides what runs"),
     ("detection", "drift that is only told, or not looked for, loosens"),
-    ("guard", "a guard that lets more removals pass loosens"),
     (
-        "content",
-        "what runs, and with what settings of its own, is neutral: image, command, variables, files, sealed values",
+        "guard",
+        "a guard that lets more removals pass loosens, and so does a longer trial: a tenant that ends itself meanwhile undoes the commit for itself",
     ),
-    (
-        "upkeep",
-        "how the daemon tries again and when a commit counts as good is neutral, and so is the name of the tier",
-    ),
+    ("tier", "another tier is neutral by itself; to leave one that a host's approvals guard needs an approval there"),
+    ("content", "what runs, and with what settings of its own, is neutral: image, command, other variables, files"),
+    ("upkeep", "how the daemon tries again is neutral"),
 ];
 
 /// The effects of a change of one tenant; `None` where it is not declared.
@@ -49,17 +61,50 @@ pub(super) fn tenant(before: Option<&Tenant>, after: Option<&Tenant>) -> Vec<Eff
     effects.allowlist(before.allowlist, after.allowlist);
     effects.routes(&before.routes, &after.routes);
     effects.each("source", "source", before.source, after.source);
+    effects.each("workspace.restore", "workspace", before.restore, after.restore);
+    effects.0
+}
+
+/// What a tenant that is new has beyond nothing at all, whatever it was called before.
+pub(super) fn new(after: &Tenant) -> Vec<Effect> {
+    let none = Bytes::new(0);
+    let least = Tenant {
+        class: RuntimeClass::Microvm,
+        environment: BTreeMap::new(),
+        limits: Limits { cpus: Cpus::from_nanos(0), memory: none, pids: Pids::new(0), disk: none },
+        sessions: 0,
+        sealed: BTreeMap::new(),
+        budget: Budget { day: Some(0), month: Some(0) },
+        sandbox: Sandbox {
+            tmp_size: none,
+            shm_size: none,
+            open_files: 0,
+            init: true,
+            log_size: none,
+            log_files: 0,
+            workspace_noexec: true,
+        },
+        drift: DriftMode::Enabled,
+        ..after.clone()
+    };
+    let mut effects = Effects(tenant(None, Some(after)));
+    effects.settings(&least, after);
+    if !after.image.is_pinned() {
+        effects.push("image".to_owned(), "image", Value::Null, json!(after.image), Mark::Loosens);
+    }
+    effects.0.iter_mut().for_each(|effect| effect.before = Value::Null);
     effects.0
 }
 
 /// The effects of a change of the fleet's own policy.
 pub(super) fn fleet(before: &Policy, after: &Policy) -> Vec<Effect> {
     let mut effects = Effects::default();
-    let Policy { guards: Guards { percent, at_least }, retry, healthy_after } = *before;
+    let Policy { guards: Guards { percent, at_least, window }, retry, healthy_after } = *before;
     effects.more("guards.removals.percent", "guard", &percent, &after.guards.percent);
     effects.more("guards.removals.atLeast", "guard", &at_least, &after.guards.at_least);
+    effects.less("guards.removals.window", "guard", &window, &after.guards.window);
     effects.neutral("retry", "upkeep", &retry, &after.retry);
-    effects.neutral("health.after", "upkeep", &healthy_after, &after.healthy_after);
+    effects.more("health.after", "guard", &healthy_after, &after.healthy_after);
     effects.0
 }
 
@@ -69,6 +114,7 @@ struct Opened<'a> {
     allowlist: BTreeSet<&'a Destination>,
     routes: BTreeMap<&'a str, &'a Route>,
     source: BTreeSet<&'a str>,
+    restore: BTreeSet<&'a str>,
 }
 
 impl<'a> Opened<'a> {
@@ -77,6 +123,10 @@ impl<'a> Opened<'a> {
             allowlist: tenant.allowlist.iter().collect(),
             routes: tenant.routes.iter().map(|route| (route.name.as_str(), route)).collect(),
             source: tenant.source.as_deref().into_iter().collect(),
+            restore: match &tenant.restore {
+                Some(Restore::Entry(name)) => BTreeSet::from([name.as_str()]),
+                Some(Restore::Nothing) | None => BTreeSet::new(),
+            },
         }
     }
 }
@@ -122,22 +172,55 @@ impl Effects {
         }
     }
 
-    /// Entries by name that say nothing of the boundary.
+    /// Entries by name of which some loosen where they are another thing: the old one is gone, and a new one is there.
+    /// The others say nothing of the boundary.
     fn entries<T: PartialEq>(
         &mut self,
-        field: &str,
-        before: &BTreeMap<String, T>,
-        after: &BTreeMap<String, T>,
+        before: &BTreeMap<&str, T>,
+        after: &BTreeMap<&str, T>,
         show: impl Fn(&T) -> Value,
+        field: &str,
+        loosens: impl Fn(&str) -> Option<&'static str>,
     ) {
-        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        let names: BTreeSet<&&str> = before.keys().chain(after.keys()).collect();
         for name in names {
-            let (old, new) = (before.get(name), after.get(name));
-            if old != new {
-                let shown = |value: Option<&T>| value.map_or(Value::Null, &show);
-                self.push(format!("{field}.{name}"), "content", shown(old), shown(new), Mark::Neutral);
+            let (old, new) = (before.get(*name), after.get(*name));
+            if old == new {
+                continue;
+            }
+            let shown = |value: Option<&T>| value.map_or(Value::Null, &show);
+            let field = format!("{field}.{name}");
+            match loosens(name) {
+                None => self.push(field, "content", shown(old), shown(new), Mark::Neutral),
+                Some(rule) => self.replaced(&field, rule, shown(old), shown(new)),
             }
         }
+    }
+
+    /// A setting of which any other value may loosen.
+    fn replaced(&mut self, field: &str, rule: &'static str, before: Value, after: Value) {
+        if !before.is_null() {
+            self.push(field.to_owned(), rule, before, Value::Null, Mark::Tightens);
+        }
+        if !after.is_null() {
+            self.push(field.to_owned(), rule, Value::Null, after, Mark::Loosens);
+        }
+    }
+
+    fn variables(&mut self, before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) {
+        fn by_name(all: &BTreeMap<String, String>) -> BTreeMap<&str, &String> {
+            all.iter().map(|(name, value)| (name.as_str(), value)).collect()
+        }
+        let loosens = |name: &str| variables::steers(name).then_some("variable");
+        self.entries(&by_name(before), &by_name(after), |value| json!(value), "environment", loosens);
+    }
+
+    /// Whose key another text holds cannot be read from it.
+    fn sealed(&mut self, before: &BTreeMap<SecretName, Sealed>, after: &BTreeMap<SecretName, Sealed>) {
+        fn by_name(all: &BTreeMap<SecretName, Sealed>) -> BTreeMap<&str, &Sealed> {
+            all.iter().map(|(name, value)| (name.as_str(), value)).collect()
+        }
+        self.entries(&by_name(before), &by_name(after), |_| json!("(sealed)"), "sealed", |_| Some("credential"));
     }
 
     /// Every setting that both sides have. A field that is added to a tenant does not compile without a rule here.
@@ -152,43 +235,40 @@ impl Effects {
             limits: Limits { cpus, memory, pids, disk },
             // What the tier would allow is told by the tier's own limits.
             disk_room: _,
-            // These three are told entry by entry.
+            // These four are compared entry by entry, of a tenant that is new or gone as well.
             source: _,
             allowlist: _,
             routes: _,
+            restore: _,
             files,
-            restore,
             sessions,
             sealed,
             budget: Budget { day, month },
             sandbox,
             drift,
         } = before;
-        self.neutral("tier", "upkeep", tier, &after.tier);
+        self.neutral("tier", "tier", tier, &after.tier);
         self.less("runtime", "runtime", class, &after.class);
-        self.neutral("image", "content", image, &after.image);
+        let (rule, mark) = match (image.is_pinned(), after.image.is_pinned()) {
+            (true, false) => ("image", Mark::Loosens),
+            (false, true) => ("image", Mark::Tightens),
+            _ => ("content", Mark::Neutral),
+        };
+        if *image != after.image {
+            self.push("image".to_owned(), rule, json!(image), json!(after.image), mark);
+        }
         self.neutral("command", "content", command, &after.command);
-        self.entries("environment", environment, &after.environment, |value| json!(value));
+        self.variables(environment, &after.environment);
         self.more("limits.cpus", "limit", cpus, &after.limits.cpus);
         self.more("limits.memory", "limit", memory, &after.limits.memory);
         self.more("limits.pids", "limit", pids, &after.limits.pids);
         self.more("limits.disk", "limit", disk, &after.limits.disk);
-        let by_path = |tenant: &Tenant| {
-            let files = tenant.files.iter().map(|file| (file.path.clone(), (file.content.digest.clone(), file.apply)));
-            files.collect::<BTreeMap<_, _>>()
-        };
-        if *files != after.files {
-            self.entries("files", &by_path(before), &by_path(after), |(digest, _)| json!(digest.get(..12)));
+        fn by_path(files: &[ConfigFile]) -> BTreeMap<&str, (&str, Apply)> {
+            files.iter().map(|file| (file.path.as_str(), (file.content.digest.as_str(), file.apply))).collect()
         }
-        self.neutral("workspace.restore", "content", restore, &after.restore);
+        self.entries(&by_path(files), &by_path(&after.files), |(digest, _)| json!(digest.get(..12)), "files", |_| None);
         self.more("sessions", "limit", sessions, &after.sessions);
-        let by_name = |tenant: &Tenant| {
-            let sealed = tenant.sealed.iter().map(|(name, value)| (name.as_str().to_owned(), value.clone()));
-            sealed.collect::<BTreeMap<_, _>>()
-        };
-        if *sealed != after.sealed {
-            self.entries("sealed", &by_name(before), &by_name(after), |_| json!("(sealed)"));
-        }
+        self.sealed(sealed, &after.sealed);
         let bound = |credits: Option<u64>| credits.unwrap_or(u64::MAX);
         for (field, before, after) in
             [("budget.day", *day, after.budget.day), ("budget.month", *month, after.budget.month)]
@@ -207,7 +287,7 @@ impl Effects {
         self.more("hardening.tmpSize", "limit", tmp_size, &after.tmp_size);
         self.more("hardening.shmSize", "limit", shm_size, &after.shm_size);
         self.more("hardening.openFiles", "limit", open_files, &after.open_files);
-        self.neutral("hardening.init", "content", init, &after.init);
+        self.less("hardening.init", "hardening", init, &after.init);
         self.more("logs.maxSize", "limit", log_size, &after.log_size);
         self.more("logs.maxFiles", "limit", log_files, &after.log_files);
         self.less("hardening.workspaceNoexec", "hardening", workspace_noexec, &after.workspace_noexec);
@@ -227,24 +307,64 @@ impl Effects {
 
     fn routes(&mut self, before: &BTreeMap<&str, &Route>, after: &BTreeMap<&str, &Route>) {
         let names: BTreeSet<&&str> = before.keys().chain(after.keys()).collect();
-        let shown = |route: &Route| json!({"upstream": route.upstream, "inject": route.inject});
+        let shown = |route: &&Route| json!({"upstream": route.upstream, "inject": route.inject});
         for name in names {
             let (old, new) = (before.get(*name), after.get(*name));
             let field = format!("credentials./{name}/");
-            let is_same = old.map(|route| shown(route)) == new.map(|route| shown(route));
-            if is_same {
-                let cost = |route: Option<&&Route>| json!(route.and_then(|route| route.cost.as_ref()));
-                self.neutral(&format!("{field}.cost"), "content", &cost(old), &cost(new));
-                continue;
+            let (was, is) = (old.map_or(Value::Null, shown), new.map_or(Value::Null, shown));
+            if was != is {
+                self.replaced(&field, "credential", was, is);
             }
-            if let Some(old) = old {
-                self.push(field.clone(), "credential", shown(old), Value::Null, Mark::Tightens);
-            }
-            if let Some(new) = new {
-                self.push(field, "credential", Value::Null, shown(new), Mark::Loosens);
+            match (old, new) {
+                (Some(old), Some(new)) => self.cost(&field, old.cost.as_ref(), new.cost.as_ref()),
+                // A second way to the same service may not be cheaper than the ways that there were.
+                (None, Some(new)) => {
+                    if let Some(other) = cheaper(new, before.values()) {
+                        self.push(field + ".cost", "budget", json!(other.cost), json!(new.cost), Mark::Loosens);
+                    }
+                }
+                (Some(old), None) => {
+                    if let Some(other) = cheaper(old, after.values()) {
+                        self.push(field + ".cost", "budget", json!(old.cost), json!(other.cost), Mark::Tightens);
+                    }
+                }
+                (None, None) => {}
             }
         }
     }
+
+    /// What requests of a route cost on both sides.
+    fn cost(&mut self, route: &str, before: Option<&Cost>, after: Option<&Cost>) {
+        match (before, after) {
+            (None, None) => {}
+            (Some(gone), None) => self.push(format!("{route}.cost"), "budget", json!(gone), Value::Null, Mark::Loosens),
+            (None, Some(new)) => self.push(format!("{route}.cost"), "budget", Value::Null, json!(new), Mark::Tightens),
+            (Some(Cost { reserve, settle, stream }), Some(after)) => {
+                self.less(&format!("{route}.cost.reserve"), "budget", reserve, &after.reserve);
+                if *settle != after.settle {
+                    // Which part of an answer holds the larger number, or whether it is larger than what is set aside,
+                    // nobody can tell.
+                    let by = |settle: &Option<String>| settle.as_ref().map_or(json!("reserve"), |part| json!(part));
+                    self.replaced(&format!("{route}.cost.settle"), "budget", by(settle), by(&after.settle));
+                }
+                self.less(&format!("{route}.cost.stream"), "budget", stream, &after.stream);
+            }
+        }
+    }
+}
+
+/// One of the routes to the same service, where all of them cost more than this one or are settled otherwise.
+fn cheaper<'a>(one: &Route, others: impl Iterator<Item = &'a &'a Route>) -> Option<&'a Route> {
+    let is_cheaper = |other: &Route| match (&one.cost, &other.cost) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(one), Some(other)) => {
+            one.reserve < other.reserve || one.settle != other.settle || one.stream < other.stream
+        }
+    };
+    let service = |route: &Route| (route.upstream.host().to_owned(), route.upstream.port());
+    let same: Vec<&Route> = others.copied().filter(|other| service(other) == service(one)).collect();
+    same.iter().all(|other| is_cheaper(other)).then(|| same.first().copied()).flatten()
 }
 
 /// A value as files have it: a number, or a number with its unit.
@@ -254,7 +374,7 @@ pub(super) fn written(value: &impl Display) -> Value {
 }
 
 /// Whether all that one entry lets a tenant reach is let by another.
-fn covers(wide: &Destination, narrow: &Destination) -> bool {
+pub(super) fn covers(wide: &Destination, narrow: &Destination) -> bool {
     let is_below = |name: &str, domain: &str| name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
     wide.port() == narrow.port()
         && match (wide.place(), narrow.place()) {

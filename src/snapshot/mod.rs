@@ -1,5 +1,7 @@
 //! What a host observed, in a file: plans are made of it where neither engine nor host can be reached. Pure.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod signed;
 
 use std::{
@@ -15,6 +17,7 @@ pub use signed::{SnapshotError, read, sign};
 
 use crate::model::{
     Bytes, Cpus, Desired, Host, Observed, Pids, RuntimeClass, SecretName, TenantName,
+    container::OWN_HOME,
     egress::{Filed, Fingerprint},
     files::digest,
     host::{Ceilings, Overcommit, Secret, SecretGrant, SecretPlace},
@@ -54,6 +57,8 @@ struct Settings {
     pool: Ipv4Net,
     prefix: u8,
     runtimes: BTreeMap<RuntimeClass, String>,
+    #[serde(default)]
+    seccomp_profile: Option<PathBuf>,
     /// Ceilings, in billionths of a processor, bytes and processes.
     nano_cpus: Option<u64>,
     memory: Option<u64>,
@@ -117,8 +122,12 @@ impl Snapshot {
                 ImageState::Present(facts) => facts.environment.clone(),
                 ImageState::Missing | ImageState::Unknown(_) => Vec::new(),
             });
-            let known: BTreeMap<String, String> =
-                tenant.variables().chain(inherited).map(|entry| (hidden(&salt, &entry), entry)).collect();
+            let known: BTreeMap<String, String> = tenant
+                .variables()
+                .chain(inherited)
+                .chain([OWN_HOME.to_owned()])
+                .map(|entry| (hidden(&salt, &entry), entry))
+                .collect();
             for entry in &mut spec.environment {
                 if let Some(open) = known.get(entry) {
                     entry.clone_from(open);
@@ -142,6 +151,7 @@ impl Settings {
             pool: host.pool,
             prefix: host.prefix,
             runtimes: host.runtimes.clone(),
+            seccomp_profile: host.seccomp_profile.clone(),
             nano_cpus: cpus.map(Cpus::nanos),
             memory: memory.map(Bytes::get),
             pids: pids.map(Pids::get),
@@ -158,6 +168,7 @@ impl Settings {
     fn host(self) -> Host {
         let Self { data_root, pool, prefix, runtimes, .. } = self;
         let mut host = Host { data_root, pool, prefix, runtimes, sources: self.sources, ..Host::default() };
+        host.seccomp_profile = self.seccomp_profile;
         host.ceilings = Ceilings {
             cpus: self.nano_cpus.map(Cpus::from_nanos),
             memory: self.memory.map(Bytes::new),

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use git2::{BlameOptions, Oid};
 use jiff::Timestamp;
 
-use super::{
-    History, SourceError,
-    history::{person, time},
-};
+use super::{History, SourceError, history::author, repository::time};
 use crate::model::tree::Person;
 
 /// The commit that a line is of.
@@ -48,7 +45,8 @@ impl<'a> Blame<'a> {
         if !self.files.contains_key(file) {
             let mut options = BlameOptions::new();
             options.newest_commit(self.at).first_parent(true);
-            let blame = self.history.repository().blame_file(std::path::Path::new(file), Some(&mut options));
+            let path = std::path::Path::new(self.history.below()).join(file);
+            let blame = self.history.repository().blame_file(&path, Some(&mut options));
             let blame = blame.map_err(damaged)?;
             let lines = blame.iter().flat_map(|hunk| std::iter::repeat_n(hunk.final_commit_id(), hunk.lines_in_hunk()));
             self.files.insert(file.to_owned(), lines.collect());
@@ -57,7 +55,7 @@ impl<'a> Blame<'a> {
         let id = self.files.get(file).and_then(|lines| lines.get(at?).copied());
         let Some(id) = id else { return Ok(None) };
         let commit = self.history.repository().find_commit(id).map_err(damaged)?;
-        let (author, time) = (person(&commit.author()), time(commit.time()));
+        let (author, time) = (author(&commit), time(commit.time()));
         Ok(Some(Line { commit: id.to_string(), author, time }))
     }
 }

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{
-    Carrier, FILES, Kind, MAX_FILE, MAX_FILES_DEPTH, SourceError, TENANTS, Verdict, is_looked_into, judge, too_large,
+    MAX_FILE, SourceError,
+    budget::{self, Budget},
+    carrier::Carrier,
+    entries::{FILES, Kind, MAX_FILES_DEPTH, TENANTS, Verdict, is_looked_into, judge, too_large},
 };
 use crate::model::{
     Finding,
@@ -18,19 +21,25 @@ use crate::model::{
 /// Reads a folder that need not be committed, nor be a repository.
 ///
 /// # Errors
-/// The folder cannot be read, or holds more files than the bound. A single file that cannot be read
-/// is a finding.
+/// The folder cannot be read. A single file that cannot be read is a finding, and so is a folder that is larger than
+/// the bounds.
 pub fn read_directory(root: &Path) -> Result<Tree, SourceError> {
-    let mut tree = Tree { revision: format!("{} (not committed)", root.display()), ..Tree::default() };
-    read_folder(root, "", &mut tree)?;
+    let revision = format!("{} (not committed)", root.display());
+    budget::within(revision.clone(), read_all(root, revision))
+}
+
+fn read_all(root: &Path, revision: String) -> Result<Tree, SourceError> {
+    let mut tree = Tree { revision, ..Tree::default() };
+    let mut budget = Budget::new();
+    read_folder(root, "", &mut tree, &mut budget)?;
     let tenants = root.join(TENANTS);
     if fs::symlink_metadata(&tenants).is_ok_and(|metadata| metadata.is_dir()) {
-        read_folder(&tenants, "tenants/", &mut tree)?;
+        read_folder(&tenants, "tenants/", &mut tree, &mut budget)?;
     }
     let files = root.join(FILES);
     if fs::symlink_metadata(&files).is_ok_and(|metadata| metadata.is_dir()) {
         let mut carrier = Carrier::new();
-        carry(&files, FILES, MAX_FILES_DEPTH, &mut carrier)?;
+        carry(&files, FILES, MAX_FILES_DEPTH, &mut carrier, &mut Budget::new())?;
         tree.carried = carrier.end();
     }
     tree.files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -38,22 +47,33 @@ pub fn read_directory(root: &Path) -> Result<Tree, SourceError> {
 }
 
 /// Takes everything in a folder, by the order of the names. What no YAML file can name is passed over.
-fn carry(folder: &Path, path: &str, depth: usize, carrier: &mut Carrier) -> Result<(), SourceError> {
+fn carry(
+    folder: &Path,
+    path: &str,
+    depth: usize,
+    carrier: &mut Carrier,
+    budget: &mut Budget,
+) -> Result<(), SourceError> {
     let failed = |source| SourceError::Folder { path: folder.display().to_string(), source };
     let entries = fs::read_dir(folder).map_err(failed)?;
-    let mut entries: Vec<DirEntry> = entries.collect::<io::Result<_>>().map_err(failed)?;
-    entries.sort_by_key(DirEntry::file_name);
+    let mut names: Vec<DirEntry> = Vec::new();
     for entry in entries {
+        let entry = entry.map_err(failed)?;
+        budget.name(path.len() + 1 + entry.file_name().len())?;
+        names.push(entry);
+    }
+    names.sort_by_key(DirEntry::file_name);
+    for entry in names {
         let Ok(name) = entry.file_name().into_string() else { continue };
         let path = format!("{path}/{name}");
         match kind(entry.file_type().map_err(failed)?) {
             Kind::File => {
                 let size = entry.metadata().map_err(failed)?.len();
-                carrier.file(path, size, || read_file(&entry.path()))?;
+                carrier.file(path, size, || read_file(&entry.path()).map(Into::into))?;
             }
             Kind::Folder if depth > 0 => {
                 carrier.note(path.clone(), Carried::Folder)?;
-                carry(&entry.path(), &path, depth - 1, carrier)?;
+                carry(&entry.path(), &path, depth - 1, carrier, budget)?;
             }
             Kind::Folder => carrier.note(path, Carried::Folder)?,
             Kind::Link => carrier.note(path, Carried::Link)?,
@@ -72,10 +92,11 @@ fn kind(of: FileType) -> Kind {
     }
 }
 
-fn read_folder(folder: &Path, prefix: &str, tree: &mut Tree) -> Result<(), SourceError> {
+fn read_folder(folder: &Path, prefix: &str, tree: &mut Tree, budget: &mut Budget) -> Result<(), SourceError> {
     let failed = |source| SourceError::Folder { path: folder.display().to_string(), source };
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
+        budget.name(prefix.len() + entry.file_name().len())?;
         let path = match entry.file_name().into_string() {
             Ok(name) => format!("{prefix}{name}"),
             Err(name) if !prefix.is_empty() => {
@@ -91,7 +112,7 @@ fn read_folder(folder: &Path, prefix: &str, tree: &mut Tree) -> Result<(), Sourc
             Verdict::Wrong(finding) => {
                 tree.findings.push(finding);
                 if is_looked_into(&path, kind) {
-                    read_folder(&entry.path(), &format!("{path}/"), tree)?;
+                    read_folder(&entry.path(), &format!("{path}/"), tree, budget)?;
                 }
             }
             Verdict::Read => match read_file(&entry.path()) {
@@ -99,7 +120,10 @@ fn read_folder(folder: &Path, prefix: &str, tree: &mut Tree) -> Result<(), Sourc
                     let size = entry.metadata().map_or(bytes.len() as u64, |metadata| metadata.len());
                     tree.findings.push(too_large(&path, size));
                 }
-                Ok(bytes) => tree.files.push(SourceFile { path, bytes }),
+                Ok(bytes) => {
+                    budget.file(bytes.len() as u64)?;
+                    tree.files.push(SourceFile { path, bytes });
+                }
                 Err(e) => tree.findings.push(Finding::on_file(
                     path,
                     "unreadable",

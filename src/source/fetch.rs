@@ -11,13 +11,37 @@ use std::{
 use tokio::process::Command;
 
 use super::{
-    SourceError,
+    SourceError, door, format,
     process::{self, Ended, RunError},
+    text::plain,
 };
 use crate::host::secret::SecretError;
 
 /// Where the mirror keeps the head, whatever the branch is called.
 pub(super) const HEAD: &str = "refs/tenantd/source";
+
+/// Where a head waits until what came with it was looked at.
+pub(super) const FETCHED: &str = "refs/tenantd/fetched";
+
+/// Where the mirror keeps commits that the branch does not lead to any more.
+pub(super) const KEPT: &str = "refs/tenantd/kept/";
+
+/// The most memory that a process of git may take, in KiB. It bounds what must be held whole to be checked.
+const MEMORY: u64 = 256 << 10;
+
+/// The most bytes that all packs of the mirror may have. Ten thousand commits of the fleet that was measured have a
+/// hundredth of that.
+pub(super) const MAX_MIRROR: u64 = 1 << 30;
+
+/// How much of that no head may take for what it leads to. So what replaces a branch that became too large finds room.
+pub(super) const RESERVE: u64 = 64 << 20;
+
+/// The most bytes of a file that a fetch may write where the mirror is full. Notes and references need some.
+pub(super) const LEAST_ROOM: u64 = 1 << 20;
+
+/// How long what nobody needs stays: as long as a head may wait to be judged, and less where the reserve is in use.
+pub(super) const GRACE: &str = "--prune=1.hour.ago";
+pub(super) const SHORT_GRACE: &str = "--prune=10.minutes.ago";
 
 /// The file in the mirror that git takes for the user's configuration.
 pub(super) const SETTINGS: &str = "tenantd.gitconfig";
@@ -44,6 +68,14 @@ pub enum FetchError {
         /// What git said.
         message: String,
     },
+    /// The source is of a form that is not read.
+    #[error("cannot read the git repository {url}: {why}")]
+    Format {
+        /// The source.
+        url: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The branch was deleted, or never was.
     #[error("{url} has no branch {branch:?}; it has {}", list(.branches))]
     BranchMissing {
@@ -61,6 +93,22 @@ pub enum FetchError {
         url: String,
         /// The branch that host.yaml names.
         branch: String,
+    },
+    /// What came is larger than the bounds. It is thrown away.
+    #[error("what {url} sent is too large: {what}; the last commit stays in force until the branch leads to less")]
+    TooLarge {
+        /// The source.
+        url: String,
+        /// What is too large, and the bound.
+        what: String,
+    },
+    /// git takes what came, and this program cannot read it. It is thrown away.
+    #[error("what {url} sent cannot be read: {what}; the last commit stays in force until the branch leads past it")]
+    Unreadable {
+        /// The source.
+        url: String,
+        /// What cannot be read, and why.
+        what: String,
     },
     /// It took too long.
     #[error("fetching from {url} took longer than {limit:?}")]
@@ -107,13 +155,20 @@ const PASSED_ON: [&str; 11] = [
 pub(super) struct Git<'a> {
     pub(super) program: &'a Path,
     pub(super) mirror: &'a Path,
+    /// The most bytes that a file may have which it writes; `None` for any.
+    pub(super) room: Option<u64>,
 }
+
+/// Sets the bounds of what follows, in units of 1 KiB of memory and of 512 bytes of a file.
+const BOUNDED: &str = "ulimit -d \"$1\" && ulimit -f \"$2\" && shift 2 && exec \"$@\"";
 
 impl Git<'_> {
     /// A command with an environment of its own: what it reads is the mirror's settings alone, it asks
     /// nobody, and it complains in English.
     pub(super) fn command<A: Into<OsString>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(self.program);
+        let room = self.room.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.div_ceil(512).to_string());
+        let mut command = Command::new("sh");
+        command.args(["-c", BOUNDED, "sh", &MEMORY.to_string(), &room]).arg(self.program);
         command.arg("--git-dir").arg(self.mirror).args(arguments.into_iter().map(Into::into)).current_dir(self.mirror);
         command.env_clear();
         for name in PASSED_ON {
@@ -134,6 +189,12 @@ impl Git<'_> {
     }
 }
 
+/// Whether a program can be run: at its path, or by its name.
+fn is_there(program: &Path) -> bool {
+    let named = || env::split_paths(&env::var_os("PATH")?).any(|folder| folder.join(program).is_file()).then_some(());
+    if program.components().count() > 1 { program.is_file() } else { named().is_some() }
+}
+
 /// What to fetch, from where, in what time.
 pub(super) struct Order<'a> {
     pub(super) url: &'a str,
@@ -148,8 +209,7 @@ pub(super) struct Order<'a> {
 /// # Errors
 /// As the kinds of [`FetchError`] say. The head that was fetched last stays.
 pub(super) async fn fetch(git: &Git<'_>, order: &Order<'_>) -> Result<(), FetchError> {
-    clear(git.mirror);
-    let refspec = format!("+refs/heads/{}:{HEAD}", order.branch);
+    let refspec = format!("+refs/heads/{}:{FETCHED}", order.branch);
     let mut arguments = vec![
         "fetch",
         "--quiet",
@@ -164,7 +224,7 @@ pub(super) async fn fetch(git: &Git<'_>, order: &Order<'_>) -> Result<(), FetchE
         arguments.push("--unshallow");
     }
     arguments.extend(["--", order.url, &refspec]);
-    let ended = run(git.command(arguments), order).await?;
+    let ended = run(git, git.command(arguments), order).await?;
     if ended.success {
         return Ok(());
     }
@@ -173,17 +233,52 @@ pub(super) async fn fetch(git: &Git<'_>, order: &Order<'_>) -> Result<(), FetchE
         return Err(missing(git, order).await?);
     }
     let url = order.shown.to_owned();
+    if let Some(why) = format::complaint(&ended.complaint) {
+        return Err(FetchError::Format { url, why });
+    }
+    if let Some((_, what)) = BEYOND.iter().find(|(words, _)| ended.complaint.contains(words)) {
+        return Err(FetchError::TooLarge { url, what: (*what).to_owned() });
+    }
+    // git may not say that what it started was ended.
+    if git.room.is_some_and(|room| door::largest_temporary(git.mirror) >= room) {
+        return Err(FetchError::TooLarge { url, what: DOES_NOT_FIT.to_owned() });
+    }
+    if let Some(message) = refused_object(&ended.complaint) {
+        return Err(FetchError::Corrupt { url, message });
+    }
     let corrupt = DAMAGE.iter().any(|words| ended.complaint.contains(words));
     Err(if corrupt { FetchError::Corrupt { url, message } } else { FetchError::Failed { url, message } })
 }
 
-/// Packs what has come in since, where git finds that it is time.
-pub(super) async fn maintain(git: &Git<'_>, limit: Duration) {
-    // Without it the mirror is larger, and no less right.
-    let _ = process::run(git.command(["gc", "--auto", "--quiet"]), limit).await;
+/// Packs what is needed, and drops what is not and has lain there for a while. What it says where it fails.
+pub(super) async fn maintain(git: &Git<'_>, limit: Duration, grace: &str) -> Result<(), String> {
+    clear(git.mirror);
+    match process::run(git.command(["gc", "--quiet", grace]), limit).await {
+        Ok(ended) if ended.success => Ok(()),
+        Ok(ended) => Err(plain(ended.complaint.trim())),
+        Err(e) => Err(e.to_string()),
+    }
 }
 
-async fn run(command: Command, order: &Order<'_>) -> Result<Ended, FetchError> {
+/// How many bytes of the packs belong to what was fetched and all that led to it.
+///
+/// # Errors
+/// As of [`fetch`].
+pub(super) async fn needed_by_fetched(git: &Git<'_>, order: &Order<'_>) -> Result<u64, FetchError> {
+    let ended = run(git, git.command(["rev-list", "--objects", "--disk-usage", FETCHED]), order).await?;
+    ended
+        .output
+        .trim()
+        .parse()
+        .ok()
+        .filter(|_| ended.success)
+        .ok_or_else(|| FetchError::Failed { url: order.shown.to_owned(), message: message(&ended.complaint, order) })
+}
+
+async fn run(git: &Git<'_>, command: Command, order: &Order<'_>) -> Result<Ended, FetchError> {
+    if !is_there(git.program) {
+        return Err(FetchError::NoGit);
+    }
     process::run(command, order.limit).await.map_err(|e| match e {
         RunError::Missing => FetchError::NoGit,
         RunError::TimedOut => FetchError::TimedOut { url: order.shown.to_owned(), limit: order.limit },
@@ -193,7 +288,7 @@ async fn run(command: Command, order: &Order<'_>) -> Result<Ended, FetchError> {
 
 /// The branch is not there: what is there instead?
 async fn missing(git: &Git<'_>, order: &Order<'_>) -> Result<FetchError, FetchError> {
-    let ended = run(git.command(["ls-remote", "--quiet", "--heads", "--", order.url]), order).await?;
+    let ended = run(git, git.command(["ls-remote", "--quiet", "--heads", "--", order.url]), order).await?;
     let (url, branch) = (order.shown.to_owned(), order.branch.to_owned());
     let branches: Vec<String> =
         ended.output.lines().filter_map(|line| line.split_once("\trefs/heads/")).map(|(_, name)| plain(name)).collect();
@@ -205,6 +300,32 @@ async fn missing(git: &Git<'_>, order: &Order<'_>) -> Result<FetchError, FetchEr
     }
     Ok(FetchError::BranchMissing { url, branch, branches: branches.into_iter().take(BRANCHES).collect() })
 }
+
+const DOES_NOT_FIT: &str = "it does not fit into the 1 GiB that the mirror may take";
+
+/// What git says where a bound ended it, and which one that was.
+const BEYOND: [(&str, &str); 4] = [
+    ("died of signal 25", DOES_NOT_FIT),
+    ("File too large", DOES_NOT_FIT),
+    ("ut of memory", "an object in it does not fit into memory"),
+    ("unable to create thread", "an object in it does not fit into memory"),
+];
+
+/// Which object git refuses, and what kind of fault it has; `None` where it refuses none.
+fn refused_object(complaint: &str) -> Option<String> {
+    let refusal = |line: &str| {
+        let (id, fault) = line.trim().strip_prefix("error: object ")?.split_once(": ")?;
+        let (kind, words) = fault.split_once(": ")?;
+        let is_id = id.len() >= 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_kind = kind.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        (is_id && is_kind).then(|| format!("the object {id} has the fault {kind} ({}); {REFUSED_HELP}", plain(words)))
+    };
+    complaint.lines().find_map(refusal)
+}
+
+/// What to do then.
+const REFUSED_HELP: &str = "`git fsck --strict` names all such objects, and the history has to be written anew without \
+     them; the last commit stays in force";
 
 /// What git says where an object is damaged, missing or wrong.
 const DAMAGE: [&str; 14] = [
@@ -245,30 +366,20 @@ fn message(complaint: &str, order: &Order<'_>) -> String {
     if text.is_empty() { "git gave no reason".to_owned() } else { plain(&text) }
 }
 
-/// A text of someone else's in one short line, with what drives a terminal escaped.
-pub(super) fn plain(text: &str) -> String {
-    const LONGEST: usize = 300;
-    let mut out = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count == LONGEST {
-            out.push('…');
-            break;
-        }
-        if crate::model::finding::is_invisible(c) { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
-}
-
 /// Takes away what a run that was killed left behind: locks that nobody holds, and half of a pack.
 /// Only one process fetches into a mirror, the one that holds the data root's lock.
-fn clear(mirror: &Path) {
-    let mut left: Vec<PathBuf> =
-        ["packed-refs.lock", "shallow.lock", "HEAD.lock", "config.lock"].map(|name| mirror.join(name)).into();
-    left.push(mirror.join(format!("{HEAD}.lock")));
+pub(super) fn clear(mirror: &Path) {
+    let locks = ["packed-refs.lock", "shallow.lock", "HEAD.lock", "config.lock", "gc.pid", "gc.pid.lock"];
+    let mut left: Vec<PathBuf> = locks.map(|name| mirror.join(name)).into();
+    left.extend([HEAD, FETCHED].map(|name| mirror.join(format!("{name}.lock"))));
     for entry in fs::read_dir(mirror.join("objects/pack")).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("tmp_") || name.ends_with(".keep") {
+        if door::is_temporary(&name) || name.as_encoded_bytes().ends_with(b".keep") {
+            left.push(entry.path());
+        }
+    }
+    for entry in fs::read_dir(mirror.join(KEPT)).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().ends_with(b".lock") {
             left.push(entry.path());
         }
     }
@@ -281,6 +392,16 @@ fn clear(mirror: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_object_is_named_with_its_fault() {
+        let id = "0123456789".repeat(4);
+        let complaint =
+            format!("remote: x\nerror: object {id}: hasDot: contains '.'\nfatal: fsck error in packed object\n");
+        let message = refused_object(&complaint).unwrap_or_default();
+        assert!(message.starts_with(&format!("the object {id} has the fault hasDot (contains '.'); ")), "{message}");
+        assert_eq!(refused_object("error: object x: y: z\nfatal: object 1: bad\n"), None);
+    }
 
     #[test]
     fn a_complaint_is_cut_down_to_what_matters() {

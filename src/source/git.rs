@@ -2,63 +2,133 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::Arc,
 };
 
-use git2::{Commit, ErrorCode, ObjectType, Repository, Tree as GitTree, TreeEntry};
+use git2::{ObjectType, Oid, Repository, Tree as GitTree, TreeEntry};
 
 use super::{
-    Carrier, FILES, Kind, MAX_FILE, MAX_FILES_DEPTH, SourceError, TENANTS, Verdict, directory::not_utf8_name,
-    is_looked_into, judge, too_large,
+    Bound, MAX_FILE, Opened, Place, SourceError,
+    bound::MAX_FOLDER,
+    budget::{self, Budget},
+    carrier::Carrier,
+    directory::not_utf8_name,
+    entries::{FILES, Kind, MAX_FILES_DEPTH, TENANTS, Verdict, is_looked_into, judge, too_large},
 };
 use crate::model::tree::{Carried, SourceFile, Tree, tenant_of};
 
 /// Reads the tree of a commit out of a repository, bare or not.
 ///
 /// # Errors
-/// There is no repository, the revision names no commit, or there are more files than the bound. A
-/// single entry that cannot be used is a finding.
-pub fn read_commit(path: &Path, rev: &str) -> Result<Tree, SourceError> {
-    let shown = path.display().to_string();
-    let repository = open(path)?;
-    let commit = commit(&repository, rev, &shown)?;
-    let root = commit.tree().map_err(|source| SourceError::Repository { path: shown, source })?;
-    read_root(&repository, &root, revision(&repository, rev, commit.id()))
+/// There is no repository, or the revision names no commit. A single entry that cannot be used is a finding, and so
+/// is a tree that is larger than the bounds.
+pub fn read_commit<'a>(place: impl Into<Place<'a>>, rev: &str) -> Result<Tree, SourceError> {
+    read_commit_below(place, rev, "")
 }
 
-pub(super) fn open(path: &Path) -> Result<Repository, SourceError> {
-    let shown = path.display().to_string();
-    Repository::open(path).map_err(|source| match source.code() {
-        ErrorCode::NotFound => SourceError::NotARepository(shown),
-        _ => SourceError::Repository { path: shown, source },
-    })
+/// [`read_commit`] of a folder of the repository.
+///
+/// # Errors
+/// As of [`read_commit`], or the commit has no such folder.
+pub fn read_commit_below<'a>(place: impl Into<Place<'a>>, rev: &str, folder: &str) -> Result<Tree, SourceError> {
+    let opened = Opened::open(place.into())?;
+    read_opened(&opened, rev, folder).map_err(|e| opened.explain(e))
 }
 
-/// The commit that a revision of a repository names.
-pub(super) fn commit<'r>(repository: &'r Repository, rev: &str, shown: &str) -> Result<Commit<'r>, SourceError> {
-    let object = repository.revparse_single(rev).and_then(|object| object.peel_to_commit());
-    object.map_err(|source| SourceError::Revision { rev: rev.to_owned(), path: shown.to_owned(), source })
+fn read_opened(opened: &Opened, rev: &str, folder: &str) -> Result<Tree, SourceError> {
+    let (repository, commit) = (opened.objects(), opened.commit(rev)?);
+    let revision = match opened.branch(rev) {
+        Some(branch) => format!("{branch}@sha1:{}", commit.id()),
+        None => format!("sha1:{}", commit.id()),
+    };
+    let root = match below(commit.tree_id(), folder, |id| self::folder(repository, id)) {
+        Ok(root) => root,
+        Err(error) => return budget::within(revision, Err(error)),
+    };
+    let missing = || SourceError::PathMissing { path: folder.to_owned(), commit: commit.id().to_string() };
+    read_root(repository, root.ok_or_else(missing)?, revision)
+}
+
+/// The folder of a tree that is named by a path with `/` between its parts, if there is one. `open` reads the names in a
+/// folder.
+pub(super) fn below<'r, E>(
+    root: Oid,
+    path: &str,
+    open: impl Fn(Oid) -> Result<GitTree<'r>, E>,
+) -> Result<Option<Oid>, E> {
+    let mut tree = root;
+    for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        let names = open(tree)?;
+        let Some(entry) = names.get_name(part).filter(|entry| entry.kind() == Some(ObjectType::Tree)) else {
+            return Ok(None);
+        };
+        tree = entry.id();
+    }
+    Ok(Some(tree))
+}
+
+/// A folder, whose names are read only if they are not too many.
+pub(super) fn folder(repository: &Repository, id: Oid) -> Result<GitTree<'_>, SourceError> {
+    let damaged = |source| SourceError::Repository { path: repository.path().display().to_string(), source };
+    let (size, _) = repository.odb().and_then(|objects| objects.read_header(id)).map_err(damaged)?;
+    if size as u64 > MAX_FOLDER {
+        return Err(SourceError::TooLarge(Bound::Folder));
+    }
+    repository.find_tree(id).map_err(|e| unparsed(repository, id, e).unwrap_or_else(damaged))
+}
+
+/// What it means that an object could not be taken for what it should be: it is there, and says something else.
+///
+/// # Errors
+/// It is the error given where the object itself cannot be read.
+pub(super) fn unparsed(repository: &Repository, id: Oid, error: git2::Error) -> Result<SourceError, git2::Error> {
+    match repository.odb().and_then(|objects| objects.read(id).map(drop)) {
+        Ok(()) => Ok(SourceError::Unparsed { id: id.to_string(), source: error }),
+        Err(_) => Err(error),
+    }
 }
 
 /// Reads the tree that holds fleet.yaml.
-pub(super) fn read_root(repository: &Repository, root: &GitTree<'_>, revision: String) -> Result<Tree, SourceError> {
-    let tree = read_some(repository, root, revision, None)?;
-    Ok(Tree { carried: carried(repository, root)?, ..tree })
+pub(super) fn read_root(repository: &Repository, root: Oid, revision: String) -> Result<Tree, SourceError> {
+    let read = folder(repository, root).and_then(|root| {
+        let tree = read_some(repository, &root, revision.clone(), None)?;
+        Ok(Tree { carried: carried(repository, &root, None)?, ..tree })
+    });
+    budget::within(revision, read)
 }
 
-/// What lies under `files/` of a tree.
+/// Reads what holds for all of the tree that holds fleet.yaml, the files of some tenants alone, and of what lies under
+/// `files/` only what those name.
+pub(super) fn read_root_of(
+    repository: &Repository,
+    root: Oid,
+    revision: String,
+    only: &BTreeSet<String>,
+    named: impl FnOnce(&Tree) -> BTreeSet<String>,
+) -> Result<Tree, SourceError> {
+    let read = folder(repository, root).and_then(|root| {
+        let tree = read_some(repository, &root, revision.clone(), Some(only))?;
+        let carried = match named(&tree) {
+            none if none.is_empty() => Arc::default(),
+            named => carried(repository, &root, Some(&named))?,
+        };
+        Ok(Tree { carried, ..tree })
+    });
+    budget::within(revision, read)
+}
+
+/// What lies under `files/` of a tree: everything, or some paths alone.
 pub(super) fn carried(
     repository: &Repository,
     root: &GitTree<'_>,
+    only: Option<&BTreeSet<String>>,
 ) -> Result<Arc<BTreeMap<String, Carried>>, SourceError> {
-    let damaged = |source| SourceError::Repository { path: repository.path().display().to_string(), source };
-    let mut carrier = Carrier::new();
+    let (carrier, budget, read) = (Carrier::new(), Budget::new(), BTreeMap::new());
+    let mut carrying = Carrying { repository, only, carrier, budget, read };
     if let Some(entry) = root.get_name(FILES).filter(|entry| entry.kind() == Some(ObjectType::Tree)) {
-        let files = repository.find_tree(entry.id()).map_err(damaged)?;
-        carry(repository, &files, FILES, MAX_FILES_DEPTH, &mut carrier)?;
+        carrying.carry(entry.id(), FILES, MAX_FILES_DEPTH)?;
     }
-    Ok(carrier.end())
+    Ok(carrying.carrier.end())
 }
 
 /// The same but for what is given on, with the files of some tenants alone.
@@ -68,46 +138,72 @@ pub(super) fn read_some(
     revision: String,
     only: Option<&BTreeSet<String>>,
 ) -> Result<Tree, SourceError> {
-    let damaged = |source| SourceError::Repository { path: repository.path().display().to_string(), source };
-    let mut tree = Tree { revision, ..Tree::default() };
-    read_tree(repository, root, "", None, &mut tree)?;
+    let mut reading = Reading { repository, budget: Budget::new(), tree: Tree { revision, ..Tree::default() } };
+    reading.read(root, "", None)?;
     if let Some(entry) = root.get_name(TENANTS).filter(|entry| entry.kind() == Some(ObjectType::Tree)) {
-        let tenants = repository.find_tree(entry.id()).map_err(damaged)?;
-        read_tree(repository, &tenants, "tenants/", only, &mut tree)?;
+        reading.read(&folder(repository, entry.id())?, "tenants/", only)?;
     }
+    let mut tree = reading.tree;
     tree.files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(tree)
 }
 
-/// Takes everything in a folder. What no YAML file can name is passed over.
-fn carry(
-    repository: &Repository,
-    folder: &GitTree<'_>,
-    path: &str,
-    depth: usize,
-    carrier: &mut Carrier,
-) -> Result<(), SourceError> {
-    let damaged = |source| SourceError::Repository { path: repository.path().display().to_string(), source };
-    let objects = repository.odb().map_err(damaged)?;
-    for entry in folder {
-        let Ok(name) = std::str::from_utf8(entry.name_bytes()) else { continue };
-        let path = format!("{path}/{name}");
-        match kind(&entry) {
-            Kind::File => {
-                let (size, _) = objects.read_header(entry.id()).map_err(damaged)?;
-                carrier.file(path, size as u64, || objects.read(entry.id()).map(|object| object.data().to_vec()))?;
+/// What is taken of what lies under `files/`.
+struct Carrying<'r> {
+    repository: &'r Repository,
+    /// The paths that are wanted, where it is not all.
+    only: Option<&'r BTreeSet<String>>,
+    carrier: Carrier,
+    budget: Budget,
+    /// What was read already. Names of one file share its bytes.
+    read: BTreeMap<Oid, Arc<[u8]>>,
+}
+
+impl Carrying<'_> {
+    /// Takes everything in a folder. What no YAML file can name is passed over.
+    fn carry(&mut self, id: Oid, path: &str, depth: usize) -> Result<(), SourceError> {
+        let repository = self.repository;
+        let damaged = |source| SourceError::Repository { path: repository.path().display().to_string(), source };
+        let objects = repository.odb().map_err(damaged)?;
+        for entry in &folder(repository, id)? {
+            self.budget.name(path.len() + 1 + entry.name_bytes().len())?;
+            let Ok(name) = std::str::from_utf8(entry.name_bytes()) else { continue };
+            let path = format!("{path}/{name}");
+            if !self.wants(&path) {
+                continue;
             }
-            Kind::Folder if depth > 0 => {
-                carrier.note(path.clone(), Carried::Folder)?;
-                let below = repository.find_tree(entry.id()).map_err(damaged)?;
-                carry(repository, &below, &path, depth - 1, carrier)?;
+            match kind(&entry) {
+                Kind::File => {
+                    let (size, _) = objects.read_header(entry.id()).map_err(damaged)?;
+                    let read = &mut self.read;
+                    self.carrier.file(path, size as u64, || match read.get(&entry.id()) {
+                        Some(bytes) => Ok(Arc::clone(bytes)),
+                        None => objects.read(entry.id()).map(|object| {
+                            let bytes: Arc<[u8]> = object.data().into();
+                            read.insert(entry.id(), Arc::clone(&bytes));
+                            bytes
+                        }),
+                    })?;
+                }
+                Kind::Folder if depth > 0 => {
+                    self.carrier.note(path.clone(), Carried::Folder)?;
+                    self.carry(entry.id(), &path, depth - 1)?;
+                }
+                Kind::Folder => self.carrier.note(path, Carried::Folder)?,
+                Kind::Link => self.carrier.note(path, Carried::Link)?,
+                Kind::Other => self.carrier.note(path, Carried::Unreadable)?,
             }
-            Kind::Folder => carrier.note(path, Carried::Folder)?,
-            Kind::Link => carrier.note(path, Carried::Link)?,
-            Kind::Other => carrier.note(path, Carried::Unreadable)?,
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Whether a path is wanted, or one below it.
+    fn wants(&self, path: &str) -> bool {
+        self.only.is_none_or(|only| {
+            let below = format!("{path}/");
+            only.contains(path) || only.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
+        })
+    }
 }
 
 fn kind(entry: &TreeEntry<'_>) -> Kind {
@@ -119,64 +215,55 @@ fn kind(entry: &TreeEntry<'_>) -> Kind {
     }
 }
 
-/// The revision with its branch, where the name given is one.
-fn revision(repository: &Repository, rev: &str, id: git2::Oid) -> String {
-    let branch = match rev {
-        "HEAD" => {
-            repository.head().ok().filter(|head| head.is_branch()).and_then(|h| h.shorthand().ok().map(str::to_owned))
-        }
-        _ => repository.find_branch(rev, git2::BranchType::Local).ok().map(|_| rev.to_owned()),
-    };
-    match branch {
-        Some(branch) => format!("{branch}@sha1:{id}"),
-        None => format!("sha1:{id}"),
-    }
+/// What is read of the top and of `tenants/`.
+struct Reading<'r> {
+    repository: &'r Repository,
+    budget: Budget,
+    tree: Tree,
 }
 
-fn read_tree(
-    repository: &Repository,
-    folder: &GitTree<'_>,
-    prefix: &str,
-    only: Option<&BTreeSet<String>>,
-    tree: &mut Tree,
-) -> Result<(), SourceError> {
-    let damaged = |source| SourceError::Repository { path: repository.path().display().to_string(), source };
-    let objects = repository.odb().map_err(damaged)?;
-    for entry in folder {
-        let name = match std::str::from_utf8(entry.name_bytes()) {
-            Ok(name) => name,
-            Err(_) if !prefix.is_empty() => {
-                let shown = format!("{prefix}{}", String::from_utf8_lossy(entry.name_bytes()));
-                tree.findings.push(not_utf8_name(&shown));
+impl Reading<'_> {
+    fn read(&mut self, of: &GitTree<'_>, prefix: &str, only: Option<&BTreeSet<String>>) -> Result<(), SourceError> {
+        let repository = self.repository;
+        let damaged = |source| SourceError::Repository { path: repository.path().display().to_string(), source };
+        let objects = repository.odb().map_err(damaged)?;
+        for entry in of {
+            self.budget.name(prefix.len() + entry.name_bytes().len())?;
+            let name = match std::str::from_utf8(entry.name_bytes()) {
+                Ok(name) => name,
+                Err(_) if !prefix.is_empty() => {
+                    let shown = format!("{prefix}{}", String::from_utf8_lossy(entry.name_bytes()));
+                    self.tree.findings.push(not_utf8_name(&shown));
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            if only.is_some_and(|only| entry.kind() != Some(ObjectType::Tree) && !only.contains(tenant_of(name))) {
                 continue;
             }
-            Err(_) => continue,
-        };
-        if only.is_some_and(|only| entry.kind() != Some(ObjectType::Tree) && !only.contains(tenant_of(name))) {
-            continue;
-        }
-        let path = format!("{prefix}{name}");
-        let kind = kind(&entry);
-        match judge(&path, kind) {
-            Verdict::Pass => {}
-            Verdict::Wrong(finding) => {
-                tree.findings.push(finding);
-                if is_looked_into(&path, kind) {
-                    let below = repository.find_tree(entry.id()).map_err(damaged)?;
-                    read_tree(repository, &below, &format!("{path}/"), only, tree)?;
+            let path = format!("{prefix}{name}");
+            let kind = kind(&entry);
+            match judge(&path, kind) {
+                Verdict::Pass => {}
+                Verdict::Wrong(finding) => {
+                    self.tree.findings.push(finding);
+                    if is_looked_into(&path, kind) {
+                        self.read(&folder(repository, entry.id())?, &format!("{path}/"), only)?;
+                    }
+                }
+                Verdict::Read => {
+                    let (size, _) = objects.read_header(entry.id()).map_err(damaged)?;
+                    if size as u64 > MAX_FILE {
+                        self.tree.findings.push(too_large(&path, size as u64));
+                    } else {
+                        self.budget.file(size as u64)?;
+                        let object = objects.read(entry.id()).map_err(damaged)?;
+                        self.tree.files.push(SourceFile { path, bytes: object.data().to_vec() });
+                    }
                 }
             }
-            Verdict::Read => {
-                let (size, _) = objects.read_header(entry.id()).map_err(damaged)?;
-                if size as u64 > MAX_FILE {
-                    tree.findings.push(too_large(&path, size as u64));
-                } else {
-                    let object = objects.read(entry.id()).map_err(damaged)?;
-                    tree.files.push(SourceFile { path, bytes: object.data().to_vec() });
-                }
-            }
+            self.tree.is_within_bounds()?;
         }
-        tree.is_within_bounds()?;
+        Ok(())
     }
-    Ok(())
 }

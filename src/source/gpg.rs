@@ -3,7 +3,6 @@
 use std::{
     env,
     fs::{self, DirBuilder},
-    future::Future,
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -13,9 +12,9 @@ use std::{
 use tokio::process::Command;
 
 use super::{
-    fetch::plain,
-    process::{self, RunError},
+    process::{self, RunError, wait_for},
     signature::{Fault, Signed},
+    text::plain,
 };
 
 /// How long one signature may take.
@@ -119,17 +118,6 @@ impl Keyring {
             Err(RunError::Io(e)) => Err(GpgError::Run(e)),
         }
     }
-}
-
-/// Waits for a future outside of any runtime that this thread may belong to.
-fn wait_for<T: Send>(work: impl Future<Output = T> + Send) -> io::Result<T> {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(work))
-        });
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that ran gpg ended early")))
-    })
 }
 
 impl Drop for Keyring {

@@ -1,26 +1,27 @@
 //! A repository of our own that holds what was fetched.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs::{self, DirBuilder},
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use git2::{
-    Commit, ErrorCode, ObjectType, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags, Tree as GitTree,
-};
+use git2::{Commit, ErrorCode, ObjectType, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
 
 use super::{
-    FetchError, SourceError,
-    fetch::{self, Git, HEAD, Order, SETTINGS},
-    git::read_root,
+    FetchError, SourceError, budget,
+    door::{self, Door, Unfit},
+    fetch::{self, FETCHED, Git, HEAD, LEAST_ROOM, MAX_MIRROR, Order, RESERVE, SETTINGS},
+    git::{below, folder, read_root, read_root_of, unparsed},
     settings,
 };
 use crate::{
+    fault::chain,
     host::secret::{self, SecretError},
     model::{Revision, host::Source, tree::Tree},
 };
@@ -48,12 +49,44 @@ pub struct Mirror {
     /// What git is told about the source.
     settings: String,
     program: PathBuf,
-    /// Held while something is fetched. It counts the new heads.
-    fetching: Arc<tokio::sync::Mutex<u32>>,
+    /// Held while something is fetched, or thrown away.
+    fetching: Arc<tokio::sync::Mutex<Since>>,
+    bounds: Bounds,
 }
 
-/// After so many new heads git looks whether it should pack what came with them.
-const HEADS_UNTIL_PACKED: u32 = 64;
+/// How many bytes the packs may have, and how many of those no head may take for what it leads to.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    most: u64,
+    reserve: u64,
+}
+
+/// What came in since git last looked what is needed.
+#[derive(Debug)]
+struct Since {
+    heads: u32,
+    /// The size of all packs then.
+    size: Option<u64>,
+    /// When that was.
+    time: Instant,
+    /// When something was last dropped because the reserve was in use.
+    short: Option<Instant>,
+}
+
+impl Default for Since {
+    fn default() -> Self {
+        Self { heads: 0, size: None, time: Instant::now(), short: None }
+    }
+}
+
+/// When what is not needed is dropped: after so many new heads, so many bytes, or where there is a new head after so
+/// long.
+const HEADS: u32 = 64;
+const GROWTH: u64 = 64 << 20;
+const PERIOD: Duration = Duration::from_secs(24 * 3_600);
+
+/// How often that is done where the reserve is in use, whatever came in.
+const SHORT_PERIOD: Duration = Duration::from_secs(600);
 
 impl Mirror {
     /// Opens the mirror of a source, and makes it where there is none.
@@ -71,6 +104,7 @@ impl Mirror {
             settings: settings::compose(source)?,
             program: PathBuf::from("git"),
             fetching: Arc::default(),
+            bounds: Bounds { most: MAX_MIRROR, reserve: RESERVE },
         };
         if !folder.exists() {
             mirror.make()?;
@@ -84,14 +118,14 @@ impl Mirror {
 
     /// Fetches the branch and returns its head, 40 hexadecimal digits.
     ///
-    /// It takes no longer than `source.timeout` and the packing that follows now and then; when it is
-    /// dropped, or takes longer, git ends with all that it started. A mirror that turns out to be
-    /// damaged is made anew.
+    /// It takes no longer than `source.timeout`; when it is dropped, or takes longer, git ends with all that it
+    /// started. A mirror that turns out to be damaged is made anew. What comes in counts only once each object of it
+    /// was found to be within bounds and readable.
     ///
     /// # Errors
     /// As the kinds of [`FetchError`] say. The head that was fetched last stays readable.
     pub async fn fetch(&self) -> Result<String, FetchError> {
-        let mut heads = self.fetching.lock().await;
+        let mut since = self.fetching.lock().await;
         self.check_password()?;
         let before = self.head().ok();
         let head = match self.fetch_once().await {
@@ -107,13 +141,51 @@ impl Mirror {
             result => result?,
         };
         if before.as_ref() != Some(&head) {
-            *heads += 1;
-            if *heads >= HEADS_UNTIL_PACKED {
-                *heads = 0;
-                fetch::maintain(&self.git(), self.source.timeout.get()).await;
-            }
+            since.heads += 1;
         }
         Ok(head)
+    }
+
+    /// Drops what neither the head nor these commits need, and what led to them, once it has lain there for an hour,
+    /// where enough has come in since the last time. Returns whether that was so.
+    ///
+    /// Where the reserve is in use, that is enough, and a head counts only if it is one of these commits: the branch may
+    /// lead to what fills the mirror, and what replaces it needs room.
+    ///
+    /// It takes no longer than `source.timeout`. A crash leaves a mirror that holds more than it needs.
+    pub async fn maintain(&self, needed: BTreeSet<String>) -> bool {
+        let mut since = self.fetching.lock().await;
+        let size = door::size(&self.folder);
+        let grown = size.saturating_sub(*since.size.get_or_insert(size));
+        let is_short = size > self.bounds.most - self.bounds.reserve
+            && since.short.is_none_or(|last| last.elapsed() >= SHORT_PERIOD);
+        let is_due =
+            is_short || since.heads >= HEADS || grown >= GROWTH || since.heads > 0 && since.time.elapsed() >= PERIOD;
+        // What was not looked at yet must not be packed with what was.
+        if !is_due || door::is_open(&self.folder) {
+            return false;
+        }
+        let mirror = self.clone();
+        let keep = move || {
+            if is_short {
+                mirror.forget_head(&needed)?;
+            }
+            mirror.keep(&needed)
+        };
+        let kept = tokio::task::spawn_blocking(move || keep().map_err(|e| chain(&e))).await;
+        let grace = if is_short { fetch::SHORT_GRACE } else { fetch::GRACE };
+        let done = match kept.map_err(|e| e.to_string()).flatten() {
+            Ok(()) => fetch::maintain(&self.git(), self.source.timeout.get(), grace).await,
+            Err(e) => Err(e),
+        };
+        if let Err(error) = done {
+            // The mirror is larger then, and no less right.
+            tracing::warn!(error, "cannot drop what the mirror does not need");
+        }
+        let now = Instant::now();
+        let short = if is_short { Some(now) } else { since.short };
+        *since = Since { heads: 0, size: Some(door::size(&self.folder)), time: now, short };
+        true
     }
 
     async fn fetch_once(&self) -> Result<String, FetchError> {
@@ -124,22 +196,133 @@ impl Mirror {
             branch: &self.source.branch,
             limit: self.source.timeout.get(),
         };
-        fetch::fetch(&self.git(), &order).await?;
+        self.discard()?;
+        let room = self.bounds.most.saturating_sub(door::size(&self.folder)).max(LEAST_ROOM);
+        // What is there now is noted before anything comes.
+        Door::open(&self.folder).map_err(|e| self.unkept(e))?;
+        let brought = match fetch::fetch(&Git { room: Some(room), ..self.git() }, &order).await {
+            Ok(()) => self.let_in(&order).await,
+            Err(e) => Err(e),
+        };
+        if let Err(e) = brought {
+            // What is half there takes room until then, and keeps what is not needed from being dropped.
+            if let Err(error) = self.discard() {
+                tracing::warn!(error = chain(&error), "cannot throw away what a failed fetch left behind");
+            }
+            return Err(e);
+        }
         Ok(self.head()?)
+    }
+
+    /// Makes what was fetched the head, unless something of it cannot stay.
+    async fn let_in(&self, order: &Order<'_>) -> Result<(), FetchError> {
+        let mirror = self.clone();
+        let checked = tokio::task::spawn_blocking(move || mirror.unfit()).await;
+        let unfit = match checked.map_err(|e| self.unkept(io::Error::other(e)))?? {
+            None => self.beyond_room(order).await?.map(Unfit::TooLarge),
+            unfit => unfit,
+        };
+        let url = order.shown.to_owned();
+        match unfit {
+            Some(Unfit::TooLarge(what)) => Err(FetchError::TooLarge { url, what }),
+            Some(Unfit::Unreadable(what)) => Err(FetchError::Unreadable { url, what }),
+            None => Ok(self.advance()?),
+        }
+    }
+
+    /// What came in that cannot stay, by what it is.
+    fn unfit(&self) -> Result<Option<Unfit>, SourceError> {
+        let door = Door::open(&self.folder).map_err(|e| self.unkept(e))?;
+        let repository = self.repository()?;
+        if let Some(unfit) = door.unfit(&repository).map_err(|e| self.unkept(e))? {
+            return Ok(Some(unfit));
+        }
+        let id = repository.refname_to_id(FETCHED).map_err(|e| self.damaged(e))?;
+        let (_, kind) = repository.odb().and_then(|objects| objects.read_header(id)).map_err(|e| self.damaged(e))?;
+        let is_commit = kind == ObjectType::Commit;
+        Ok((!is_commit)
+            .then(|| Unfit::Unreadable(format!("the branch leads to {id}, which is a {kind} and no commit"))))
+    }
+
+    /// Why there is no room for what came in, in words. It may use the reserve only where it does not need it for long:
+    /// once what it replaces is dropped.
+    async fn beyond_room(&self, order: &Order<'_>) -> Result<Option<String>, FetchError> {
+        let door = Door::open(&self.folder).map_err(|e| self.unkept(e))?;
+        if door.is_unused().map_err(|e| self.unkept(e))? {
+            return Ok(None);
+        }
+        let size = door::size(&self.folder);
+        let Bounds { most, reserve } = self.bounds;
+        if size > most {
+            return Ok(Some(format!("the mirror would have {size} bytes with it, and {most} are the most")));
+        }
+        let most = most - reserve;
+        if size <= most {
+            return Ok(None);
+        }
+        let needed = fetch::needed_by_fetched(&self.git(), order).await?;
+        Ok((needed > most).then(|| format!("the branch and its history have {needed} bytes, and {most} are the most")))
+    }
+
+    /// Makes what was fetched the head. What came counts as checked first: what is noted as not checked is thrown away after
+    /// a crash, and the head must not need it.
+    fn advance(&self) -> Result<(), SourceError> {
+        let repository = self.repository()?;
+        let mut fetched = repository.find_reference(FETCHED).map_err(|e| self.damaged(e))?;
+        let id = fetched.target();
+        Door::open(&self.folder).and_then(Door::close).map_err(|e| self.unkept(e))?;
+        if let Some(id) = id {
+            repository.reference(HEAD, id, true, "fetched").map_err(|e| self.damaged(e))?;
+        }
+        fetched.delete().map_err(|e| self.damaged(e))
+    }
+
+    /// Throws away what a fetch left behind that did not end well, the files that a process was writing first.
+    fn discard(&self) -> Result<(), SourceError> {
+        fetch::clear(&self.folder);
+        if !door::is_open(&self.folder) {
+            return Ok(());
+        }
+        match fs::remove_file(self.folder.join(FETCHED)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(self.unkept(e)),
+            _ => {}
+        }
+        Door::open(&self.folder).and_then(Door::throw_out).map_err(|e| self.unkept(e))
     }
 
     /// Reads the tree of a commit below `source.path`.
     ///
     /// # Errors
-    /// The commit is not known, has no such folder, or holds more files than the bound. A single entry
-    /// that cannot be used is a finding.
+    /// The commit is not known, or has no such folder. A single entry that cannot be used is a finding, and so is a
+    /// tree that is larger than the bounds.
     pub fn read(&self, commit: &str) -> Result<Tree, SourceError> {
         let repository = self.repository()?;
         let found = self.commit(&repository, commit)?;
-        let root = found.tree().map_err(|e| self.damaged(e))?;
-        let root = self.below(&repository, root, &found)?;
         let revision = Revision { branch: self.source.branch.clone(), commit: found.id().to_string() };
-        read_root(&repository, &root, revision.to_string())
+        match self.below(&repository, &found) {
+            Ok(root) => read_root(&repository, root, revision.to_string()),
+            Err(error) => budget::within(revision.to_string(), Err(error)),
+        }
+    }
+
+    /// The same as far as some tenants need it: what holds for all, their own files, and of what lies under `files/` what
+    /// is `named` in those.
+    ///
+    /// # Errors
+    /// As of [`Mirror::read`].
+    pub fn read_of(
+        &self,
+        commit: &str,
+        tenants: &BTreeSet<String>,
+        named: impl FnOnce(&Tree) -> BTreeSet<String>,
+    ) -> Result<Tree, SourceError> {
+        let repository = self.repository()?;
+        let found = self.commit(&repository, commit)?;
+        let revision = Revision { branch: self.source.branch.clone(), commit: found.id().to_string() }.to_string();
+        match self.below(&repository, &found) {
+            Ok(root) => read_root_of(&repository, root, revision, tenants, named),
+            Err(error) => budget::within(revision, Err(error)),
+        }
     }
 
     /// How a head relates to an older one.
@@ -176,12 +359,12 @@ impl Mirror {
         let id = Oid::from_str(whole).map_err(unknown)?;
         repository.find_commit(id).map_err(|e| match e.code() {
             ErrorCode::NotFound => unknown(e),
-            _ => self.damaged(e),
+            _ => unparsed(repository, id, e).unwrap_or_else(|e| self.damaged(e)),
         })
     }
 
     pub(super) fn git(&self) -> Git<'_> {
-        Git { program: &self.program, mirror: &self.folder }
+        Git { program: &self.program, mirror: &self.folder, room: None }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -210,25 +393,14 @@ impl Mirror {
     }
 
     /// The folder with fleet.yaml in it.
-    fn below<'r>(
-        &self,
-        repository: &'r Repository,
-        root: GitTree<'r>,
-        commit: &Commit<'_>,
-    ) -> Result<GitTree<'r>, SourceError> {
-        let mut tree = root;
-        for part in self.source.path.split('/').filter(|part| !matches!(*part, "" | ".")) {
-            let id = tree.get_name(part).filter(|entry| entry.kind() == Some(ObjectType::Tree)).map(|entry| entry.id());
-            let id = id.ok_or_else(|| SourceError::PathMissing {
-                path: self.source.path.clone(),
-                commit: commit.id().to_string(),
-            })?;
-            tree = repository.find_tree(id).map_err(|e| self.damaged(e))?;
-        }
-        Ok(tree)
+    fn below(&self, repository: &Repository, commit: &Commit<'_>) -> Result<Oid, SourceError> {
+        let found = below(commit.tree_id(), &self.source.path, |id| folder(repository, id))?;
+        let missing = || SourceError::PathMissing { path: self.source.path.clone(), commit: commit.id().to_string() };
+        found.ok_or_else(missing)
     }
 
-    /// Whether the mirror can be opened, and what it fetched last can be read.
+    /// Whether the mirror can be opened, and what it fetched last can be read, apart from what is there and cannot be
+    /// parsed: whoever pushes must not have the mirror thrown away.
     fn is_sound(&self) -> bool {
         let Ok(repository) = self.repository() else { return false };
         match repository.refname_to_id(HEAD) {
@@ -324,6 +496,85 @@ mod tests {
         let mut mirror = Mirror::open(&folder.path().join("source.git"), &source)?;
         mirror.program = PathBuf::from("/nonexistent/git");
         assert!(matches!(mirror.fetch().await, Err(FetchError::NoGit)));
+        Ok(())
+    }
+
+    type Tested<T> = Result<T, Box<dyn std::error::Error>>;
+
+    fn git(work: &Path, arguments: &[&str]) -> Tested<String> {
+        let mut command = std::process::Command::new("git");
+        command.current_dir(work).args(["-c", "user.name=test", "-c", "user.email=test@example.com"]).args(arguments);
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        let output = command.output()?;
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+    }
+
+    /// Commits so many bytes that cannot be compressed, and returns the commit.
+    fn commit(work: &Path, name: &str, count: usize) -> Tested<String> {
+        let mut bytes = vec![0; count];
+        fastrand::Rng::new().fill(&mut bytes);
+        fs::write(work.join(name), bytes)?;
+        git(work, &["add", "--all"])?;
+        git(work, &["commit", "--quiet", "--message", name])?;
+        git(work, &["rev-parse", "HEAD"])
+    }
+
+    #[tokio::test]
+    async fn a_mirror_that_is_full_takes_what_replaces_the_branch() -> Tested<()> {
+        const MIB: usize = 1 << 20;
+        let folder = tempfile::tempdir()?;
+        let (work, place) = (folder.path().join("work"), folder.path().join("source.git"));
+        git(folder.path(), &["init", "--quiet", "--initial-branch=main", "work"])?;
+        let open = || -> Tested<Mirror> {
+            let source = Source::new(work.to_str().ok_or("not UTF-8")?);
+            Ok(Mirror { bounds: Bounds { most: 8 << 20, reserve: 2 << 20 }, ..Mirror::open(&place, &source)? })
+        };
+        let mirror = open()?;
+        let first = commit(&work, "first", 10)?;
+        assert_eq!(mirror.fetch().await?, first);
+        let mut large = first.clone();
+        for count in 0..5 {
+            large = commit(&work, &format!("noise{count}"), MIB)?;
+            assert_eq!(mirror.fetch().await?, large);
+        }
+        // The reserve is not for what a branch leads to, even in small pieces.
+        for count in 5..8 {
+            commit(&work, &format!("noise{count}"), MIB)?;
+            let before = door::size(&place);
+            for _ in 0..2 {
+                let error = mirror.fetch().await.err();
+                assert!(matches!(error, Some(FetchError::TooLarge { .. })), "{error:?}");
+                assert_eq!((mirror.head()?, door::size(&place), door::is_open(&place)), (large.clone(), before, false));
+            }
+        }
+        // It is for what replaces it, and for what follows on that.
+        git(&work, &["reset", "--quiet", "--hard", &first])?;
+        for name in ["other", "next"] {
+            let next = commit(&work, name, 3 * MIB / 4)?;
+            assert_eq!(mirror.fetch().await?, next);
+            // Nothing new needs no room.
+            assert_eq!(mirror.fetch().await?, next);
+        }
+        assert!(door::size(&place) > 6 << 20);
+        // Nobody is done with the former branch, and another one fills the reserve.
+        let full = commit(&work, "full", 2 * MIB)?;
+        assert!(matches!(mirror.fetch().await, Err(FetchError::TooLarge { .. })));
+        let mirror = open()?;
+        let needed = BTreeSet::from([large.clone()]);
+        for entry in fs::read_dir(place.join("objects/pack"))? {
+            let earlier = SystemTime::now() - Duration::from_secs(7_200);
+            fs::File::options().append(true).open(entry?.path())?.set_modified(earlier)?;
+        }
+        // No head came since, and what the branch led to is not needed: only what is in force is.
+        assert!(mirror.maintain(needed.clone()).await);
+        assert!(!mirror.maintain(needed).await, "not again for a while");
+        assert!(door::size(&place) < 6 << 20, "{}", door::size(&place));
+        assert!(mirror.read(&large).is_ok() && mirror.read(&first).is_ok());
+        git(&work, &["reset", "--quiet", "--hard", &first])?;
+        let repaired = commit(&work, "repaired", MIB)?;
+        assert_eq!(mirror.fetch().await?, repaired);
+        assert!(mirror.read(&full).is_err());
         Ok(())
     }
 }

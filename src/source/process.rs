@@ -1,6 +1,6 @@
 //! Running git: with a time limit, with bounded output, and with nothing left behind.
 
-use std::{io, pin::pin, process::Stdio, time::Duration};
+use std::{future::Future, io, pin::pin, process::Stdio, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
@@ -63,7 +63,15 @@ impl Drop for Group {
 /// # Errors
 /// There is no such command, or it is not done when `limit` has passed; then it is killed with all
 /// that it started. The same happens when the future is dropped.
-pub(super) async fn run(mut command: Command, limit: Duration) -> Result<Ended, RunError> {
+pub(super) async fn run(command: Command, limit: Duration) -> Result<Ended, RunError> {
+    run_keeping(KEPT, command, limit).await
+}
+
+/// [`run`], keeping more of what the command writes: its last `kept` bytes.
+///
+/// # Errors
+/// As of [`run`].
+pub(super) async fn run_keeping(kept: usize, mut command: Command, limit: Duration) -> Result<Ended, RunError> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     let mut leader = command.spawn().map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => RunError::Missing,
@@ -72,7 +80,7 @@ pub(super) async fn run(mut command: Command, limit: Duration) -> Result<Ended, 
     let (output, complaint) = (leader.stdout.take(), leader.stderr.take());
     let id = leader.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let mut group = Group { leader, id };
-    let mut outputs = pin!(async { tokio::join!(read_end(output), read_end(complaint)) });
+    let mut outputs = pin!(async { tokio::join!(read_end(output, kept), read_end(complaint, KEPT)) });
     let ended = async {
         let (output, complaint) = outputs.as_mut().await;
         let status = group.leader.wait().await?;
@@ -89,8 +97,19 @@ pub(super) async fn run(mut command: Command, limit: Duration) -> Result<Ended, 
     }
 }
 
+/// Waits for a future outside of any runtime that this thread may belong to.
+pub(super) fn wait_for<T: Send>(work: impl Future<Output = T> + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(work))
+        });
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that ran a command ended early")))
+    })
+}
+
 /// Reads all and keeps the end.
-async fn read_end(from: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
+async fn read_end(from: Option<impl AsyncRead + Unpin>, most: usize) -> io::Result<String> {
     let mut kept = Vec::new();
     if let Some(mut from) = from {
         let mut buffer = vec![0; KEPT];
@@ -100,7 +119,7 @@ async fn read_end(from: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
                 break;
             }
             kept.extend_from_slice(buffer.get(..count).unwrap_or_default());
-            kept.drain(..kept.len().saturating_sub(KEPT));
+            kept.drain(..kept.len().saturating_sub(most));
         }
     }
     Ok(String::from_utf8_lossy(&kept).into_owned())

@@ -8,6 +8,19 @@ use std::path::{Path, PathBuf};
 use super::SourceError;
 use crate::{host::secret, model::host::Source};
 
+/// What is wrong in objects and accepted all the same, by git's names: years-old repositories have it, and no name of a
+/// file nor a path in a tree can be taken for another by it. What git does not name here it refuses.
+const ACCEPTED: [&str; 8] = [
+    "zeroPaddedFilemode",
+    "zeroPaddedDate",
+    "badTimezone",
+    "missingSpaceBeforeEmail",
+    "missingNameBeforeEmail",
+    "multipleAuthors",
+    "nulInCommit",
+    "gitattributesLineLength",
+];
+
 /// How a source is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheme {
@@ -91,15 +104,23 @@ pub(super) fn compose(source: &Source) -> Result<String, SourceError> {
     set("safe", &[("directory", "*")]);
     set("protocol", &[("allow", "never")]);
     set(&format!("protocol \"{}\"", scheme.name()), &[("allow", "always")]);
-    set("fetch", &[("fsckObjects", "true")]);
+    // What comes in is one pack, which has a bound as a file, and what is large in it is never held in memory.
+    set("fetch", &[("fsckObjects", "true"), ("unpackLimit", "1")]);
+    let accepted = ACCEPTED.map(|kind| (kind, "ignore"));
+    set("fetch \"fsck\"", &accepted);
+    set("pack", &[("threads", "1"), ("windowMemory", "32m"), ("deltaCacheSize", "16m")]);
     // The source's address is what host.yaml says, and its password goes nowhere else. A connection
     // that died ends even where nobody is left to end it.
     set("http", &[("followRedirects", "false"), ("lowSpeedLimit", "1"), ("lowSpeedTime", "60")]);
-    // Nothing is thrown away, so that the last good commit can be read whatever the source becomes;
-    // and no process outlives the one that was started.
-    set("gc", &[("autoDetach", "false"), ("pruneExpire", "never"), ("cruftPacks", "true")]);
+    // What is needed is kept by references of our own, so that the last good commit can be read whatever the source
+    // becomes; and no process outlives the one that was started.
+    set("gc", &[("autoDetach", "false"), ("cruftPacks", "true")]);
     set("maintenance", &[("autoDetach", "false")]);
-    let mut core = vec![("hooksPath", "/dev/null".to_owned())];
+    let mut core = vec![
+        ("hooksPath", "/dev/null".to_owned()),
+        ("bigFileThreshold", "1m".to_owned()),
+        ("deltaBaseCacheLimit", "16m".to_owned()),
+    ];
     if scheme == Scheme::Ssh {
         core.push(("sshCommand", ssh_command(source)?));
     }

@@ -3,8 +3,9 @@
 //! The commit is taken apart here and not by libgit2, which looks for the signature in the message as
 //! well, and leaves out of what is signed the beginning of any line that begins like it.
 
-use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
+use ssh_key::{Algorithm, HashAlg, LineEnding, PublicKey, SshSig};
 
+use super::text::plain;
 use crate::model::host::Signer;
 
 /// What git signs commits for. A signature that someone made for something else does not count.
@@ -57,12 +58,14 @@ impl Signed {
     /// Takes a commit apart.
     ///
     /// # Errors
-    /// It has no signature, more than one, or one that is not text.
+    /// It has no signature, more than one, one that is not text, or one that is not the last header, where it is
+    /// written: elsewhere it would make another commit by the same signature.
     pub(super) fn of(commit: &[u8]) -> Result<Self, Fault> {
         let mut signature: Option<Vec<u8>> = None;
         let mut content = Vec::with_capacity(commit.len());
         let mut rest = commit;
         let mut inside = false;
+        let mut is_last = false;
         // The headers end with an empty line.
         while !rest.is_empty() && !rest.starts_with(b"\n") {
             let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
@@ -72,11 +75,11 @@ impl Signed {
                 signature.get_or_insert_default().extend_from_slice(more);
                 continue;
             }
-            inside = false;
+            (inside, is_last) = (false, false);
             match line.strip_prefix(HEADER) {
                 Some(value) if value.first() == Some(&b' ') && signature.is_none() => {
                     signature = Some(value.get(1..).unwrap_or_default().to_vec());
-                    inside = true;
+                    (inside, is_last) = (true, true);
                 }
                 // A second one, or one for another kind of repository.
                 Some(_) => return Err(Fault::Unreadable),
@@ -85,6 +88,9 @@ impl Signed {
         }
         content.extend_from_slice(rest);
         let signature = signature.ok_or(Fault::Unsigned)?;
+        if !is_last {
+            return Err(Fault::Unreadable);
+        }
         Ok(Self { signature: String::from_utf8(signature).map_err(|_| Fault::Unreadable)?, content })
     }
 
@@ -107,7 +113,7 @@ impl Signed {
             .find(|signer| signer.key.get().key_data() == made_by)
             .ok_or_else(|| Fault::Stranger(shown()))?;
         if signature.namespace() != NAMESPACE {
-            return Err(Fault::Namespace(super::fetch::plain(signature.namespace())));
+            return Err(Fault::Namespace(plain(signature.namespace())));
         }
         PublicKey::from(made_by.clone())
             .verify(NAMESPACE, &self.content, &signature)
@@ -118,22 +124,35 @@ impl Signed {
         Ok(signer)
     }
 
-    /// The signature in its armour, whose lines may have any length.
+    /// The signature, where it is written in the one way that programs write it: in lines of one of a few lengths, and
+    /// nothing else. What says the same otherwise would be another commit by the same signature.
     fn ssh_signature(&self) -> Option<SshSig> {
-        const BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
-        const END: &str = "-----END SSH SIGNATURE-----";
-        const LINE: usize = 70;
-        let body = self.signature.trim().strip_prefix(BEGIN)?.strip_suffix(END)?;
-        let base64: Vec<u8> = body.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        let mut armour = format!("{BEGIN}\n");
-        for line in base64.chunks(LINE) {
-            armour.push_str(std::str::from_utf8(line).ok()?);
+        const BEGIN: &str = "-----BEGIN SSH SIGNATURE-----\n";
+        const END: &str = "-----END SSH SIGNATURE-----\n";
+        let body = self.signature.strip_prefix(BEGIN)?.strip_suffix(END)?;
+        let base64: String = body.lines().collect();
+        let signature = SshSig::from_pem(wrapped(BEGIN, &base64, LINES[0], END)).ok()?;
+        let bytes: Vec<u8> = signature.to_pem(LineEnding::LF).ok()?.into_bytes();
+        let same = LINES.into_iter().any(|length| self.signature == wrapped(BEGIN, &base64, length, END));
+        // What decodes to the same bytes may be written in several ways as well.
+        let canonical = bytes == wrapped(BEGIN, &base64, LINES[0], END).into_bytes();
+        (same && canonical).then_some(signature)
+    }
+}
+
+/// The lengths of lines: of `ssh-keygen`, of PEM and of MIME, which other programs keep to.
+const LINES: [usize; 3] = [70, 64, 76];
+
+/// Text in lines, between two others.
+fn wrapped(begin: &str, text: &str, length: usize, end: &str) -> String {
+    let mut armour = begin.to_owned();
+    for (at, character) in text.chars().enumerate() {
+        if at > 0 && at % length == 0 {
             armour.push('\n');
         }
-        armour.push_str(END);
-        armour.push('\n');
-        SshSig::from_pem(armour).ok()
+        armour.push(character);
     }
+    armour + "\n" + end
 }
 
 /// A security key signs a byte of flags and a counter of four bytes, which come after the signature.
@@ -146,7 +165,7 @@ fn is_touched(signature: &SshSig) -> bool {
 mod tests {
     use sha2::{Digest, Sha256};
     use ssh_key::{
-        LineEnding, PrivateKey, Signature, SigningKey,
+        PrivateKey, Signature, SigningKey,
         private::Ed25519Keypair,
         public::{KeyData, SkEd25519},
     };
@@ -161,7 +180,7 @@ mod tests {
 
     #[test]
     fn all_but_the_signature_is_what_it_signs() {
-        let commit = format!("{HEADERS}gpgsig a\n b\n  c\nencoding x\n\nmessage\n\n gpgsig z\ngpgsig y\n");
+        let commit = format!("{HEADERS}encoding x\ngpgsig a\n b\n  c\n\nmessage\n\n gpgsig z\ngpgsig y\n");
         let content = format!("{HEADERS}encoding x\n\nmessage\n\n gpgsig z\ngpgsig y\n");
         assert_eq!(taken_apart(&commit), Ok(("a\nb\n c\n".to_owned(), content)));
     }
@@ -172,6 +191,8 @@ mod tests {
             (String::new(), Fault::Unsigned),
             (HEADERS.to_owned(), Fault::Unsigned),
             (format!("{HEADERS}\ngpgsig a\n"), Fault::Unsigned),
+            (format!("{HEADERS}gpgsig a\n b\nencoding x\n\n"), Fault::Unreadable),
+            (format!("gpgsig a\n{HEADERS}\n"), Fault::Unreadable),
             (format!("{HEADERS}mergetag x\n gpgsig a\n\n"), Fault::Unsigned),
             (format!("{HEADERS}gpgsig a\ngpgsig b\n\n"), Fault::Unreadable),
             (format!("{HEADERS}gpgsig a\ngpgsig-sha256 b\n\n"), Fault::Unreadable),
@@ -219,15 +240,41 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_of_the_armour_may_have_any_length() -> Result<(), &'static str> {
+    fn a_signature_counts_as_programs_write_it_and_in_no_other_form() -> Result<(), &'static str> {
         let (mut signed, signer) = signed_by_security_key(USER_PRESENT).ok_or("cannot sign")?;
-        for length in [1, 64, 76, 10_000] {
-            let lines: Vec<&str> = signed.signature.lines().collect();
-            let [first, body @ .., last] = lines.as_slice() else { return Err("no armour") };
-            let body: Vec<char> = body.concat().chars().collect();
-            let body: Vec<String> = body.chunks(length).map(|line| line.iter().collect()).collect();
-            signed.signature = format!("{first}\r\n{}\n{last}", body.join("\n"));
+        let written = signed.signature.clone();
+        let lines: Vec<&str> = written.lines().collect();
+        let [first, body @ .., last] = lines.as_slice() else { return Err("no armour") };
+        let (base64, joined) = (body.concat(), |body: &str| format!("{first}\n{body}\n{last}\n"));
+        for length in LINES {
+            signed.signature = wrapped(&format!("{first}\n"), &base64, length, &format!("{last}\n"));
             assert_eq!(ada(&signed, &signer), Ok("ada".to_owned()), "{length}");
+        }
+        let two_joined = format!("{}{}\n{}", body[0], body[1], body[2..].join("\n"));
+        let loose = base64.strip_suffix("==").or(base64.strip_suffix('=')).map(|text| {
+            // The last character before the padding has bits that say nothing.
+            let (head, end) = text.split_at(text.len() - 1);
+            const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+            let at = ALPHABET.find(end).unwrap_or_default();
+            format!("{head}{}{}", &ALPHABET[at + 1..at + 2], &base64[text.len()..])
+        });
+        let mut other_forms = vec![
+            joined(&two_joined),
+            joined(&base64),
+            joined(&body.join("\r\n")),
+            joined(&format!("{}\n", body.join("\n"))),
+            joined(&format!(" {}", body.join("\n"))),
+            joined(&format!("{}=", body.join("\n"))),
+            written.trim_end().to_owned(),
+            format!("{written}\n"),
+            format!("\n{written}"),
+            written.replace("\n", "\r\n"),
+        ];
+        other_forms.extend(loose.map(|text| wrapped(&format!("{first}\n"), &text, LINES[0], &format!("{last}\n"))));
+        for form in other_forms {
+            assert_ne!(form, written);
+            signed.signature.clone_from(&form);
+            assert_eq!(ada(&signed, &signer), Err(Fault::Unreadable), "{form:?}");
         }
         Ok(())
     }

@@ -6,10 +6,10 @@ use git2::{Oid, Repository, Sort};
 
 use super::{
     Mirror, Relation, SourceError,
-    fetch::plain,
     gpg::GpgError,
     keys::Keys,
     signature::{Fault, Signed},
+    text::{decode, encoding_of, plain},
 };
 use crate::model::host::{Verify, VerifyMode};
 
@@ -138,7 +138,7 @@ impl Mirror {
     }
 
     /// The commits whose parents the source does not have.
-    fn boundary(&self) -> Result<BTreeSet<Oid>, SourceError> {
+    pub(super) fn boundary(&self) -> Result<BTreeSet<Oid>, SourceError> {
         let path = self.folder().join("shallow");
         match fs::read_to_string(&path) {
             Ok(text) => {
@@ -207,8 +207,9 @@ fn short(id: Oid) -> String {
 
 /// The first line of a commit's message in quotation marks, escaped and cut short.
 fn subject(commit: &[u8]) -> String {
-    let text = String::from_utf8_lossy(commit);
-    let line = text.split_once("\n\n").and_then(|(_, message)| message.lines().next()).unwrap_or_default();
+    let begin = commit.windows(2).position(|two| two == b"\n\n").map_or(commit.len(), |at| at + 2);
+    let line = commit.get(begin..).unwrap_or_default().split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = decode(line, encoding_of(commit));
     let cut: String = line.chars().take(LONGEST_SUBJECT).collect();
     let rest = if cut.len() < line.len() { "…" } else { "" };
     format!("\"{}{rest}\"", plain(&cut))

@@ -17,6 +17,8 @@ use notify::{
 };
 use tokio::{sync::Notify, time::Instant};
 
+use super::place;
+
 /// How long nothing more must have happened. One push is many events.
 const QUIET: Duration = Duration::from_millis(20);
 
@@ -175,7 +177,7 @@ fn is_of_branches(path: &Path) -> bool {
 
 /// The repository's folder, and those with its branches.
 fn folders(path: &Path) -> Option<Vec<Folder>> {
-    let repository = git_folder(path)?;
+    let repository = place::common_folder(path)?;
     let identity = |path: PathBuf| {
         let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_dir)?;
         Some(Folder { path, device: metadata.dev(), number: metadata.ino() })
@@ -184,34 +186,4 @@ fn folders(path: &Path) -> Option<Vec<Folder>> {
     let mut folders = vec![identity(repository)?];
     folders.extend(below.into_iter().filter_map(identity));
     Some(folders)
-}
-
-/// Where a repository keeps its branches, found as git finds it: bare, with a work tree, or a further
-/// work tree of another one.
-fn git_folder(path: &Path) -> Option<PathBuf> {
-    let mut with_suffix = path.as_os_str().to_owned();
-    with_suffix.push(".git");
-    let with_suffix = PathBuf::from(with_suffix);
-    for candidate in [path.join(".git"), path.to_owned(), with_suffix.join(".git"), with_suffix] {
-        let folder = match pointer(&candidate, Some("gitdir: ")) {
-            Some(target) => target,
-            None => candidate,
-        };
-        if folder.join("HEAD").is_file() {
-            return Some(pointer(&folder.join("commondir"), None).unwrap_or(folder));
-        }
-    }
-    None
-}
-
-/// The folder that a small file names, counted from the file's own.
-fn pointer(file: &Path, prefix: Option<&str>) -> Option<PathBuf> {
-    const LONGEST: u64 = 8 << 10;
-    let metadata = fs::metadata(file).ok()?;
-    if !metadata.is_file() || metadata.len() > LONGEST {
-        return None;
-    }
-    let text = fs::read_to_string(file).ok()?;
-    let target = prefix.map_or(Some(text.as_str()), |prefix| text.strip_prefix(prefix))?;
-    Some(file.parent()?.join(target.trim_end_matches(['\n', '\r'])))
 }

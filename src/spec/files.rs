@@ -8,10 +8,10 @@ use super::{
     egress::files::{BudgetFile, CredentialFile, EgressFile},
     url::SourceUrl,
     values::{
-        AbsolutePath, AsideName, BranchName, CommitId, EngineUrl, Factor, FilePath, GroupName, HealthTime,
-        JournalFileSize, JournalFiles, LogFiles, LoopbackAddress, OpenFiles, Parallelism, Percent, Period, Pool,
-        Prefix, Removals, RepoFolder, RetryInitial, RetryMax, RuntimeName, SecretPlace, Sessions, SignerName,
-        SocketPath, SourceName, UserName, VariableName,
+        AbsolutePath, ApprovalAge, AsideName, BranchName, CommitId, EngineUrl, Factor, FilePath, FleetName, GroupName,
+        HealthTime, JournalFileSize, JournalFiles, LogFiles, LoopbackAddress, OpenFiles, Parallelism, Percent, Period,
+        Pool, Prefix, RemovalWindow, Removals, RepoFile, RepoFolder, RetryInitial, RetryMax, RuntimeName, SecretPlace,
+        Sessions, SignerName, SocketPath, SourceName, UserName, VariableName,
     },
 };
 use crate::model::{
@@ -115,7 +115,7 @@ pub struct ConfigFileEntry {
     /// Where the tenant finds it, from /config on.
     pub path: Located<FilePath>,
     /// Where it lies in the repo: below `files/` and the tenant's name, or below `files/shared/`.
-    pub from: Located<FilePath>,
+    pub from: Located<RepoFile>,
     /// How a change of it reaches the tenant: `restart` makes the container anew, `inPlace` puts it into
     /// its place while the tenant runs. Default: restart.
     pub apply: Option<Located<Apply>>,
@@ -181,18 +181,22 @@ pub struct FleetFile {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GuardsFile {
-    /// A commit that removes `atLeast` tenants and more than `percent` of them is held.
+    /// A commit is held that removes tenants, where with it `atLeast` and more than `percent` of them are removed within
+    /// `window`.
     pub removals: Option<Located<RemovalsFile>>,
 }
 
-/// How many tenants one commit may remove.
+/// How many tenants commits may remove within a time.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RemovalsFile {
-    /// The share of the tenants that one commit may remove, in percent. Default: 10; in host.yaml 50.
+    /// The share of the tenants that may be removed within the window, in percent. Default: 10; in host.yaml 50.
     pub percent: Option<Located<Percent>>,
     /// The number of removals below which no commit is held. Default: 2; in host.yaml 10.
     pub at_least: Option<Located<Removals>>,
+    /// How long the removals of a commit that was accepted count, 0s to 168h; with 0s each commit is judged by itself.
+    /// Default: 24h; in host.yaml 1h.
+    pub window: Option<Located<RemovalWindow>>,
 }
 
 /// How long the daemon waits before it tries a tenant again that failed.
@@ -309,6 +313,9 @@ pub struct HostFile {
     /// The engine's runtime for each class that this host offers. A class that is missing here is
     /// not offered. Default: {container: runc, gvisor: runsc}.
     pub runtimes: Option<Located<RuntimesFile>>,
+    /// The file of the engine's own profile of system calls (`seccomp-profile` in daemon.json), where it is not the default
+    /// one and this host takes it for as good. Default: with another profile than the default one no tenant is made.
+    pub seccomp_profile: Option<Located<AbsolutePath>>,
     /// How long things may take.
     pub deadlines: Option<Located<DeadlinesFile>>,
     /// What no tenant may exceed on this host, whatever a commit says. Default: no ceiling.
@@ -347,14 +354,19 @@ pub struct HostFile {
 }
 
 /// Which loosenings of a tenant are held until somebody on the list approves them, by a signed commit with the trailer
-/// `Tenantd-Approve:` and the tenant's name.
+/// `Tenantd-Approve:` that `tenantd status` shows.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApprovalsFile {
+    /// The name by which an approval means the fleet of this host, the same on all hosts that follow one repo. An
+    /// approval for another fleet counts for nothing here, so give each a name of its own.
+    pub fleet: Located<FleetName>,
     /// Who may approve: names of `verify.signers`.
     pub approvers: Located<Vec<Located<SignerName>>>,
     /// What needs an approval: what any of these says.
     pub needed: Located<Vec<Located<NeededFile>>>,
+    /// How old an approval may be, by the time that is signed with it, 1m to 8760h. Default: 720h, 30 days.
+    pub max_age: Option<Located<ApprovalAge>>,
 }
 
 /// Loosenings that need an approval.
@@ -363,8 +375,11 @@ pub struct ApprovalsFile {
 pub struct NeededFile {
     /// The kinds of change, by the rules of docs/reviewing.md. Default: all of them.
     pub loosenings: Option<Located<Vec<Located<Loosening>>>>,
-    /// The tiers; a tenant counts that is of one before the change or after it. Default: all.
+    /// The tiers; a tenant counts that is of one before the change or after it, and to leave them needs an approval as
+    /// well. A tier that the repo adds later is none of them. Default: all.
     pub tiers: Option<Located<Vec<Located<TierName>>>>,
+    /// Tiers that do not count. A tier that the repo adds later is none of them, so that its tenants count. Default: none.
+    pub except_tiers: Option<Located<Vec<Located<TierName>>>>,
 }
 
 /// What is written for those who plan elsewhere.

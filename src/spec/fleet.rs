@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    FLEET, TIERS,
     decode::{Located, LocatedMap, decode},
     files::{DriftFile, FleetFile, LimitsFile, RemovalsFile, RetryFile, TierFile, TiersFile},
+    paths::{FLEET, TIERS},
     secrets,
     values::VariableName,
 };
@@ -14,7 +14,7 @@ use crate::model::{
     desired::{Limits, Sandbox},
     host::Ceilings,
     policy::{Guards, Retry},
-    tree::Tree,
+    tree::{TOO_LARGE, Tree, UNPARSED},
 };
 
 /// What holds for all tenants.
@@ -65,7 +65,9 @@ impl Policy {
                     policy.take(&content, findings);
                 }
             }
-            None if findings.iter().any(|finding| finding.file == FLEET) => {}
+            None if findings
+                .iter()
+                .any(|finding| finding.file == FLEET || [TOO_LARGE, UNPARSED].contains(&finding.code)) => {}
             None => findings.push(Finding::on_file(
                 FLEET,
                 "missing-file",
@@ -127,6 +129,7 @@ pub(super) fn removals(field: Option<&Located<RemovalsFile>>, mut guards: Guards
     if let Some(file) = value(field) {
         guards.percent = value(file.percent.as_ref()).map_or(guards.percent, |percent| percent.0);
         guards.at_least = value(file.at_least.as_ref()).map_or(guards.at_least, |count| count.0);
+        guards.window = value(file.window.as_ref()).map_or(guards.window, |window| window.0);
     }
     guards
 }
@@ -181,6 +184,9 @@ pub(super) fn environment(
     result
 }
 
+/// How many tiers are looked through for the one that was meant. More are not written by hand.
+const NAMED: usize = 100;
+
 /// A tier's name, if there is such a tier.
 pub(super) fn known_tier(
     file: &str,
@@ -194,7 +200,7 @@ pub(super) fn known_tier(
     }
     // Without any tier, `tiers.yaml` is wrong and says so itself.
     if !tiers.is_empty() {
-        let known: Vec<&str> = tiers.keys().map(TierName::as_str).collect();
+        let known: Vec<&str> = tiers.keys().map(TierName::as_str).take(NAMED).collect();
         let help = match crate::model::finding::suggest(wanted.as_str(), known.iter().copied()) {
             Some(meant) => format!("did you mean {meant}? the tiers are {}", known.join(", ")),
             None => format!("write one of {}", known.join(", ")),

@@ -107,6 +107,7 @@ fn settings(file: &HostFile) -> Host {
         host.runtimes =
             classes.into_iter().filter_map(|(class, name)| Some((class, value(name.as_ref())?.0.clone()))).collect();
     }
+    host.seccomp_profile = value(file.seccomp_profile.as_ref()).map(|path| PathBuf::from(&path.0));
     if let Some(deadlines) = value(file.deadlines.as_ref()) {
         set(&mut host.deadlines.call, deadlines.call.as_ref());
         set(&mut host.deadlines.start, deadlines.start.as_ref());
@@ -198,10 +199,20 @@ fn approvals(file: &ApprovalsFile) -> Approvals {
             None => Loosening::ALL.into(),
         },
         tiers: value(file.tiers.as_ref()).map(|some| some.iter().filter_map(|tier| tier.get().cloned()).collect()),
+        except_tiers: value(file.except_tiers.as_ref())
+            .into_iter()
+            .flatten()
+            .filter_map(|tier| tier.get().cloned())
+            .collect(),
     };
     let approvers = file.approvers.get().into_iter().flatten().filter_map(|name| Some(name.get()?.0.clone()));
     let all = file.needed.get().into_iter().flatten().filter_map(|one| one.get().map(needed));
-    Approvals { approvers: approvers.collect(), needed: all.collect() }
+    Approvals {
+        fleet: file.fleet.get().map(|name| name.0.clone()).unwrap_or_default(),
+        max_age: value(file.max_age.as_ref()).map_or(Approvals::default().max_age, |age| age.0),
+        approvers: approvers.collect(),
+        needed: all.collect(),
+    }
 }
 
 fn listen(file: &ListenFile) -> Option<Listen> {

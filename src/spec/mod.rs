@@ -1,5 +1,7 @@
 //! YAML to what is desired: every error of every file at once, every default resolved. Pure.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod decode;
 pub mod egress;
 pub mod files;
@@ -8,8 +10,10 @@ pub mod prune;
 pub mod reference;
 pub mod schema;
 
+mod budget;
 mod fleet;
 mod host;
+mod paths;
 mod secrets;
 mod tenant;
 mod url;
@@ -22,42 +26,45 @@ use std::{
 };
 
 pub use host::{host, socket};
+pub(crate) use paths::{FLEET, TENANTS};
 
 use crate::model::{
     Desired, Finding, Severity, Tenant, TenantName,
     tree::{SourceFile, Tree, tenant_of},
 };
+use budget::Room;
 use decode::decode;
 use fleet::Policy;
-use tenant::Compiled;
-
-/// The file with the policy for all tenants.
-pub(crate) const FLEET: &str = "fleet.yaml";
-
-/// The file with the tiers.
-const TIERS: &str = "tiers.yaml";
-
-/// What the path of each tenant file begins with.
-pub(crate) const TENANTS: &str = "tenants/";
+use paths::stem;
+use tenant::{Compiled, Given};
 
 /// Compiles the files of a config repo.
 ///
 /// A wrong tenant file holds its own tenant and no other. Where something else is wrong, the policy or
 /// the folder of tenants itself, nobody's settings are known and nobody is known to be gone: every
-/// tenant is held.
+/// tenant is held. So it is where the files declare more than the bound.
 pub fn compile(tree: &Tree) -> Desired {
     let mut findings = tree.findings.clone();
+    let of_tree = findings.len();
     let mut policy = Policy::read(tree, &mut findings);
-    let usable = !findings.iter().any(|f| f.severity == Severity::Error && !f.file.starts_with(TENANTS));
+    let of_policy = findings.split_off(of_tree);
+    budget::list(FLEET, of_policy, &mut findings);
+    let mut usable = !findings.iter().any(|f| f.severity == Severity::Error && !f.file.starts_with(TENANTS));
     policy.complete = usable;
 
     let files: Vec<&SourceFile> = tree.files.iter().filter(|file| stem(&file.path).is_some()).collect();
     let mut compiled: Vec<Compiled> = Vec::with_capacity(files.len());
+    let (mut room, mut given) = (Room::new(), Given::new(&tree.carried));
     for file in files {
         let (content, mut found) = decode(&file.path, &file.bytes);
-        findings.append(&mut found);
-        if let Some(content) = content {
-            compiled.push(tenant::compile(&file.path, &content, &policy, tree, &mut findings));
+        let one = content.map(|content| tenant::compile(&file.path, &content, &policy, &mut given, &mut found));
+        budget::list(&file.path, found, &mut findings);
+        let taken = one.as_ref().and_then(|one| one.tenant.as_ref()).map_or(Ok(()), |tenant| room.take(tenant));
+        compiled.extend(one);
+        if let Err(beyond) = taken {
+            findings.push(beyond);
+            usable = false;
+            break;
         }
     }
     report_collisions(&compiled, &mut findings);
@@ -77,9 +84,10 @@ pub fn compile(tree: &Tree) -> Desired {
     Desired { tenants, held, findings, policy_usable: usable, policy: policy.daemon }
 }
 
-/// A tenant file's name without its folder and ending.
-fn stem(path: &str) -> Option<&str> {
-    path.strip_prefix(TENANTS)?.strip_suffix(".yaml")
+/// The paths under `files/` that tenants' files name, whether they may or not.
+pub fn named(tree: &Tree) -> BTreeSet<String> {
+    let files = tree.files.iter().filter(|file| stem(&file.path).is_some());
+    files.filter_map(|file| decode(&file.path, &file.bytes).0).flat_map(|content| tenant::named(&content)).collect()
 }
 
 /// The names that a file with an error may stand for: by its own name, whatever its ending, and by
@@ -95,6 +103,9 @@ fn held_names(findings: &[Finding], compiled: &[Compiled]) -> BTreeSet<String> {
     by_file.chain(by_content).filter(|name| !name.is_empty()).collect()
 }
 
+/// How many other files are named where one collides with them.
+const NAMED: usize = 3;
+
 /// Reports tenants that are declared twice, and those whose interfaces on the host would meet.
 fn report_collisions(compiled: &[Compiled], findings: &mut Vec<Finding>) {
     let mut names: BTreeMap<&TenantName, Vec<&Compiled>> = BTreeMap::new();
@@ -107,8 +118,12 @@ fn report_collisions(compiled: &[Compiled], findings: &mut Vec<Finding>) {
     }
     let mut report = |group: &[&Compiled], code, message: &dyn Fn(&str) -> String, help| {
         for one in group {
-            let others: Vec<&str> =
-                group.iter().filter(|other| other.file != one.file).map(|other| other.file.as_str()).collect();
+            let others = group.iter().filter(|other| other.file != one.file).map(|other| other.file.as_str());
+            let mut others: Vec<&str> = others.take(NAMED + 1).collect();
+            if others.len() > NAMED {
+                others.truncate(NAMED);
+                others.push("others");
+            }
             if let (Some((span, _)), false) = (&one.claimed, others.is_empty()) {
                 findings.push(Finding::error(&one.file, *span, code, &message(&others.join(", ")), Some(help)));
             }

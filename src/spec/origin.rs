@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use serde_json::Value;
 
 use super::{
-    FLEET, TENANTS, TIERS,
+    paths::{FLEET, TENANTS, TIERS},
     yaml::{Node, NodeKind, parse},
 };
 use crate::model::{
@@ -108,7 +108,8 @@ fn entry(node: &Node, value: &Value) -> Option<Span> {
 /// Whether an entry of `credentials` or `files` has a name: a route, with or without its slashes, or a path.
 fn names(item: &Node, name: &str) -> bool {
     let NodeKind::Map(entries) = &item.kind else { return false };
-    let name = name.strip_suffix(".cost").unwrap_or(name).trim_matches('/');
+    // Paths begin with no slash, and routes hold no dot.
+    let name = name.strip_prefix('/').map_or(name, |route| route.split('.').next().unwrap_or(route)).trim_matches('/');
     entries
         .iter()
         .filter(|(key, _)| matches!(key.text.as_str(), "route" | "path"))

@@ -11,13 +11,13 @@ use super::{
     files::{ConfigFileEntry, LimitsFile, TenantFile},
     fleet::{Policy, Tier, command, drift, environment, known_tier, value},
     secrets, stem,
-    values::FilePath,
+    values::RepoFile,
 };
 use crate::model::{
     Destination, Finding, Span, Tenant, TenantName,
     desired::Limits,
     files::{ConfigFile, Content},
-    tree::{Carried, Tree},
+    tree::Carried,
     workspace::{Restore, owner_of},
 };
 
@@ -53,23 +53,54 @@ pub(super) fn compile(
     path: &str,
     file: &TenantFile,
     policy: &Policy,
-    tree: &Tree,
+    given: &mut Given<'_>,
     findings: &mut Vec<Finding>,
 ) -> Compiled {
     let claimed = file.tenant.get().map(|name| (file.tenant.span, name.clone()));
-    let tenant = Check { path, file, policy, tree, findings }.tenant();
+    let tenant = Check { path, file, policy, given, findings }.tenant();
     Compiled { file: path.to_owned(), claimed, tenant }
 }
 
-struct Check<'a> {
+/// The paths in the repo that a file names, as many as are looked at.
+pub(super) fn named(file: &TenantFile) -> Vec<String> {
+    let entries: &[Located<ConfigFileEntry>] =
+        file.files.as_ref().and_then(|field| field.get()).map_or(&[], Vec::as_slice);
+    let froms = entries.iter().take(MAX_FILES).filter_map(|entry| entry.get()?.from.get());
+    froms.map(|path| path.0.clone()).collect()
+}
+
+/// What was found in a file that a tenant names: its content, or the line and kind of what looks like a secret in it.
+type Searched = Result<Content, (usize, &'static str)>;
+
+/// What lies under `files/`. Each file that tenants name is looked through once.
+pub(super) struct Given<'t> {
+    carried: &'t BTreeMap<String, Carried>,
+    searched: BTreeMap<&'t str, Searched>,
+}
+
+impl<'t> Given<'t> {
+    pub(super) fn new(carried: &'t BTreeMap<String, Carried>) -> Self {
+        Self { carried, searched: BTreeMap::new() }
+    }
+
+    /// What lies at a path, and what was found in it if it is a file.
+    fn at(&mut self, path: &str) -> Option<(&'t Carried, Option<Searched>)> {
+        let (path, carried) = self.carried.get_key_value(path)?;
+        let Carried::File(bytes) = carried else { return Some((carried, None)) };
+        let search = || secrets::within(bytes).map_or_else(|| Ok(Content::new(bytes.clone())), Err);
+        Some((carried, Some(self.searched.entry(path).or_insert_with(search).clone())))
+    }
+}
+
+struct Check<'a, 't> {
     path: &'a str,
     file: &'a TenantFile,
     policy: &'a Policy,
-    tree: &'a Tree,
+    given: &'a mut Given<'t>,
     findings: &'a mut Vec<Finding>,
 }
 
-impl Check<'_> {
+impl Check<'_, '_> {
     fn tenant(mut self) -> Option<Tenant> {
         let file = self.file;
         let name = self.name();
@@ -134,6 +165,14 @@ impl Check<'_> {
                 &format!("write tenant: {stem}, or rename the file to {name}.yaml"),
             );
         }
+        if let Some(kept_for) = name.reserved_for() {
+            self.report(
+                self.file.tenant.span,
+                "reserved-name",
+                &format!("names such as {name} are kept for {kept_for}"),
+                "choose another name, such as one with the client's name in front",
+            );
+        }
         Some(name.clone())
     }
 
@@ -195,7 +234,8 @@ impl Check<'_> {
         let Some(field) = &self.file.files else { return Vec::new() };
         let entries: &[Located<ConfigFileEntry>] = field.get().map_or(&[], Vec::as_slice);
         let mut files: BTreeMap<&str, ConfigFile> = BTreeMap::new();
-        for entry in entries {
+        // A longer list is refused as a whole.
+        for entry in entries.iter().take(MAX_FILES) {
             let Some(ConfigFileEntry { path: at, from, apply }) = entry.get() else { continue };
             let content = self.carried(from);
             let (Some(path), Some(content)) = (at.get(), content) else { continue };
@@ -223,7 +263,7 @@ impl Check<'_> {
     }
 
     /// What lies in the repo where a file comes from.
-    fn carried(&mut self, from: &Located<FilePath>) -> Option<Content> {
+    fn carried(&mut self, from: &Located<RepoFile>) -> Option<Content> {
         let path = from.get()?.0.as_str();
         let tenant = self.file.tenant.get().map_or("", TenantName::as_str);
         let is_own = |folder: &str| {
@@ -236,27 +276,25 @@ impl Check<'_> {
             self.report(from.span, "not-its-own", &format!("{path} is no file of {tenant}"), &help);
             return None;
         }
-        let (code, message, help) = match self.tree.carried.get(path) {
-            Some(Carried::File(bytes)) => match secrets::within(bytes) {
-                None => return Some(Content::new(bytes.clone())),
-                Some((line, kind)) => (
-                    "secret",
-                    format!("{path} holds what looks like {kind}, on line {line}"),
-                    "secrets stay out of the repo: let the gateway add it, with `credentials`",
-                ),
-            },
-            Some(Carried::TooLarge(size)) => {
+        let (code, message, help) = match self.given.at(path) {
+            Some((_, Some(Ok(content)))) => return Some(content),
+            Some((_, Some(Err((line, kind))))) => (
+                "secret",
+                format!("{path} holds what looks like {kind}, on line {line}"),
+                "secrets stay out of the repo: let the gateway add it, with `credentials`",
+            ),
+            Some((Carried::TooLarge(size), None)) => {
                 ("file-too-large", format!("{path} is {size} bytes long"), "keep it within 256 KiB")
             }
-            Some(Carried::Beyond) => (
+            Some((Carried::Beyond, None)) => (
                 "file-too-large",
                 format!("{path} is not read: all under files/ is too large"),
                 "keep it within 64 MiB together",
             ),
-            Some(Carried::Link) => {
+            Some((Carried::Link, None)) => {
                 ("symlink", format!("{path} is a symbolic link, and links are not followed"), "commit the file itself")
             }
-            Some(Carried::Folder | Carried::Unreadable) => (
+            Some((Carried::Folder | Carried::Unreadable | Carried::File(_), None)) => (
                 "not-a-file",
                 format!("{path} is not a file that can be read"),
                 "name a plain file; list those of a folder one by one",

@@ -253,10 +253,10 @@ fn what_the_daemon_decides_by_comes_from_the_fleet_and_each_tenants_drift_mode_f
         (desired.policy, desired.tenants["ant"].drift, desired.tenants["own"].drift)
     };
     assert_eq!(compiled(""), (Daemon::default(), DriftMode::Enabled, DriftMode::Disabled));
-    let all = "driftDetection: {mode: warn}\nguards: {removals: {percent: 0, atLeast: 9}}\n\
+    let all = "driftDetection: {mode: warn}\nguards: {removals: {percent: 0, atLeast: 9, window: 90s}}\n\
                retry: {initial: 2s, max: 1h}\nhealth: {after: 0s}\n";
     let policy = Daemon {
-        guards: Guards { percent: 0, at_least: 9 },
+        guards: Guards { percent: 0, at_least: 9, window: Timespan::seconds(90) },
         retry: Retry { initial: Timespan::seconds(2), max: Timespan::seconds(3_600) },
         healthy_after: Timespan::seconds(0),
     };
@@ -306,7 +306,7 @@ fn a_host_gets_what_its_file_says() {
     assert_eq!(notify.events, [NotifyEvent::Held, NotifyEvent::Failed].into());
     assert_eq!(host.journal, JournalLimits { file_size: Bytes::new(65_536), files: 2 });
     assert_eq!((host.resync, host.weakest_drift), (Timespan::seconds(1), DriftMode::Warn));
-    assert_eq!(host.guards, Guards { percent: 0, at_least: 1 });
+    assert_eq!(host.guards, Guards { percent: 0, at_least: 1, window: Timespan::seconds(604_800) });
     let workspaces = WorkspaceSettings {
         backend: BackendChoice::Image,
         unenforced: Unenforced::Accept,

@@ -126,6 +126,13 @@ checked_text!(
     }
 );
 
+checked_text!(
+    /// A file's path from the top of the repo on.
+    RepoFile,
+    {"type": "string", "pattern": "^[^/]", "maxLength": 512, "not": {"pattern": "(^|/)\\.\\.?(/|$)|//|/$"}, "examples": ["files/acme/openclaw.json"]},
+    |text| { text.parse::<FilePath>().map(drop) }
+);
+
 /// The longest path of a socket that is taken, in bytes. The kernel takes 107.
 const MAX_SOCKET: usize = 100;
 
@@ -200,6 +207,13 @@ checked_text!(
     SignerName,
     {"type": "string", "pattern": "^[A-Za-z0-9._@+-]{1,128}$", "examples": ["alice@example.com"]},
     |text| plain_name(text, 128, "._@+-", "a signer's name", "write an address or a name without blanks, such as alice@example.com")
+);
+
+checked_text!(
+    /// The name of a fleet in approvals.
+    FleetName,
+    {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$", "examples": ["prod"]},
+    |text| plain_name(text, 64, "._-", "a fleet's name", "write a name of letters, digits, ., _ and -, such as prod")
 );
 
 checked_text!(
@@ -392,6 +406,11 @@ bounded_time!(
     {"type": "string", "pattern": "^0*([1-9][0-9]{3,}ms|[1-9][0-9]*(s|m|h))$", "examples": ["60s"]}
 );
 bounded_time!(
+    /// How old an approval may be.
+    ApprovalAge, Timespan::seconds(60), Timespan::seconds(365 * 86_400),
+    {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["720h"]}
+);
+bounded_time!(
     /// The wait after a first failure.
     RetryInitial, Timespan::milliseconds(100), Timespan::seconds(3_600),
     {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["1s"]}
@@ -405,6 +424,12 @@ bounded_time!(
     /// How long a tenant must have run to count as healthy.
     HealthTime, Timespan::seconds(0), Timespan::seconds(600),
     {"type": "string", "pattern": "^[0-9]+(ms|s|m)$", "examples": ["10s"]}
+);
+
+bounded_time!(
+    /// How long a removal counts.
+    RemovalWindow, Timespan::seconds(0), Timespan::seconds(7 * 86_400),
+    {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["24h"]}
 );
 
 /// The size of a file of the journal.

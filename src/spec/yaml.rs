@@ -152,7 +152,8 @@ fn without_control_characters<'a>(file: &str, text: &'a str, findings: &mut Vec<
                 "an invisible character that changes the direction of text",
                 "remove it, or write it as an escape in double quotes",
             ),
-            _ => ("a control character", "remove it, or write it as an escape in double quotes"),
+            _ if c.is_control() => ("a control character", "remove it, or write it as an escape in double quotes"),
+            _ => ("an invisible character", "remove it, or write it as an escape in double quotes"),
         };
         let message = if found + 1 == MAX_CONTROL_CHARACTERS {
             "more control characters; the rest of them is not listed".to_owned()

@@ -16,14 +16,41 @@ pub(super) fn has_token(headers: &HeaderMap, token: &str) -> bool {
     sent.is_some_and(|sent| same(sent, token.as_bytes()))
 }
 
-/// Whether the body is signed with the secret as GitHub does, or the secret is sent as GitLab does.
-///
-/// A signature that is there must be right, whatever else is sent.
-pub(super) fn is_from_forge(headers: &HeaderMap, body: &[u8], secret: &str) -> bool {
-    if let Some(signature) = headers.get("x-hub-signature-256") {
-        return is_signed(signature.as_bytes(), body, secret).unwrap_or(false);
+/// What shows that a forge sent a body: it is signed with the secret as GitHub does, or the secret is sent as GitLab does.
+/// The body is hashed as it comes, and need not be kept.
+pub(super) enum Proof {
+    /// The signature, and the code of what came so far. One that is there must be right, whatever else is sent.
+    Signature(Option<([u8; 32], Box<Hmac<Sha256>>)>),
+    /// Whether the token is right.
+    Token(bool),
+}
+
+impl Proof {
+    pub(super) fn of(headers: &HeaderMap, secret: &str) -> Self {
+        match headers.get("x-hub-signature-256") {
+            Some(signature) => Self::Signature(signed(signature.as_bytes(), secret)),
+            None => {
+                let token = headers.get("x-gitlab-token");
+                Self::Token(token.is_some_and(|token| same(token.as_bytes(), secret.as_bytes())))
+            }
+        }
     }
-    headers.get("x-gitlab-token").is_some_and(|token| same(token.as_bytes(), secret.as_bytes()))
+
+    /// Takes a part of the body.
+    pub(super) fn update(&mut self, part: &[u8]) {
+        if let Self::Signature(Some((_, code))) = self {
+            code.update(part);
+        }
+    }
+
+    /// Whether a forge sent all that was taken.
+    pub(super) fn holds(self) -> bool {
+        match self {
+            // Compares in a time that does not depend on what differs.
+            Self::Signature(signature) => signature.is_some_and(|(sent, code)| code.verify_slice(&sent).is_ok()),
+            Self::Token(is_right) => is_right,
+        }
+    }
 }
 
 /// Whether the request names this host as one that is on it does. A page that a browser was led to
@@ -46,12 +73,9 @@ fn same(sent: &[u8], right: &[u8]) -> bool {
     Sha256::digest(sent).as_slice().ct_eq(Sha256::digest(right).as_slice()).into()
 }
 
-fn is_signed(signature: &[u8], body: &[u8], secret: &str) -> Option<bool> {
-    let digest = from_hex(signature.strip_prefix(b"sha256=")?)?;
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?;
-    mac.update(body);
-    // Compares in a time that does not depend on what differs.
-    Some(mac.verify_slice(&digest).is_ok())
+fn signed(signature: &[u8], secret: &str) -> Option<([u8; 32], Box<Hmac<Sha256>>)> {
+    let sent = from_hex(signature.strip_prefix(b"sha256=")?)?;
+    Some((sent, Box::new(Hmac::new_from_slice(secret.as_bytes()).ok()?)))
 }
 
 fn from_hex(text: &[u8]) -> Option<[u8; 32]> {
@@ -93,6 +117,18 @@ mod tests {
             assert_eq!(has_token(&headers(&[("authorization", value)]), "s3cret"), holds, "{value:?}");
         }
         assert!(!has_token(&HeaderMap::new(), "s3cret"));
+    }
+
+    /// The body may come in any parts.
+    fn is_from_forge(headers: &HeaderMap, body: &[u8], secret: &str) -> bool {
+        let of = |length: usize| {
+            let mut proof = Proof::of(headers, secret);
+            body.chunks(length).for_each(|part| proof.update(part));
+            proof.holds()
+        };
+        let [whole, parts] = [body.len(), 3].map(of);
+        assert_eq!(whole, parts);
+        whole
     }
 
     #[test]

@@ -4,14 +4,18 @@
 //! is nothing that changes anything: status and metrics for who has the token, and a hook for a forge,
 //! which is let in by its signature and does no more than to have the source asked for news.
 //!
-//! Each connection serves one request. Connections, headers, bodies and time are bounded.
+//! Each connection serves one request. Connections, headers, bodies and time are bounded, for each user by itself: who
+//! asks without end waits for his own turn, and keeps nobody else from theirs.
 
 mod guard;
+mod rates;
 mod request;
 mod routes;
 mod server;
+mod settings;
 mod socket;
 
 pub use request::{Handle, Refusal, RefusalKind, Reply, Request, channel};
-pub use server::{BindError, Server, Settings};
+pub use server::{BindError, Server};
+pub use settings::{Settings, SettingsError};
 pub use socket::SocketError;

@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::model::{Status, status::Condition};
+use crate::model::{Power, Status, status::Condition};
 
 /// How many requests wait for the daemon; a further one waits for its place.
 const QUEUE: usize = 64;
@@ -54,6 +54,19 @@ pub enum Request {
         /// Who asks.
         by: String,
         /// The answer.
+        reply: Reply<()>,
+    },
+    /// To have a tenant run, frozen or asleep.
+    SetPower {
+        /// The tenant.
+        tenant: String,
+        /// What it is to do.
+        power: Power,
+        /// Until when; `None` until somebody says otherwise.
+        until: Option<Timestamp>,
+        /// Who asks.
+        by: String,
+        /// The answer, given when it is settled and before it is done.
         reply: Reply<()>,
     },
     /// To bring a held commit into force.
@@ -166,6 +179,20 @@ impl Handle {
     /// The daemon refuses, or does not answer; it may still do it then.
     pub async fn resume(&self, tenant: String, by: String) -> Result<(), Refusal> {
         self.change(|reply| Request::Resume { tenant, by, reply }).await
+    }
+
+    /// Has a tenant run, frozen or asleep until a time, or until somebody says otherwise.
+    ///
+    /// # Errors
+    /// The daemon refuses, or does not answer; it may still do it then.
+    pub async fn set_power(
+        &self,
+        tenant: String,
+        power: Power,
+        until: Option<Timestamp>,
+        by: String,
+    ) -> Result<(), Refusal> {
+        self.change(|reply| Request::SetPower { tenant, power, until, by, reply }).await
     }
 
     /// Brings a held commit into force, and returns its revision.

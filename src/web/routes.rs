@@ -1,26 +1,30 @@
 //! The paths, and what is answered on each.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Extension, Json, Router,
-    body::{Body, Bytes, HttpBody, to_bytes},
+    body::{Body, Bytes, HttpBody},
     extract::{Path, Request, State},
     http::{HeaderMap, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::{
     guard,
+    rates::Rates,
     request::{Handle, Refusal, RefusalKind},
-    server::Settings,
+    settings::Settings,
 };
 use crate::{
     host::{
@@ -29,16 +33,16 @@ use crate::{
     },
     metrics::Metrics,
     model::{
-        Status,
+        Power, Status,
         finding::is_invisible,
         host::Secret,
         status::{ConditionKind, Truth},
     },
 };
 
-/// The longest body of a request, and of one to the hook, in bytes.
-const MAX_BODY: usize = 64 << 10;
-const MAX_HOOK_BODY: usize = 1 << 20;
+/// The longest body of a request, and of one to the hook, in bytes: forges send up to 25 MiB. That one is not kept.
+const MAX_BODY: u64 = 64 << 10;
+const MAX_HOOK_BODY: u64 = 25 << 20;
 
 /// How long the daemon may take to say that it lives.
 const HEALTH: Duration = Duration::from_secs(2);
@@ -55,6 +59,8 @@ pub(super) struct App {
     pub(super) handle: Handle,
     pub(super) metrics: Metrics,
     pub(super) settings: Settings,
+    /// How often each user may have something changed.
+    pub(super) rates: Arc<Rates>,
     /// Told when the source is to be asked for news.
     pub(super) news: Arc<Notify>,
 }
@@ -65,12 +71,17 @@ pub(super) struct Peer(pub(super) u32);
 
 /// What is served on the unix socket.
 pub(super) fn on_socket(app: App) -> Router {
-    reading()
+    // Whatever changes something, has it written down, or has everything looked at.
+    let changing = Router::new()
         .route("/v1/tenants/{tenant}/suspend", post(suspend))
         .route("/v1/tenants/{tenant}/resume", post(resume))
+        .route("/v1/tenants/{tenant}/power", post(power))
         .route("/v1/approve/{plan}", post(approve))
         .route("/v1/reconcile", post(reconcile_all))
         .route("/v1/reconcile/{tenant}", post(reconcile))
+        .route_layer(middleware::from_fn_with_state(app.clone(), pace));
+    reading()
+        .merge(changing)
         .route("/hooks/git", post(hook))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
@@ -84,6 +95,7 @@ pub(super) fn on_loopback(app: App) -> Router {
     for path in [
         "/v1/tenants/{tenant}/suspend",
         "/v1/tenants/{tenant}/resume",
+        "/v1/tenants/{tenant}/power",
         "/v1/approve/{plan}",
         "/v1/reconcile",
         "/v1/reconcile/{tenant}",
@@ -111,11 +123,20 @@ fn reading() -> Router<App> {
 pub(super) struct Failure {
     status: StatusCode,
     message: String,
+    /// After how many seconds it may be asked again.
+    retry_after: Option<u64>,
 }
 
 impl Failure {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), retry_after: None }
+    }
+
+    /// Too many requests of one user; after `wait` there are fewer.
+    pub(super) fn too_many(wait: Duration) -> Self {
+        let seconds = wait.as_secs() + 1;
+        let message = format!("this user asks too often; try again in {seconds} s");
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
     }
 }
 
@@ -125,6 +146,9 @@ impl IntoResponse for Failure {
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = header::HeaderValue::from_static("Bearer realm=\"tenantd\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }
@@ -143,6 +167,20 @@ impl From<Refusal> for Failure {
 }
 
 type Answer<T> = Result<T, Failure>;
+
+/// Has a request that changes something wait for its user's turn.
+async fn pace(
+    State(app): State<App>,
+    Extension(Peer(user)): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Answer<Response> {
+    let wait = app.rates.wait(user, Instant::now()).map_err(Failure::too_many)?;
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    Ok(next.run(request).await)
+}
 
 /// Lets in who names this host as it is and has the token.
 async fn admit(State(app): State<App>, request: Request, next: Next) -> Answer<Response> {
@@ -229,9 +267,7 @@ async fn suspend(
     Path(tenant): Path<String>,
     request: Request,
 ) -> Answer<Json<Value>> {
-    let body = read(request.into_body(), MAX_BODY).await?;
-    let Suspend { reason, until } = serde_json::from_slice(&body)
-        .map_err(|e| Refusal::invalid(format!("the body is not {{\"reason\": …, \"until\": …}}: {e}")))?;
+    let Suspend { reason, until } = parsed(request, r#"{"reason": …, "until": …}"#).await?;
     check(&reason, until)?;
     let by = user_name(peer.0);
     app.handle.suspend(tenant.clone(), reason.clone(), until, by.clone()).await?;
@@ -268,6 +304,26 @@ async fn resume(
     Ok(Json(json!({"tenant": tenant, "by": by})))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetPower {
+    power: Power,
+    #[serde(default)]
+    until: Option<Timestamp>,
+}
+
+async fn power(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    Path(tenant): Path<String>,
+    request: Request,
+) -> Answer<Json<Value>> {
+    let SetPower { power, until } = parsed(request, r#"{"power": "running|paused|asleep", "until": …}"#).await?;
+    let by = user_name(peer.0);
+    app.handle.set_power(tenant.clone(), power, until, by.clone()).await?;
+    Ok(Json(json!({"tenant": tenant, "power": power, "until": until, "by": by})))
+}
+
 async fn approve(
     State(app): State<App>,
     Extension(peer): Extension<Peer>,
@@ -295,8 +351,9 @@ async fn reconcile(
 /// Has the source asked for news. Nothing of what the caller sends is used.
 async fn hook(State(app): State<App>, headers: HeaderMap, body: Body) -> Answer<(StatusCode, Json<Value>)> {
     let Some(secret) = app.settings.webhook_secret() else { return Err(not_found().await) };
-    let body = read(body, MAX_HOOK_BODY).await?;
-    if !guard::is_from_forge(&headers, &body, open(&secret).await?.as_str()) {
+    let mut proof = guard::Proof::of(&headers, open(&secret).await?.as_str());
+    each_part(body, MAX_HOOK_BODY, |part| proof.update(&part)).await?;
+    if !proof.holds() {
         return Err(Failure::new(
             StatusCode::UNAUTHORIZED,
             "X-Hub-Signature-256 or X-Gitlab-Token is missing or wrong",
@@ -306,17 +363,73 @@ async fn hook(State(app): State<App>, headers: HeaderMap, body: Body) -> Answer<
     Ok((StatusCode::ACCEPTED, Json(json!({}))))
 }
 
-async fn read(body: Body, limit: usize) -> Answer<Bytes> {
+/// A request's body as what it says, which is shown to whoever sends something else.
+async fn parsed<T: DeserializeOwned>(request: Request, form: &str) -> Answer<T> {
+    let body = read(request.into_body(), MAX_BODY).await?;
+    Ok(serde_json::from_slice(&body).map_err(|e| Refusal::invalid(format!("the body is not {form}: {e}")))?)
+}
+
+async fn read(body: Body, limit: u64) -> Answer<Vec<u8>> {
+    let mut whole = Vec::new();
+    each_part(body, limit, |part| whole.extend_from_slice(&part)).await?;
+    Ok(whole)
+}
+
+/// Gives each part of a body to `take` as it comes.
+async fn each_part(mut body: Body, limit: u64, mut take: impl FnMut(Bytes)) -> Answer<()> {
     let too_long = || Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {limit} bytes"));
-    if body.size_hint().lower() > limit as u64 {
+    if body.size_hint().lower() > limit {
         return Err(too_long());
     }
-    to_bytes(body, limit).await.map_err(|error| {
-        let error = error.into_inner();
-        if error.is::<LengthLimitError>() {
-            too_long()
-        } else {
-            Failure::new(StatusCode::BAD_REQUEST, "the body cannot be read")
+    let mut left = limit;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Failure::new(StatusCode::BAD_REQUEST, "the body cannot be read"))?;
+        // Trailers are not used.
+        let Ok(part) = frame.into_data() else { continue };
+        left = left.checked_sub(part.len() as u64).ok_or_else(too_long)?;
+        take(part);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::stream;
+
+    use super::*;
+
+    /// A part of a body that is counted while somebody holds it.
+    struct Part(Arc<AtomicUsize>);
+
+    impl AsRef<[u8]> for Part {
+        fn as_ref(&self) -> &[u8] {
+            &[b'x'; 1 << 10]
         }
-    })
+    }
+
+    impl Drop for Part {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_body_that_is_hashed_one_part_is_kept_at_a_time() {
+        let held = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&held);
+        let parts = std::iter::repeat_with(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(Bytes::from_owner(Part(Arc::clone(&counter))))
+        });
+        let body = Body::from_stream(stream::iter(parts.take(1_000)));
+        let (mut most, mut length) = (0, 0);
+        let read = each_part(body, 1_000 << 10, |part| {
+            most = most.max(held.load(Ordering::Relaxed));
+            length += part.len();
+        });
+        assert!(read.await.is_ok());
+        assert_eq!((most, length), (1, 1_000 << 10));
+    }
 }

@@ -1,11 +1,12 @@
 //! Listening, and the bounds of every connection.
 
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     convert::Infallible,
     future::poll_fn,
     io,
     net::{SocketAddr, TcpListener},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,7 +27,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    sync::Notify,
+    sync::{Notify, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -34,16 +35,23 @@ use tokio::{
 use super::{
     request::Handle,
     routes::{self, App, Failure, Peer},
+    settings::{Settings, SettingsError},
     socket::{Socket, SocketError},
 };
-use crate::{
-    host::secret::{self, SecretError},
-    metrics::Metrics,
-    model::{Host, host::Secret},
-};
+use crate::{metrics::Metrics, model::Host};
 
-/// How many connections a listener serves at once; further ones wait in its queue.
+/// How many connections are served at once, of one user and over TCP; further ones wait.
 const CONNECTIONS: usize = 64;
+
+/// How many connections of one user, and of all but root, are kept at once; further ones are refused.
+const KEPT_OF_ONE: usize = 256;
+const KEPT: usize = 512;
+
+/// How many connections a user may have all the same while others have all there are, within twice as many in all.
+const SURE: usize = 8;
+
+/// How many connections are told at once that they are refused; others end without a word.
+const REFUSING: usize = 64;
 
 /// How long the headers of a request may take, the request until its answer begins, and the connection
 /// until its answer is read.
@@ -84,58 +92,8 @@ pub enum BindError {
         source: io::Error,
     },
     /// The token or the hook's secret cannot be read.
-    #[error("cannot use {setting}")]
-    Secret {
-        /// The setting that points to it.
-        setting: &'static str,
-        /// Why.
-        source: SecretError,
-    },
-}
-
-/// The settings that can change while the server runs.
-#[derive(Clone, Debug)]
-pub struct Settings(Arc<RwLock<Secrets>>);
-
-#[derive(Debug, PartialEq, Eq)]
-struct Secrets {
-    token: Option<Secret>,
-    webhook: Option<Secret>,
-}
-
-impl Secrets {
-    /// The secrets that the host's settings name, each of which can be read.
-    fn of(host: &Host) -> Result<Self, BindError> {
-        let token = host.listen.as_ref().map(|listen| listen.token.clone());
-        let webhook = host.source.as_ref().and_then(|source| source.webhook_secret.clone());
-        for (setting, secret) in [("the token of listen", &token), ("the webhook secret of source", &webhook)] {
-            if let Some(secret) = secret {
-                secret::read(secret).map_err(|source| BindError::Secret { setting, source })?;
-            }
-        }
-        Ok(Self { token, webhook })
-    }
-}
-
-impl Settings {
-    /// Takes the token and the hook's secret of new settings from now on. Where the daemon listens
-    /// stays as it is until it is started again.
-    ///
-    /// # Errors
-    /// One of them cannot be read; the former ones stay in force then.
-    pub fn update(&self, host: &Host) -> Result<(), BindError> {
-        let secrets = Secrets::of(host)?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = secrets;
-        Ok(())
-    }
-
-    pub(super) fn token(&self) -> Option<Secret> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).token.clone()
-    }
-
-    pub(super) fn webhook_secret(&self) -> Option<Secret> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).webhook.clone()
-    }
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
 }
 
 /// A server that has its socket and serves nobody yet.
@@ -152,7 +110,7 @@ impl Server {
     /// # Errors
     /// A daemon listens there already, an address or a group cannot be used, or a secret cannot be read.
     pub fn bind(host: &Host) -> Result<Self, BindError> {
-        let settings = Settings(Arc::new(RwLock::new(Secrets::of(host)?)));
+        let settings = Settings::of(host)?;
         let loopback = host.listen.as_ref().map(|listen| loopback(listen.address)).transpose()?;
         let socket = Socket::listen(&host.socket, host.socket_group.as_deref())?;
         Ok(Self { socket, loopback, settings })
@@ -183,20 +141,14 @@ impl Server {
         let local = socket.listener()?;
         let loopback = loopback.map(tokio::net::TcpListener::from_std).transpose()?;
         let news = Arc::new(Notify::new());
-        let app = App { handle: handle.clone(), metrics, settings, news: Arc::clone(&news) };
+        let app = App { handle: handle.clone(), metrics, settings, rates: Arc::default(), news: Arc::clone(&news) };
         let (on_socket, on_loopback) = (routes::on_socket(app.clone()), routes::on_loopback(app));
 
         let (mut users, mut clients) = (JoinSet::new(), JoinSet::new());
-        let serve_users = accept(&mut users, on_socket, async || {
-            let (stream, _) = local.accept().await?;
-            let peer = Peer(stream.peer_cred()?.uid());
-            Ok((stream, Some(peer)))
-        });
+        let serve_users = accept_users(&mut users, on_socket, &local);
         let serve_clients = async {
             match &loopback {
-                Some(listener) => {
-                    accept(&mut clients, on_loopback, async || Ok((listener.accept().await?.0, None))).await;
-                }
+                Some(listener) => accept(&mut clients, on_loopback, listener).await,
                 None => std::future::pending().await,
             }
         };
@@ -229,25 +181,104 @@ fn loopback(address: SocketAddr) -> Result<TcpListener, BindError> {
 }
 
 /// Accepts for ever, as many connections at once as are allowed.
-async fn accept<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
-    connections: &mut JoinSet<()>,
-    router: Router,
-    next: impl AsyncFn() -> io::Result<(S, Option<Peer>)>,
-) {
+async fn accept(connections: &mut JoinSet<()>, router: Router, listener: &tokio::net::TcpListener) {
     loop {
         let is_full = connections.len() >= CONNECTIONS;
         tokio::select! {
             Some(_) = connections.join_next() => {}
-            accepted = next(), if !is_full => match accepted {
-                Ok((stream, peer)) => {
-                    connections.spawn(serve(stream, peer, router.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot accept a connection");
-                    sleep(PAUSE).await;
-                }
+            accepted = listener.accept(), if !is_full => match accepted {
+                Ok((stream, _)) => drop(connections.spawn(serve(stream, None, router.clone()))),
+                Err(error) => cannot_accept(&error).await,
             },
         }
+    }
+}
+
+/// Accepts users for ever. Nobody's connections keep another's from being accepted and served.
+async fn accept_users(connections: &mut JoinSet<Option<u32>>, router: Router, listener: &tokio::net::UnixListener) {
+    let mut places = Places::default();
+    loop {
+        tokio::select! {
+            Some(ended) = connections.join_next() => places.free(ended.ok().flatten()),
+            accepted = listener.accept() => match accepted.and_then(|(stream, _)| {
+                let user = stream.peer_cred()?.uid();
+                Ok((stream, user))
+            }) {
+                Ok((stream, user)) => match places.take(user) {
+                    Some(turns) => {
+                        let router = router.clone();
+                        connections.spawn(async move {
+                            // Those of one user are served in the order in which they came.
+                            let _turn = turns.acquire_owned().await;
+                            serve(stream, Some(Peer(user)), router).await;
+                            Some(user)
+                        });
+                    }
+                    None if connections.len() < places.kept + REFUSING => {
+                        connections.spawn(async move {
+                            refuse(stream).await;
+                            None
+                        });
+                    }
+                    None => {}
+                },
+                Err(error) => cannot_accept(&error).await,
+            },
+        }
+    }
+}
+
+/// The connections that are kept of each user.
+#[derive(Default)]
+struct Places {
+    kept: usize,
+    of: BTreeMap<u32, (usize, Arc<Semaphore>)>,
+}
+
+impl Places {
+    /// A place for one more connection of a user, and the turns of that user's connections; `None` where there are
+    /// too many.
+    fn take(&mut self, user: u32) -> Option<Arc<Semaphore>> {
+        let own = self.of.get(&user).map_or(0, |(kept, _)| *kept);
+        let is_full = self.kept >= 2 * KEPT || (self.kept >= KEPT && own >= SURE);
+        if is_full && user != 0 {
+            return None;
+        }
+        let (kept, turns) = self.of.entry(user).or_insert_with(|| (0, Arc::new(Semaphore::new(CONNECTIONS))));
+        if *kept >= KEPT_OF_ONE {
+            return None;
+        }
+        *kept += 1;
+        self.kept += 1;
+        Some(Arc::clone(turns))
+    }
+
+    /// A connection has ended, if it had a place.
+    fn free(&mut self, user: Option<u32>) {
+        let Some(user) = user else { return };
+        self.kept = self.kept.saturating_sub(1);
+        if let Entry::Occupied(mut place) = self.of.entry(user) {
+            let kept = &mut place.get_mut().0;
+            *kept = kept.saturating_sub(1);
+            if *kept == 0 {
+                place.remove();
+            }
+        }
+    }
+}
+
+async fn cannot_accept(error: &io::Error) {
+    tracing::warn!(error = error as &dyn std::error::Error, "cannot accept a connection");
+    sleep(PAUSE).await;
+}
+
+/// Says that there are too many connections, whatever is asked.
+async fn refuse(mut stream: tokio::net::UnixStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nContent-Length: 69\r\n\
+        Retry-After: 1\r\nConnection: close\r\n\r\n\
+        {\"error\":\"this user has too many connections; try again in a second\"}";
+    if let Ok(Ok(())) = timeout(LINGER, stream.write_all(ANSWER)).await {
+        part(stream).await;
     }
 }
 
@@ -297,5 +328,30 @@ async fn pass_on(news: &Notify, handle: &Handle) {
         news.notified().await;
         handle.fetch().await;
         sleep(NEWS).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_no_connection_gets_one_whatever_others_hold() {
+        let mut places = Places::default();
+        let users = [1, 2, 3];
+        for user in users {
+            while places.take(user).is_some() {}
+        }
+        let held: Vec<usize> = users.iter().map(|user| places.of[user].0).collect();
+        assert_eq!(held, [KEPT_OF_ONE, KEPT_OF_ONE, SURE]);
+        // All that there can be is bounded for everybody but root.
+        for user in 4..1000 {
+            while places.take(user).is_some() {}
+        }
+        assert_eq!(places.kept, 2 * KEPT);
+        assert!(places.take(1000).is_none() && places.take(0).is_some());
+        places.free(Some(0));
+        places.free(Some(3));
+        assert!(places.take(3).is_some(), "what ends makes room");
     }
 }

@@ -5,7 +5,7 @@ use std::{
     os::{
         fd::OwnedFd,
         unix::{
-            fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown},
+            fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
             net::UnixListener,
         },
     },
@@ -17,7 +17,7 @@ use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with},
 };
 
-use crate::host::users::group_id;
+use crate::host::{modes, users::group_id};
 
 /// How many connections the kernel keeps until they are accepted.
 const BACKLOG: i32 = 128;
@@ -26,7 +26,7 @@ const BACKLOG: i32 = 128;
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// A daemon answers on it.
-    #[error("another tenantd already listens on {path}", path = .0.display())]
+    #[error("another tenantd already listens on {path}; a second one on a host needs another socket in host.yaml", path = .0.display())]
     Live(PathBuf),
     /// Something else has the name.
     #[error("{path} is in the way: it is not a socket", path = .0.display())]
@@ -135,16 +135,18 @@ fn address(path: &Path) -> Result<SocketAddrUnix, SocketError> {
     SocketAddrUnix::new(path).map_err(|_| SocketError::Path(path.to_owned()))
 }
 
-/// Makes the folder where it is missing. One that is there keeps its owner and mode.
+/// Makes the folder where it is missing. One that is there keeps its owner and mode, unless everybody could put another
+/// socket into the place of the daemon's there.
 fn make_folder(folder: &Path, gid: Option<u32>) -> Result<(), SocketError> {
     let failed = |source| SocketError::Io { action: "make", path: folder.to_owned(), source };
     if folder.is_dir() {
-        return Ok(());
+        return modes::close_to_writers(folder).map_err(failed);
     }
     if let Some(parent) = folder.parent() {
-        fs::create_dir_all(parent).map_err(failed)?;
+        // Whoever is to reach the socket must get there.
+        modes::make(parent, 0o755).map_err(failed)?;
     }
-    fs::DirBuilder::new().mode(0o700).create(folder).map_err(failed)?;
+    modes::make(folder, modes::FOLDER).map_err(failed)?;
     if gid.is_some() {
         chown(folder, None, gid).map_err(failed)?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o750)).map_err(failed)?;

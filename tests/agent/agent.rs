@@ -17,9 +17,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+mod kernel;
 mod net;
 mod raw;
 
+use kernel::walk;
 use net::{connect, dial, get, hold, lookup, names_server, send, upstream};
 use raw::{claim, ping, spoof};
 
@@ -27,6 +29,7 @@ const USAGE: &str = "\
 agent [COMMAND]
   serve                     HTTP on port 8080: hostname and uptime, or GET /log (the default)
   sleep [SECONDS]           sleep, without SECONDS for ever
+  end                       end the container, by a TERM to its first process
   env                       print the environment
   id                        print user, groups, capabilities and seccomp state
   mounts                    print the mounts
@@ -34,6 +37,9 @@ agent [COMMAND]
   cat PATH                  print a file
   remove PATH               remove a file
   subvolume FOLDER          make two subvolumes of btrfs there, one of them with no quota group above it
+  walk FOLDER [WORD...]     print each path below that can be read, without following links, as `read PATH`, and
+                            those that show a WORD, as `shows WORD PATH`; each WORD is given backwards, so that
+                            the walk does not find its own command line
   fill PATH BYTES           write that many zeros to a file
   eat-memory BYTES [SECONDS]  use memory, and hold it for SECONDS
   fork N                    start N sleeping children, print how many started, end them
@@ -63,6 +69,7 @@ mod system {
 
     unsafe extern "C" {
         pub fn signal(number: c_int, handler: extern "C" fn(c_int)) -> usize;
+        pub fn kill(process: c_int, signal: c_int) -> c_int;
         pub fn setuid(uid: u32) -> c_int;
         pub fn setgid(gid: u32) -> c_int;
         pub fn chroot(path: *const c_char) -> c_int;
@@ -100,6 +107,7 @@ fn run(words: &[&str]) -> u8 {
         [] | ["serve"] => serve(),
         ["sleep"] => sleep(None),
         ["sleep", seconds] => number(seconds).and_then(|n| sleep(Some(n))),
+        ["end"] => end(),
         ["env"] => env(),
         ["id"] => id(),
         ["mounts"] => cat("/proc/self/mounts"),
@@ -107,6 +115,7 @@ fn run(words: &[&str]) -> u8 {
         ["cat", path] => cat(path),
         ["remove", path] => fs::remove_file(path),
         ["subvolume", folder] => subvolumes(folder),
+        ["walk", folder, words @ ..] => walk(folder, words),
         ["fill", path, bytes] => number(bytes).and_then(|n| fill(path, n)),
         ["eat-memory", bytes] => number(bytes).and_then(|n| eat_memory(n, 0)),
         ["eat-memory", bytes, seconds] => number(bytes).and_then(|n| number(seconds).and_then(|s| eat_memory(n, s))),
@@ -160,6 +169,12 @@ fn keep(line: &str) -> bool {
 /// Prints a line. A reader that has gone is an error, not a panic.
 fn say(line: &str) -> io::Result<()> {
     if keep(line) { Ok(()) } else { writeln!(io::stdout(), "{line}") }
+}
+
+fn end() -> io::Result<()> {
+    const SIGTERM: c_int = 15;
+    // SAFETY: the call takes no memory.
+    if unsafe { system::kill(1, SIGTERM) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Parses a decimal number.

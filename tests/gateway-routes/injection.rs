@@ -54,6 +54,29 @@ fn a_route_has_a_host_name_of_its_own_for_programs_that_take_only_a_base_url() {
 }
 
 #[test]
+fn an_offer_of_http2_is_dropped_and_the_request_answered() {
+    run(
+        |_, _| (),
+        |_| answer("200 OK", "hello"),
+        |world| async move {
+            let offer = "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nConnection: Upgrade, HTTP2-Settings\r\n";
+            let got = world.get("/crm/", offer).await;
+            assert!(got.starts_with("HTTP/1.1 200 ") && got.ends_with("hello"), "{got}");
+            let body = format!(
+                "POST /crm/ HTTP/1.1\r\nHost: gateway.internal\r\n{offer}Connection: close\r\nContent-Length: 2\r\n\r\nhi"
+            );
+            assert!(world.call(&body).await.ends_with("hello"));
+            for seen in world.seen() {
+                for gone in ["upgrade", "http2-settings", "connection"] {
+                    assert!(seen.header(gone).is_empty(), "{gone}: {}", seen.head);
+                }
+            }
+            assert_eq!(world.seen()[1].body, b"hi");
+        },
+    );
+}
+
+#[test]
 fn a_key_in_the_query_replaces_the_callers() {
     let inject = Inject::Query { name: "key".to_owned(), value: "${secret:acme/crm}".parse().unwrap() };
     run(
@@ -96,7 +119,7 @@ fn no_path_leaves_the_upstreams_own() {
                 ["/crm/../admin", "/crm/%2e%2e/admin", "/crm/..%2fadmin", "/crm//evil.com", "/crm/a/..%5c..%5cadmin"]
             {
                 let got = world.get(path, "").await;
-                assert!(got.starts_with("HTTP/1.1 400 ") && got.contains("(malformed)"), "{path}: {got}");
+                assert!(got.starts_with("HTTP/1.1 400 ") && got.contains("(malformed-path)"), "{path}: {got}");
             }
             assert!(world.seen().is_empty());
         },
@@ -117,7 +140,8 @@ fn a_route_that_is_not_there_is_named() {
                 );
             }
             let trace = "TRACE /crm/ HTTP/1.1\r\nHost: gateway.internal\r\nConnection: close\r\n\r\n";
-            assert!(world.call(trace).await.starts_with("HTTP/1.1 400 "));
+            let refused = world.call(trace).await;
+            assert!(refused.starts_with("HTTP/1.1 501 ") && refused.contains("takes no TRACE"), "{refused}");
             assert!(world.seen().is_empty());
         },
     );

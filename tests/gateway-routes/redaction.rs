@@ -1,5 +1,7 @@
 //! A key that the upstream sends back.
 
+use tenantd::model::egress::{Cost, StreamMode};
+
 use crate::world::{Piece, SECRET, answer, read_until, run, text};
 
 fn masked() -> String {
@@ -53,6 +55,47 @@ fn an_answer_that_is_encoded_all_the_same_is_not_passed_on() {
             let got = world.get("/crm/", "").await;
             assert!(got.starts_with("HTTP/1.1 502 ") && got.contains("(hidden-answer)"), "{got}");
             assert!(!got.contains("zipped"), "{got}");
+        },
+    );
+}
+
+/// An answer without a body has nothing to hide, whatever its headers say of the body that it stands for: answers to
+/// HEAD, 204 and 304, after a 103 as well, and an empty one.
+#[test]
+fn an_answer_without_a_body_is_passed_on_whatever_its_encoding() {
+    run(
+        |_, routes| routes[0].cost = Some(Cost { reserve: 1, settle: None, stream: StreamMode::Refuse }),
+        |seen| {
+            let status = match seen.line().split(' ').nth(1).unwrap().trim_start_matches("/v1/") {
+                "head" => "200 OK\r\nContent-Length: 42",
+                "unchanged" => "304 Not Modified\r\nContent-Length: 42\r\nETag: \"x\"",
+                "nothing" => "204 No Content",
+                "hints" => "103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 304 Not Modified",
+                _ => "200 OK\r\nContent-Length: 0",
+            };
+            text(&format!("HTTP/1.1 {status}\r\nContent-Encoding: gzip\r\nContent-Type: text/event-stream\r\n\r\n"))
+        },
+        |world| async move {
+            for (method, path, status) in [
+                ("HEAD", "head", 200),
+                ("GET", "unchanged", 304),
+                ("HEAD", "unchanged", 304),
+                ("GET", "nothing", 204),
+                ("DELETE", "nothing", 204),
+                ("GET", "hints", 304),
+                ("GET", "empty", 200),
+            ] {
+                let request =
+                    format!("{method} /crm/{path} HTTP/1.1\r\nHost: gateway.internal\r\nConnection: close\r\n\r\n");
+                let got = world.call(&request).await;
+                assert!(got.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {got}");
+                assert!(
+                    got.contains("content-encoding: gzip\r\n") && got.ends_with("\r\n\r\n"),
+                    "{method} {path}: {got}"
+                );
+                assert!(method == "GET" || path != "head" || got.contains("content-length: 42\r\n"), "{got}");
+            }
+            assert!(world.seen().iter().all(|seen| seen.connection == 0), "the connection is used again");
         },
     );
 }

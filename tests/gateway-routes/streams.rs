@@ -92,3 +92,27 @@ fn a_websocket_passes_both_ways_without_the_key() {
         },
     );
 }
+
+#[test]
+fn a_websocket_whose_caller_has_said_all_still_hears() {
+    let script = |_: &Seen| {
+        let mut pieces = text("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        pieces.push(Piece::AtEnd(b"\x82\x04last".to_vec()));
+        pieces
+    };
+    run(
+        |_, _| (),
+        script,
+        |world| async move {
+            let request =
+                "GET /crm/live HTTP/1.1\r\nHost: gateway.internal\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+            let mut stream = world.open(request).await;
+            read_until(&mut stream, b"\r\n\r\n").await;
+            stream.write_all(b"\x82\x84\0\0\0\0ping").await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut rest = Vec::new();
+            timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+            assert_eq!(rest, b"\x82\x04last");
+        },
+    );
+}

@@ -19,9 +19,9 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tenantd::{
     gateway::{
-        Client, InForce,
+        Client, InForce, Pools,
         ledger::{self, Ledger},
-        routes::{self, Connect, Routes},
+        routes::{self, Answer, Connect, Routes},
         usage::Usage,
     },
     model::{
@@ -58,6 +58,8 @@ pub enum Piece {
     Close,
     /// Sends back whatever comes, until the end.
     Echo,
+    /// Reads until the end, then says this, and ends.
+    AtEnd(Vec<u8>),
 }
 
 pub fn text(text: &str) -> Vec<Piece> {
@@ -158,7 +160,7 @@ impl World {
         let routes =
             Arc::new(Routes::new(&settings, routes::tls(&settings).unwrap(), connect, usage.clone(), ledger.clone()));
         let (in_force, watched) = watch::channel(in_force(&list, SECRET));
-        let client = Arc::new(Client::new("ant".parse().unwrap(), watched));
+        let client = Arc::new(Client::new("ant".parse().unwrap(), watched, Arc::new(Pools::new(1 << 16))));
         let gateway = gateway(Arc::clone(&routes), client).await;
         Self { _folder: folder, gateway, seen, in_force, ledger }
     }
@@ -259,6 +261,11 @@ async fn play(
                     let (mut reader, mut writer) = tokio::io::split(stream);
                     return tokio::io::copy(&mut reader, &mut writer).await.map(drop);
                 }
+                Piece::AtEnd(bytes) => {
+                    stream.read_to_end(&mut buffer).await?;
+                    stream.write_all(&bytes).await?;
+                    return stream.shutdown().await;
+                }
             }
         }
     }
@@ -306,7 +313,10 @@ async fn gateway(routes: Arc<Routes>, client: Arc<Client>) -> SocketAddr {
                 let (routes, client) = (Arc::clone(&routes), Arc::clone(&client));
                 async move {
                     Ok::<_, std::convert::Infallible>(match routes.serve(client, request).await {
-                        Ok(answer) => answer,
+                        Ok(Answer { response, relay }) => {
+                            relay.map(tokio::spawn);
+                            response
+                        }
                         Err(refusal) => {
                             let body = Full::from(format!("{refusal}\n"));
                             let mut answer = Response::new(body.map_err(|never| match never {}).boxed_unsync());

@@ -42,7 +42,7 @@ fn what_shrinks_is_cut_within_a_second_and_nothing_else() {
     stream.write_all(b"GET /slow HTTP/1.1\r\nHost: api.example.com\r\n\r\n").unwrap();
     read_until(&mut stream, "data: 2\n\n");
     let mut upgraded = tenant.connect(HTTP).unwrap();
-    let upgrade = "GET / HTTP/1.1\r\nHost: api.example.com\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+    let upgrade = "GET / HTTP/1.1\r\nHost: api.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     upgraded.write_all(upgrade.as_bytes()).unwrap();
     read_until(&mut upgraded, "\r\n\r\n");
 

@@ -11,11 +11,15 @@ mod attacks;
 mod changes;
 mod database;
 mod dns;
+mod encrypted;
+mod fairness;
+mod half_close;
 mod keeper;
 mod limits;
 mod names;
 mod net;
 mod process;
+mod refusals;
 mod relays;
 mod servers;
 mod web;
@@ -46,13 +50,29 @@ fn run() -> Conclusion {
         relays::trials(),
         database::trials(),
         web::trials(),
+        half_close::trials(),
         attacks::trials(),
         names::trials(),
         changes::trials(),
         limits::trials(),
+        fairness::trials(),
         process::trials(),
+        refusals::trials(),
+        encrypted::trials(),
+        vec![browser()],
     ];
     libtest_mimic::run(&arguments, groups.into_iter().flatten().collect())
+}
+
+/// The test with a real browser, which no machine has to have.
+fn browser() -> Trial {
+    let chromium = env::var("TENANTD_TEST_CHROMIUM").ok();
+    let is_left_out = chromium.is_none();
+    let test = move || {
+        encrypted::a_real_browser_gets_a_page(chromium.as_deref().unwrap_or("chromium"));
+        Ok(())
+    };
+    Trial::test("gateway::encrypted::a_real_browser_gets_a_page", test).with_ignored_flag(is_left_out)
 }
 
 /// A test by its name.

@@ -1,6 +1,12 @@
 //! The process: who it is, what it writes, how it ends and comes back.
 
-use std::{fs, io::Write, os::unix::process::ExitStatusExt, process::Command, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    os::unix::{fs::MetadataExt, process::ExitStatusExt},
+    process::Command,
+    time::Duration,
+};
 
 use crate::{
     keeper::Keeper,
@@ -11,9 +17,11 @@ use crate::{
 crate::trials![
     it_has_no_root_no_capability_and_no_way_back,
     what_is_refused_is_recorded_and_counted,
+    who_makes_names_up_leaves_the_record_to_others,
     it_ends_on_a_signal_and_serves_again,
     who_connects_between_two_gateways_waits_for_the_next,
     it_says_what_is_missing,
+    it_serves_and_is_closed_under_any_mask,
 ];
 
 fn status(pid: u32, key: &str) -> Vec<String> {
@@ -48,6 +56,41 @@ fn it_has_no_root_no_capability_and_no_way_back() {
     assert!(!sees("/etc/passwd") && !sees("/var/run/docker.sock") && !sees("/root"));
 }
 
+fn tenantd(gateway: &Gateway, words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tenantd"));
+    let output = command.args(words).arg("--host").arg(gateway.settings()).output().unwrap();
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+fn journal(gateway: &Gateway) -> String {
+    gateway.settings().with_file_name("state").join("journal").to_str().unwrap().to_owned()
+}
+
+fn events(gateway: &Gateway, tenant: &str) -> String {
+    tenantd(gateway, &["events", "--tenant", tenant, "--journal", &journal(gateway)])
+}
+
+fn who_makes_names_up_leaves_the_record_to_others() {
+    let gateway = Gateway::start_keeping("keeps", "fileSize: 64KiB, files: 2");
+    let [makes_up, modest] = ["makes-up", "modest"].map(|name| gateway.tenant(name, &["api.example.com:443"]));
+    for number in 0..50 {
+        assert_eq!(makes_up.look_up(&format!("n{number}.evil.example"), 1).unwrap().0, 3);
+    }
+    assert!(modest.tunnel("other.example:443").is_err());
+    eventually("the record", Duration::from_secs(5), || events(&gateway, "modest").contains("other.example:443"));
+    let unrecorded = gateway.metric("tenantd_gateway_unrecorded_refusals_total{tenant=\"makes-up\"}");
+    assert!((30..=47).contains(&unrecorded), "{unrecorded}");
+    assert_eq!(gateway.metric("tenantd_gateway_unrecorded_refusals_total{tenant=\"modest\"}"), 0);
+    // They have records of their own or are in a sum; at the end the last of them are told.
+    assert!(gateway.end("TERM").success(), "{}", gateway.log());
+    let told = events(&gateway, "makes-up");
+    let sums = told.lines().filter(|line| line.contains("other destinations: not-recorded"));
+    let times = |line: &str| line.split("not-recorded, ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+    let sum: u64 = sums.map(|line| times(line).unwrap_or(1)).sum();
+    let recorded = told.lines().filter(|line| line.contains(".evil.example: not-listed")).count() as u64;
+    assert_eq!(recorded + sum, 50, "{told}");
+}
+
 fn what_is_refused_is_recorded_and_counted() {
     let gateway = Gateway::start("journal", "");
     let tenant = gateway.tenant("recorded", &["api.example.com:443"]);
@@ -57,20 +100,13 @@ fn what_is_refused_is_recorded_and_counted() {
     assert_eq!(tenant.look_up("named.evil.example", 1).unwrap().0, 3);
     let refused = "tenantd_gateway_refusals_total{tenant=\"recorded\",rule=\"not-listed\"}";
     assert_eq!(gateway.metric(refused), 6);
-    let tenantd = |words: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tenantd"));
-        let output = command.args(words).arg("--host").arg(gateway.settings()).output().unwrap();
-        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
-    };
-    let journal = gateway.settings().with_file_name("state").join("journal");
-    let journal = journal.to_str().unwrap();
-    let events = || tenantd(&["events", "--tenant", "recorded", "--journal", journal]);
+    let events = || events(&gateway, "recorded");
     eventually("the record", Duration::from_secs(5), || events().contains("named.evil.example"));
     assert!(events().contains("evil.example:443") && events().contains("not-listed"), "{}", events());
     // What came again is told at the latest when the process ends.
     assert!(gateway.end("TERM").success(), "{}", gateway.log());
     assert_eq!(events().lines().filter(|line| line.contains("evil.example:443")).count(), 2, "{}", events());
-    let verified = tenantd(&["audit", "verify", "--journal", journal]);
+    let verified = tenantd(&gateway, &["audit", "verify", "--journal", &journal(&gateway)]);
     assert!(verified.contains("The chain holds"), "{verified}");
 }
 
@@ -112,6 +148,27 @@ fn who_connects_between_two_gateways_waits_for_the_next() {
     gateway.restart();
     let other = gateway.tenant("after", &["api.example.com:7000"]);
     other.echo("api.example.com:7000");
+}
+
+fn it_serves_and_is_closed_under_any_mask() {
+    world();
+    // That of its unit, and the two ends of what there is.
+    for (number, mask) in ["027", "077", "000"].into_iter().enumerate() {
+        let gateway = Gateway::start_under(&format!("mask-{number}"), mask);
+        let tenant = gateway.tenant(&format!("mask-{number}"), &["api.example.com:7000"]);
+        tenant.echo("api.example.com:7000");
+        let folder = gateway.settings().parent().unwrap().to_owned();
+        for name in ["egress", "state"] {
+            let mode = fs::metadata(folder.join(name)).unwrap().mode() & 0o7777;
+            assert_eq!(mode, 0o750, "{mask}: {name} is for the gateway's group");
+        }
+        for entry in fs::read_dir(folder.join("state")).unwrap() {
+            let path = entry.unwrap().path();
+            let mode = fs::metadata(&path).unwrap().mode() & 0o7777;
+            let expected = if path.ends_with("gateway.sock") { 0o660 } else { mode & 0o700 };
+            assert_eq!(mode, expected, "{mask}: {}", path.display());
+        }
+    }
 }
 
 fn it_says_what_is_missing() {

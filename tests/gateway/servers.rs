@@ -60,8 +60,15 @@ pub fn echo(mut stream: TcpStream, greeting: &[u8]) {
     let _ = stream.write_all(b"[end]");
 }
 
+/// Sends without end.
+pub fn pour(mut stream: TcpStream) {
+    let piece = vec![b'x'; 64 << 10];
+    while stream.write_all(&piece).is_ok() {}
+}
+
 /// Answers each request with the request itself. `/trailers` gets an answer in chunks with a trailer,
-/// `/slow` one that never ends, and `Upgrade: echo` what it asks for.
+/// `/slow` one that never ends, `/pour` one that never ends and comes as fast as it can, and an offer of a WebSocket is agreed to, but
+/// for `/no`; what is said then is an echo.
 pub fn http(mut stream: TcpStream) {
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     loop {
@@ -70,14 +77,16 @@ pub fn http(mut stream: TcpStream) {
             return;
         }
         let lower = head.to_ascii_lowercase();
-        if lower.contains("\r\nupgrade: echo\r\n") {
-            stream.write_all(b"HTTP/1.1 101 Go on\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").unwrap();
+        if lower.contains("\r\nupgrade: websocket\r\n") && !head.starts_with("GET /no ") {
+            stream.write_all(b"HTTP/1.1 101 Go on\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").unwrap();
             return echo(stream, b"");
         }
         let mut body = Vec::new();
         if let Some(length) = lower.split("\r\ncontent-length: ").nth(1) {
             body = vec![0; length.split("\r\n").next().unwrap().parse().unwrap()];
-            stream.read_exact(&mut body).unwrap();
+            if stream.read_exact(&mut body).is_err() {
+                return;
+            }
         } else if lower.contains("\r\ntransfer-encoding: chunked\r\n") {
             body = read_until(&mut stream, "0\r\n").into_bytes();
             body.extend(read_until(&mut stream, "\r\n").into_bytes());
@@ -89,6 +98,9 @@ pub fn http(mut stream: TcpStream) {
             stream.write_all(
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: sum\r\n\r\n2\r\nhi\r\n0\r\nsum: 42\r\n\r\n",
             )
+        } else if head.starts_with("GET /pour ") {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            return pour(stream);
         } else if head.starts_with("GET /slow ") {
             let begun = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
             while stream.write_all(b"data: 2\n\n").is_ok() {
@@ -110,6 +122,8 @@ pub fn http(mut stream: TcpStream) {
 pub struct Tls {
     pub server: Arc<ServerConfig>,
     pub client: Arc<ClientConfig>,
+    /// The authority's certificate, as PEM.
+    pub authorities: String,
 }
 
 impl Tls {
@@ -139,7 +153,36 @@ impl Tls {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { server: Arc::new(server), client: Arc::new(client) }
+        Self { server: Arc::new(server), client: Arc::new(client), authorities: root.pem() }
+    }
+}
+
+/// Agrees to a WebSocket over TLS, and sends back whatever comes.
+pub fn websocket(stream: TcpStream, config: &Arc<ServerConfig>) {
+    let connection = ServerConnection::new(Arc::clone(config)).unwrap();
+    let mut stream = StreamOwned::new(connection, stream);
+    let agreed = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    if !read_until(&mut stream, "\r\n\r\n").ends_with("\r\n\r\n") || stream.write_all(agreed).is_err() {
+        return;
+    }
+    let mut piece = [0; 1024];
+    while let Ok(length @ 1..) = stream.read(&mut piece) {
+        if stream.write_all(&piece[..length]).is_err() {
+            return;
+        }
+    }
+}
+
+/// Answers each request over TLS with its head.
+pub fn https(stream: TcpStream, config: &Arc<ServerConfig>) {
+    let connection = ServerConnection::new(Arc::clone(config)).unwrap();
+    let mut stream = StreamOwned::new(connection, stream);
+    loop {
+        let head = read_until(&mut stream, "\r\n\r\n");
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{head}", head.len());
+        if !head.ends_with("\r\n\r\n") || stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use crate::{
     dns::Say,
-    net::{echoes, read_answer, read_until},
+    net::{echoes, read_all, read_answer, read_until},
     world::{HTTP, PROXY, PUBLIC, world},
 };
 
@@ -13,6 +13,8 @@ crate::trials![
     bodies_of_every_framing_pass,
     requests_of_one_connection_are_decided_one_by_one,
     another_protocol_is_agreed_upon_and_passes,
+    what_follows_a_protocol_that_was_not_agreed_upon_is_never_a_request,
+    an_offer_of_another_protocol_than_websocket_is_dropped_and_the_request_answered,
     a_stream_is_passed_on_as_it_comes,
     headers_between_neighbours_go_no_further,
     a_refusal_names_tenant_destination_and_rule,
@@ -84,20 +86,115 @@ fn requests_of_one_connection_are_decided_one_by_one() {
 fn another_protocol_is_agreed_upon_and_passes() {
     let tenant = world().gateway.tenant("upgrade", &["api.example.com:80"]);
     let mut stream = tenant.connect(HTTP).unwrap();
-    let request = "GET /ws HTTP/1.1\r\nHost: api.example.com\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+    let request = "GET /ws HTTP/1.1\r\nHost: api.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
     let head = read_until(&mut stream, "\r\n\r\n");
-    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("upgrade: echo\r\n"), "{head}");
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("upgrade: websocket\r\n"), "{head}");
     assert!(echoes(&mut stream, "\0any bytes\r\n\r\n"));
     assert!(echoes(&mut stream, "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"));
 
+    // As the second request of a connection, and with its own bytes right behind it.
+    let mut stream = tenant.connect(HTTP).unwrap();
+    let before = "GET /before HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
+    stream.write_all(format!("{before}{request}early").as_bytes()).unwrap();
+    let first = read_answer(&mut stream);
+    assert!(first.contains("GET /before ") && !first.contains("connection: close"), "{first}");
+    assert!(read_until(&mut stream, "\r\n\r\n").starts_with("HTTP/1.1 101 "));
+    assert_eq!(read_until(&mut stream, "early"), "early");
+    assert!(echoes(&mut stream, "and more"));
+
     // Where nobody agrees, nothing that follows is taken for a request.
     let mut stream = tenant.connect(HTTP).unwrap();
-    let refused = "GET /no HTTP/1.1\r\nHost: api.example.com\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n";
+    let refused = "GET /no HTTP/1.1\r\nHost: api.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     stream.write_all(format!("{refused}GET /smuggled HTTP/1.1\r\nHost: api.example.com\r\n\r\n").as_bytes()).unwrap();
     let first = read_answer(&mut stream);
     assert!(first.starts_with("HTTP/1.1 200 ") && first.contains("connection: close"), "{first}");
     assert_eq!(read_answer(&mut stream), "");
+}
+
+/// However an upgrade is declined, by the destination, by the gateway or by a route, and whether it is asked
+/// for by Host or in absolute form, first or later, nothing that comes behind it is read as a request: neither
+/// what a strict reader would refuse nor what it would pass.
+fn what_follows_a_protocol_that_was_not_agreed_upon_is_never_a_request() {
+    let tenant = world().gateway.tenant("declined", &["api.example.com:80"]);
+    let asks = "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let good = "GET /good HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
+    for (port, ask, status) in [
+        (HTTP, "GET /no HTTP/1.1\r\nHost: api.example.com\r\n", 200),
+        (HTTP, "GET /no HTTP/1.1\r\nHost: evil.example\r\n", 403),
+        (HTTP, "GET /no HTTP/1.1\r\nHost: 127.0.0.1\r\n", 403),
+        (HTTP, "GET /no HTTP/1.1\r\nHost: api.example.com:81\r\n", 400),
+        (HTTP, "GET /crm/ HTTP/1.1\r\nHost: gateway.internal\r\n", 404),
+        (PROXY, "GET http://api.example.com/no HTTP/1.1\r\nHost: api.example.com\r\n", 200),
+        (PROXY, "GET http://evil.example/no HTTP/1.1\r\nHost: evil.example\r\n", 403),
+        (PROXY, "GET http://crm.gateway.internal/ HTTP/1.1\r\nHost: crm.gateway.internal\r\n", 404),
+    ] {
+        for behind in [
+            "GET /smuggled HTTP/1.1\r\nHost: api.example.com\r\n\r\n",
+            "GET http://api.example.com/smuggled HTTP/1.1\r\nHost: api.example.com\r\n\r\n",
+            "POST /smuggled HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "POST /smuggled HTTP/1.1\nHost: api.example.com\nTransfer-Encoding: xchunked\n\n0\n\n",
+            "GET /smuggled HTTP/1.1\r\nHost: evil.example\r\nHost: api.example.com\r\n\r\n",
+        ] {
+            for (is_second, at_once) in [(false, true), (false, false), (true, true), (true, false)] {
+                let mut stream = tenant.connect(port).unwrap();
+                let is_second = is_second && port == HTTP;
+                if is_second {
+                    stream.write_all(good.as_bytes()).unwrap();
+                    assert!(read_answer(&mut stream).contains("GET /good "));
+                }
+                stream.write_all(format!("{ask}{asks}{}", if at_once { behind } else { "" }).as_bytes()).unwrap();
+                let first = read_answer(&mut stream);
+                assert!(first.starts_with(&format!("HTTP/1.1 {status} ")), "{ask:?} was answered {first:?}");
+                assert!(first.to_ascii_lowercase().contains("connection: close"), "{ask:?} was answered {first:?}");
+                if !at_once {
+                    // It may be closed already.
+                    let _ = stream.write_all(behind.as_bytes());
+                }
+                let rest = String::from_utf8_lossy(&read_all(&mut stream)).into_owned();
+                assert_eq!(rest, "", "{ask:?} and {behind:?}");
+            }
+        }
+    }
+}
+
+/// What curl sends with `--http2`, and Java's HttpClient with every request, with and without a body, and other
+/// protocols: the destination sees a request without any offer, and the connection goes on.
+fn an_offer_of_another_protocol_than_websocket_is_dropped_and_the_request_answered() {
+    let tenant = world().gateway.tenant("offers", &["api.example.com:80"]);
+    let (by_host, absolute) = ("/offer", "http://api.example.com/offer");
+    for offer in [
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
+        "Connection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+        "Connection: Upgrade\r\nUpgrade: TLS/1.2, h2\r\n",
+        "Connection: Upgrade\r\nUpgrade: tcp\r\nUpgrade: SPDY/3.1\r\n",
+        "Upgrade: websocket\r\n",
+    ] {
+        for (port, target) in [(HTTP, by_host), (PROXY, absolute)] {
+            for (method, body) in [("GET", ""), ("POST", "hello")] {
+                let length = body.len();
+                let request = format!(
+                    "{method} {target} HTTP/1.1\r\nHost: api.example.com\r\n{offer}Content-Length: {length}\r\n\r\n{body}"
+                );
+                let mut stream = tenant.connect(port).unwrap();
+                for _ in 0..2 {
+                    stream.write_all(request.as_bytes()).unwrap();
+                    let answer = read_answer(&mut stream);
+                    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with(body), "{offer}: {answer}");
+                    let lower = answer.to_ascii_lowercase();
+                    let gone = ["upgrade", "http2-settings", "connection: close"];
+                    assert!(gone.iter().all(|name| !lower.contains(name)), "{offer}: {answer}");
+                }
+            }
+        }
+    }
+    // Beside a WebSocket the others go, and it is agreed to.
+    let mut stream = tenant.connect(HTTP).unwrap();
+    let both = "GET /ws HTTP/1.1\r\nHost: api.example.com\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+                Upgrade: h2c, websocket\r\nHTTP2-Settings: AAMAAABk\r\n\r\n";
+    stream.write_all(both.as_bytes()).unwrap();
+    assert!(read_until(&mut stream, "\r\n\r\n").starts_with("HTTP/1.1 101 "));
+    assert!(echoes(&mut stream, "frames"));
 }
 
 fn a_stream_is_passed_on_as_it_comes() {

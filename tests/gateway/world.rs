@@ -20,7 +20,7 @@ use crate::{
     dns::{Resolver, Say},
     keeper::Keeper,
     net::{connect, eventually, ip, read_all, read_answer, run, within},
-    servers::{Arrivals, Tls, echo, http, serve, tls},
+    servers::{Arrivals, Tls, echo, http, pour, serve, tls, websocket},
 };
 
 /// A public address with servers.
@@ -48,7 +48,12 @@ pub const HTTP: u16 = 80;
 pub const TLS: u16 = 443;
 pub const ECHO: u16 = 7000;
 pub const GREETING: u16 = 5432;
+pub const POUR: u16 = 9000;
+pub const WEBSOCKETS: u16 = 8443;
 pub const PROXY: u16 = 3128;
+
+/// The authority of the servers that speak TLS.
+const AUTHORITIES: &str = "/run/authorities.pem";
 
 pub struct World {
     pub arrivals: Arrivals,
@@ -98,7 +103,11 @@ impl World {
         }
         let config = certificate.server.clone();
         serve("world", TLS, &arrivals, move |stream| tls(stream, &config));
+        let config = certificate.server.clone();
+        serve("world", WEBSOCKETS, &arrivals, move |stream| websocket(stream, &config));
+        fs::write(AUTHORITIES, &certificate.authorities).unwrap();
         serve("world", ECHO, &arrivals, |stream| echo(stream, b""));
+        serve("world", POUR, &arrivals, pour);
         serve("world", GREETING, &arrivals, |stream| echo(stream, b"greetings\n"));
         // The host's own namespace has no name yet.
         fs::write("/run/netns/host", "").unwrap();
@@ -120,6 +129,7 @@ pub struct Gateway {
     child: Mutex<Child>,
     descriptors: Option<u32>,
     keeper: Option<Keeper>,
+    mask: &'static str,
 }
 
 /// Makes each tenant's network another one.
@@ -133,15 +143,44 @@ impl Gateway {
 
     /// Starts one whose sockets are kept while it is restarted.
     pub fn start_kept(name: &str, keeper: &Keeper) -> Self {
-        Self::start_as(name, "", None, Some(keeper.clone()))
+        Self::start_as(name, "", "", None, Some(keeper.clone()), "022")
     }
 
     /// Starts one that may have so many descriptors.
     pub fn start_with(name: &str, limits: &str, descriptors: Option<u32>) -> Self {
-        Self::start_as(name, limits, descriptors, None)
+        Self::start_as(name, limits, "", descriptors, None, "022")
     }
 
-    fn start_as(name: &str, limits: &str, descriptors: Option<u32>, keeper: Option<Keeper>) -> Self {
+    /// Starts one that trusts the servers of the world, as upstreams of routes.
+    pub fn start_trusting(name: &str, limits: &str, descriptors: Option<u32>) -> Self {
+        world();
+        Self::start_as(name, limits, &format!("  authorities: {AUTHORITIES}\n"), descriptors, None, "022")
+    }
+
+    /// Starts one whose host lets a tenant encrypt its hello of TLS.
+    pub fn start_encrypting(name: &str, tenant: &str) -> Self {
+        world();
+        Self::start_as(name, "", &format!("  encryptedHello: [{tenant}]\n"), None, None, "022")
+    }
+
+    /// Starts one of whose journal so much is kept, as in `fileSize: 1MiB, files: 2`.
+    pub fn start_keeping(name: &str, journal: &str) -> Self {
+        Self::start_as(name, "", &format!("journal: {{{journal}}}\n"), None, None, "022")
+    }
+
+    /// Starts one whose process leaves these bits out of the modes of what it makes.
+    pub fn start_under(name: &str, mask: &'static str) -> Self {
+        Self::start_as(name, "", "", None, None, mask)
+    }
+
+    fn start_as(
+        name: &str,
+        limits: &str,
+        more: &str,
+        descriptors: Option<u32>,
+        keeper: Option<Keeper>,
+        mask: &'static str,
+    ) -> Self {
         let folder = PathBuf::from(format!("/run/gateway-{name}"));
         for part in ["egress/policies", "egress/secrets", "data"] {
             fs::create_dir_all(folder.join(part)).unwrap();
@@ -149,12 +188,12 @@ impl Gateway {
         let at = folder.display();
         let settings = format!(
             "apiVersion: tenantd/v1\nkind: Host\ndataRoot: {at}/data\negress:\n  resolvers: ['{RESOLVER}:53']\n  \
-             policies: {at}/egress\n  state: {at}/state\n  user: nobody\n  namespace: gw-{name}\n  limits: {{{limits}}}\n"
+             policies: {at}/egress\n  state: {at}/state\n  user: nobody\n  namespace: gw-{name}\n  limits: {{{limits}}}\n{more}"
         );
         fs::write(folder.join("host.yaml"), settings).unwrap();
         let namespace = format!("gw-{name}");
-        let child = Mutex::new(spawn(&folder, descriptors, keeper.as_ref()));
-        let gateway = Self { namespace, folder, child, descriptors, keeper };
+        let child = Mutex::new(spawn(&folder, descriptors, keeper.as_ref(), mask));
+        let gateway = Self { namespace, folder, child, descriptors, keeper, mask };
         gateway.wait();
         gateway
     }
@@ -192,7 +231,7 @@ impl Gateway {
 
     /// Starts it again.
     pub fn restart(&self) {
-        *self.child.lock().unwrap() = spawn(&self.folder, self.descriptors, self.keeper.as_ref());
+        *self.child.lock().unwrap() = spawn(&self.folder, self.descriptors, self.keeper.as_ref(), self.mask);
         self.wait();
     }
 
@@ -249,11 +288,15 @@ impl Drop for Gateway {
     }
 }
 
-fn spawn(folder: &Path, descriptors: Option<u32>, keeper: Option<&Keeper>) -> Child {
+fn spawn(folder: &Path, descriptors: Option<u32>, keeper: Option<&Keeper>, mask: &str) -> Child {
     let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let tenantd = env!("CARGO_BIN_EXE_tenantd");
     let mut command = match (descriptors, keeper) {
-        (None, None) => Command::new(tenantd),
+        (None, None) => {
+            let mut command = Command::new("sh");
+            command.args(["-c", "umask \"$0\"; exec \"$@\"", mask, tenantd]);
+            command
+        }
         (None, Some(keeper)) => keeper.command(tenantd),
         (Some(number), _) => {
             let mut command = Command::new("prlimit");

@@ -21,7 +21,7 @@ use crate::{
 fn another_build_sees_no_change() {
     let fleet = Fleet::start("builds");
     fleet.declare("acme", "environment: {GREETING: hello}\n");
-    fleet.declare("zeta", "runtime: gvisor\n");
+    fleet.declare("zeta", fleet.gvisor());
     fleet.converge();
     // Another place, another name, another environment and working directory.
     let copy = fleet.engine.dir().join("other-name");
@@ -63,7 +63,7 @@ fn the_label_of_a_declaration_stays_the_same() {
     let labels: Vec<String> = plan.tenants[0]
         .steps
         .iter()
-        .filter_map(|step| match step {
+        .filter_map(|planned| match &planned.step {
             Step::CreateContainer { spec, .. } => spec.labels.get(SPEC_LABEL).cloned(),
             Step::CreateNetwork { spec } => spec.labels.get(SPEC_LABEL).cloned(),
             _ => None,

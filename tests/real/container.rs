@@ -123,7 +123,7 @@ fn programs() -> Vec<Drift> {
         )
         .values(
             json!(["AGENT_INTERVAL=10", "GREETING=(hidden)", "PATH=/"]),
-            json!(["AGENT_INTERVAL=10", "GREETING=hello", "PATH=/"]),
+            json!(["AGENT_INTERVAL=10", "GREETING=hello", "HOME=/workspace", "PATH=/"]),
         )
         .harmless(),
         Drift::config("user", "root", "User", json!("0:0")).values(json!("0:0"), json!("1000:1000")),
@@ -229,6 +229,9 @@ fn privileges() -> Vec<Drift> {
         Drift::host("read_only", "off", "ReadonlyRootfs", json!(false)).values(json!(false), json!(true)),
         // What `--security-opt systempaths=unconfined` sends.
         Drift::host("masked_paths", "none", "MaskedPaths", json!([])).values(json!([]), json!("standard")),
+        // What engines hide by themselves does not hide disks.
+        Drift::host("masked_paths", "fewer", "MaskedPaths", json!(["/proc/kcore", "/sys/firmware"]))
+            .values(json!(["/proc/kcore", "/sys/firmware"]), json!("standard")),
         Drift::host("readonly_paths", "none", "ReadonlyPaths", json!([])).values(json!([]), json!("standard")),
         Drift::host(
             "devices",
@@ -242,6 +245,9 @@ fn privileges() -> Vec<Drift> {
         Drift::host("device_cgroup_rules", "one", "DeviceCgroupRules", json!(["b 8:0 rwm"]))
             .values(json!(["b 8:0 rwm"]), json!([])),
         Drift::host("group_add", "root", "GroupAdd", json!(["0"])).values(json!(["0"]), json!([])),
+        Drift::host("annotations", "set", "Annotations", json!({"com.example.note": "by hand"}))
+            .values(json!({"com.example.note": "by hand"}), json!({}))
+            .newer("Annotations"),
     ]
 }
 
@@ -283,6 +289,12 @@ fn namespaces() -> Vec<Drift> {
     ]
 }
 
+/// The mount of the workspace among those that a container is made with.
+fn workspace_of(mounts: &mut Value) -> &mut Value {
+    let mut mounts = mounts.as_array_mut().unwrap().iter_mut();
+    mounts.find(|mount| mount["Target"] == "/workspace").unwrap()
+}
+
 /// What it sees of files.
 fn files() -> Vec<Drift> {
     let mount = |change: fn(&mut Value)| move |_: &Fleet, body: &mut Value| change(&mut body["HostConfig"]["Mounts"]);
@@ -308,13 +320,17 @@ fn files() -> Vec<Drift> {
         )
         .holding("tmpfs  -> /run", Value::Null)
         .any_declared(),
-        Drift::body("mounts", "the workspace read-only", mount(|mounts| mounts[0]["ReadOnly"] = json!(true)))
-            .holding("-> /workspace (ro,rprivate)", Value::Null)
-            .any_declared(),
+        Drift::body(
+            "mounts",
+            "the workspace read-only",
+            mount(|mounts| workspace_of(mounts)["ReadOnly"] = json!(true)),
+        )
+        .holding("-> /workspace (ro,rprivate)", Value::Null)
+        .any_declared(),
         Drift::body(
             "mounts",
             "the workspace from elsewhere",
-            mount(|mounts| mounts[0]["Source"] = json!("/usr/share")),
+            mount(|mounts| workspace_of(mounts)["Source"] = json!("/usr/share")),
         )
         .holding("bind /usr/share -> /workspace", Value::Null)
         .any_declared(),
@@ -322,7 +338,7 @@ fn files() -> Vec<Drift> {
             "mounts",
             "the workspace shared with later mounts",
             mount(|mounts| {
-                mounts[0]["BindOptions"]["Propagation"] = json!("rshared");
+                workspace_of(mounts)["BindOptions"]["Propagation"] = json!("rshared");
             }),
         )
         .holding("(rw,rshared)", Value::Null)

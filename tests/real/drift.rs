@@ -25,6 +25,8 @@ pub struct Drift {
     weakens: bool,
     in_place: bool,
     cause: &'static str,
+    /// The key of HostConfig that an older engine does not know and leaves out without a word.
+    newer: Option<&'static str>,
 }
 
 type Edit = Box<dyn Fn(&Fleet, &mut Value)>;
@@ -58,6 +60,7 @@ impl Drift {
             weakens: true,
             in_place: false,
             cause: "drift",
+            newer: None,
         }
     }
 
@@ -116,6 +119,11 @@ impl Drift {
         Self { in_place: true, ..self }
     }
 
+    /// Older engines do not know this key of HostConfig.
+    pub fn newer(self, key: &'static str) -> Self {
+        Self { newer: Some(key), ..self }
+    }
+
     pub fn intended(self) -> Self {
         Self { cause: "intent", ..self }
     }
@@ -140,9 +148,11 @@ impl Drift {
                 Vec::new()
             }
         };
-        if let Some(warning) = warnings.iter().find(|warning| warning.contains("iscarded")) {
+        let unknown = self.newer.filter(|key| engine.inspect(&name)["HostConfig"].get(key).is_none());
+        let warning = warnings.iter().find(|warning| warning.contains("iscarded")).map(String::as_str);
+        if let Some(left_out) = warning.or(unknown) {
             // Such an engine cannot hold this drift: there must be nothing to name.
-            println!("  {}: this engine leaves it out: {warning}", self.attribute);
+            println!("  {}: this engine leaves it out: {left_out}", self.attribute);
             let plan = fleet.plan();
             let only_state =
                 plan.addresses().is_empty() || names(plan.change(&format!("container.{tenant}"))) == ["state"];

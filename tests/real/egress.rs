@@ -6,8 +6,8 @@ use age::secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::{
-    engine::{repository, succeed, text},
-    fleet::{Case, Fleet, Plan, attribute, case, names, run},
+    engine::{repository, said, succeed, text},
+    fleet::{Case, Fleet, Plan, attribute, case, code, names, run},
 };
 
 const TENANT: &str = "acme";
@@ -293,6 +293,7 @@ fn ways_out_are_made_found_repaired_and_removed() {
         case("a policy that is nobody's", strange_policy),
         case("with the capabilities of the unit alone", capabilities),
         case("outside of the engine's network", elsewhere),
+        case("a second tenantd with the same places", second_tenantd),
         case("no allowlist any more", no_way_out),
     ]);
     fleet.cases(cases);
@@ -304,8 +305,8 @@ fn ways_out_are_made_found_repaired_and_removed() {
     fleet.undeclare("beta");
     fleet.converge();
     let links = shell(&fleet, "ip -o link; ip -n tenantd -o link");
-    assert!(!links.contains("tg-") && !links.contains("td-"), "nothing is left:\n{links}");
-    let files = shell(&fleet, &format!("find {}/egress -type f", fleet.engine.dir().display()));
+    assert!(!links.contains(": tg-") && !links.contains(": td-"), "nothing is left:\n{links}");
+    let files = shell(&fleet, &format!("find {}/egress -type f ! -name owner", fleet.engine.dir().display()));
     assert_eq!(files, "");
     fleet.end();
 }
@@ -333,9 +334,9 @@ fn made_as_declared(fleet: &Fleet) {
     assert!(!policy.to_string().contains("s3cret"));
     let modes = shell(
         fleet,
-        &format!("cd {}/egress; stat -c '%a %U' policies/* secrets secrets/*", fleet.engine.dir().display()),
+        &format!("cd {}/egress; stat -c '%a %U' . policies policies/* secrets secrets/*", fleet.engine.dir().display()),
     );
-    assert_eq!(modes, "644 root\n750 root\n640 root\n");
+    assert_eq!(modes, "750 root\n750 root\n640 root\n750 root\n640 root\n");
 
     let inner = shell(fleet, &format!("ip -n tenantd -4 -o addr show dev {link}"));
     assert!(inner.contains(&format!("inet {gateway}/28 ")), "{inner}");
@@ -492,6 +493,55 @@ fn elsewhere(fleet: &Fleet) {
     let words = ["plan", "--worktree", "fleet", "--detailed-exitcode", "--format", "json"];
     let plan = Plan::of(&run(fleet.tenantd_itself(&words)));
     assert_eq!(plan.blocked(TENANT).0, "engine-elsewhere");
+}
+
+/// Another data root on the same host: nothing of the first one's is touched, whatever the second shares with it.
+fn second_tenantd(fleet: &Fleet) {
+    let dir = fleet.engine.dir().display().to_string();
+    let (link, _) = names_of(TENANT);
+    let state =
+        || shell(fleet, &format!("cat {dir}/egress/policies/*; ip -o link show dev {link}; ip -n tenantd -o link"));
+    let before = state();
+    fs::create_dir_all(fleet.engine.dir().join("empty/tenants")).unwrap();
+    fs::copy(fleet.repo().join("fleet.yaml"), fleet.engine.dir().join("empty/fleet.yaml")).unwrap();
+    fs::copy(fleet.repo().join("tiers.yaml"), fleet.engine.dir().join("empty/tiers.yaml")).ok();
+    let second = |root: &str, egress: &str, words: &[&str]| {
+        let text = format!(
+            "apiVersion: tenantd/v1\nkind: Host\nengine: unix://{dir}/docker.sock\ndataRoot: {dir}/{root}\n\
+             workspaces: {{backend: folder, unenforced: accept}}\negress: {{user: nobody, {egress}}}\n"
+        );
+        fs::write(fleet.engine.dir().join("second.yaml"), text).unwrap();
+        let own = ["env", "-C", dir.as_str(), "timeout", "60", env!("CARGO_BIN_EXE_tenantd"), "--host", "second.yaml"];
+        let ended = run(fleet.engine.within(&[&own, words].concat()));
+        (code(&ended), said(&ended))
+    };
+    let apply = ["apply", "--yes", "--worktree", "empty"];
+    let (policies, namespace) = (format!("policies: {dir}/egress"), "namespace: tenantd");
+    let (apart, other) = (format!("policies: {dir}/egress-two"), "namespace: tenantd-two");
+    for (egress, setting) in [
+        (format!("{policies}, {namespace}"), "egress.policies"),
+        (format!("{policies}, {other}"), "egress.policies"),
+        (format!("{apart}, {namespace}"), "egress.namespace"),
+    ] {
+        for words in [&apply[..], &["gateway", "--prepare"]] {
+            let (ended, told) = second("data-two", &egress, words);
+            assert_eq!(ended, 1, "{words:?} is refused: {told}");
+            let owner = format!("belongs to the tenantd with the data root {}", fleet.data().display());
+            assert!(told.contains(&owner) && told.contains(&format!("another {setting}")), "{told}");
+        }
+        // A plan is made, and finds nothing of the other's there.
+        let (_, told) = second("data-two", &egress, &["plan", "--worktree", "empty"]);
+        assert!(!told.contains("egress.acme") && !told.contains("tg-"), "{told}");
+    }
+    let (ended, told) = second("data-two", &format!("{apart}, {other}"), &["gateway", "--prepare"]);
+    assert_eq!(ended, 0, "with places of its own it may: {told}");
+    shell(fleet, "ip netns del tenantd-two");
+    assert_eq!(state(), before);
+    assert_eq!(shell(fleet, "ip -n tenantd -o link show lo").matches(&fleet.data().display().to_string()).count(), 1);
+    fleet.in_order();
+    for name in ["empty", "data-two"] {
+        let _ = fs::remove_dir_all(fleet.engine.dir().join(name));
+    }
 }
 
 fn no_way_out(fleet: &Fleet) {

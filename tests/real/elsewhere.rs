@@ -16,7 +16,7 @@ const KEY: &str = "sk-live-4f9a8b7c6d5e";
 fn a_snapshot_plans_as_its_host_does_and_a_saved_plan_is_kept_to() {
     let fleet = Fleet::start("elsewhere");
     fleet.declare("acme", "environment: {GREETING: hello}\nlimits: {disk: 32MiB}\n");
-    fleet.declare("beta", "runtime: gvisor\n");
+    fleet.declare("beta", fleet.gvisor());
     git(&fleet, &["init", "--quiet", "--initial-branch=main"]);
     commit(&fleet);
     fleet.converge();
@@ -78,7 +78,7 @@ fn what_a_commit_brings(fleet: &Fleet) {
     );
     fleet.undeclare("gamma");
     fleet.declare("acme", "environment: {GREETING: hello}\nlimits: {disk: 32MiB}\n");
-    fleet.declare("beta", "runtime: gvisor\n");
+    fleet.declare("beta", fleet.gvisor());
     commit(fleet);
     same(fleet, "No changes.");
 }

@@ -5,10 +5,10 @@ use std::{
     fs,
     io::{Read, Write},
     net::Shutdown,
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{Condvar, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -38,13 +38,21 @@ impl PrivateEngine {
         }
         *running += 1;
         drop(running);
-        let base = std::env::var_os("TENANTD_TEST_DIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+        let base = base();
         fs::create_dir_all(&base).expect("the folder of TENANTD_TEST_DIR can be made");
         let folder = tempfile::Builder::new().prefix(&format!("td-{name}.")).tempdir_in(&base);
         let engine = Self { folder: folder.expect("a folder for the engine can be made") };
+        if options.contains(&"--userns-remap") {
+            engine.let_pass();
+        }
         engine.up(options);
         engine.build_image(IMAGE, None);
         engine
+    }
+
+    /// Lets other users pass its folder, as an engine needs whose containers have users of their own.
+    pub fn let_pass(&self) {
+        fs::set_permissions(self.dir(), fs::Permissions::from_mode(0o711)).expect("the folder is ours");
     }
 
     /// Starts the engine, or starts it again after [`Self::stop`].
@@ -138,6 +146,28 @@ impl PrivateEngine {
         }
         let output = bounded.output().expect("docker exec runs");
         (output.status.success(), said(&output))
+    }
+
+    /// Whether gVisor can be tested here: its runtime starts something, which is found out once by trying. The runsc of Debian
+    /// sid starts nothing. What a test leaves out for that is written down, and told at the end of `make test`.
+    pub fn tests_gvisor(&self) -> bool {
+        static STARTS: OnceLock<bool> = OnceLock::new();
+        let starts = *STARTS.get_or_init(|| {
+            let version = Command::new("runsc").arg("--version").status();
+            assert!(
+                version.is_ok_and(|status| status.success()),
+                "runsc is missing: see tests/engine/install-packages"
+            );
+            let words = ["run", "--rm", "--network=none", "--runtime=runsc", IMAGE, "id"];
+            self.docker(&words).status().is_ok_and(|status| status.success())
+        });
+        if !starts {
+            let test = std::thread::current().name().unwrap_or("a test").to_owned();
+            println!("left out: what {test} does with gVisor, since runsc starts nothing here");
+            let list = fs::OpenOptions::new().create(true).append(true).open(base().join("left-out"));
+            writeln!(list.expect("a list can be made"), "{test}").expect("a list can be written");
+        }
+        starts
     }
 
     /// One call to the engine's API: the status and the answer.
@@ -261,6 +291,11 @@ impl Drop for PrivateEngine {
 /// The time, in the form that the engine's events have.
 pub fn clock() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970")
+}
+
+/// The folder in which engines get theirs.
+fn base() -> PathBuf {
+    std::env::var_os("TENANTD_TEST_DIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
 }
 
 /// A path in the repository.

@@ -29,7 +29,7 @@ fn config_files_are_given_changed_and_kept() {
 
 /// Both tenants, with a file that is applied by a restart and one that is not.
 fn declare(fleet: &Fleet, restart: &str, in_place: &str) {
-    for (tenant, runtime) in [(RUNC, ""), (RUNSC, "runtime: gvisor\n")] {
+    for (tenant, runtime) in [(RUNC, ""), (RUNSC, fleet.gvisor())] {
         let folder = fleet.repo().join("files").join(tenant);
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("openclaw.json"), format!("{{\"of\": \"{tenant} {restart}\"}}\n")).unwrap();

@@ -32,7 +32,7 @@ const NEIGHBOUR: &str = "beta";
 fn tenants_are_isolated_inside() {
     let fleet = Fleet::start("inside");
     fleet.declare(RUNC, "");
-    fleet.declare(RUNSC, "runtime: gvisor\n");
+    fleet.declare(RUNSC, fleet.gvisor());
     fleet.declare(NEIGHBOUR, "");
     fleet.converge();
     fleet.cases(vec![
@@ -341,6 +341,9 @@ fn fork_bomb(fleet: &Fleet) {
 
 /// What goes too far ends gVisor's whole sandbox. Nobody else feels it, and the next apply starts it again.
 fn bomb_in_gvisor(fleet: &Fleet, words: &[&str]) {
+    if !fleet.engine.tests_gvisor() {
+        return;
+    }
     let name = format!("tenantd-{RUNSC}");
     let other = fleet.engine.identity(&format!("tenantd-{NEIGHBOUR}"));
     // Detached: the engine never tells the end of a command whose sandbox ended under it.

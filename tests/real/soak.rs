@@ -18,7 +18,7 @@ use std::{
 };
 
 use crate::daemon::Service;
-use churn::Churn;
+use churn::{Churn, POLICY};
 use faults::{Fault, Journal};
 use measure::{Measure, Sample};
 
@@ -30,8 +30,9 @@ const LONG: usize = 100;
 const BURST: usize = 500;
 const LARGE_BURST: usize = 10_000;
 
-/// The settings of the host: small files, so that the journal goes on in many.
-const HOST: &str = "journal: {fileSize: 256KiB, files: 1000}\nresync: 60s\ndeadlines: {call: 10s, stop: 1s}\n";
+/// The settings of the host: small files, so that the journal goes on in many, and the window of [`POLICY`].
+const HOST: &str = "journal: {fileSize: 256KiB, files: 1000}\nresync: 60s\ndeadlines: {call: 10s, stop: 1s}\n\
+                    guards: {removals: {window: 0s}}\n";
 
 #[test]
 fn everything_ends_as_declared_whatever_fails() {
@@ -40,6 +41,7 @@ fn everything_ends_as_declared_whatever_fails() {
     println!("{rounds} kills, TENANTD_SOAK_SEED={seed}");
 
     let mut service = Service::new("soak", HOST);
+    service.fleet.policy(POLICY);
     let journal = Journal::small(&service.fleet);
     service.through = faults::clock(&service.fleet);
     faults::step_clock(&service.fleet, 0);

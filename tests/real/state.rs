@@ -9,8 +9,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    engine::{IMAGE, clock, text},
-    fleet::{Fleet, attribute, case, eventually, names, run},
+    engine::{IMAGE, clock, said, succeed, text},
+    fleet::{Fleet, attribute, case, code, eventually, names, run},
 };
 
 /// Plain folders, which are spoiled here; images are in `workspace`.
@@ -37,6 +37,7 @@ fn states_and_foreign_objects_are_found_and_repaired() {
         case("its network's name taken by a stranger", network_name_taken),
         case("a tenant that is blocked is contained", blocked_is_contained),
         case("a second container with the tenant's label", surplus),
+        case("what was run of a commit of the tenant", copy_of_a_commit),
         case("a stranger with a name that we would use next", temporary_name_taken),
         case("what weakens is paused before anything else", paused_first),
         case("containment comes first for all tenants", contained_first),
@@ -186,6 +187,48 @@ fn surplus(fleet: &Fleet) {
     let told = actions(fleet, start, &extra);
     assert_eq!(told.first().map(String::as_str), Some("pause"), "what nobody declared is paused first: {told:?}");
     assert_eq!(fleet.engine.identity(OURS), proper, "the declared one runs on");
+}
+
+fn copy_of_a_commit(fleet: &Fleet) {
+    let engine = &fleet.engine;
+    let commit = |image: &str| succeed(engine.docker(&["commit", OURS, image]));
+    let copy = |name: &str, image: &str, network: &str| {
+        succeed(engine.docker(&["run", "--detach", "--name", name, "--network", network, image, "sleep"]));
+        engine.identity(name)
+    };
+    commit("x:1");
+    let (beside, inside) = (copy("mydebug", "x:1", "bridge"), copy("intruder", "x:1", OURS));
+    let proper = engine.identity(OURS);
+    let start = clock();
+    fleet.converge();
+    assert_eq!(actions(fleet, start, &beside.0), Vec::<String>::new(), "it is left alone");
+    let told = actions(fleet, start, &inside.0);
+    assert!(!told.is_empty() && told.iter().all(|action| action == "disconnect"), "it is taken off: {told:?}");
+    assert_eq!((engine.identity("mydebug"), engine.identity("intruder")), (beside.clone(), inside));
+    assert_eq!(engine.identity(OURS), proper);
+    // The commit is an image like any other: for the tenant itself, for another one, and for a commit of that.
+    for image in ["x:1", "x:2"] {
+        fleet.declare("acme", &format!("image: {image}\n"));
+        fleet.declare("beta", &format!("image: {image}\n"));
+        fleet.converge();
+        assert_eq!(engine.identity("mydebug"), beside, "it is left alone beside tenants of {image}");
+        engine.must("POST", "/containers/tenantd-beta/rename?name=elsewhere", None);
+        let renamed = engine.identity("elsewhere");
+        fleet.converge();
+        assert_eq!(engine.identity(OTHER), renamed, "a renamed tenant is still ours");
+        commit("x:2");
+    }
+    // A network cannot have its labels from one of ours, and a commit brings no volume.
+    let refused = run(engine.docker(&["network", "create", "--config-from", OURS, "copy"]));
+    assert_ne!(code(&refused), 0, "{}", said(&refused));
+    for name in ["mydebug", "intruder"] {
+        engine.remove(name);
+    }
+    fleet.declare("acme", "");
+    fleet.declare("beta", "");
+    fleet.converge();
+    succeed(engine.docker(&["image", "rm", "--force", "x:1", "x:2"]));
+    fleet.in_order();
 }
 
 fn temporary_name_taken(fleet: &Fleet) {

@@ -98,6 +98,36 @@ fn a_runtime_that_the_engine_has_not_registered_gets_no_weaker_one() {
 }
 
 #[test]
+fn a_data_root_that_begins_as_the_engines_own_blocks_and_says_what_to_change() {
+    let mut world = World::new();
+    let data_root = world.host.data_root.display().to_string();
+    let shared = tempfile::Builder::new().prefix("shared").tempdir().unwrap();
+    world.host.sources.insert("docs".to_owned(), shared.path().to_owned());
+    for (root, ant, what) in [
+        (data_root.strip_suffix('a').unwrap().to_owned(), tenant("ant"), "another dataRoot"),
+        (data_root.clone(), tenant("ant"), "another dataRoot"),
+        (
+            format!("{}-of-the-engine", shared.path().display()),
+            Tenant { source: Some("docs".to_owned()), ..tenant("ant") },
+            "another folder under sources",
+        ),
+    ] {
+        world.engine.with(|state| state.options.root.clone_from(&root));
+        let run = blocks_ant(&world, ant.clone());
+        let Blocked { code, reason, help } = blocked(&run, "ant");
+        assert_eq!(*code, "mount-refused");
+        assert!(reason.contains(&root) && help.contains(what), "{reason}; {help}");
+        // What was made before goes on, and is repaired where nothing is made anew.
+        world.engine.with(|state| state.options.root = "/var/lib/docker".to_owned());
+        world.converge(&fleet([ant.clone()]));
+        world.engine.with(|state| state.options.root.clone_from(&root));
+        world.act("POST", "/containers/tenantd-ant/pause", Value::Null);
+        world.converge(&fleet([ant]));
+        world.converge(&fleet([]));
+    }
+}
+
+#[test]
 fn an_image_that_is_not_there_blocks_a_first_run_and_not_what_runs() {
     let world = World::new();
     let run = blocks_ant(&world, Tenant { image: "tenantd/none:1".parse().unwrap(), ..tenant("ant") });

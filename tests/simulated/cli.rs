@@ -250,7 +250,7 @@ fn without_a_terminal_an_apply_needs_yes_and_says_so() {
     let cli = Cli::new(&["ant"]);
     let ended = cli.on_repo("apply", &[]).with(1);
     assert!(ended.out.contains("# container.ant will be created"), "{}", ended.out);
-    assert_eq!(ended.err, "error: there is no terminal to ask on; --yes applies without asking\n");
+    assert_eq!(ended.err, "error: there is no terminal to ask on\nhint: --yes applies without asking\n");
     assert_eq!(cli.world.engine.mutations(), 0);
     // With nothing to do there is nothing to ask.
     cli.apply().with(0);
@@ -296,7 +296,7 @@ fn one_tenant_can_be_planned_and_applied_alone() {
     cli.on_repo("plan", &["--tenant", "ant", "--detailed-exitcode"]).with(0);
     cli.on_repo("plan", &["--tenant", "bee", "--detailed-exitcode"]).with(2);
     let ended = cli.on_repo("plan", &["--tenant", "bea"]).with(1);
-    assert_eq!(ended.err, "error: there is no tenant \"bea\", declared or running; did you mean bee?\n");
+    assert_eq!(ended.err, "error: there is no tenant \"bea\", declared or running\nhint: did you mean bee?\n");
 
     // Another tenant's error is not this one's.
     cli.tenant("bee", "teir: pro\n");
@@ -354,7 +354,9 @@ fn a_bare_repository_will_do_and_a_plain_folder_only_with_worktree() {
     fs::remove_dir_all(cli.repo.join(".git")).unwrap();
     let ended = cli.on_repo("plan", &[]).with(1);
     let shown = cli.repo.display();
-    let error = format!("error: {shown} is not a git repository; `--worktree` reads a folder that is not committed\n");
+    let error = format!(
+        "error: {shown} is not a git repository\nhint: name a clone of the config repo, or read a folder that is not committed by --worktree\n"
+    );
     assert_eq!(ended.err, error);
     let ended = cli.on_repo("plan", &["--worktree"]).with(0);
     assert!(ended.out.starts_with(&format!("Declared: {shown} (not committed)\n")), "{}", ended.out);
@@ -414,7 +416,7 @@ fn a_hosts_file_with_an_error_is_refused_with_its_place() {
     assert!(ended.err.contains(&format!("{}:5:17: error[bad-pool]", file.display())), "{}", ended.err);
     assert!(ended.err.contains(&format!("{}:6:1: error[unknown-key]", file.display())), "{}", ended.err);
     assert!(ended.err.contains("did you mean `parallelism`?"), "{}", ended.err);
-    assert!(ended.err.ends_with("host.yaml is not valid, and no setting of it is used\n"), "{}", ended.err);
+    assert!(ended.err.contains("host.yaml is not valid, and no setting of it is used\nhint: "), "{}", ended.err);
     assert_eq!(cli.world.engine.calls().len(), 0);
 
     // One that was named and is not there is not passed over.
@@ -452,7 +454,7 @@ fn of_two_applies_the_second_is_refused_and_told_which_or_waits() {
     let refused = cli.apply().with(1);
     let lock = cli.world.host.data_root.join("lock");
     let expected = format!(
-        "error: refused to apply beside another; --lock-timeout waits for it: another tenantd holds {}: process {}\n",
+        "error: refused to apply beside another: another tenantd holds {}: process {}\nhint: let the other one end first; --lock-timeout waits for it\n",
         lock.display(),
         first.id()
     );
@@ -713,7 +715,10 @@ fn logs_are_those_of_the_tenants_container() {
     let cli = Cli::new(&["ant"]);
     cli.apply().with(0);
     assert_eq!(cli.run(&["logs", "ant"]).with(0).out, "output of tenantd-ant\n");
-    assert_eq!(cli.run(&["logs", "bee"]).with(1).err, "error: the tenant bee has no container\n");
+    assert_eq!(
+        cli.run(&["logs", "bee"]).with(1).err,
+        "error: the tenant bee has no container\nhint: `tenantd status bee` says why\n"
+    );
     let ended = cli.run(&["logs", "../ant"]).with(1);
     assert!(ended.err.starts_with("error: cannot show logs: the tenant name \"../ant\" holds"), "{}", ended.err);
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use tenantd::{
     model::{
-        Cpus, EgressPolicy, Host, Observed, Pairs, Step, TENANT_LABEL, TenantPlan,
-        egress::{Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, Sealed, Site},
-        observed::{ImageFacts, ImageState, ObservedNetwork},
-        plan::Cause,
+        Cpus, EgressPolicy, Host, Observed, Pairs, PlannedStep, Step, TENANT_LABEL, TenantPlan,
+        egress::{Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, ObservedEgress, Sealed, Site},
+        observed::{ImageFacts, ImageState, Member, ObservedNetwork, Unobserved},
+        record::Why,
         tree::{SourceFile, Tree},
     },
     plan, spec,
@@ -69,7 +69,7 @@ fn code(plan: &TenantPlan) -> Option<&str> {
 
 /// The policy that would be written for a tenant.
 fn opened(plan: &TenantPlan) -> EgressPolicy {
-    let way = plan.steps.iter().find_map(|step| match step {
+    let way = plan.steps.iter().find_map(|planned| match &planned.step {
         Step::OpenEgress { way } => Some(way.policy.clone()),
         _ => None,
     });
@@ -105,7 +105,7 @@ fn a_way_out_opens_only_where_the_host_grants_all_of_it() {
     for (lines, expected) in cases {
         let plan = plan_of(Some(lines), &ready());
         assert_eq!(code(&plan), expected, "{lines}");
-        let opens = plan.steps.iter().any(|step| matches!(step, Step::OpenEgress { .. }));
+        let opens = plan.steps.iter().any(|planned| matches!(planned.step, Step::OpenEgress { .. }));
         assert_eq!(opens, expected.is_none(), "{lines}");
     }
 }
@@ -137,11 +137,14 @@ fn a_sealed_secret_comes_from_the_tenants_file_and_from_nowhere_else() {
         observed.egress.files.get_mut("acme").unwrap().secrets = Filed::Present(secrets);
         let plan = plan_of(Some(&declared), &observed);
         let attributes = plan.changes.iter().flat_map(|change| &change.attributes);
-        attributes.filter(|attribute| attribute.name == "secrets").map(|attribute| attribute.cause).collect::<Vec<_>>()
+        attributes
+            .filter(|attribute| attribute.attribute.name == "secrets")
+            .map(|attribute| attribute.why)
+            .collect::<Vec<_>>()
     };
     assert_eq!(told(SEALED, false), []);
-    assert_eq!(told(&SEALED.replace('Y', "Z"), false), [Cause::Intent], "it was sealed anew");
-    assert_eq!(told(SEALED, true), [Cause::Drift]);
+    assert_eq!(told(&SEALED.replace('Y', "Z"), false), [Why::Intent], "it was sealed anew");
+    assert_eq!(told(SEALED, true), [Why::Drift]);
     assert!("s3cret".parse::<Sealed>().is_err());
 }
 
@@ -173,7 +176,7 @@ fn a_secret_that_cannot_be_read_blocks_and_is_named() {
 #[test]
 fn a_way_out_opens_between_its_network_and_its_container() {
     let plan = plan_of(Some("allowlist: [api.example.com:443]\n"), &ready());
-    let at = |wanted: fn(&Step) -> bool| plan.steps.iter().position(wanted).unwrap();
+    let at = |wanted: fn(&Step) -> bool| plan.steps.iter().position(|planned| wanted(&planned.step)).unwrap();
     let network = at(|step| matches!(step, Step::CreateNetwork { .. }));
     let way = at(|step| matches!(step, Step::OpenEgress { .. }));
     let start = at(|step| matches!(step, Step::Start { .. }));
@@ -190,7 +193,7 @@ fn what_a_blocked_tenant_may_not_keep_is_taken_away() {
         assert!(plan.blocked.is_some() && plan.steps.is_empty(), "{plan:#?}");
         match plan.contain.as_slice() {
             [] => in_force.clone(),
-            [Step::NarrowEgress { policy }] => (**policy).clone(),
+            [PlannedStep { step: Step::NarrowEgress { policy: Some(policy), .. }, .. }] => (**policy).clone(),
             other => panic!("{other:#?}"),
         }
     };
@@ -207,13 +210,110 @@ fn what_a_blocked_tenant_may_not_keep_is_taken_away() {
     assert_eq!(narrowed.budget.day, Some(100), "nothing grows while it is blocked");
 }
 
+/// What the gateway has of a tenant's secrets, and what a plan leaves of them at once; `None` where it leaves all.
+fn left_secrets(lines: &str, filed: Filed<FoundSecrets>) -> Option<Vec<String>> {
+    let mut observed = with_policy(opened(&plan_of(Some(lines), &ready())));
+    observed.egress.files.get_mut("acme").unwrap().secrets = filed;
+    let plan = plan_of(Some(lines), &observed);
+    match plan.contain.as_slice() {
+        [] => None,
+        [PlannedStep { step: Step::NarrowEgress { policy: None, secrets: Some(secrets), .. }, .. }] => {
+            Some(secrets.names.iter().map(ToString::to_string).collect())
+        }
+        other => panic!("{other:#?}"),
+    }
+}
+
+/// A value that the gateway must not have, or have no more, does not wait for the rest of the way out.
+#[test]
+fn secrets_that_are_not_declared_any_more_go_at_once() {
+    let filed = |values: &[(&str, &str)], edited| {
+        let values = values.iter().map(|(name, value)| (name.parse().unwrap(), Fingerprint::of(value))).collect();
+        Filed::Present(FoundSecrets { values, edited, ..FoundSecrets::default() })
+    };
+    let host_only = "allowlist: [api.example.com:443]\n";
+    let one = || Some(vec!["acme/crm".to_owned()]);
+    for (lines, found, left) in [
+        (CRM, filed(&[("acme/crm", "one")], false), None),
+        (CRM, Filed::Missing, None),
+        (host_only, Filed::Missing, None),
+        // Taken from the file, or from the host's grants.
+        (host_only, filed(&[("acme/crm", "one")], false), Some(vec![])),
+        (CRM, filed(&[("acme/crm", "one"), ("beta/crm", "two")], false), one()),
+        (CRM, filed(&[("beta/crm", "two")], false), Some(vec![])),
+        // Rotated, changed by hand, open to others.
+        (CRM, filed(&[("acme/crm", "former")], false), one()),
+        (CRM, filed(&[("acme/crm", "one")], true), one()),
+        (CRM, Filed::Wrong("it is open to others".to_owned()), one()),
+        (host_only, Filed::Wrong("it is open to others".to_owned()), Some(vec![])),
+    ] {
+        assert_eq!(left_secrets(lines, found.clone()), left, "{lines} {found:?}");
+    }
+}
+
+/// One whose container cannot be looked at, which a tenant may bring about, loses what is not its own all the same.
+#[test]
+fn a_container_that_cannot_be_looked_at_keeps_nothing_open() {
+    let whole = "allowlist: [api.example.com:443, mail.example.com:25]\n";
+    let mut observed = with_policy(opened(&plan_of(Some(whole), &ready())));
+    let member = |id: &str, tenant: Option<&str>| Member {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        tenant: tenant.map(str::to_owned),
+    };
+    for (id, owner, members) in [
+        ("own", Some("acme"), vec![member("c1", Some("acme")), member("stranger", None)]),
+        ("office", None, vec![member("c1", Some("acme")), member("desk", None)]),
+    ] {
+        let mut network = ObservedNetwork { id: id.to_owned(), tenant: owner.map(str::to_owned), ..Default::default() };
+        network.spec.name = owner.map_or_else(|| id.to_owned(), |name| format!("tenantd-{name}"));
+        network.members = members;
+        observed.networks.push(network);
+    }
+    observed.unobserved.push(Unobserved {
+        tenant: "acme".to_owned(),
+        object: "container tenantd-acme".to_owned(),
+        reason: "no answer".to_owned(),
+        listed: None,
+    });
+    for lines in [Some("allowlist: [api.example.com:443]\n"), None] {
+        let plan = plan_of(lines, &observed);
+        assert_eq!((code(&plan), plan.steps.len()), (Some("unobserved"), 0));
+        let disconnects: Vec<(&str, &str)> = plan
+            .contain
+            .iter()
+            .filter_map(|planned| match &planned.step {
+                Step::Disconnect { network, container } => Some((network.as_str(), container.as_str())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(disconnects, [("own", "stranger"), ("office", "c1")], "{plan:#?}");
+        let closes = plan.contain.iter().any(|PlannedStep { step, .. }| match lines {
+            Some(_) => matches!(step, Step::NarrowEgress { .. } | Step::CloseEgress { .. }),
+            None => matches!(step, Step::CloseEgress { .. }),
+        });
+        assert!(closes, "{plan:#?}");
+    }
+}
+
+#[test]
+fn places_of_another_data_root_block_who_needs_them_and_nothing_is_done_there() {
+    let mut observed = ready();
+    observed.egress = ObservedEgress { site: Site::Taken("it is another's".to_owned()), ..ObservedEgress::default() };
+    let plan = plan_of(Some("allowlist: [api.example.com:443]\n"), &observed);
+    assert_eq!((code(&plan), plan.steps.len(), plan.contain.len()), (Some("egress-taken"), 0, 0), "{plan:#?}");
+    let plan = plan_of(Some(""), &observed);
+    let is_egress = |step: &Step| matches!(step, Step::OpenEgress { .. } | Step::CloseEgress { .. });
+    assert!(code(&plan).is_none() && !plan.all_steps().any(is_egress), "{plan:#?}");
+}
+
 #[test]
 fn a_policy_for_other_addresses_is_closed_at_once() {
     let lines = "allowlist: [api.example.com:443]\n";
     let mut policy = opened(&plan_of(Some(lines), &ready()));
     policy.subnet = "10.77.250.0/28".parse().unwrap();
     let plan = plan_of(Some(lines), &with_policy(policy));
-    assert!(matches!(plan.contain.as_slice(), [Step::CloseEgress { .. }]), "{plan:#?}");
+    assert!(matches!(plan.contain.as_slice(), [PlannedStep { step: Step::CloseEgress { .. }, .. }]), "{plan:#?}");
 }
 
 #[test]
@@ -224,16 +324,15 @@ fn what_leads_out_is_closed_before_the_network_goes() {
     network.spec.labels = Pairs::from([(TENANT_LABEL.to_owned(), "acme".to_owned())]);
     observed.networks.push(network);
     let plan = plan_of(None, &observed);
-    let at = |wanted: fn(&Step) -> bool| plan.steps.iter().position(wanted).unwrap();
-    let close = at(|step| matches!(step, Step::CloseEgress { .. }));
-    assert!(close < at(|step| matches!(step, Step::RemoveNetwork { .. })), "{plan:#?}");
+    assert!(matches!(plan.contain.as_slice(), [PlannedStep { step: Step::CloseEgress { .. }, .. }]), "{plan:#?}");
+    assert!(plan.steps.iter().any(|planned| matches!(planned.step, Step::RemoveNetwork { .. })), "{plan:#?}");
 }
 
 #[test]
 fn a_tenant_that_loses_its_allowlist_loses_its_way_out_first_of_all() {
     let observed = with_policy(opened(&plan_of(Some("allowlist: [api.example.com:443]\n"), &ready())));
     let plan = plan_of(Some(""), &observed);
-    assert!(matches!(plan.contain.as_slice(), [Step::CloseEgress { .. }]), "{plan:#?}");
+    assert!(matches!(plan.contain.as_slice(), [PlannedStep { step: Step::CloseEgress { .. }, .. }]), "{plan:#?}");
 }
 
 #[test]
@@ -252,9 +351,12 @@ fn a_link_that_nobody_declares_is_somebodys_to_remove() {
         ..Tree::default()
     });
     let plan = plan::plan(&desired, &host(), &observed);
-    let steps: Vec<(&str, &[Step])> =
-        plan.tenants.iter().map(|plan| (plan.tenant.as_str(), plan.steps.as_slice())).collect();
+    let steps: Vec<(&str, Vec<&Step>)> = plan
+        .tenants
+        .iter()
+        .map(|plan| (plan.tenant.as_str(), plan.contain.iter().map(|one| &one.step).collect()))
+        .collect();
     let close = |tenant: &str, link: &str| Step::CloseEgress { tenant: tenant.to_owned(), link: link.to_owned() };
     let expected = [close("gone", &name.link_name()), close("tg-strange", "tg-strange")];
-    assert_eq!(steps, [("gone", &expected[..1]), ("tg-strange", &expected[1..])]);
+    assert_eq!(steps, [("gone", vec![&expected[0]]), ("tg-strange", vec![&expected[1]])]);
 }

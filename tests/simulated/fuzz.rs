@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use tenantd::{
     model::{
         Severity,
-        tree::{SourceFile, Tree},
+        tree::{Carried, SourceFile, Tree},
     },
     source::read_directory,
     spec,
@@ -150,4 +150,75 @@ proptest! {
         apply(&edits, &mut bytes);
         compile(&bytes);
     }
+}
+
+/// A repo with these lines in `fleet.yaml`, and one text under many names.
+fn repo(fleet: &str, text: &str, names: usize) -> Tree {
+    let fleet = format!("apiVersion: tenantd/v1\nkind: Fleet\ndefaults: {{tier: free, image: agent:1{fleet}}}\n");
+    let mut files = vec![SourceFile { path: "fleet.yaml".to_owned(), bytes: fleet.into() }];
+    files.extend((0..names).map(|n| SourceFile { path: format!("tenants/t{n:05}.yaml"), bytes: text.into() }));
+    Tree { files, ..Tree::default() }
+}
+
+const TENANT: &str = "apiVersion: tenantd/v1\nkind: Tenant\ntenant: ant\n";
+
+#[test]
+fn what_is_told_of_many_wrong_files_is_bounded_and_all_of_them_are_wrong() {
+    let keys: String = (0..1_000).map(|n| format!("key{n}: 1\n")).collect();
+    let quoted = format!("{TENANT}tier: {}\n", "x".repeat(30_000));
+    for (text, names) in [(format!("{TENANT}{keys}"), 200), (TENANT.to_owned(), 20_000), (quoted, 200)] {
+        let desired = spec::compile(&repo("", &text, names));
+        assert!(desired.policy_usable);
+        let told: usize = desired.findings.iter().map(|one| one.to_string().len()).sum();
+        assert!(desired.findings.len() <= 10_300 + 3 * names && told < 16 << 20, "{} {told}", desired.findings.len());
+        let held: Vec<&str> = desired.held.iter().map(String::as_str).filter(|name| name.starts_with('t')).collect();
+        assert_eq!((held.len(), desired.tenants.len()), (names, 0));
+    }
+}
+
+#[test]
+fn what_the_defaults_give_to_all_counts_for_each() {
+    let value = "x".repeat(200_000);
+    let fleet = format!(", environment: {{A: {value}}}");
+    for (names, is_too_much) in [(200, false), (400, true), (10_000, true)] {
+        let desired = spec::compile(&repo(&fleet, TENANT, names));
+        assert_eq!(desired.policy_usable, !is_too_much, "{names}");
+        let told = desired.findings.iter().any(|one| one.code == "too-large" && one.message.contains("64 MiB"));
+        assert_eq!(told, is_too_much, "{names}");
+        if is_too_much {
+            assert!(desired.tenants.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_file_that_many_name_is_looked_through_once() {
+    // Else this looks through 20 GB.
+    let bytes: std::sync::Arc<[u8]> = b"word ".repeat(50_000).into();
+    let carried = (0..64).map(|n| (format!("files/shared/{n}"), Carried::File(bytes.clone()))).collect();
+    let entries: Vec<String> = (0..4).map(|n| format!("{{path: {n}, from: files/shared/{n}}}")).collect();
+    let text = format!("{TENANT}files: [{}]\n", entries.join(", "));
+    let tree = Tree { carried: std::sync::Arc::new(carried), ..repo("", &text, 20_000) };
+    assert_eq!(spec::compile(&tree).held.len(), 20_001);
+}
+
+/// Every kind of too much of a folder says so and declares nothing.
+#[test]
+fn a_folder_that_is_too_large_says_so() {
+    let root = tempfile::tempdir().unwrap();
+    let wide = root.path().join("tenants/.none");
+    fs::create_dir_all(&wide).unwrap();
+    fs::write(root.path().join("fleet.yaml"), "apiVersion: tenantd/v1\nkind: Fleet\n").unwrap();
+    let text = format!("{TENANT}#{}\n", "x".repeat(250_000));
+    for n in 0..140 {
+        fs::write(root.path().join(format!("tenants/t{n}.yaml")), &text).unwrap();
+    }
+    let tree = read_directory(root.path()).unwrap();
+    assert!(tree.files.is_empty());
+    let desired = spec::compile(&tree);
+    assert!(!desired.policy_usable);
+    let told: Vec<String> = desired.findings.iter().map(ToString::to_string).collect();
+    let [one] = told.as_slice() else { panic!("{told:?}") };
+    assert!(one.starts_with(".:1:1: error[too-large]: fleet.yaml, tiers.yaml and the files under tenants/"), "{one}");
+    assert!(one.contains("more than 32 MiB"), "{one}");
 }

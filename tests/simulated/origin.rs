@@ -27,6 +27,14 @@ pub fn git(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
+/// The same at a time of its own.
+pub fn git_at(folder: &Path, date: &str, arguments: &[&str]) -> String {
+    let output =
+        command(folder, arguments).env("GIT_AUTHOR_DATE", date).env("GIT_COMMITTER_DATE", date).output().unwrap();
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
 /// git without anyone's settings.
 pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("git");

@@ -1,7 +1,10 @@
 //! Plans that once were wrong, or that could easily become so.
 
-use serde_json::json;
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+
+use serde_json::{Value, json};
 use tenantd::model::{Bytes, RuntimeClass, Step, TENANT_LABEL, Tenant};
+use tenantd_test_support::Image;
 
 use crate::world::{Run, World, fleet, named, tenant, text};
 
@@ -51,7 +54,12 @@ fn a_commit_that_asks_for_less_is_no_drift_and_stops_a_tenant_with_grace() {
         let run = world.converge(&fleet([less]));
         let shown = text(&run.plan);
         assert!(!shown.contains("drift") && !shown.contains("weakens"), "{shown}");
-        assert_eq!(steps(&run, "ant"), ["create-container", "stop", "remove", "rename", "start"], "{shown}");
+        let mut taken = steps(&run, "ant");
+        // What can be lowered in place does not wait for the new container.
+        if class.changes_live() {
+            assert_eq!(taken.remove(0), "update");
+        }
+        assert_eq!(taken, ["create-container", "stop", "remove", "rename", "start"], "{shown}");
     }
 }
 
@@ -104,4 +112,153 @@ fn processors_beyond_those_of_the_engine_are_capped_and_said() {
     assert!(text(&run.plan).contains("limits.cpus is more than the engine has"), "{}", text(&run.plan));
     let nano = world.engine.with(|state| state.container("tenantd-ant").unwrap()["HostConfig"]["NanoCpus"].clone());
     assert_eq!(nano, 2_000_000_000_i64);
+}
+
+/// A tenant with an image that has these variables and this working directory.
+fn with_image(world: &World, number: usize, variables: &[&str], working_dir: &str) -> Tenant {
+    let reference = format!("tenantd/home:{number}");
+    let config = json!({"Cmd": ["/sleep"], "Env": variables, "WorkingDir": working_dir});
+    world.engine.with(|state| state.tag_image(Image { config, ..Image::new(&reference) }));
+    Tenant { image: reference.parse().unwrap(), ..tenant("ant") }
+}
+
+/// The variables and the working directory of a container.
+fn home_and_place(world: &World) -> (Vec<String>, String) {
+    world.engine.with(|state| {
+        let config = &state.container("tenantd-ant").unwrap()["Config"];
+        let variables = config["Env"].as_array().unwrap().iter().map(|entry| entry.as_str().unwrap().to_owned());
+        let home = variables.filter(|entry| entry.starts_with("HOME=")).collect();
+        (home, config["WorkingDir"].as_str().unwrap().to_owned())
+    })
+}
+
+#[test]
+fn a_tenant_is_at_home_and_works_where_it_can_write_and_none_is_replaced_for_it() {
+    let world = World::new();
+    let cases: [(&[&str], &str, &str, &str); 7] = [
+        (&["PATH=/bin"], "", "HOME=/workspace", "/workspace"),
+        (&["PATH=/bin", "HOME=/root"], "", "HOME=/workspace", "/workspace"),
+        (&["PATH=/bin", "HOME=/home/node"], "/app", "HOME=/workspace", "/app"),
+        (&["HOME=/workspace/me", "PATH=/bin"], "/", "HOME=/workspace/me", "/"),
+        (&["PATH=/bin", "HOME=/tmp"], "", "HOME=/tmp", "/workspace"),
+        (&["HOME=/workspace/../etc"], "/tmp", "HOME=/workspace", "/tmp"),
+        (&[], "/workspace", "HOME=/workspace", "/workspace"),
+    ];
+    for (number, (variables, working_dir, home, place)) in cases.into_iter().enumerate() {
+        let ant = with_image(&world, number, variables, working_dir);
+        world.converge(&fleet([ant.clone()]));
+        assert_eq!(home_and_place(&world), (vec![home.to_owned()], place.to_owned()), "{variables:?} {working_dir:?}");
+
+        // As it was made before tenants got a home: it stays as it is.
+        let id = world.id("tenantd-ant");
+        let own: Vec<&str> = variables.iter().copied().filter(|entry| entry.starts_with("HOME=")).collect();
+        let as_before = |world: &World| {
+            world.spoil("tenantd-ant", |doc| {
+                let config = &mut doc["Config"];
+                let entries = config["Env"].as_array_mut().unwrap();
+                entries.retain(|entry| !entry.as_str().unwrap().starts_with("HOME="));
+                entries.extend(own.iter().map(|entry| json!(entry)));
+                config["WorkingDir"] = working_dir.into();
+            });
+        };
+        as_before(&world);
+        let kept = home_and_place(&world);
+        let plan = world.plan(&fleet([ant.clone()]));
+        assert!(plan.is_empty(), "{}", text(&plan));
+        // Nor is it replaced by what can be changed while it runs.
+        let mut more = ant.clone();
+        more.limits.memory = Bytes::mib(256);
+        world.converge(&fleet([more.clone()]));
+        assert_eq!((world.id("tenantd-ant"), home_and_place(&world)), (id.clone(), kept));
+        // With its replacement it gets both.
+        more.environment.insert("A".to_owned(), "b".to_owned());
+        world.converge(&fleet([more.clone()]));
+        assert_ne!(world.id("tenantd-ant"), id);
+        assert_eq!(home_and_place(&world), (vec![home.to_owned()], place.to_owned()));
+        // Any other home or place is drift.
+        for (key, value) in [("Env", json!(["HOME=/elsewhere"])), ("WorkingDir", json!("/elsewhere"))] {
+            world.spoil("tenantd-ant", |doc| doc["Config"][key] = value);
+            assert!(!world.plan(&fleet([more.clone()])).is_empty(), "{key}");
+            world.converge(&fleet([more.clone()]));
+        }
+    }
+}
+
+#[test]
+fn a_home_that_a_tenant_declares_is_its_own() {
+    let world = World::new();
+    let mut ant = with_image(&world, 0, &["HOME=/root"], "");
+    ant.environment.insert("HOME".to_owned(), "/opt/app".to_owned());
+    world.converge(&fleet([ant]));
+    assert_eq!(home_and_place(&world), (vec!["HOME=/opt/app".to_owned()], "/workspace".to_owned()));
+}
+
+/// Spoils what a container has at /run/tenantd, by what the engine shows of each mount there.
+fn spoil_provided(world: &World, change: impl Fn(&mut Vec<Value>)) {
+    world.spoil("tenantd-ant", |doc| change(doc["Mounts"].as_array_mut().unwrap()));
+}
+
+/// What a container has at /run/tenantd: source, and whether it can be written.
+fn provided(world: &World) -> Option<(PathBuf, bool)> {
+    let mounts = world.engine.with(|state| state.container("tenantd-ant").unwrap()["Mounts"].clone());
+    let mount = mounts.as_array().unwrap().iter().find(|mount| mount["Destination"] == "/run/tenantd")?;
+    Some((mount["Source"].as_str().unwrap().into(), mount["RW"].as_bool().unwrap()))
+}
+
+#[test]
+fn what_tenantd_brings_along_is_given_at_the_next_replacement_and_replaces_nobody() {
+    let world = World::new();
+    for class in [RuntimeClass::Container, RuntimeClass::Gvisor] {
+        let ant = Tenant { class, ..tenant("ant") };
+        world.converge(&fleet([ant.clone()]));
+        let folder = world.host.provided();
+        assert_eq!(provided(&world), Some((folder.clone(), false)));
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o7777, 0o755);
+
+        // As it was made before there was that: it stays as it is.
+        let id = world.id("tenantd-ant");
+        let without = |world: &World| {
+            spoil_provided(world, |mounts| mounts.retain(|mount| mount["Destination"] != "/run/tenantd"));
+        };
+        without(&world);
+        assert_eq!(provided(&world), None);
+        let plan = world.plan(&fleet([ant.clone()]));
+        assert!(plan.is_empty(), "{}", text(&plan));
+        if class.changes_live() {
+            let mut more = ant.clone();
+            more.limits.memory = Bytes::mib(256);
+            world.converge(&fleet([more]));
+            world.converge(&fleet([ant.clone()]));
+            assert_eq!((world.id("tenantd-ant"), provided(&world)), (id.clone(), None));
+        }
+        // With another drift, which does not weaken, it is replaced: that weakens nothing either, so nobody is paused.
+        world.spoil("tenantd-ant", |doc| doc["Config"]["Hostname"] = "other".into());
+        let run = world.converge(&fleet([ant.clone()]));
+        assert!(!steps(&run, "ant").contains(&"pause".to_owned()), "{}", text(&run.plan));
+        assert_ne!(world.id("tenantd-ant"), id);
+        assert_eq!(provided(&world), Some((folder.clone(), false)));
+
+        // Whatever else is there is drift that weakens, and so is a folder that can be written.
+        let others: [(&str, Value); 3] = [("RW", json!(true)), ("Source", json!("/etc")), ("Type", json!("volume"))];
+        for (key, value) in others {
+            let set = |mounts: &mut Vec<Value>| {
+                let mount = mounts.iter_mut().find(|mount| mount["Destination"] == "/run/tenantd").unwrap();
+                mount[key] = value.clone();
+            };
+            spoil_provided(&world, set);
+            let run = world.converge(&fleet([ant.clone()]));
+            assert!(text(&run.plan).contains("drift, weakens isolation"), "{key}: {}", text(&run.plan));
+            assert_eq!(steps(&run, "ant")[0], "pause", "{key}");
+            assert_eq!(provided(&world), Some((folder.clone(), false)));
+        }
+        // Beside another mount that nobody declared, the missing one hides nothing.
+        without(&world);
+        spoil_provided(&world, |mounts| {
+            let mut other = mounts[0].clone();
+            other["Destination"] = "/host".into();
+            mounts.push(other);
+        });
+        let run = world.converge(&fleet([ant.clone()]));
+        assert_eq!(steps(&run, "ant")[0], "pause", "{}", text(&run.plan));
+    }
 }

@@ -4,12 +4,21 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
     os::unix::fs::{PermissionsExt, symlink},
+    sync::Arc,
 };
 
+use ipnet::Ipv4Net;
+use jiff::Timestamp;
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use serde_json::{Value, json};
 use tenantd::{
-    model::{Desired, Observed, Plan, RuntimeClass, Step, TENANT_LABEL, Tenant, files::Apply, plan::Target},
+    model::{
+        Desired, Observed, Plan, PlannedStep, Power, PowerHold, PowerReason, Powers, RuntimeClass, Step, TENANT_LABEL,
+        Tenant, TenantPlan,
+        change::Change,
+        files::Apply,
+        step::{LiveLimits, Target},
+    },
     plan,
 };
 use tenantd_test_support::Options;
@@ -152,6 +161,8 @@ fn any_fleet() -> impl Strategy<Value = Desired> {
 pub struct Story {
     before: Desired,
     spoils: Vec<(usize, Spoil)>,
+    /// What tenants were asked to do, and whether they were found so since.
+    powers: Vec<(usize, Power, bool)>,
     pub desired: Desired,
     /// The prefix of the pool: it has room for 4, 16 or 4,096 networks.
     pool: u8,
@@ -159,8 +170,9 @@ pub struct Story {
 
 pub fn any_story() -> impl Strategy<Value = Story> {
     let pool = prop::sample::select(vec![26u8, 24, 24, 16]);
-    (any_fleet(), vec((0..NAMES.len(), spoil()), 0..10), any_fleet(), pool)
-        .prop_map(|(before, spoils, desired, pool)| Story { before, spoils, desired, pool })
+    let power = (0..NAMES.len(), prop::sample::select(Power::ALL.to_vec()), any::<bool>());
+    (any_fleet(), vec((0..NAMES.len(), spoil()), 0..10), vec(power, 0..4), any_fleet(), pool)
+        .prop_map(|(before, spoils, powers, desired, pool)| Story { before, spoils, powers, desired, pool })
 }
 
 /// In the few lines that tell one story from another.
@@ -179,13 +191,16 @@ impl fmt::Debug for Story {
         for (index, spoil) in &self.spoils {
             writeln!(f, "  then {}: {spoil:?}", NAMES[*index])?;
         }
+        for (index, power, reached) in &self.powers {
+            writeln!(f, "  {} {power:?}, found so before: {reached}", NAMES[*index])?;
+        }
         fleet(f, "desired", &self.desired)?;
         writeln!(f, "in a pool of /{}", self.pool)
     }
 }
 
 /// An engine on which a story has happened so far.
-pub fn spoiled(Story { before, spoils, pool, .. }: &Story) -> World {
+pub fn spoiled(Story { before, spoils, powers, pool, .. }: &Story) -> World {
     let mut options = Options::default();
     options.images.push(image(OTHER_IMAGE, "2"));
     let mut world = World::of(options);
@@ -197,6 +212,15 @@ pub fn spoiled(Story { before, spoils, pool, .. }: &Story) -> World {
     for (number, (index, spoil)) in spoils.iter().enumerate() {
         befall(&world, NAMES[*index], NAMES[(index + 1) % NAMES.len()], spoil, number);
     }
+    let hold = |power, reached| PowerHold {
+        power,
+        reason: PowerReason::Operator { by: "ada".to_owned() },
+        since: Timestamp::UNIX_EPOCH,
+        until: None,
+        reached,
+    };
+    let holds = powers.iter().map(|(index, power, reached)| (NAMES[*index].to_owned(), hold(*power, *reached)));
+    world.powers = Arc::new(Powers { holds: holds.collect(), ..Powers::default() });
     world
 }
 
@@ -378,7 +402,7 @@ fn check_ownership(plan: &Plan, observed: &Observed) {
             Target::Created => true,
         };
         let object = format!("tenantd-{name}");
-        for step in tenant.contain.iter().chain(&tenant.steps) {
+        for step in tenant.all_steps() {
             let own = match step {
                 Step::Disconnect { network, container } => own_network(network) || own_container(container),
                 Step::Connect { network, container } => own_network(network) && own_container(container),
@@ -387,11 +411,12 @@ fn check_ownership(plan: &Plan, observed: &Observed) {
                 | Step::Remove { container }
                 | Step::Update { container, .. }
                 | Step::Unpause { container } => own_container(container),
-                Step::PrepareWorkspace { tenant }
+                Step::PrepareWorkspace { tenant, .. }
                 | Step::MakeVolume { tenant, .. }
                 | Step::MountVolume { tenant, .. }
                 | Step::ResizeVolume { tenant, .. }
                 | Step::GrowImage { tenant, .. }
+                | Step::UnmountVolume { tenant }
                 | Step::RescueImage { tenant }
                 | Step::RepairImage { tenant }
                 | Step::MoveIntoVolume { tenant }
@@ -412,18 +437,46 @@ fn check_ownership(plan: &Plan, observed: &Observed) {
                 Step::Start { container } => own_target(container),
                 Step::Rename { container, to } => own_target(container) && *to == object,
                 Step::OpenEgress { way } => way.policy.tenant.as_str() == name,
-                Step::NarrowEgress { policy } => policy.tenant.as_str() == name,
+                Step::NarrowEgress { tenant, policy, .. } => {
+                    tenant.as_str() == name && policy.as_ref().is_none_or(|policy| policy.tenant == *tenant)
+                }
                 Step::GuardEgress { tenant, .. } | Step::CloseEgress { tenant, .. } => tenant == name,
             };
             assert!(own, "{name} touches what is not its own: {step:?}");
         }
-        for step in &tenant.contain {
+        for PlannedStep { step, facts } in tenant.contain.iter().chain(&tenant.steps) {
+            let change = tenant.changes().find(|(id, _)| Some(*id) == facts.change).map(|(_, change)| change);
+            // What takes a container off a network is part of what differs of either.
+            let is_own =
+                |change: &Change| change.resource == step.def().resource || matches!(step, Step::Disconnect { .. });
+            assert!(change.is_none_or(is_own), "{name}: {step:?} is part of another resource's change: {change:?}");
+            assert!(change.is_some() || tenant.is_stopped() || facts.fields.is_empty(), "{name}: {step:?} {facts:?}");
+        }
+        for PlannedStep { step, .. } in &tenant.contain {
+            assert!(step.def().contains.is_some(), "{name}: {step:?} is no step that only takes away");
             let closes =
                 matches!(step, Step::NarrowEgress { .. } | Step::GuardEgress { .. } | Step::CloseEgress { .. });
             let stops = matches!(step, Step::Disconnect { .. } | Step::Pause { .. });
-            assert!(closes || stops, "{name}: {step:?} contains nothing");
+            let lowers = matches!(step, Step::Update { container, limits } if lowers(observed, container, limits));
+            assert!(closes || stops || lowers, "{name}: {step:?} contains nothing");
         }
     }
+}
+
+/// Whether limits are nowhere above those of a container, and below them somewhere.
+fn lowers(observed: &Observed, container: &str, limits: &LiveLimits) -> bool {
+    let container = observed.containers.iter().find(|one| one.id == container).unwrap();
+    let spec = container.spec.as_ref().unwrap();
+    let pairs = [
+        (limits.memory, spec.memory),
+        (limits.memory, spec.memory_swap),
+        (limits.nano_cpus, spec.nano_cpus),
+        (limits.pids_limit, spec.pids_limit),
+    ];
+    // None of a limit is the highest of all.
+    let height = |limit: i64| if limit > 0 { limit } else { i64::MAX };
+    let all = pairs.iter().all(|(to, from)| height(*to) <= height(*from));
+    all && pairs.iter().any(|(to, from)| height(*to) < height(*from))
 }
 
 /// Containment of all tenants runs before the first step of any.
@@ -431,13 +484,12 @@ fn check_order(plan: &Plan, steps: &[(String, Step)]) {
     let contain: usize = plan.tenants.iter().map(|tenant| tenant.contain.len()).sum();
     let (first, rest) = steps.split_at(contain.min(steps.len()));
     for (tenant, step) in first {
-        let listed = plan.tenants.iter().any(|t| t.tenant == *tenant && t.contain.contains(step));
+        let listed = plan.tenants.iter().any(|t| t.tenant == *tenant && t.contain.iter().any(|one| one.step == *step));
         assert!(listed, "{tenant}: {step:?} came before all was contained");
     }
-    let planned: BTreeMap<&str, &[Step]> = plan.tenants.iter().map(|t| (t.tenant.as_str(), &t.steps[..])).collect();
     for tenant in &plan.tenants {
         let taken: Vec<&Step> = rest.iter().filter(|(name, _)| *name == tenant.tenant).map(|(_, step)| step).collect();
-        assert_eq!(taken, planned[tenant.tenant.as_str()].iter().collect::<Vec<_>>(), "{}", tenant.tenant);
+        assert_eq!(taken, tenant.steps.iter().map(|one| &one.step).collect::<Vec<_>>(), "{}", tenant.tenant);
     }
 }
 
@@ -455,7 +507,7 @@ proptest! {
 
     #[test]
     fn an_apply_ends_all_differences_and_touches_nothing_else(story in any_story()) {
-        let (world, desired) = (spoiled(&story), story.desired);
+        let (mut world, desired) = (spoiled(&story), story.desired);
         let (foreign, held) = (not_ours(&world), of_held(&world, &desired));
 
         // Planning is deterministic, and a plan is no change.
@@ -488,9 +540,46 @@ proptest! {
             next = world.plan(&desired);
         }
         prop_assert!(next.is_empty(), "the plan after is not empty:\n{}\nafter\n{}", text(&next), text(&run.plan));
+        let of_fleet: BTreeMap<&str, &TenantPlan> = next.tenants.iter().map(|plan| (plan.tenant.as_str(), plan)).collect();
+        let ids = world.ids();
+        let has_own = |tenant: &str| ids.contains_key(tenant);
         for tenant in desired.tenants.keys() {
-            if !next.blocked().any(|(name, _)| name == tenant.as_str()) {
-                prop_assert_eq!(world.state(&tenant.object_name()), "running");
+            let (plan, object) = (of_fleet[tenant.as_str()], tenant.object_name());
+            match plan.power {
+                _ if plan.blocked.is_some() => {}
+                Power::Running => prop_assert_eq!(world.state(&object), "running"),
+                // What cannot be frozen sleeps.
+                Power::Paused if has_own(tenant.as_str()) => prop_assert_eq!(world.state(&object), "paused"),
+                Power::Paused | Power::Asleep => prop_assert!(!has_own(tenant.as_str()), "{object} is still there"),
+            }
+        }
+
+        // Once their addresses are reserved, the networks of those that sleep go, and nobody else gets the addresses.
+        let reserved: BTreeMap<String, _> =
+            next.tenants.iter().filter_map(|plan| Some((plan.tenant.clone(), plan.reserve?))).collect();
+        let powers = Powers { reserved: reserved.clone(), ..Powers::clone(&world.powers) };
+        world.powers = Arc::new(powers);
+        prop_assert_eq!(world.apply(&desired).failures(), Vec::<String>::new());
+        let next = world.plan(&desired);
+        prop_assert!(next.is_empty(), "the plan after all addresses are reserved is not empty:
+{}", text(&next));
+        let observed = world.observe(&desired);
+        for (owner, subnet) in &reserved {
+            let holders = observed.networks.iter().filter(|network| {
+                network.spec.ranges.iter().filter_map(|range| range.subnet.parse::<Ipv4Net>().ok()).any(|it| it.contains(subnet) || subnet.contains(&it))
+            });
+            prop_assert_eq!(holders.count(), 0, "the addresses of {}, which sleeps", owner);
+        }
+        // And who wakes has them again.
+        world.powers = Arc::new(Powers { reserved: reserved.clone(), ..Powers::default() });
+        let awake = world.apply(&desired);
+        prop_assert_eq!(awake.failures(), Vec::<String>::new());
+        let observed = world.observe(&desired);
+        for (owner, subnet) in &reserved {
+            if !awake.plan.blocked().any(|(name, _)| name == owner) {
+                let mut own = observed.networks.iter().filter(|network| network.tenant.as_deref() == Some(owner));
+                let subnet = subnet.to_string();
+                prop_assert!(own.any(|network| network.spec.ranges.iter().any(|range| range.subnet == subnet)), "{}", owner);
             }
         }
     }

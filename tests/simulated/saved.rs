@@ -14,6 +14,7 @@ use tenantd::{
 
 use crate::{
     cli::{Cli, Ended},
+    lookalikes,
     properties::{NAMES, Spoil, any_story, befall, spoil, spoiled},
     world::{World, image, text},
 };
@@ -59,8 +60,11 @@ fn a_saved_plan_is_carried_out_as_long_as_nothing_moved() {
     cli.commit();
     cli.save(&[]);
     cli.world.act("POST", "/containers/tenantd-bee/stop", Value::Null);
+    lookalikes::commit(&cli.world, "tenantd-ant", "x:1");
+    lookalikes::run(&cli.world, "mydebug", "x:1", "bridge", json!({}));
     let ended = cli.apply_saved().with(0);
     assert!(ended.out.contains("1 tenant converged"), "{}", ended.out);
+    assert_eq!(cli.world.state("mydebug"), "running");
     assert_eq!(cli.world.state("tenantd-bee"), "exited");
 }
 
@@ -124,10 +128,153 @@ fn a_saved_plan_is_refused_by_the_name_of_what_moved() {
     };
     bad("{", "it is no plan that");
     bad("{\"format_version\": \"1.0\"}", "it is no plan that");
-    bad(&text.replace("\"version\": 1", "\"version\": 2"), "of version 2");
+    bad(&text.replace("\"version\": 2", "\"version\": 1"), "of version 1, and this tenantd carries out version 2");
     let ended = cli.run(&["apply", &path, "--tenant", "ant"]).with(1);
     assert!(ended.err.contains("it is"), "{}", ended.err);
     cli.on_repo("plan", &["--out", &path, "--worktree"]).with(2);
+}
+
+/// Every way to take one thing out of a document, to have it twice, or to have it somewhere else.
+fn edits(value: &Value, whole: &dyn Fn(Value) -> Value, edited: &mut Vec<Value>) {
+    match value {
+        Value::Object(entries) => {
+            for (key, below) in entries {
+                let mut without = entries.clone();
+                without.remove(key);
+                edited.push(whole(Value::Object(without)));
+                let mut again = entries.clone();
+                again.insert(format!("{key}2"), below.clone());
+                edited.push(whole(Value::Object(again)));
+                edits(
+                    below,
+                    &|below| {
+                        let mut entries = entries.clone();
+                        entries.insert(key.clone(), below);
+                        whole(Value::Object(entries))
+                    },
+                    edited,
+                );
+            }
+        }
+        Value::Array(items) => {
+            for (place, below) in items.iter().enumerate() {
+                let with = |change: &dyn Fn(&mut Vec<Value>)| {
+                    let mut items = items.clone();
+                    change(&mut items);
+                    whole(Value::Array(items))
+                };
+                edited.push(with(&|items| drop(items.remove(place))));
+                edited.push(with(&|items| items.insert(place, below.clone())));
+                if place > 0 && items[place - 1] != *below {
+                    edited.push(with(&|items| items.swap(place - 1, place)));
+                }
+                edits(below, &|below| with(&|items| items[place] = below.clone()), edited);
+            }
+        }
+        Value::String(text) => edited.push(whole(json!(format!("{text}0")))),
+        other => edited.push(whole(json!([other]))),
+    }
+}
+
+/// Two tenants that a plan changes, and one that it leaves.
+fn three() -> (Cli, String) {
+    let cli = Cli::new(&["ant", "bee", "cat"]);
+    cli.apply().with(0);
+    cli.tenant("ant", "limits: {memory: 64MiB}\n");
+    cli.tenant("bee", "limits: {memory: 64MiB}\n");
+    cli.commit();
+    cli.save(&[]);
+    let text = fs::read_to_string(cli.saved_path()).unwrap();
+    (cli, text)
+}
+
+#[test]
+fn whatever_is_taken_out_of_the_file_doubled_or_moved_it_is_refused() {
+    let (cli, text) = three();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let mut edited = Vec::new();
+    edits(&document, &|value| value, &mut edited);
+    assert!(edited.len() > 300, "{}", edited.len());
+    for value in &edited {
+        assert!(plan::saved::open(&format!("{value:#}\n")).is_err(), "{value:#}");
+    }
+    // As the command has it, with those that bear on what is done.
+    let saved = |act: &dyn Fn(&mut Value)| {
+        let mut document = document.clone();
+        act(&mut document["saved"]);
+        format!("{document:#}\n")
+    };
+    let without = |what: &'static str, name: &'static str| {
+        saved(&move |saved| drop(saved[what].as_object_mut().unwrap().remove(name)))
+    };
+    let texts = [
+        without("tenants", "bee"),
+        without("others", "cat"),
+        saved(&|saved| saved["tenant"] = json!("ant")),
+        // The same to a reader of JSON, and not what was written.
+        text.replacen("\"saved\": {", "\"saved\": {\n    \"rev\": \"HEAD\",", 1),
+        text.replacen("{\n", "{\n\n", 1),
+        text.trim_end().to_owned(),
+    ];
+    for text in texts {
+        assert_ne!(text, fs::read_to_string(cli.saved_path()).unwrap());
+        let before = cli.world.engine.mutations();
+        let kept = fs::read_to_string(cli.saved_path()).unwrap();
+        fs::write(cli.saved_path(), &text).unwrap();
+        let ended = cli.apply_saved().with(1);
+        assert!(ended.err.contains("cannot use") && ended.err.contains("is"), "{}", ended.err);
+        assert_eq!(cli.world.engine.mutations(), before);
+        fs::write(cli.saved_path(), kept).unwrap();
+    }
+    assert!(cli.apply_saved().with(0).out.contains("2 tenants converged"));
+}
+
+#[test]
+fn what_was_taken_out_is_missed_even_under_a_right_id() {
+    let (cli, text) = three();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let (saved, id) = plan::saved::open(&text).unwrap();
+    assert!(id.starts_with(&saved.commit[..12]) && id.len() == 45, "{id}");
+    let refused = |act: &dyn Fn(&mut Saved), why: &str| {
+        let mut edited = saved.clone();
+        act(&mut edited);
+        let mut document = document.clone();
+        document["saved"] = Value::Null;
+        let (text, other) = plan::saved::seal(document, &edited);
+        assert_ne!(other, id);
+        fs::write(cli.saved_path(), text).unwrap();
+        cli.refused(why);
+        // Who kept the id that was agreed to need not even look.
+        let ended =
+            cli.run(&["apply", &cli.saved_path(), "--repo", cli.repo.to_str().unwrap(), "--plan-id", &id]).with(1);
+        assert!(ended.err.contains("--plan-id names another"), "{}", ended.err);
+    };
+    refused(&|saved| drop(saved.tenants.remove("bee")), "tenant bee is not in the file");
+    refused(&|saved| saved.tenants.clear(), "tenant ant is not in the file");
+    refused(&|saved| drop(saved.others.remove("cat")), "tenant cat is not in the file");
+    refused(
+        &|saved| {
+            let bee = saved.tenants.remove("bee").unwrap();
+            let all = serde_json::to_vec(&bee.objects).unwrap();
+            saved.others.insert("bee".to_owned(), tenantd::model::files::digest(&all));
+        },
+        "tenant bee: there are steps for it that the plan does not have, and nothing of it has changed",
+    );
+    refused(&|saved| drop(saved.others.insert("bee".to_owned(), "0".repeat(64))), "tenant bee is in the file twice");
+    refused(
+        &|saved| saved.tenant = Some("ant".to_owned()),
+        "tenant bee is in the file, which is for another one alone",
+    );
+    for object in saved.tenants["bee"].objects.keys() {
+        refused(&|saved| drop(saved.tenants.get_mut("bee").unwrap().objects.remove(object)), " is new");
+    }
+    refused(&|saved| saved.tenants.get_mut("bee").unwrap().steps.push('0'), "other steps lead to the same now");
+
+    fs::write(cli.saved_path(), &text).unwrap();
+    let repo = cli.repo.to_str().unwrap();
+    cli.run(&["apply", &cli.saved_path(), "--repo", repo, "--plan-id", &id[..20]]).with(1);
+    cli.run(&["apply", repo, "--yes", "--plan-id", &id]).with(1);
+    cli.run(&["apply", &cli.saved_path(), "--repo", repo, "--plan-id", &id]).with(0);
 }
 
 #[test]
@@ -235,7 +382,7 @@ fn no_interference_makes_a_saved_plan_do_anything_else() {
                 part.tenants.retain(|tenant| touched.contains(tenant.tenant.as_str()));
                 let steps = |plan: &tenantd::model::Plan| -> Vec<_> {
                     let wanted = plan.tenants.iter().filter(|tenant| touched.contains(tenant.tenant.as_str()));
-                    wanted.map(|tenant| (tenant.contain.clone(), tenant.steps.clone())).collect()
+                    wanted.map(|tenant| tenant.all_steps().cloned().collect::<Vec<_>>()).collect()
                 };
                 assert!(steps(&planned) == steps(&now), "{what:?} leads to other steps:\n{}", text(&now));
                 if done % 20 == 0 && !part.is_empty() {

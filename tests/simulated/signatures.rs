@@ -14,7 +14,7 @@ use tenantd::{
 };
 
 use crate::{
-    origin::{Origin, fetch, git, of_url},
+    origin::{Origin, fetch, git, git_at, of_url},
     world::chain,
 };
 
@@ -477,4 +477,72 @@ fn a_gnupg_key_that_expired_does_not_count() {
     let gpg = Gpg::new("Ada <ada@example.com>", true);
     gpg.push(&signed.origin, "one\n", true);
     assert_eq!(gpg_fault(&signed, &gpg.home), "its key has expired");
+}
+
+/// What the mirror says was approved since a commit, by commit, and the approvals before that which are known.
+fn approvals(signed: &Signed, accepted: Option<&str>, head: &str) -> (Vec<String>, Vec<String>, bool) {
+    fetch(&signed.mirror).unwrap();
+    let found = signed.mirror.approvals(&[signer("ada", &signed.ada)], accepted, head).unwrap();
+    let [new, earlier] = [found.new, found.earlier].map(|some| some.into_iter().map(|one| one.commit).collect());
+    (new, earlier, found.complete)
+}
+
+#[test]
+fn what_was_approved_before_is_told_by_ancestry_and_not_by_dates() {
+    let signed = Signed::new();
+    let work = signed.origin.work.clone();
+    let now = format!("{} +0000", jiff::Timestamp::now().as_second());
+    let first = signed.push("one\n", None);
+    // An approval on a branch, and on top of it commits that say that they are of 2004.
+    git(&work, &["checkout", "--quiet", "-b", "side"]);
+    let key = signed.ada.options();
+    let message = ["commit", "--quiet", "--allow-empty", "-m", "Fine\n\nTenantd-Approve: ant@1; fleet=prod"];
+    let words: Vec<&str> = key.iter().map(String::as_str).chain(message).collect();
+    git_at(&work, &now, &words);
+    let approval = git(&work, &["rev-parse", "HEAD"]);
+    for _ in 0..20 {
+        git_at(&work, "1072915200 +0000", &["commit", "--quiet", "--allow-empty", "-m", "old"]);
+    }
+    git(&work, &["checkout", "--quiet", "main"]);
+    git_at(&work, &now, &["merge", "--quiet", "--no-ff", "-m", "merge", "side"]);
+    signed.origin.push();
+    let merged = git(&work, &["rev-parse", "HEAD"]);
+    let since = |accepted: &str, head: &str| approvals(&signed, Some(accepted), head);
+    assert_eq!(since(&first, &merged), (vec![approval.clone()], vec![], true));
+    // The next head reaches it directly as well.
+    let tree = git(&work, &["rev-parse", "HEAD^{tree}"]);
+    let again = git_at(&work, &now, &["commit-tree", "-p", &merged, "-p", &approval, "-m", "again", &tree]);
+    git(&work, &["reset", "--quiet", "--hard", &again]);
+    signed.origin.push();
+    assert_eq!(since(&merged, &again), (vec![], vec![approval.clone()], true));
+    assert_eq!(since(&first, &again), (vec![approval.clone()], vec![], true));
+    // Where it is unknown what was accepted, all others are old, and there may be more.
+    assert_eq!(approvals(&signed, None, &again), (vec![], vec![approval.clone()], false));
+    assert_eq!(approvals(&signed, None, &approval), (vec![approval.clone()], vec![], false));
+    assert_eq!(since(&"1".repeat(40), &approval), (vec![], vec![approval], false));
+}
+
+#[test]
+fn one_signature_in_another_form_does_not_count() {
+    let signed = Signed::new();
+    git(&signed.origin.work, &["config", "i18n.commitEncoding", "ISO-8859-1"]);
+    let commit = signed.push("one\n", Some(&signed.ada));
+    let raw = signed.raw(&commit);
+    assert_eq!(signed.judge(VerifyMode::Head, None).unwrap(), ada());
+    let begin = "-----BEGIN SSH SIGNATURE-----\n";
+    let (head, body) = raw.split_once(begin).unwrap();
+    let header = &raw[raw.find("gpgsig ").unwrap()..=raw.find("\n\n").unwrap()];
+    for other in [
+        // Two lines of the armour as one, an empty one more, blanks at the end of one.
+        format!("{head}{begin}{}", body.replacen("\n ", "", 1)),
+        format!("{head}{begin} \n{body}"),
+        format!("{head}{begin}{}", body.replacen('\n', " \n", 1)),
+        // The signature before another header.
+        raw.replace(header, "").replacen("encoding ", &format!("{header}encoding "), 1),
+    ] {
+        assert_ne!(other, raw);
+        let made = signed.push_raw(other.as_bytes());
+        assert_ne!(made, commit);
+        assert_eq!(signed.fault(), Fault::Unreadable, "{other}");
+    }
 }

@@ -8,6 +8,7 @@ use tenantd::model::TENANT_LABEL;
 use crate::{
     cli::{Cli, Ended, bare, end},
     daemon::Daemon,
+    lookalikes,
     world::{IMAGE, image},
 };
 
@@ -73,6 +74,8 @@ fn a_plan_of_a_snapshot_is_the_hosts_own_byte_for_byte() {
 
     // What somebody did by hand.
     let world = &cli.world;
+    lookalikes::commit(world, "tenantd-ant", "x:1");
+    lookalikes::run(world, "mydebug", "x:1", "tenantd-cat", json!({}));
     world.spoil("tenantd-ant", |doc| {
         doc["Config"]["Env"].as_array_mut().unwrap().push(json!(format!("TOKEN={KEY}")));
         doc["HostConfig"]["Privileged"] = json!(true);
@@ -84,6 +87,7 @@ fn a_plan_of_a_snapshot_is_the_hosts_own_byte_for_byte() {
     let ghost = json!({"Image": IMAGE, "Env": [format!("TOKEN={KEY}")], "Labels": {TENANT_LABEL: "ghost"}});
     world.act("POST", "/containers/create?name=left", ghost);
     let shown = cli.same_plan();
+    assert!(shown.contains("the container mydebug ("), "{shown}");
     assert!(shown.contains("TOKEN=(hidden)") && shown.contains("container.left will be destroyed"), "{shown}");
 }
 

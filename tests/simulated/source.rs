@@ -1,6 +1,7 @@
 //! What the daemon makes of the states that a source can be in.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
@@ -20,7 +21,7 @@ use tenantd::{
 };
 
 use crate::{
-    origin::{Origin, fetch, git, of_url, text, wait},
+    origin::{Origin, command, fetch, git, of_url, text, wait},
     world::chain,
 };
 
@@ -284,22 +285,314 @@ fn what_is_wrong_in_itself_is_not_taken_in() {
     assert_eq!(text(&mirror, &first, "fleet.yaml"), "one\n");
 }
 
+/// Writes an object as it stands, whatever is wrong with it, and returns its id.
+fn raw_object(origin: &Origin, kind: &str, bytes: &[u8]) -> String {
+    fs::write(origin.folder().join("raw"), bytes).unwrap();
+    git(&origin.bare, &["hash-object", "-t", kind, "-w", "--literally", "../raw"])
+}
+
+/// A tree of entries as they stand: mode, name, id.
+fn raw_entries(origin: &Origin, entries: &[(&str, &[u8], &str)]) -> String {
+    let entry = |(mode, name, id): &(&str, &[u8], &str)| {
+        let id = (0..20).map(|at| u8::from_str_radix(&id[2 * at..2 * at + 2], 16).unwrap());
+        [mode.as_bytes(), b" ", name, b"\0"].concat().into_iter().chain(id).collect::<Vec<u8>>()
+    };
+    raw_object(origin, "tree", &entries.iter().flat_map(entry).collect::<Vec<u8>>())
+}
+
+#[test]
+fn what_old_programs_wrote_is_accepted_where_it_concerns_no_name() {
+    let (origin, first) = Origin::with_a_commit();
+    let mirror = origin.mirror();
+    assert_eq!(fetch(&mirror).unwrap(), first);
+    let blob = git(&origin.bare, &["rev-parse", "main:fleet.yaml"]);
+    let tenants = raw_entries(&origin, &[("0100644", b"ant.yaml", &blob)]);
+    let padded = raw_entries(&origin, &[("0100644", b"fleet.yaml", &blob), ("040000", b"tenants", &tenants)]);
+    let attributes = raw_object(&origin, "blob", format!("* {}\n", "x".repeat(3_000)).as_bytes());
+    let long = raw_entries(&origin, &[("100644", b".gitattributes", &attributes), ("100644", b"fleet.yaml", &blob)]);
+    let plain = git(&origin.bare, &["rev-parse", "main^{tree}"]);
+    let (who, time) = ("A U Thor <author@example.com>", "1100000000 +0000");
+    let ordinary = format!("author {who} {time}\ncommitter {who} {time}\n\nold\n");
+    for (tree, rest) in [
+        (&padded, ordinary.clone()),
+        (&long, ordinary.clone()),
+        (&plain, ordinary.replace("1100000000", "01100000000")),
+        (&plain, ordinary.replace("+0000", "+-700")),
+        (&plain, ordinary.replace("Thor <", "Thor<")),
+        (&plain, ordinary.replace("A U Thor <", "<")),
+        (&plain, ordinary.replace("committer", &format!("author {who} {time}\ncommitter"))),
+        (&plain, ordinary.replace("old", "old\0er")),
+        (&plain, ordinary.replace("\n\n", "\nencoding ISO-8859-1\nunknown x\n\n")),
+    ] {
+        let commit = raw_object(&origin, "commit", format!("tree {tree}\nparent {first}\n{rest}").as_bytes());
+        fs::write(origin.bare.join("refs/heads/main"), format!("{commit}\n")).unwrap();
+        assert_eq!(fetch(&mirror).map_err(|e| format!("{rest}{}", chain(&e))), Ok(commit.clone()));
+        assert_eq!(text(&mirror, &commit, "fleet.yaml"), "one\n");
+        if tree == &padded {
+            assert_eq!(text(&mirror, &commit, "tenants/ant.yaml"), "one\n");
+        }
+    }
+}
+
+#[test]
+fn what_makes_a_name_doubtful_is_refused_by_object_and_kind() {
+    let (origin, first) = Origin::with_a_commit();
+    let mirror = origin.mirror();
+    assert_eq!(fetch(&mirror).unwrap(), first);
+    let blob = git(&origin.bare, &["rev-parse", "main:fleet.yaml"]);
+    let folder = git(&origin.bare, &["rev-parse", "main^{tree}"]);
+    let file = |name: &'static [u8]| vec![("100644", name, blob.as_str())];
+    for (entries, kind) in [
+        (vec![("40000", &b"."[..], folder.as_str())], "hasDot"),
+        (vec![("40000", b"..", &folder)], "hasDotdot"),
+        (vec![("40000", b".git", &folder)], "hasDotgit"),
+        (vec![("40000", b".GIT", &folder)], "hasDotgit"),
+        (file(b"tenants/ant.yaml"), "fullPathname"),
+        ([file(b"fleet.yaml"), file(b"fleet.yaml")].concat(), "duplicateEntries"),
+        ([file(b"tiers.yaml"), file(b"fleet.yaml")].concat(), "treeNotSorted"),
+        // Beside what is accepted, the rest still counts.
+        (vec![("040000", b".git", &folder)], "hasDotgit"),
+    ] {
+        let tree = raw_entries(&origin, &entries);
+        let commit = git(&origin.bare, &["commit-tree", &tree, "-p", &first, "-m", "wrong"]);
+        fs::write(origin.bare.join("refs/heads/main"), format!("{commit}\n")).unwrap();
+        let error = fetch(&mirror).unwrap_err();
+        let words = format!("the object {tree} has the fault {kind} (");
+        assert!(matches!(error, FetchError::Corrupt { .. }) && error.to_string().contains(&words), "{kind}: {error}");
+        assert_eq!(text(&mirror, &first, "fleet.yaml"), "one\n");
+    }
+}
+
 #[test]
 fn a_mirror_that_took_many_pushes_is_packed() {
     let (origin, first) = Origin::with_a_commit();
     let mirror = origin.mirror();
     let mut last = first.clone();
-    fs::write(origin.mirror_folder().join("config"), "[core]\n\tbare = true\n[gc]\n\tauto = 1\n").unwrap();
     for count in 0..70 {
         let tree = format!("{first}^{{tree}}");
         last = git(&origin.bare, &["commit-tree", &tree, "-p", &last, "-m", &count.to_string()]);
         git(&origin.bare, &["update-ref", "refs/heads/main", &last]);
         assert_eq!(fetch(&mirror).unwrap(), last);
+        assert_eq!(wait(mirror.maintain(BTreeSet::new())), count == 63);
     }
-    let packs = fs::read_dir(origin.mirror_folder().join("objects/pack")).unwrap().count();
-    assert!(packs > 0);
+    assert_eq!(packs(&origin).iter().filter(|(path, _)| path.extension().is_some_and(|it| it == "pack")).count(), 7);
     assert_eq!(mirror.relation(&first, &last).unwrap(), Relation::Forward);
     assert_eq!(text(&mirror, &first, "fleet.yaml"), "one\n");
+}
+
+/// The files of the mirror's packs, with their sizes.
+fn packs(origin: &Origin) -> Vec<(PathBuf, u64)> {
+    let entries = fs::read_dir(origin.mirror_folder().join("objects/pack")).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| (entry.path(), entry.metadata().unwrap().len())).collect()
+}
+
+fn size(origin: &Origin) -> u64 {
+    packs(origin).iter().map(|(_, size)| size).sum()
+}
+
+/// A commit on top of another, of a tree with one file more.
+fn commit_with(origin: &Origin, parent: &str, name: &str, bytes: &[u8], message: &str) -> String {
+    let at = |arguments: &[&str]| git(&origin.bare, arguments);
+    let (file, words) = (origin.folder().join("bytes"), origin.folder().join("words"));
+    fs::write(&file, bytes).unwrap();
+    fs::write(&words, message).unwrap();
+    let blob = at(&["hash-object", "-w", file.to_str().unwrap()]);
+    let index = origin.folder().join("index");
+    let with_index = |arguments: &[&str]| {
+        let output = command(&origin.bare, arguments).env("GIT_INDEX_FILE", &index).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    };
+    with_index(&["read-tree", parent]);
+    with_index(&["update-index", "--add", "--cacheinfo", &format!("100644,{blob},{name}")]);
+    let tree = with_index(&["write-tree"]);
+    let commit = at(&["commit-tree", &tree, "-p", parent, "-F", words.to_str().unwrap()]);
+    at(&["update-ref", "refs/heads/main", &commit]);
+    commit
+}
+
+/// Bytes that cannot be packed, another row for each seed.
+fn noise(seed: u64, count: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(next).flatten().take(count).collect()
+}
+
+#[test]
+fn what_is_small_to_push_and_large_to_read_is_thrown_out() {
+    let (origin, first) = Origin::with_a_commit();
+    let mirror = origin.mirror();
+    assert_eq!(fetch(&mirror).unwrap(), first);
+    let before = size(&origin);
+    let too_large = |what: &str| {
+        let error = fetch(&mirror).unwrap_err();
+        assert!(matches!(&error, FetchError::TooLarge { what: said, .. } if said.contains(what)), "{error:?}");
+        assert_eq!((size(&origin), text(&mirror, &first, "fleet.yaml").as_str()), (before, "one\n"));
+    };
+    // Some kilobytes each.
+    commit_with(&origin, &first, "large", &vec![0; 70 << 20], "a file");
+    too_large("the file");
+    too_large("the file");
+    commit_with(&origin, &first, "small", b"x", &"x".repeat(2 << 20));
+    too_large("the commit");
+    // Large once, and never again: it stays on the way to the head.
+    let commit = commit_with(&origin, &first, "large", &vec![0; 70 << 20], "a file");
+    commit_with(&origin, &commit, "large", b"", "it is gone");
+    too_large("the file");
+    // One that was cut off after it came in is looked at by the next one.
+    fs::write(origin.mirror_folder().join("tenantd.fetching"), {
+        let names = packs(&origin).into_iter().filter(|(path, _)| path.extension().is_some_and(|it| it == "idx"));
+        names.map(|(path, _)| path.file_name().unwrap().to_str().unwrap().to_owned()).collect::<Vec<_>>().join("\n")
+    })
+    .unwrap();
+    git(
+        &origin.mirror_folder(),
+        &["-c", "fetch.unpackLimit=1", "fetch", "--quiet", origin.bare.to_str().unwrap(), "main"],
+    );
+    assert!(size(&origin) > before);
+    too_large("the file");
+    let good = commit_with(&origin, &first, "fleet.yaml", b"two\n", "good");
+    assert_eq!(fetch(&mirror).unwrap(), good);
+    assert_eq!(text(&mirror, &good, "fleet.yaml"), "two\n");
+}
+
+/// Takes room in the mirror until so many bytes are left of it.
+fn leave(origin: &Origin, bytes: u64) {
+    let file = fs::File::create(origin.mirror_folder().join("objects/pack/pack-full.pack")).unwrap();
+    file.set_len((1 << 30) - bytes - size(origin)).unwrap();
+}
+
+#[test]
+fn what_does_not_fit_leaves_room_for_what_comes_after() {
+    let (origin, first) = Origin::with_a_commit();
+    let mirror = origin.mirror();
+    assert_eq!(fetch(&mirror).unwrap(), first);
+    leave(&origin, 12 << 20);
+    let before = packs(&origin);
+    commit_with(&origin, &first, "noise", &noise(1, 20 << 20), "git is ended while it writes this");
+    for _ in 0..2 {
+        let error = fetch(&mirror).unwrap_err();
+        assert!(matches!(error, FetchError::TooLarge { .. }), "{error:?}");
+        assert_eq!(packs(&origin), before);
+    }
+    // As it was left by a daemon that was killed then, or while git packed.
+    for name in ["tmp_pack_half", ".tmp-1-pack-half.pack"] {
+        let half = origin.mirror_folder().join("objects/pack").join(name);
+        fs::File::create(&half).unwrap().set_len(1 << 30).unwrap();
+        let mirror = origin.mirror();
+        let good = commit_with(&origin, &first, "fleet.yaml", name.as_bytes(), "good");
+        assert_eq!(fetch(&mirror).unwrap(), good);
+        assert!(!half.exists());
+    }
+    // Here the pack fits, and would not with its index: of many small objects that is as large.
+    leave(&origin, 2 << 20);
+    let before = packs(&origin);
+    commit_with(&origin, &first, "noise", &noise(2, (2 << 20) - 1_500), "the index does not fit");
+    let error = fetch(&mirror).unwrap_err();
+    assert!(matches!(error, FetchError::TooLarge { .. }), "{error:?}");
+    assert_eq!(packs(&origin), before);
+    let good = commit_with(&origin, &first, "fleet.yaml", b"two\n", "good");
+    assert_eq!(fetch(&mirror).unwrap(), good);
+}
+
+/// A tree of one entry, whatever libgit2 makes of it.
+fn raw_tree(origin: &Origin, mode: &str, name: &[u8]) -> String {
+    let blob = git(&origin.bare, &["rev-parse", "main:fleet.yaml"]);
+    raw_entries(origin, &[(mode, name, &blob)])
+}
+
+#[test]
+fn what_only_git_can_read_costs_no_mirror() {
+    let (origin, first) = Origin::with_a_commit();
+    let mirror = origin.mirror();
+    assert_eq!(fetch(&mirror).unwrap(), first);
+    let before = packs(&origin);
+    let is_alone = || fs::read_dir(origin.mirror_folder().parent().unwrap()).unwrap().count() == 1;
+    let on_top = |tree: &str| git(&origin.bare, &["commit-tree", tree, "-p", &first, "-m", "wrong"]);
+    let blob = git(&origin.bare, &["rev-parse", "main:fleet.yaml"]);
+    let long = on_top(&raw_tree(&origin, "100644", &vec![b'x'; 70_000]));
+    let mode = on_top(&raw_tree(&origin, "1100644", b"fleet.yaml"));
+    for wrong in [&mode, &blob, &long] {
+        // git lets nothing but a commit be a branch.
+        fs::write(origin.bare.join("refs/heads/main"), format!("{wrong}\n")).unwrap();
+        for _ in 0..2 {
+            let error = fetch(&mirror).unwrap_err();
+            // A newer git refuses the long name itself.
+            let is_refused = match error {
+                FetchError::Unreadable { .. } => true,
+                FetchError::Corrupt { .. } => wrong == &long,
+                _ => false,
+            };
+            assert!(is_refused, "{wrong}");
+            assert_eq!(packs(&origin), before);
+        }
+        assert_eq!(text(&origin.mirror(), &first, "fleet.yaml"), "one\n");
+        assert!(is_alone());
+    }
+    // A mirror that has one already is not damaged, and says what is wrong.
+    git(&origin.mirror_folder(), &["fetch", "--quiet", origin.bare.to_str().unwrap(), &long]);
+    git(&origin.mirror_folder(), &["update-ref", "refs/tenantd/source", &long]);
+    let mirror = origin.mirror();
+    assert!(is_alone());
+    let findings = mirror.read(&long).unwrap().findings;
+    assert!(findings.len() == 1 && findings[0].to_string().contains("cannot be parsed"), "{findings:?}");
+    git(&origin.bare, &["update-ref", "refs/heads/main", &first]);
+    assert_eq!(fetch(&mirror).unwrap(), first);
+    assert_eq!(text(&mirror, &first, "fleet.yaml"), "one\n");
+    assert!(is_alone());
+}
+
+#[test]
+fn what_nobody_needs_is_dropped_after_a_while_and_what_is_needed_stays() {
+    let (origin, first) = Origin::with_a_commit();
+    let mirror = origin.mirror();
+    assert_eq!(fetch(&mirror).unwrap(), first);
+    assert!(!wait(mirror.maintain(BTreeSet::new())));
+    let mut commits = Vec::new();
+    for seed in 1..=5 {
+        let name = format!("noise{seed}");
+        commits.push(commit_with(&origin, &first, &name, &noise(seed, 20 << 20), "on top of the first"));
+        assert_eq!(fetch(&mirror).unwrap(), commits[commits.len() - 1]);
+    }
+    let head = commit_with(&origin, &first, "fleet.yaml", b"two\n", "small");
+    assert_eq!(fetch(&mirror).unwrap(), head);
+    let full = size(&origin);
+    assert!(full > 100 << 20);
+    // Two hours later. One of them is pinned, and so is one that nobody has.
+    for (path, _) in packs(&origin) {
+        let earlier = std::time::SystemTime::now() - Duration::from_secs(7_200);
+        fs::File::options().append(true).open(path).unwrap().set_modified(earlier).unwrap();
+    }
+    let needed = BTreeSet::from([commits[2].clone(), "1".repeat(40)]);
+    assert!(wait(mirror.maintain(needed.clone())));
+    let left = size(&origin);
+    assert!(left < 45 << 20, "{left}");
+    let is_there = |commit: &String| mirror.read(commit).is_ok();
+    assert_eq!(text(&mirror, &head, "fleet.yaml"), "two\n");
+    assert!(is_there(&commits[2]) && is_there(&first));
+    assert_eq!(mirror.relation(&first, &commits[2]).unwrap(), Relation::Forward);
+    assert!(!is_there(&commits[0]));
+
+    // What has not lain there for long stays: it may wait to be judged.
+    let fresh: Vec<String> = (6..=9)
+        .map(|seed| {
+            let commit = commit_with(&origin, &first, "noise", &noise(seed, 20 << 20), "on top of the first");
+            assert_eq!(fetch(&mirror).unwrap(), commit);
+            commit
+        })
+        .collect();
+    git(&origin.bare, &["update-ref", "refs/heads/main", &head]);
+    assert_eq!(fetch(&mirror).unwrap(), head);
+    assert!(wait(mirror.maintain(needed)));
+    assert!(fresh.iter().all(is_there) && is_there(&commits[2]));
+    // It goes on as before.
+    let next = commit_with(&origin, &head, "fleet.yaml", b"three\n", "next");
+    assert_eq!(fetch(&mirror).unwrap(), next);
 }
 
 fn unused_port() -> u16 {

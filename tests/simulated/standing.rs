@@ -5,8 +5,8 @@ use tenantd::model::{
     Revision, Status,
     record::Why,
     status::{
-        Condition, ConditionKind, Correction, EngineStatus, GatewayStatus, HeldRevision, JournalStatus, SourceStatus,
-        Suspension, TenantStatus, Truth,
+        Condition, ConditionKind, Correction, EngineStatus, GatewayStatus, HeldRevision, JournalStatus, Reason,
+        SourceStatus, Suspension, TenantStatus, Truth,
     },
     workspace::{Backend, Site},
 };
@@ -24,8 +24,8 @@ fn revision(digit: &str) -> Revision {
     Revision { branch: "main".to_owned(), commit: digit.repeat(40) }
 }
 
-fn condition(kind: ConditionKind, status: Truth, reason: &str, message: &str) -> Condition {
-    Condition { kind, status, reason: reason.to_owned(), message: message.to_owned(), since: ago(3 * 3600) }
+fn condition(kind: ConditionKind, status: Truth, reason: Reason, message: &str) -> Condition {
+    Condition { kind, status, reason, message: message.to_owned(), since: ago(3 * 3600) }
 }
 
 /// A tenant for which all is well.
@@ -33,16 +33,18 @@ fn ready(name: &str) -> TenantStatus {
     TenantStatus {
         tenant: name.to_owned(),
         revision: Some(revision("a")),
+        narrowed_by: Vec::new(),
         conditions: vec![
-            condition(ConditionKind::Ready, Truth::True, "ReconciliationSucceeded", "as declared"),
-            condition(ConditionKind::Reconciling, Truth::False, "Idle", "nothing is to be done"),
-            condition(ConditionKind::Stalled, Truth::False, "NotBlocked", "nothing is in the way"),
-            condition(ConditionKind::Healthy, Truth::True, "Running", "the container runs"),
-            condition(ConditionKind::Drifted, Truth::False, "NoDrift", "nothing differs"),
+            condition(ConditionKind::Ready, Truth::True, Reason::ReconciliationSucceeded, "as declared"),
+            condition(ConditionKind::Reconciling, Truth::False, Reason::Idle, "nothing is to be done"),
+            condition(ConditionKind::Stalled, Truth::False, Reason::NotStalled, "nothing is in the way"),
+            condition(ConditionKind::Healthy, Truth::True, Reason::Running, "the container runs"),
+            condition(ConditionKind::Drifted, Truth::False, Reason::InSync, "nothing differs"),
         ],
         drift: Vec::new(),
         last_correction: None,
         suspended: None,
+        power: None,
         next_try: None,
     }
 }
@@ -82,9 +84,9 @@ pub fn fine() -> Status {
         },
         journal: JournalStatus { records: 1234, error: None },
         conditions: vec![
-            condition(ConditionKind::Ready, Truth::True, "ReconciliationSucceeded", "everything is as declared"),
-            condition(ConditionKind::SourceVerified, Truth::True, "Signed", "signed by alice"),
-            condition(ConditionKind::Stalled, Truth::False, "Progressing", "nothing is in the way"),
+            condition(ConditionKind::Ready, Truth::True, Reason::ReconciliationSucceeded, "everything is as declared"),
+            condition(ConditionKind::SourceVerified, Truth::True, Reason::Verified, "signed by alice"),
+            condition(ConditionKind::Stalled, Truth::False, Reason::Progressing, "nothing is in the way"),
         ],
         tenants: vec![ready("ant"), ready("bee")],
     }
@@ -110,21 +112,22 @@ pub fn troubled() -> Status {
     status.conditions[0] = condition(
         ConditionKind::Ready,
         Truth::False,
-        "SourceNotReadable",
+        Reason::SourceUnavailable,
         "the config repo has not answered for 12 minutes",
     );
-    let mut suspended = with(ready("ant"), condition(ConditionKind::Ready, Truth::False, "Suspended", "left alone"));
+    let mut suspended =
+        with(ready("ant"), condition(ConditionKind::Ready, Truth::False, Reason::Suspended, "left alone"));
     suspended.suspended = Some(Suspension {
         reason: "disk \u{202e}is replaced".to_owned(),
         until: now() + SignedDuration::from_hours(26),
         by: "alice".to_owned(),
     });
     let mut blocked = with(
-        with(ready("wasp"), condition(ConditionKind::Ready, Truth::False, "DependencyNotReady", "blocked")),
+        with(ready("wasp"), condition(ConditionKind::Ready, Truth::False, Reason::DependencyNotReady, "blocked")),
         condition(
             ConditionKind::Stalled,
             Truth::True,
-            "ImageMissing",
+            Reason::Blocked,
             "the image agency/agent:2 is not on this host\u{1b}[2J",
         ),
     );
@@ -132,7 +135,7 @@ pub fn troubled() -> Status {
     blocked.next_try = Some(now() + SignedDuration::from_secs(40));
     let mut drifted = with(
         ready("cat"),
-        condition(ConditionKind::Drifted, Truth::True, "DriftDetected", "left as it is: driftDetection is warn"),
+        condition(ConditionKind::Drifted, Truth::True, Reason::DriftDetected, "left as it is: driftDetection is warn"),
     );
     drifted.drift = vec!["container.memory".to_owned()];
     let mut corrected = ready("dog");

@@ -199,6 +199,11 @@ async fn answer(mut requests: mpsc::Receiver<Request>, inner: Arc<Mutex<Inner>>)
                 let suspended = position(&inner, &tenant).and_then(|i| inner.status.tenants[i].suspended.take());
                 let _ = reply.send(suspended.map(drop).ok_or_else(|| Refusal::conflict("it is not suspended")));
             }
+            Request::SetPower { tenant, power, until, by, reply } => {
+                let until = until.map_or_else(String::new, |until| format!(" until {until}"));
+                inner.asked.push(format!("{} {tenant}{until} by {by}", power.as_str()));
+                let _ = reply.send(position(&inner, &tenant).map(drop).ok_or_else(|| unknown(&tenant)));
+            }
             Request::Approve { plan, by, reply } => {
                 inner.asked.push(format!("approve {plan} by {by}"));
                 let held = inner.status.source.held.take_if(|held| held.plan.as_deref() == Some(&plan));
@@ -352,7 +357,9 @@ fn a_socket_is_taken_from_the_dead_and_never_from_the_living() {
 
     let error = Server::bind(&daemon.host).unwrap_err();
     let shown = daemon.host.socket.display().to_string();
-    assert_eq!(error.to_string(), format!("another tenantd already listens on {shown}"));
+    let expected =
+        format!("another tenantd already listens on {shown}; a second one on a host needs another socket in host.yaml");
+    assert_eq!(error.to_string(), expected);
     assert_eq!(daemon.get("/healthz").status, 200, "the first one is not touched");
 
     daemon.end();
@@ -589,6 +596,38 @@ fn the_hook_only_has_the_source_asked_for_news() {
 }
 
 #[test]
+fn the_largest_call_of_a_forge_is_taken() {
+    let daemon = Daemon::on_loopback();
+    const LARGEST: usize = 25 << 20;
+    let whole = |proof: &str, body: &str| {
+        let length = body.len();
+        format!("POST /hooks/git HTTP/1.1\r\nHost: localhost\r\n{proof}\r\nContent-Length: {length}\r\n\r\n{body}")
+    };
+    let chunked = |proof: &str, body: &str| {
+        let mut text = format!("POST /hooks/git HTTP/1.1\r\nHost: x\r\n{proof}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let mut left = body;
+        while !left.is_empty() {
+            let (part, rest) = left.split_at(left.len().min(1 << 20));
+            text += &format!("{:x}\r\n{part}\r\n", part.len());
+            left = rest;
+        }
+        text + "0\r\n\r\n"
+    };
+    let status = |text: &str| exchange(daemon.dial(), text).status;
+    let body = "x".repeat(LARGEST + 1);
+    let token = format!("X-Gitlab-Token: {SECRET}");
+    assert_eq!(status(&whole(&token, &body[1..])), 202);
+    assert_eq!(status(&chunked(&token, &body[1..])), 202);
+    assert_eq!(status(&chunked(&token, &body)), 413);
+    // A signature is of all that came, in whatever parts.
+    let signed = &body[..3 << 20];
+    let signature = format!("X-Hub-Signature-256: {}", sign(SECRET, signed.as_bytes()));
+    assert_eq!(status(&whole(&signature, signed)), 202);
+    assert_eq!(status(&chunked(&signature, signed)), 202);
+    assert_eq!(status(&chunked(&signature, &signed[1..])), 401);
+}
+
+#[test]
 fn without_a_secret_there_is_no_hook() {
     let daemon = Daemon::new();
     let signed = [("X-Hub-Signature-256", sign("", b"")), ("X-Gitlab-Token", String::new())];
@@ -605,7 +644,7 @@ fn health_is_that_of_the_loop_and_readiness_that_of_its_work() {
     daemon.inner().status = standing::troubled();
     let ready = daemon.get("/readyz");
     assert_eq!((daemon.get("/healthz").status, ready.status), (200, 503));
-    assert_eq!(ready.error(), "SourceNotReadable: the config repo has not answered for 12 minutes");
+    assert_eq!(ready.error(), "SourceUnavailable: the config repo has not answered for 12 minutes");
     daemon.inner().is_mute = true;
     let slow = thread::scope(|scope| {
         let asked = ["/healthz", "/readyz", "/v1/status", "/metrics"].map(|path| scope.spawn(|| daemon.get(path)));
@@ -632,7 +671,7 @@ fn bodies_and_headers_are_bounded() {
     for answer in [
         announced("/v1/tenants/ant/suspend", 100 << 10),
         exchange(daemon.connect(), &chunked),
-        announced("/hooks/git", 2 << 20),
+        announced("/hooks/git", (25 << 20) + 1),
     ] {
         assert_eq!(answer.status, 413);
         assert!(answer.error().contains("the body is longer than"), "{answer:?}");
@@ -691,6 +730,36 @@ fn two_hundred_at_once_are_all_served_and_nobody_is_kept_out_by_the_others() {
     let right = format!("Bearer {TOKEN}");
     assert_eq!(daemon.over_tcp("GET", "/healthz", &[("Authorization", &right)]).status, 200);
     drop(idle);
+}
+
+/// Whatever one user's clients do, another user's are served.
+#[test]
+fn no_user_keeps_another_from_the_socket() {
+    let (folder, mut host) = host();
+    host.socket_group = Some("nogroup".to_owned());
+    let daemon = Daemon::of(folder, host);
+    let socket = daemon.host.socket.clone();
+    let beside = socket.parent().unwrap().parent().unwrap().to_owned();
+    let more = socket.strip_prefix(&beside).unwrap().to_owned();
+    // More than are kept, none of which asks anything.
+    let idle = as_user(NOBODY, NOBODY, &socket, move |first| {
+        let others = (0..399).map_while(|_| UnixStream::connect(&more).ok());
+        first.into_iter().chain(others).collect::<Vec<_>>()
+    });
+    assert!(idle.len() > 300, "{}", idle.len());
+    for _ in 0..20 {
+        assert_eq!(daemon.get("/v1/status").status, 200);
+        assert_eq!(daemon.post("/v1/reconcile", &json!({})).status, 202);
+    }
+    // Those beyond what is kept are told.
+    let told = idle.into_iter().skip(256).take(20).map(|stream| {
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let mut text = String::new();
+        let _ = (&stream).read_to_string(&mut text);
+        text
+    });
+    let told: Vec<String> = told.filter(|text| !text.is_empty()).collect();
+    assert!(told.iter().any(|text| text.starts_with("HTTP/1.1 429") && text.contains("Retry-After: 1")), "{told:?}");
 }
 
 #[test]

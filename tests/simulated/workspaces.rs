@@ -6,8 +6,8 @@ use tenantd::{
         observed::{EngineFacts, ImageFacts, ImageState as Reference},
         plan::Note,
         workspace::{
-            Backend, Declared, Disk, Folder, FoundVolume, FoundWorkspace, Mounted, ObservedWorkspaces, Place, Restore,
-            Site, Unenforced, VolumeSpec, VolumeState, Wanted, Wish,
+            Backend, Declared, Disk, Folder, FoundVolume, FoundWorkspace, Mounted, ObservedWorkspaces, Owner, Place,
+            Restore, Site, Unenforced, VolumeSpec, VolumeState, Wanted, Wish,
         },
     },
     plan,
@@ -55,7 +55,7 @@ fn mounted() -> Mounted {
         declared: Some(Declared { limit: 64 * MIB, noexec: false }),
         noexec: false,
         confined: true,
-        files: Some(Folder::PROPER),
+        files: Some(Folder::proper(Owner::TENANT)),
     }
 }
 
@@ -70,6 +70,7 @@ fn steps(plan: &TenantPlan) -> Vec<&'static str> {
         Step::PrepareWorkspace { .. } => Some("folder"),
         Step::MakeVolume { .. } => Some("make"),
         Step::MountVolume { .. } => Some("mount"),
+        Step::UnmountVolume { .. } => Some("unmount"),
         Step::ResizeVolume { .. } => Some("resize"),
         Step::GrowImage { .. } => Some("grow"),
         Step::RescueImage { .. } => Some("rescue"),
@@ -80,7 +81,7 @@ fn steps(plan: &TenantPlan) -> Vec<&'static str> {
         Step::SetAside { .. } => Some("aside"),
         _ => None,
     };
-    plan.steps.iter().filter_map(word).collect()
+    plan.steps.iter().filter_map(|planned| word(&planned.step)).collect()
 }
 
 fn code(plan: &TenantPlan) -> &str {
@@ -94,7 +95,7 @@ fn each_state_of_an_image_leads_to_its_steps() {
         wish: Some(Wish { what: Wanted::Repair, by: "ada".to_owned() }),
         ..found
     };
-    let old = FoundWorkspace { place: Place::Folder(Folder::PROPER), ..FoundWorkspace::default() };
+    let old = FoundWorkspace { place: Place::Folder(Folder::proper(Owner::TENANT)), ..FoundWorkspace::default() };
     let half = FoundWorkspace { place: old.place, ..image(VolumeState::Mounted(mounted())) };
     let table: Vec<(&str, FoundWorkspace, &str, &[&str])> = vec![
         ("nothing", FoundWorkspace::default(), "", &["make", "mount"]),
@@ -139,7 +140,7 @@ fn each_difference_of_a_mounted_image_is_named_and_put_right() {
         change(&mut found);
         let plan = planned(ant(), &observed(image(VolumeState::Mounted(found))));
         assert_eq!((code(&plan), steps(&plan)), ("", vec![expected]), "{name}");
-        assert_eq!(plan.changes[0].attributes.iter().map(|a| a.name).collect::<Vec<_>>(), [name]);
+        assert_eq!(plan.changes[0].attributes.iter().map(|a| a.attribute.name).collect::<Vec<_>>(), [name]);
     }
 }
 
@@ -158,6 +159,45 @@ fn a_limit_is_refused_below_what_is_used_and_beyond_the_image_it_needs_the_tenan
     assert_eq!(steps(&of(3000 * MIB, 40 * MIB)), ["grow", "mount"]);
     // More than is used already, as after a full disk: nothing is refused that does not shrink.
     assert_eq!(code(&of(64 * MIB, 70 * MIB)), "");
+}
+
+#[test]
+fn who_fills_its_workspace_holds_up_its_disk_limit_and_nothing_else() {
+    let full = |limit: u64| Mounted { used: 40 * MIB, limit: Some(limit), ..mounted() };
+    let of = |ant: Tenant, found: Mounted, change: fn(&mut Observed)| {
+        let mut observed = observed(image(VolumeState::Mounted(found)));
+        change(&mut observed);
+        planned(ant, &observed)
+    };
+    let mut less = ant();
+    less.limits.disk = Bytes::new(32 * MIB);
+    let as_it_is: fn(&mut Observed) = |_| {};
+    let plan = of(less.clone(), full(64 * MIB), as_it_is);
+    assert_eq!((code(&plan), steps(&plan)), ("disk-in-use", Vec::new()));
+    assert!(
+        plan.steps.iter().any(|planned| matches!(planned.step, Step::CreateContainer { .. })),
+        "all else is carried out"
+    );
+    assert!(!plan.is_stopped());
+    // What else its workspace must have is set, within the limit that it had.
+    let limit_of = |plan: &TenantPlan| {
+        plan.steps.iter().find_map(|planned| match &planned.step {
+            Step::MountVolume { spec, .. } | Step::ResizeVolume { spec, .. } => Some(spec.limit.get()),
+            _ => None,
+        })
+    };
+    let mut noexec = less.clone();
+    noexec.sandbox.workspace_noexec = true;
+    let plan = of(noexec, full(64 * MIB), as_it_is);
+    assert_eq!((code(&plan), steps(&plan), limit_of(&plan)), ("disk-in-use", vec!["mount"], Some(64 * MIB)));
+    // What somebody raised by hand does not become its limit by that.
+    let plan = of(less.clone(), full(1000 * MIB), as_it_is);
+    assert_eq!((code(&plan), steps(&plan), limit_of(&plan)), ("disk-in-use", vec!["resize"], Some(64 * MIB)));
+    // Whatever else is in the way still stops it.
+    let plan = of(less.clone(), full(64 * MIB), |observed| observed.images.clear());
+    assert_eq!((code(&plan), plan.steps.len()), ("image-missing", 0));
+    let plan = of(less, full(64 * MIB), |observed| observed.engine.seccomp = false);
+    assert_eq!((code(&plan), plan.steps.len()), ("seccomp-unsupported", 0));
 }
 
 /// A mounted subvolume, all of it as declared.
@@ -197,7 +237,7 @@ fn a_workspace_stays_in_what_it_is_kept_in() {
         planned(Tenant { restore: restore.map(|name| Restore::Entry(name.to_owned())), ..ant() }, &observed)
     };
     let made = |plan: &TenantPlan| {
-        plan.steps.iter().find_map(|step| match step {
+        plan.steps.iter().find_map(|planned| match &planned.step {
             Step::MakeVolume { spec, .. } | Step::MountVolume { spec, .. } => Some(spec.backend),
             _ => None,
         })
@@ -274,13 +314,15 @@ fn a_promise_beyond_the_disk_is_told() {
 fn an_image_has_room_for_what_its_tier_allows_and_its_host() {
     let spec = |host: &Host, ant: Tenant| {
         let plan = plan::plan(&fleet([ant]), host, &observed(FoundWorkspace::default())).tenants.remove(0);
-        plan.steps.iter().find_map(|step| match step {
+        plan.steps.iter().find_map(|planned| match &planned.step {
             Step::MakeVolume { spec, .. } => Some(*spec),
             _ => None,
         })
     };
     let mut host = Host::default();
-    let expected = |room| Some(VolumeSpec { backend: Backend::Image, limit: Bytes::mib(64), room, noexec: false });
+    let expected = |room| {
+        Some(VolumeSpec { backend: Backend::Image, limit: Bytes::mib(64), room, noexec: false, owner: Owner::TENANT })
+    };
     assert_eq!(spec(&host, ant()), expected(Bytes::gib(2)));
     host.ceilings.disk = Some(Bytes::gib(1));
     assert_eq!(spec(&host, ant()), expected(Bytes::gib(1)));

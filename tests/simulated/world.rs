@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 use tenantd::{
     engine::Engine,
     model::{
-        Desired, Host, ImageRef, Observed, Plan, RuntimeClass, Step, TENANT_LABEL, Tenant, TierName,
+        Desired, Host, ImageRef, Observed, Plan, Powers, RuntimeClass, Step, TENANT_LABEL, Tenant, TierName,
         desired::{Limits, Sandbox},
         files::{Apply, ConfigFile, Content},
         host::WorkspaceSettings,
@@ -32,6 +33,8 @@ pub const IMAGE: &str = "tenantd/test:1";
 pub struct World {
     pub engine: SimEngine,
     pub host: Host,
+    /// What tenants were asked to do.
+    pub powers: Arc<Powers>,
     runtime: tokio::runtime::Runtime,
     folder: TempDir,
 }
@@ -76,7 +79,7 @@ impl World {
         // Nothing that the simulated engine starts ends by itself.
         host.deadlines.settle = Timespan::seconds(0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { engine, host, runtime, folder }
+        Self { engine, host, powers: Arc::default(), runtime, folder }
     }
 
     /// A folder of this test alone.
@@ -93,7 +96,8 @@ impl World {
     pub fn try_plan(&self, desired: &Desired) -> Result<(Plan, Observed), String> {
         self.runtime.block_on(async {
             let engine = connect(&self.host).await?;
-            let observed = reconcile::observe(&engine, &self.host, desired).await.map_err(|e| chain(&e))?;
+            let mut observed = reconcile::observe(&engine, &self.host, desired).await.map_err(|e| chain(&e))?;
+            observed.powers = Arc::clone(&self.powers);
             Ok((plan::plan(desired, &self.host, &observed), observed))
         })
     }
@@ -110,7 +114,8 @@ impl World {
     pub fn survey(&self, desired: &Desired, at_a_time: usize) -> Plan {
         self.runtime.block_on(async {
             let engine = connect(&self.host).await.unwrap();
-            reconcile::survey(&engine, &self.host, Some(desired), at_a_time).await.unwrap().plan
+            let known = reconcile::Known { powers: Arc::clone(&self.powers), ..reconcile::Known::default() };
+            reconcile::survey(&engine, &self.host, Some(desired), at_a_time, known).await.unwrap().plan
         })
     }
 
@@ -118,7 +123,7 @@ impl World {
     pub fn snapshot(&self) -> Snapshot {
         let text = self.runtime.block_on(async {
             let engine = connect(&self.host).await.unwrap();
-            reconcile::take_snapshot(&engine, &self.host).await.unwrap()
+            reconcile::take_snapshot(&engine, &self.host, Arc::clone(&self.powers)).await.unwrap()
         });
         snapshot::read(&text).unwrap().0
     }

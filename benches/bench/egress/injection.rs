@@ -1,25 +1,21 @@
 //! What it takes to add a key to a request: the same request of HTTP directly by TLS, by TLS within a tunnel,
 //! and by a route whose key the gateway adds.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use rcgen::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
+use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
 };
-use tokio_rustls::{TlsAcceptor, client::TlsStream};
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     GATEWAY, NAME, UPSTREAM,
     load::{self, Load, Measured, Way},
+    secured::{PORT, authority},
     upstream,
 };
 use crate::{
@@ -27,19 +23,11 @@ use crate::{
     table::{Table, verdict},
 };
 
-/// The port of the upstream that speaks HTTP in TLS.
-pub const PORT: u16 = 8443;
-
 /// What is asked and what is answered.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// The most that a key may add at the median.
 const GOAL: Duration = Duration::from_millis(1);
-
-/// Where the upstream's certificate lies, which its clients trust.
-pub fn authority(folder: &Path) -> PathBuf {
-    folder.join("authority.pem")
-}
 
 /// The route of a policy, and the file of its secrets.
 pub fn route() -> (serde_json::Value, serde_json::Value) {
@@ -125,33 +113,5 @@ pub fn compare(folder: &Path) -> anyhow::Result<()> {
         table.row(cells);
     }
     table.print();
-    Ok(())
-}
-
-/// A connection by TLS to the upstream.
-pub async fn connect(stream: TcpStream, authority: &Path) -> anyhow::Result<TlsStream<TcpStream>> {
-    use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(authority).map_err(anyhow::Error::msg)?)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = config.with_root_certificates(roots).with_no_client_auth();
-    let name = ServerName::try_from(NAME)?;
-    Ok(tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
-}
-
-/// Asks once, and waits for the answer.
-pub async fn ask(
-    stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin),
-    host: &str,
-    path: &str,
-) -> anyhow::Result<()> {
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await?;
-    stream.flush().await?;
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\nok") {
-        anyhow::ensure!(stream.read_buf(&mut answer).await? > 0, "cut off: {}", String::from_utf8_lossy(&answer));
-    }
-    anyhow::ensure!(answer.starts_with(b"HTTP/1.1 200"), "refused: {}", String::from_utf8_lossy(&answer));
     Ok(())
 }

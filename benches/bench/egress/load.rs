@@ -16,7 +16,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{NAME, injection, upstream};
+use super::{NAME, secured, upstream};
 use crate::{measure::quantile, table::time};
 
 /// How the upstream is reached.
@@ -172,10 +172,10 @@ async fn request(way: &Way, length: Duration) -> anyhow::Result<Measured> {
     match way {
         Way::Tls { tunnel: through, authority, .. } => {
             if *through {
-                stream = tunnel(stream, injection::PORT).await?;
+                stream = tunnel(stream, secured::PORT).await?;
             }
-            let mut stream = injection::connect(stream, authority).await?;
-            requests(&mut stream, &format!("{NAME}:{}", injection::PORT), "/contacts", length).await
+            let mut stream = secured::connect(stream, authority).await?;
+            requests(&mut stream, &format!("{NAME}:{}", secured::PORT), "/contacts", length).await
         }
         _ => requests(&mut stream, "gateway.internal", "/crm/contacts", length).await,
     }
@@ -191,7 +191,7 @@ async fn requests(
     let mut times = Vec::new();
     while begun.elapsed() < length || times.is_empty() {
         let asked = Instant::now();
-        injection::ask(stream, host, path).await?;
+        secured::ask(stream, host, path).await?;
         times.push(asked.elapsed());
     }
     Ok(Measured::RoundTrip(quantile(times, 50)))

@@ -14,7 +14,7 @@ use crate::{
     review::{
         Mark,
         history::Commit,
-        render::{came_or_went, person, short, shown, signature, some, words},
+        render::{person, short, shown, signature, some, words},
     },
 };
 
@@ -275,18 +275,31 @@ fn changes(report: &Report) -> Section {
 /// What a commit changed, what loosens first.
 fn lines(commit: &Commit) -> Vec<(Mark, String)> {
     let mut lines = Vec::new();
-    if commit.broken {
-        lines.push((Mark::Neutral, "its policy has errors: what was in force before stayed".to_owned()));
+    if let Some(why) = commit.unusable() {
+        lines.push((Mark::Neutral, why.to_owned()));
+    }
+    if commit.side {
+        lines.push((Mark::Neutral, "came in by a merge: in force only if the branch stood there".to_owned()));
     }
     let came_or_went = commit
         .review
         .tenants
         .iter()
-        .filter_map(|one| Some((Mark::Neutral, format!("{} {}", one.tenant, came_or_went(one, &commit.renamed)?))));
+        .filter_map(|one| Some((Mark::Neutral, format!("{} {}", one.tenant, commit.became(one)?))));
     lines.extend(came_or_went);
     for (tenant, effect) in commit.review.effects() {
         let name = tenant.map_or("the fleet", |one| one.tenant.as_str());
         lines.push((effect.mark, format!("{name}: {}", words(effect))));
+    }
+    for against in &commit.against {
+        let of = short(&against.commit);
+        for (tenant, effect) in against.review.effects() {
+            let name = tenant.map_or("the fleet", |one| one.tenant.as_str());
+            lines.push((effect.mark, format!("{name}: {}, taken back of {of}", words(effect))));
+        }
+        for one in against.review.tenants.iter().filter(|one| one.effects.is_empty()) {
+            lines.push((Mark::Neutral, format!("{}: {}, as against {of}", one.tenant, one.change.as_str())));
+        }
     }
     lines.sort_by_key(|(mark, _)| *mark);
     let more = lines.len().saturating_sub(LINES);
@@ -410,12 +423,14 @@ fn loosenings(report: &Report) -> Section {
 
 fn bad_commits(report: &Report) -> Section {
     let rows = report.bad.kept.iter().rev().map(|one| {
-        let commit = |revision: &str| theirs(short(revision.rsplit(':').next().unwrap_or_default()));
+        let commit = |revision: &str| short(revision.rsplit(':').next().unwrap_or_default()).to_owned();
+        let back_to = one.back_to.iter().chain(&one.narrowed_by).map(|revision| commit(revision));
+        let back_to = back_to.collect::<Vec<_>>().join(", narrowed by ");
         row(vec![
             word(seconds(one.time)),
             theirs(one.tenant.clone()),
-            commit(&one.revision),
-            one.back_to.as_deref().map_or_else(|| word("nothing; left as it was"), commit),
+            theirs(commit(&one.revision)),
+            if back_to.is_empty() { word("nothing; left as it was") } else { theirs(back_to) },
             theirs(one.reason.clone()),
         ])
     });

@@ -12,8 +12,9 @@ use super::{
     },
     document::{self, Cell, Fact, Row, Section},
     lanes::lanes,
+    markup::escaped,
 };
-use crate::{model::finding::printable, plan::render::escape, review::Mark};
+use crate::review::Mark;
 
 /// How many rows of each table are shown.
 const ROWS: usize = 2_000;
@@ -137,9 +138,4 @@ const fn class(tone: Tone) -> &'static str {
         Tone::Warning => "warning",
         Tone::Alarm => "alarm",
     }
-}
-
-/// Text that stands for itself: no markup, and nothing that a person cannot see.
-pub(super) fn escaped(text: &str) -> String {
-    escape(&printable(text))
 }

@@ -11,7 +11,7 @@ use super::{
         words::seconds,
     },
     document::touched,
-    html::escaped,
+    markup::escaped,
 };
 
 /// How many tenants have a lane of their own.

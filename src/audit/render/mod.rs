@@ -5,6 +5,7 @@ mod document;
 mod html;
 mod lanes;
 mod markdown;
+mod markup;
 mod text;
 
 pub use csv::csv;

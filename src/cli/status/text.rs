@@ -8,7 +8,6 @@ use crate::{
     model::{
         Revision, Status,
         finding::printable,
-        record::Why,
         status::{Condition, ConditionKind, Correction, HeldRevision, SourceStatus, Suspension, TenantStatus, Truth},
     },
     plan::render::Style,
@@ -31,6 +30,9 @@ pub(super) fn all(status: &Status, style: Style) -> String {
     out.daemon(status);
     if let Some(held) = &status.source.held {
         out.held(held);
+    }
+    if let Some(approve) = &status.source.approve {
+        out.line(&format!("\nA signed commit approves everything that waits by the line\n  {}", printable(approve)));
     }
     out.findings(&status.source);
     out.table(&status.tenants);
@@ -107,7 +109,7 @@ impl Writer {
         }
         self.entry("Journal", &format!("{} records", journal.records));
         self.problem(journal.error.as_deref());
-        for condition in status.conditions.iter().filter(|condition| !is_fine(condition)) {
+        for condition in status.conditions.iter().filter(|condition| !condition.is_fine()) {
             let line = self.condition(condition, 16);
             self.line(&line);
         }
@@ -188,16 +190,17 @@ impl Writer {
     fn row(&self, tenant: &TenantStatus) -> [Cell; 7] {
         let ready = tenant.condition(ConditionKind::Ready).map_or(Truth::Unknown, |condition| condition.status);
         let short = tenant.revision.as_ref().map_or("-", Revision::short);
+        let more = if tenant.narrowed_by.is_empty() { String::new() } else { format!("+{}", tenant.narrowed_by.len()) };
         let (status, colour) = match (&tenant.suspended, telling(tenant)) {
             (Some(_), _) => ("Suspended".to_owned(), Some(YELLOW)),
-            (None, Some(condition)) => (printable(&condition.reason), None),
+            (None, Some(condition)) => (condition.reason.to_string(), None),
             (None, None) => ("-".to_owned(), None),
         };
         [
             (printable(&tenant.tenant), None),
             (ready.as_str().to_owned(), Some(colour_of(ready))),
             (status, colour),
-            (short.to_owned(), None),
+            (format!("{short}{more}"), None),
             (drift(&tenant.drift), Some(YELLOW).filter(|_| !tenant.drift.is_empty())),
             (tenant.last_correction.as_ref().map_or("-".to_owned(), |last| self.correction(last)), None),
             (self.message(tenant), None),
@@ -209,7 +212,7 @@ impl Writer {
         if let Some(suspended) = &tenant.suspended {
             return self.suspension(suspended);
         }
-        let Some(condition) = telling(tenant).filter(|condition| !is_fine(condition)) else { return String::new() };
+        let Some(condition) = telling(tenant).filter(|condition| !condition.is_fine()) else { return String::new() };
         let message = printable(&condition.message);
         match tenant.next_try {
             Some(time) => format!("{message}; next try {}", self.ahead(time)),
@@ -221,9 +224,17 @@ impl Writer {
         let title = self.paint(BOLD, &printable(&tenant.tenant));
         self.line(&title);
         self.entry("Revision", &revision(tenant.revision.as_ref()));
+        for one in &tenant.narrowed_by {
+            self.entry("Narrowed by", &revision(Some(one)));
+        }
         if let Some(suspended) = &tenant.suspended {
             let text = self.suspension(suspended);
             self.entry("Suspended", &self.paint(YELLOW, &text));
+        }
+        if let Some(hold) = &tenant.power {
+            let until = hold.until.map_or_else(String::new, |until| format!(" until {}", seconds(until)));
+            let text = format!("{} since {}{until}, {}", hold.power.as_str(), seconds(hold.since), hold.reason);
+            self.entry("Power", &printable(&text));
         }
         let drift: Vec<_> = tenant.drift.iter().map(|attribute| printable(attribute)).collect();
         self.entry("Drift", &if drift.is_empty() { "none".to_owned() } else { drift.join(", ") });
@@ -250,9 +261,8 @@ impl Writer {
 
     fn condition(&self, condition: &Condition, width: usize) -> String {
         let Condition { kind, status, reason, message, since } = condition;
-        let colour = if is_fine(condition) { GREEN } else { colour_of(*status) };
+        let colour = if condition.is_fine() { GREEN } else { colour_of(*status) };
         let status = self.paint(colour, &format!("{:<7}", status.as_str()));
-        let reason = printable(reason);
         let message = if message.is_empty() { String::new() } else { format!(": {}", printable(message)) };
         format!("{:<width$} {status} {reason} since {}{message}", kind.as_str(), self.ago(*since))
     }
@@ -264,11 +274,7 @@ impl Writer {
     }
 
     fn correction(&self, correction: &Correction) -> String {
-        let why = match correction.why {
-            Why::Intent => "intent",
-            Why::Drift => "drift",
-        };
-        format!("{}, {why}: {}", self.ago(correction.time), printable(&correction.what))
+        format!("{}, {}: {}", self.ago(correction.time), correction.why, printable(&correction.what))
     }
 
     fn ago(&self, time: Timestamp) -> String {
@@ -319,27 +325,18 @@ fn colour_of(truth: Truth) -> &'static str {
     }
 }
 
-/// Whether nobody need look at it.
-fn is_fine(condition: &Condition) -> bool {
-    match condition.kind {
-        ConditionKind::Ready | ConditionKind::Healthy => condition.status == Truth::True,
-        ConditionKind::Reconciling | ConditionKind::Stalled | ConditionKind::Drifted => condition.status != Truth::True,
-        ConditionKind::SourceVerified => condition.status != Truth::False,
-    }
-}
-
 /// The condition that says most about a tenant: what blocks it, else why it is not ready, else drift.
 fn telling(tenant: &TenantStatus) -> Option<&Condition> {
     let ready = tenant.condition(ConditionKind::Ready);
     let order = [tenant.condition(ConditionKind::Stalled), ready, tenant.condition(ConditionKind::Drifted)];
-    order.into_iter().flatten().find(|condition| !is_fine(condition)).or(ready)
+    order.into_iter().flatten().find(|condition| !condition.is_fine()).or(ready)
 }
 
 /// Who needs a person comes first.
 fn rank(tenant: &TenantStatus) -> u8 {
     match (&tenant.suspended, telling(tenant)) {
         (Some(_), _) => 1,
-        (None, Some(condition)) if is_fine(condition) => 3,
+        (None, Some(condition)) if condition.is_fine() => 3,
         (None, Some(condition)) if condition.kind == ConditionKind::Drifted => 2,
         (None, _) => 0,
     }

@@ -7,12 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
-
 use super::{
     LedgerError,
     book::{Book, Entry},
 };
+use crate::model::files::short_digest;
 
 /// The version of the format. A newer one is refused.
 const VERSION: u32 = 1;
@@ -87,7 +86,7 @@ pub(super) fn read(folder: &Path) -> Result<(Book, u64), LedgerError> {
 fn entry(line: &[u8]) -> Option<Entry> {
     let (sum, text) = line.strip_suffix(b"\n")?.split_at_checked(CHECKSUM)?;
     let text = text.strip_prefix(b" ")?;
-    if text.len() > MAX_LINE || checksum(text).as_bytes() != sum {
+    if text.len() > MAX_LINE || short_digest(text, CHECKSUM).as_bytes() != sum {
         return None;
     }
     serde_json::from_slice(text).ok()
@@ -95,12 +94,7 @@ fn entry(line: &[u8]) -> Option<Entry> {
 
 fn write_entry(lines: &mut Vec<u8>, entry: &Entry) -> io::Result<()> {
     let text = serde_json::to_string(entry)?;
-    writeln!(lines, "{} {text}", checksum(text.as_bytes()))
-}
-
-fn checksum(text: &[u8]) -> String {
-    let sum = Sha256::digest(text);
-    sum.iter().take(CHECKSUM / 2).map(|byte| format!("{byte:02x}")).collect()
+    writeln!(lines, "{} {text}", short_digest(text.as_bytes(), CHECKSUM))
 }
 
 impl LedgerFile {

@@ -12,10 +12,13 @@ use hyper::{
 };
 
 use super::{redact::Keys, target};
-use crate::model::egress::{Inject, Part, Route, SecretValues, Template};
+use crate::{
+    gateway::websocket,
+    model::egress::{Inject, Part, Route, SecretValues, Template},
+};
 
 /// Headers that are for one connection alone, and those that are written anew.
-const OWN: [HeaderName; 12] = [
+const OWN: [HeaderName; 13] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -24,6 +27,7 @@ const OWN: [HeaderName; 12] = [
     TE,
     TRANSFER_ENCODING,
     UPGRADE,
+    websocket::HTTP2_SETTINGS,
     EXPECT,
     HOST,
     CONTENT_LENGTH,
@@ -83,8 +87,7 @@ impl Injection {
     }
 
     /// Makes a caller's headers those that the upstream gets.
-    pub(super) fn headers(&self, headers: &mut HeaderMap, route: &Route) {
-        let websocket = is_websocket(headers);
+    pub(super) fn headers(&self, headers: &mut HeaderMap, route: &Route, is_websocket: bool) {
         for name in listed(headers).into_iter().chain(OWN).chain([TRAILER]) {
             headers.remove(name);
         }
@@ -94,7 +97,7 @@ impl Injection {
         // A key within a compressed answer would not be seen.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.remove(SEC_WEBSOCKET_EXTENSIONS);
-        if websocket {
+        if is_websocket {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
@@ -120,12 +123,6 @@ pub(super) fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(CONNECTION).into_iter();
     let names = values.flat_map(|value| value.as_bytes().split(|b| *b == b','));
     names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
-}
-
-/// Whether a head asks for, or grants, a WebSocket.
-pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
-    let upgrade = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    upgrade && listed(headers).contains(&UPGRADE)
 }
 
 /// Removes what is for one connection alone from an answer.
@@ -254,6 +251,8 @@ mod tests {
             ("connection", "x-api-key, close,x-mine"),
             ("x-mine", "1"),
             ("trailer", "x-api-key"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABk"),
             ("te", "trailers"),
             ("accept-encoding", "gzip"),
             ("proxy-authorization", "Basic x"),
@@ -263,7 +262,7 @@ mod tests {
         ] {
             headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
         }
-        injection.ok_or("no injection")?.headers(&mut headers, &route);
+        injection.ok_or("no injection")?.headers(&mut headers, &route, false);
         let mut left: Vec<String> =
             headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default())).collect();
         left.sort();
@@ -309,7 +308,7 @@ mod tests {
         let basic = basic.ok_or("no injection")?;
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_static("Bearer mine"));
-        basic.headers(&mut headers, &route);
+        basic.headers(&mut headers, &route, false);
         assert_eq!(headers.get_all("authorization").iter().collect::<Vec<_>>(), ["Basic dTpwPj9w"]);
         for form in ["dTpwPj9w", "p>?p", "p%3E%3Fp"] {
             assert_eq!(basic.keys.masked(form.as_bytes()), Some(vec![b'*'; form.len()]), "{form}");

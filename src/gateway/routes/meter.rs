@@ -1,9 +1,15 @@
 //! What an answer says that it cost, read as it passes.
 
+use std::sync::Arc;
+
 use hyper::{HeaderMap, header::CONTENT_TYPE};
 use serde_json::Value;
 
-use crate::gateway::ledger::{MAX_COST, Reservation};
+use crate::gateway::{
+    Client,
+    gathered::Gathered,
+    ledger::{MAX_COST, Reservation},
+};
 
 /// The longest answer, or event of one, that is searched, in bytes. One that is longer costs what was
 /// set aside, or what an earlier event said.
@@ -11,6 +17,7 @@ const MAX_SEARCHED: usize = 1 << 20;
 
 /// Settles what a request costs when its answer has passed.
 pub(super) struct Meter {
+    client: Arc<Client>,
     reservation: Reservation,
     search: Option<(String, Search)>,
     cost: Option<u64>,
@@ -18,36 +25,41 @@ pub(super) struct Meter {
 
 enum Search {
     /// One JSON text.
-    Whole(Gathered),
+    Whole(Searched),
     /// Server-sent events: what the data of the one in hand is, and its line in hand.
-    Events { data: Gathered, line: Gathered, after_return: bool },
+    Events { data: Searched, line: Searched, after_return: bool },
 }
 
 /// Bytes up to a length; longer ones are no longer searched.
 #[derive(Default)]
-struct Gathered {
-    bytes: Vec<u8>,
+struct Searched {
+    gathered: Gathered,
     is_too_long: bool,
 }
 
-impl Gathered {
-    fn add(&mut self, bytes: &[u8]) {
-        self.is_too_long |= self.bytes.len().saturating_add(bytes.len()) > MAX_SEARCHED;
-        if self.is_too_long {
-            self.bytes = Vec::new();
-        } else {
-            self.bytes.extend_from_slice(bytes);
+impl Searched {
+    /// Adds bytes. False where there is no memory for them.
+    fn add(&mut self, client: &Client, bytes: &[u8]) -> bool {
+        self.is_too_long |= self.bytes().len().saturating_add(bytes.len()) > MAX_SEARCHED;
+        let is_kept = self.is_too_long || self.gathered.add(client, bytes);
+        if self.is_too_long || !is_kept {
+            *self = Self { gathered: Gathered::default(), is_too_long: true };
         }
+        is_kept
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.gathered.as_ref()
     }
 
     fn cost(&self, pointer: &str) -> Option<u64> {
         // The last part of the pointer is a key: text without it need not be read.
         let key = pointer.rsplit('/').next()?.as_bytes();
         let is_simple = !key.is_empty() && key.iter().all(u8::is_ascii_alphanumeric);
-        if is_simple && !self.bytes.windows(key.len()).any(|window| window == key) {
+        if is_simple && !self.bytes().windows(key.len()).any(|window| window == key) {
             return None;
         }
-        let value: Value = serde_json::from_slice(&self.bytes).ok()?;
+        let value: Value = serde_json::from_slice(self.bytes()).ok()?;
         credits(value.pointer(pointer)?)
     }
 }
@@ -78,23 +90,30 @@ fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
 
 impl Meter {
     /// Reads the cost of an answer with these headers.
-    pub(super) fn new(reservation: Reservation, pointer: Option<&str>, headers: &HeaderMap) -> Self {
+    pub(super) fn new(
+        client: &Arc<Client>,
+        reservation: Reservation,
+        pointer: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Self {
         let search = pointer.map(|pointer| {
             let search = if is_stream(headers) {
-                Search::Events { data: Gathered::default(), line: Gathered::default(), after_return: false }
+                Search::Events { data: Searched::default(), line: Searched::default(), after_return: false }
             } else {
-                Search::Whole(Gathered::default())
+                Search::Whole(Searched::default())
             };
             (pointer.to_owned(), search)
         });
-        Self { reservation, search, cost: None }
+        Self { client: Arc::clone(client), reservation, search, cost: None }
     }
 
-    /// Reads a piece, and says whether the budget is overdrawn by what it says.
-    pub(super) fn observe(&mut self, data: &[u8]) -> bool {
-        let before = self.cost;
+    /// Reads a piece. It says why the answer must not go on, if that is so: the budget is overdrawn by what
+    /// the piece says, or there is no memory left to read what the answer costs.
+    pub(super) fn observe(&mut self, data: &[u8]) -> Option<&'static str> {
+        let (before, client) = (self.cost, &*self.client);
+        let mut is_kept = true;
         match &mut self.search {
-            Some((_, Search::Whole(gathered))) => gathered.add(data),
+            Some((_, Search::Whole(searched))) => is_kept = searched.add(client, data),
             Some((pointer, Search::Events { data: event, line, after_return })) => {
                 for piece in data.split_inclusive(|byte| matches!(byte, b'\r' | b'\n')) {
                     let (text, end) = match piece.split_last() {
@@ -106,27 +125,29 @@ impl Meter {
                     if is_second_half {
                         continue;
                     }
-                    line.add(text);
+                    is_kept &= line.add(client, text);
                     if end.is_some() {
-                        self.cost = line_of(event, line, pointer).or(self.cost);
+                        let (cost, is_event_kept) = line_of(client, event, line, pointer);
+                        self.cost = cost.or(self.cost);
+                        is_kept &= is_event_kept;
                     }
                 }
             }
             None => {}
         }
         match self.cost {
-            Some(cost) if self.cost != before => self.reservation.observe(cost),
-            _ => false,
+            Some(cost) if self.cost != before && self.reservation.observe(cost) => Some("the budget is used up"),
+            _ => (!is_kept).then_some("the tenant's memory is used up"),
         }
     }
 
     /// The answer has passed to its end.
     pub(super) fn settle(mut self) {
         self.cost = match &mut self.search {
-            Some((pointer, Search::Whole(gathered))) => gathered.cost(pointer),
+            Some((pointer, Search::Whole(searched))) => searched.cost(pointer),
             // A stream may end without an empty line.
             Some((pointer, Search::Events { data, line, .. })) => {
-                let last = line_of(data, line, pointer);
+                let (last, _) = line_of(&self.client, data, line, pointer);
                 data.cost(pointer).or(last).or(self.cost)
             }
             None => None,
@@ -137,18 +158,17 @@ impl Meter {
     }
 }
 
-/// Takes a line of events; one that is empty ends an event, whose cost is returned.
-fn line_of(event: &mut Gathered, line: &mut Gathered, pointer: &str) -> Option<u64> {
+/// Takes a line of events; one that is empty ends an event, whose cost is returned. It says whether there
+/// was memory for it.
+fn line_of(client: &Client, event: &mut Searched, line: &mut Searched, pointer: &str) -> (Option<u64>, bool) {
     let line = std::mem::take(line);
-    if line.bytes.is_empty() && !line.is_too_long {
-        return std::mem::take(event).cost(pointer);
+    if line.bytes().is_empty() && !line.is_too_long {
+        return (std::mem::take(event).cost(pointer), true);
     }
     if line.is_too_long {
         event.is_too_long = true;
     }
-    if let Some(data) = line.bytes.strip_prefix(b"data:") {
-        event.add(data.strip_prefix(b" ").unwrap_or(data));
-        event.add(b"\n");
-    }
-    None
+    let Some(data) = line.bytes().strip_prefix(b"data:") else { return (None, true) };
+    let is_kept = event.add(client, data.strip_prefix(b" ").unwrap_or(data)) && event.add(client, b"\n");
+    (None, is_kept)
 }

@@ -22,9 +22,14 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::body::Sent;
+use super::sent::Sent;
 use crate::{
-    gateway::{Client, Rule},
+    gateway::{
+        Client, Rule,
+        limits::Lease,
+        refusal::unanswered,
+        wire::{Seen, Wire},
+    },
     model::{
         TenantName,
         egress::{RouteName, Upstream},
@@ -39,9 +44,8 @@ const TLS: Duration = Duration::from_secs(10);
 /// How long a connection is kept that nobody uses: less than servers commonly do.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// How many of one tenant's route are kept, and how many of all.
+/// How many of one tenant's route are kept, at most; all tenants share what is kept for all.
 const KEPT: usize = 8;
-const KEPT_BY_ALL: usize = 1024;
 
 /// The largest head of an answer, in bytes and in lines.
 const MAX_HEAD: usize = 64 << 10;
@@ -111,13 +115,16 @@ type Sender = http1::SendRequest<Sent>;
 
 struct Kept {
     sender: Sender,
+    seen: Seen,
     since: Instant,
+    _lease: Lease,
 }
 
 /// The connections of all tenants.
 pub(super) struct Upstreams {
     connect: Connect,
     tls: TlsConnector,
+    stall: Duration,
     kept: Mutex<Pool>,
 }
 
@@ -130,8 +137,10 @@ struct Pool {
 
 /// A connection in use. It is closed when this is dropped.
 pub(super) struct Connection {
+    client: Arc<Client>,
     key: Key,
     sender: Sender,
+    seen: Seen,
     pool: Weak<Upstreams>,
 }
 
@@ -145,8 +154,9 @@ pub(super) struct Failed {
 }
 
 impl Upstreams {
-    pub(super) fn new(connect: Connect, tls: ClientConfig) -> Arc<Self> {
-        Arc::new(Self { connect, tls: TlsConnector::from(Arc::new(tls)), kept: Mutex::default() })
+    /// Opens connections with `connect`. An upstream may take nothing of a request for `stall`.
+    pub(super) fn new(connect: Connect, tls: ClientConfig, stall: Duration) -> Arc<Self> {
+        Arc::new(Self { connect, tls: TlsConnector::from(Arc::new(tls)), stall, kept: Mutex::default() })
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -164,18 +174,23 @@ impl Upstreams {
         loop {
             let kept = self.take(&key);
             let is_new = kept.is_none();
-            let mut sender = match kept {
-                Some(sender) => sender,
+            let (mut sender, seen) = match kept {
+                Some(kept) => kept,
                 None => self.open(client, &key.upstream).await.map_err(|rule| Failed { rule, unsent: true })?,
             };
             begins();
             match timeout(patience, sender.try_send_request(request)).await {
                 Ok(Ok(answer)) => {
-                    return Ok((answer, Connection { key, sender, pool: Arc::downgrade(self) }));
+                    return Ok((
+                        answer,
+                        Connection { client: Arc::clone(client), key, sender, seen, pool: Arc::downgrade(self) },
+                    ));
                 }
                 Ok(Err(mut error)) => match error.take_message() {
                     Some(unsent) if !is_new => request = unsent,
-                    unsent => return Err(Failed { rule: Rule::Unreachable, unsent: unsent.is_some() }),
+                    unsent => {
+                        return Err(Failed { rule: unanswered(error.error()), unsent: unsent.is_some() });
+                    }
                 },
                 Err(_) => return Err(Failed { rule: Rule::Unreachable, unsent: false }),
             }
@@ -183,7 +198,7 @@ impl Upstreams {
     }
 
     /// A kept connection that still stands.
-    fn take(&self, key: &Key) -> Option<Sender> {
+    fn take(&self, key: &Key) -> Option<(Sender, Seen)> {
         let mut pool = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = pool.kept.get_mut(key)?;
         let found =
@@ -191,16 +206,18 @@ impl Upstreams {
         if kept.is_empty() {
             pool.kept.remove(key);
         }
-        found.map(|kept| kept.sender)
+        found.map(|kept| (kept.sender, kept.seen))
     }
 
-    async fn open(&self, client: &Arc<Client>, upstream: &Upstream) -> Result<Sender, Rule> {
+    async fn open(&self, client: &Arc<Client>, upstream: &Upstream) -> Result<(Sender, Seen), Rule> {
         let connecting = (self.connect)(Arc::clone(client), upstream.host().to_owned(), upstream.port());
         let stream = timeout(CONNECT, connecting).await.map_err(|_| Rule::Unreachable)??;
         // Answers are streamed in small pieces, and requests are; a delay of either would show.
         let _ = stream.set_nodelay(true);
+        let wire = Wire::new(stream, Arc::clone(client), self.stall);
+        let seen = wire.seen();
         let name = ServerName::try_from(upstream.host().to_owned()).map_err(|_| Rule::Malformed)?;
-        let stream = timeout(TLS, self.tls.connect(name, stream)).await;
+        let stream = timeout(TLS, self.tls.connect(name, wire)).await;
         let stream = stream.map_err(|_| Rule::Unreachable)?.map_err(|error| untrusted(&error))?;
         let mut http = http1::Builder::new();
         http.max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
@@ -209,20 +226,18 @@ impl Upstreams {
             // Whoever sent a request hears of its errors.
             let _ = connection.with_upgrades().await;
         });
-        Ok(sender)
+        Ok((sender, seen))
     }
 
-    fn keep(self: &Arc<Self>, key: Key, sender: Sender) {
+    fn keep(self: &Arc<Self>, Connection { client, key, sender, seen, .. }: Connection) {
         if sender.is_closed() {
             return;
         }
+        let Some(lease) = client.pools.kept.take(client.name(), 1) else { return };
         let mut pool = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if pool.kept.values().map(Vec::len).sum::<usize>() >= KEPT_BY_ALL {
-            return;
-        }
         let kept = pool.kept.entry(key).or_default();
         if kept.len() < KEPT {
-            kept.push(Kept { sender, since: Instant::now() });
+            kept.push(Kept { sender, seen, since: Instant::now(), _lease: lease });
         }
         if !std::mem::replace(&mut pool.watched, true) {
             tokio::spawn(watch(Arc::downgrade(self)));
@@ -256,8 +271,13 @@ impl Connection {
     /// Keeps it for another request: its answer was read to the end.
     pub(super) fn keep(self) {
         if let Some(upstreams) = self.pool.upgrade() {
-            upstreams.keep(self.key, self.sender);
+            upstreams.keep(self);
         }
+    }
+
+    /// What others may see of it.
+    pub(super) fn seen(&self) -> Seen {
+        self.seen.clone()
     }
 }
 
@@ -266,6 +286,7 @@ fn untrusted(error: &io::Error) -> Rule {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
         Some(rustls::Error::InvalidCertificate(_)) => Rule::Untrusted,
-        _ => Rule::Unreachable,
+        Some(_) => Rule::NoTls,
+        None => Rule::Unreachable,
     }
 }

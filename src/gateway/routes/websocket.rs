@@ -53,7 +53,7 @@ pub(super) struct Watch {
     pub patience: Duration,
 }
 
-/// Relays between both sides until one of them ends, or must.
+/// Relays between both sides until both end, one breaks off, or they must. A side that has said all may hear on.
 pub(super) async fn relay(caller: OnUpgrade, upstream: OnUpgrade, watch: Watch) {
     let both = async { tokio::try_join!(caller, upstream) };
     let Ok(Ok((caller, upstream))) = timeout(UPGRADE, both).await else { return };
@@ -69,8 +69,8 @@ pub(super) async fn relay(caller: OnUpgrade, upstream: OnUpgrade, watch: Watch) 
     let out = pass(from_caller, to_upstream, &usage, &is_active);
     let back = clean(from_upstream, to_caller, Frames::new(keys), &usage, &is_active);
     tokio::select! {
-        _ = out => {}
-        _ = back => {}
+        // What goes wrong ends both.
+        _ = async { tokio::try_join!(out, back) } => {}
         () = silent => {}
         () = &mut revoked => {}
     }

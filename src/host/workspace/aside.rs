@@ -1,13 +1,19 @@
 //! What lies aside: workspaces of tenants that are gone, and copies of what was repaired or moved.
 
 use std::{
-    fs, io,
+    fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use super::{WorkspaceError, Workspaces, folder, ground::Ground, look, subvolume};
-use crate::model::workspace::{Backend, Wish};
+use super::{
+    WorkspaceError, Workspaces,
+    ground::Ground,
+    kinds::{volume_of, volumes_of},
+    paths::{gone, make, names},
+    subvolume, tenant_files,
+};
+use crate::model::workspace::Backend;
 
 /// What tells one thing aside from another of the same tenant: when it was set aside, and by which commit.
 #[derive(Clone, Debug)]
@@ -34,7 +40,7 @@ pub(super) fn path(
     ending: &str,
 ) -> Result<PathBuf, WorkspaceError> {
     let folder = workspaces.aside();
-    folder::make(&folder)?;
+    make(&folder)?;
     let stamp = mark.time.strftime("%Y%m%dT%H%M%S%.3fZ");
     Ok(folder.join(format!("{tenant}.{stamp}.{}{ending}", mark.commit)))
 }
@@ -43,16 +49,16 @@ pub(super) fn path(
 pub(super) fn set_aside(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Result<(), WorkspaceError> {
     // The volume goes last: as long as it is there, it is found and set aside by whoever looks next.
     let point = workspaces.mount_point(tenant);
-    folder::gone(&point, fs::remove_dir(&point))?;
+    gone(&point, fs::remove_dir(&point))?;
     let place = workspaces.folder().join(tenant);
     match fs::symlink_metadata(&place) {
         Ok(found) if found.is_dir() => set_folder_aside(workspaces, tenant, mark)?,
-        _ => folder::gone(&place, fs::remove_file(&place))?,
+        _ => gone(&place, fs::remove_file(&place))?,
     }
     for note in [workspaces.mark_of_damage(tenant), workspaces.wish_of(tenant)] {
-        folder::gone(&note, fs::remove_file(&note))?;
+        gone(&note, fs::remove_file(&note))?;
     }
-    for volume in workspaces.volumes(tenant) {
+    for volume in volumes_of(workspaces, tenant) {
         let from = volume.path();
         if from.exists() {
             let to = path(workspaces, tenant, mark, volume.backend().ending())?;
@@ -81,19 +87,19 @@ fn entry(workspaces: &Workspaces, name: &str) -> Result<PathBuf, WorkspaceError>
 pub(super) fn adopt(workspaces: &Workspaces, tenant: &str, name: &str) -> Result<(), WorkspaceError> {
     let to = match Backend::of_aside(name) {
         Backend::Folder => workspaces.folder().join(tenant),
-        backend => workspaces.volume(tenant, backend).path(),
+        backend => volume_of(workspaces, tenant, backend).path(),
     };
     let wish = workspaces.wish_of(tenant);
     let from = match entry(workspaces, name) {
-        Err(_) if fs::symlink_metadata(&to).is_ok() => return folder::gone(&wish, fs::remove_file(&wish)),
+        Err(_) if fs::symlink_metadata(&to).is_ok() => return gone(&wish, fs::remove_file(&wish)),
         other => other?,
     };
     if fs::symlink_metadata(&to).is_ok() {
         return Err(WorkspaceError::Taken(to));
     }
-    folder::make(to.parent().unwrap_or(Path::new(".")))?;
+    make(to.parent().unwrap_or(Path::new(".")))?;
     fs::rename(&from, &to).map_err(WorkspaceError::io("take back", &from))?;
-    folder::gone(&wish, fs::remove_file(&wish))
+    gone(&wish, fs::remove_file(&wish))
 }
 
 /// Removes something aside for good.
@@ -101,17 +107,17 @@ pub(super) fn purge(workspaces: &Workspaces, ground: &Ground, tenant: &str, name
     if let Ok(path) = entry(workspaces, name) {
         match Backend::of_aside(name) {
             Backend::Btrfs => subvolume::delete(&path)?,
-            Backend::Image => folder::gone(&path, fs::remove_file(&path))?,
-            Backend::Folder => folder::remove(ground, &path)?,
+            Backend::Image => gone(&path, fs::remove_file(&path))?,
+            Backend::Folder => tenant_files::remove(ground, &path)?,
         }
     }
     let wish = workspaces.wish_of(tenant);
-    folder::gone(&wish, fs::remove_file(&wish))
+    gone(&wish, fs::remove_file(&wish))
 }
 
 /// What lies aside, and what each volume takes.
 pub(super) fn list(workspaces: &Workspaces) -> Result<Vec<(String, Option<u64>)>, WorkspaceError> {
-    let mut names = look::names(&workspaces.aside())?;
+    let mut names = names(&workspaces.aside())?;
     names.retain(|name| !name.starts_with('.'));
     names.sort();
     let size = |name: &str| {
@@ -123,20 +129,4 @@ pub(super) fn list(workspaces: &Workspaces) -> Result<Vec<(String, Option<u64>)>
         }
     };
     Ok(names.into_iter().map(|name| (name.clone(), size(&name))).collect())
-}
-
-/// Notes what somebody asked for. It appears whole or not at all.
-pub(super) fn write_wish(workspaces: &Workspaces, tenant: &str, wish: &Wish) -> Result<(), WorkspaceError> {
-    let path = workspaces.wish_of(tenant);
-    let parent = path.parent().unwrap_or(Path::new("."));
-    folder::make(parent)?;
-    let new = parent.join(format!(".{tenant}.new"));
-    let text = serde_json::to_vec(wish).map_err(io::Error::from);
-    let written = text.and_then(|text| fs::write(&new, text)).and_then(|()| fs::rename(&new, &path));
-    written.map_err(WorkspaceError::io("write", &path))
-}
-
-/// Reads what somebody asked for. One that makes no sense is none.
-pub(super) fn wish(workspaces: &Workspaces, tenant: &str) -> Option<Wish> {
-    serde_json::from_slice(&fs::read(workspaces.wish_of(tenant)).ok()?).ok()
 }

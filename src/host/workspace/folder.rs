@@ -2,35 +2,33 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt, lchown, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink},
     path::{Path, PathBuf},
 };
 
 use super::{
-    OWNER, WorkspaceError, Workspaces,
+    WorkspaceError, Workspaces,
     aside::{Mark, set_folder_aside},
     ground::Ground,
-    look::canonical,
+    layout::FILES,
+    paths::{gone, make},
     program,
-    volume::FILES,
+    tenant_files::hand_over,
 };
-
-/// Makes a folder, and its parents, for its owner alone.
-pub(super) fn make(path: &Path) -> Result<(), WorkspaceError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(WorkspaceError::io("make", path))
-}
+use crate::model::workspace::Owner;
 
 /// Makes a tenant's folder, or corrects its owner and mode.
-pub(super) fn prepare(parent: &Path, tenant: &str) -> Result<(), WorkspaceError> {
+pub(super) fn prepare(ground: &Ground, parent: &Path, tenant: &str, owner: Owner) -> Result<(), WorkspaceError> {
     make(parent)?;
     let path = parent.join(tenant);
     let failed = |source| WorkspaceError::io("prepare", &path)(source);
     make(&path)?;
-    if !fs::symlink_metadata(&path).map_err(failed)?.is_dir() {
+    let found = fs::symlink_metadata(&path).map_err(failed)?;
+    if !found.is_dir() {
         return Err(failed(io::Error::from(io::ErrorKind::NotADirectory)));
     }
-    lchown(&path, Some(OWNER), Some(OWNER)).map_err(failed)?;
+    hand_over(ground, &path, found.uid(), owner)?;
+    lchown(&path, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(failed)
 }
 
@@ -77,22 +75,4 @@ pub(super) fn move_in(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Res
     fs::rename(&new, &files).map_err(WorkspaceError::io("put into place", &files))?;
     set_folder_aside(workspaces, tenant, mark)?;
     link(workspaces, tenant)
-}
-
-/// Removes a folder with all that a tenant put into it, however deep that is. Links are removed and not followed; what is
-/// mounted in it is not gone into.
-pub(super) fn remove(ground: &Ground, path: &Path) -> Result<(), WorkspaceError> {
-    if ground.has_mounts_below(&canonical(path))? {
-        return Err(WorkspaceError::Covered(path.to_owned()));
-    }
-    let words = ["-rf", "--one-file-system", "--"].map(std::ffi::OsStr::new);
-    program::succeed("rm", words.into_iter().chain([path.as_os_str()])).map(drop)
-}
-
-/// What is gone already need not be removed.
-pub(super) fn gone(path: &Path, removed: io::Result<()>) -> Result<(), WorkspaceError> {
-    match removed {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(WorkspaceError::io("remove", path)(e)),
-        _ => Ok(()),
-    }
 }

@@ -20,12 +20,16 @@ use rustix::{
 };
 
 use super::{
-    WorkspaceError, Workspaces, folder,
+    WorkspaceError, Workspaces,
     ground::Entry,
-    look, program, superblock,
+    paths::{self, canonical_file, gone, sync_folder},
+    program, superblock,
     volume::{Measured, Volume},
 };
-use crate::model::workspace::{BLOCK, Backend, VolumeSpec};
+use crate::{
+    host::replace,
+    model::workspace::{BLOCK, Backend, VolumeSpec},
+};
 
 /// What takes the blocks that the tenant may not have, beside what it sees.
 const BALLAST: &str = ".ballast";
@@ -66,7 +70,7 @@ impl Volume for Image<'_> {
         let Some(file) = backing(entry).filter(|_| entry.kind == "ext4") else { return false };
         let path = self.path();
         file == path || {
-            let own = look::canonical_file(&path);
+            let own = canonical_file(&path);
             // What was opened in another namespace is named from that namespace's root on, which in a chroot lies further up.
             file.ends_with(own.strip_prefix("/").unwrap_or(&own)) || is_cut_short(&file, &own, &entry.source)
         }
@@ -131,10 +135,10 @@ fn make(workspaces: &Workspaces, tenant: &str, spec: &VolumeSpec) -> Result<(), 
     if image.exists() {
         return Ok(());
     }
-    folder::make(&workspaces.images())?;
+    paths::make(&workspaces.images())?;
     let new = workspaces.new_image(tenant);
     let failed = |source| WorkspaceError::io("make", &new)(source);
-    folder::gone(&new, fs::remove_file(&new))?;
+    gone(&new, fs::remove_file(&new))?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
     file.set_len(spec.image_size()).map_err(failed)?;
     let journal = format!("size={}", spec.journal_mib());
@@ -146,10 +150,6 @@ fn make(workspaces: &Workspaces, tenant: &str, spec: &VolumeSpec) -> Result<(), 
     file.sync_all().map_err(failed)?;
     fs::rename(&new, &image).map_err(failed)?;
     sync_folder(&workspaces.images())
-}
-
-pub(super) fn sync_folder(path: &Path) -> Result<(), WorkspaceError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(WorkspaceError::io("write", path))
 }
 
 /// Mounts an image by a loop device, which the kernel lets go of with the last mount.
@@ -205,7 +205,7 @@ fn attach(image: &Path) -> Result<PathBuf, WorkspaceError> {
 /// Notes that an image is not to be used, for the next look.
 pub(super) fn mark_damaged(workspaces: &Workspaces, tenant: &str, reason: &str) -> Result<(), WorkspaceError> {
     let mark = workspaces.mark_of_damage(tenant);
-    fs::write(&mark, reason).map_err(WorkspaceError::io("write", &mark))
+    replace(&mark, reason.as_bytes()).map_err(WorkspaceError::io("write", &mark))
 }
 
 /// Lets the ballast take what is beyond the limit.
@@ -296,7 +296,7 @@ pub(super) fn lack() -> Option<String> {
 /// The device that has an image open, and whether the file was removed meanwhile. Of several it is the one that is mounted
 /// somewhere, such as in the container: what is written by another would be lost with it.
 pub(super) fn device_of(image: &Path) -> Option<(PathBuf, bool)> {
-    let image = look::canonical_file(image);
+    let image = canonical_file(image);
     let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
     let found = devices.filter_map(|device| {
         let backing = fs::read_to_string(device.path().join("loop/backing_file")).ok()?;
@@ -345,7 +345,7 @@ fn enlarge(workspaces: &Workspaces, tenant: &str, image: &Path, spec: &VolumeSpe
 
 /// Copies what a device or file holds into a sparse file, in place of what is there.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<(), WorkspaceError> {
-    folder::gone(to, fs::remove_file(to))?;
+    gone(to, fs::remove_file(to))?;
     let words = ["--sparse=always", "--reflink=auto", "--"].map(std::ffi::OsStr::new);
     program::succeed("cp", words.into_iter().chain([from.as_os_str(), to.as_os_str()]))?;
     let file = File::open(to).map_err(WorkspaceError::io("open", to))?;

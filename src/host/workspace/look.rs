@@ -3,21 +3,26 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
-    path::{Path, PathBuf},
+    os::unix::fs::MetadataExt,
+    path::Path,
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, fstat, major, minor, statat},
+    fs::{AtFlags, FileType, fstat, major, minor, statat},
     io::Errno,
 };
 
 use super::{
-    WorkspaceError, Workspaces, aside,
+    WorkspaceError, Workspaces,
     folder::link_target,
     ground::{Entry, Ground},
-    image, subvolume,
-    volume::{FILES, Measured, NOTE, Volume, noted},
+    image,
+    kinds::volumes_of,
+    layout::FILES,
+    paths::{canonical, names, open_folder},
+    subvolume,
+    volume::{Measured, NOTE, Volume, noted},
+    wishes,
 };
 use crate::{
     fault::chain,
@@ -26,36 +31,6 @@ use crate::{
         VolumeState, owner_of,
     },
 };
-
-/// A path as the kernel writes it, without links.
-pub(super) fn canonical(folder: &Path) -> PathBuf {
-    fs::canonicalize(folder).unwrap_or_else(|_| canonical_file(folder))
-}
-
-/// The same for a file that may be gone.
-pub(super) fn canonical_file(file: &Path) -> PathBuf {
-    let folder = file.parent().and_then(|folder| fs::canonicalize(folder).ok());
-    match (folder, file.file_name()) {
-        (Some(folder), Some(name)) => folder.join(name),
-        _ => file.to_owned(),
-    }
-}
-
-/// The uppermost mount at a tenant's place, in the namespace that is worked in.
-pub(super) fn made(workspaces: &Workspaces, ground: &Ground, tenant: &str) -> Result<Option<Entry>, WorkspaceError> {
-    ground.made_at(&canonical(&workspaces.mounts()).join(tenant))
-}
-
-/// The same as the engine sees it.
-pub(super) fn seen(workspaces: &Workspaces, ground: &Ground, tenant: &str) -> Result<Option<Entry>, WorkspaceError> {
-    ground.seen_at(&canonical(&workspaces.mounts()).join(tenant))
-}
-
-/// Opens a folder that is no link.
-pub(super) fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    rustix::fs::open(path, flags, Mode::empty())
-}
 
 /// Looks at everything, or at one tenant.
 pub(super) fn look(
@@ -73,13 +48,13 @@ pub(super) fn look(
             let entry = mounted.get(name);
             let has_one = listed.volumes.contains(name) || listed.mounts.contains(name) || entry.is_some();
             let volume = if has_one { volume(workspaces, name, entry) } else { None };
-            let wish = listed.wishes.contains(name).then(|| aside::wish(workspaces, name)).flatten();
+            let wish = listed.wishes.contains(name).then(|| wishes::read(workspaces, name)).flatten();
             let found_here = FoundWorkspace { place, volume, wish };
             if found_here.exists() || found_here.wish.is_some() {
                 found.insert(name.clone(), found_here);
             }
         }
-        let mut aside = self::names(&workspaces.aside())?;
+        let mut aside = names(&workspaces.aside())?;
         aside.retain(|name| only.is_none_or(|tenant| owner_of(name) == tenant) && !name.starts_with('.'));
         aside.sort();
         let is_there = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
@@ -155,21 +130,6 @@ fn site(workspaces: &Workspaces) -> Site {
     Site { backend, why, lacks }
 }
 
-/// The names in a folder. None where it does not exist.
-pub(super) fn names(folder: &Path) -> Result<Vec<String>, WorkspaceError> {
-    let failed = |source| WorkspaceError::io("read", folder)(source);
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(failed(e)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.extend(entry.map_err(failed)?.file_name().into_string().ok());
-    }
-    Ok(names)
-}
-
 fn place(workspaces: &Workspaces, tenant: &str) -> Result<Place, WorkspaceError> {
     let path = workspaces.folder().join(tenant);
     match fs::symlink_metadata(&path) {
@@ -186,7 +146,7 @@ fn place(workspaces: &Workspaces, tenant: &str) -> Result<Place, WorkspaceError>
 /// What a workspace is kept in, if there is or was such a thing. One that cannot be looked at is that tenant's trouble
 /// alone.
 fn volume(workspaces: &Workspaces, tenant: &str, entry: Option<&Entry>) -> Option<FoundVolume> {
-    let volumes = workspaces.volumes(tenant).into_iter();
+    let volumes = volumes_of(workspaces, tenant).into_iter();
     let mut there = volumes.filter(|volume| fs::symlink_metadata(volume.path()).is_ok());
     let Some(volume) = there.next() else {
         // The folder that volumes are mounted over stays, and tells that there was one.

@@ -18,126 +18,39 @@
 //! tenant made is ever followed, opened or removed here.
 
 mod aside;
+mod error;
 mod folder;
 mod ground;
 mod image;
+mod kinds;
+mod layout;
 mod look;
+mod mounting;
+mod paths;
 mod program;
 mod repair;
 mod subvolume;
 mod superblock;
+mod tenant_files;
 mod volume;
 mod watch;
-
-use std::{
-    collections::BTreeMap,
-    io,
-    path::{Path, PathBuf},
-};
+mod wishes;
 
 use crate::model::{
-    Host, TenantName,
-    host::WorkspaceSettings,
-    workspace::{Backend, FoundWorkspace, ObservedWorkspaces, Place, VolumeSpec, VolumeState, Wish},
+    TenantName,
+    workspace::{FoundWorkspace, ObservedWorkspaces, Owner, Place, VolumeSpec, VolumeState, Wish},
 };
 
 pub use aside::Mark;
+pub use error::WorkspaceError;
+pub use layout::Workspaces;
 
 use super::listener::listener;
 use ground::Ground;
-use image::Image;
-use subvolume::Subvolume;
-use volume::Volume;
-
-/// The user and group that owns every workspace, the one that tenants run as.
-const OWNER: u32 = 1000;
-
-/// The workspaces of all tenants on one host.
-#[derive(Clone, Debug)]
-pub struct Workspaces {
-    engine: PathBuf,
-    data_root: PathBuf,
-    settings: WorkspaceSettings,
-    sources: BTreeMap<String, PathBuf>,
-}
-
-/// Why a workspace could not be read or made.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkspaceError {
-    /// The kernel refuses.
-    #[error("cannot {action} {path}", path = path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// A program is missing.
-    #[error("the program {0} is missing; images need e2fsprogs and util-linux, subvolumes btrfs-progs")]
-    NoProgram(&'static str),
-    /// A program failed.
-    #[error("{name} failed with {end}: {said}")]
-    Program {
-        /// Its name.
-        name: &'static str,
-        /// How it ended.
-        end: String,
-        /// What it printed.
-        said: String,
-    },
-    /// The file system cannot be used.
-    #[error("the workspace's file system is damaged: {0}; look at it with `tenantd workspace check`")]
-    Damaged(String),
-    /// Something was written where the volume belongs.
-    #[error("{path} is not empty although nothing is mounted there; move away what it holds", path = .0.display())]
-    NotEmpty(PathBuf),
-    /// Somebody uses it.
-    #[error("{path} is still in use; end what uses it", path = .0.display())]
-    Busy(PathBuf),
-    /// Something is mounted in what is to be removed.
-    #[error("something is mounted below {path}; unmount it first", path = .0.display())]
-    Covered(PathBuf),
-    /// The engine does not see what is mounted.
-    #[error(
-        "the engine does not see what is mounted at {path}: it has a mount namespace of its own, which mounts of the \
-         host do not reach",
-        path = .0.display()
-    )]
-    Unseen(PathBuf),
-    /// The image or subvolume is not there.
-    #[error("there is no {path}", path = .0.display())]
-    NoVolume(PathBuf),
-    /// Nothing of that name lies aside.
-    #[error("nothing lies aside as {0}")]
-    NotAside(String),
-    /// The tenant has a workspace.
-    #[error("the tenant has a workspace at {path}", path = .0.display())]
-    Taken(PathBuf),
-    /// The thread that did it ended.
-    #[error("the work on the workspace ended early")]
-    Ended,
-}
-
-impl WorkspaceError {
-    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
-    }
-}
+use kinds::volume_of;
+use paths::canonical;
 
 impl Workspaces {
-    /// Those that the host's settings describe.
-    pub fn new(host: &Host) -> Self {
-        Self {
-            engine: host.engine.clone(),
-            data_root: host.data_root.clone(),
-            settings: host.workspaces,
-            sources: host.sources.clone(),
-        }
-    }
-
     /// All workspaces. None where the data root does not exist yet.
     ///
     /// # Errors
@@ -163,12 +76,14 @@ impl Workspaces {
         self.work(move |workspaces, ground| look::look(workspaces, ground, only.as_deref())).await
     }
 
-    /// Makes a tenant's plain folder, or corrects its owner and mode. Its content is left as it is.
+    /// Makes a tenant's plain folder, or corrects its owner and mode. Where it was another user's, what that user has in it
+    /// changes hands as well.
     ///
     /// # Errors
     /// The folder cannot be made or is no folder.
-    pub fn prepare_folder(&self, tenant: &TenantName) -> Result<(), WorkspaceError> {
-        folder::prepare(&self.folder(), tenant.as_str())
+    pub fn prepare_folder(&self, tenant: &TenantName, owner: Owner) -> Result<(), WorkspaceError> {
+        let ground = Ground::of(None, &self.mounts())?;
+        folder::prepare(&ground, &self.folder(), tenant.as_str(), owner)
     }
 
     /// Makes a tenant's volume, unless there is one. It appears under its name when it is whole.
@@ -178,7 +93,7 @@ impl Workspaces {
     pub async fn make(&self, tenant: &TenantName, spec: VolumeSpec) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
         self.work(move |workspaces, ground| {
-            ground.within(|| workspaces.volume(tenant.as_str(), spec.backend).make(&spec))
+            ground.within(|| volume_of(workspaces, tenant.as_str(), spec.backend).make(&spec))
         })
         .await
     }
@@ -190,7 +105,17 @@ impl Workspaces {
     /// The file system cannot be used, or the engine would not see it.
     pub async fn mount(&self, tenant: &TenantName, spec: VolumeSpec) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
-        self.work(move |workspaces, ground| volume::mount(workspaces, ground, tenant.as_str(), &spec)).await
+        self.work(move |workspaces, ground| mounting::mount(workspaces, ground, tenant.as_str(), &spec)).await
+    }
+
+    /// Unmounts a tenant's volume, with all that was written on disk. One that is not mounted is no error.
+    ///
+    /// # Errors
+    /// It is in use.
+    pub async fn unmount(&self, tenant: &TenantName) -> Result<(), WorkspaceError> {
+        let tenant = tenant.clone();
+        self.work(move |workspaces, ground| ground.within(|| mounting::unmount(workspaces, ground, tenant.as_str())))
+            .await
     }
 
     /// Sets the limit of a mounted volume, while the tenant runs.
@@ -200,8 +125,8 @@ impl Workspaces {
     pub async fn resize(&self, tenant: &TenantName, spec: VolumeSpec) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
         self.work(move |workspaces, ground| {
-            let volume = || workspaces.volume(tenant.as_str(), spec.backend);
-            ground.within(|| volume::settle(workspaces, ground, tenant.as_str(), &*volume(), &spec))
+            let volume = || volume_of(workspaces, tenant.as_str(), spec.backend);
+            ground.within(|| mounting::settle(workspaces, ground, tenant.as_str(), &*volume(), &spec))
         })
         .await
     }
@@ -214,7 +139,7 @@ impl Workspaces {
         let tenant = tenant.clone();
         self.work(move |workspaces, ground| {
             ground.within(|| {
-                volume::unmount(workspaces, ground, tenant.as_str())?;
+                mounting::unmount(workspaces, ground, tenant.as_str())?;
                 image::grow(workspaces, tenant.as_str(), &spec)
             })
         })
@@ -226,7 +151,7 @@ impl Workspaces {
     /// # Errors
     /// The note cannot be written.
     pub fn wish(&self, tenant: &TenantName, wish: &Wish) -> Result<(), WorkspaceError> {
-        aside::write_wish(self, tenant.as_str(), wish)
+        wishes::write(self, tenant.as_str(), wish)
     }
 
     /// Takes something back that lies aside: it becomes the tenant's workspace, which has no other.
@@ -265,7 +190,7 @@ impl Workspaces {
         let tenant = tenant.clone();
         self.work(move |workspaces, ground| {
             ground.within(|| {
-                volume::unmount(workspaces, ground, tenant.as_str())?;
+                mounting::unmount(workspaces, ground, tenant.as_str())?;
                 repair::repair(workspaces, tenant.as_str(), &mark)
             })
         })
@@ -314,7 +239,7 @@ impl Workspaces {
         let tenant = tenant.clone();
         self.work(move |workspaces, ground| {
             ground.within(|| {
-                volume::unmount(workspaces, ground, tenant.as_str())?;
+                mounting::unmount(workspaces, ground, tenant.as_str())?;
                 aside::set_aside(workspaces, tenant.as_str(), &mark)
             })
         })
@@ -337,68 +262,10 @@ impl Workspaces {
         let engine = listener(&self.engine).await;
         let workspaces = self.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let ground = Ground::of(engine, &look::canonical(&workspaces.mounts()))?;
+            let ground = Ground::of(engine, &canonical(&workspaces.mounts()))?;
             work(&workspaces, &ground)
         })
         .await;
         done.unwrap_or(Err(WorkspaceError::Ended))
-    }
-
-    /// What a tenant's workspace is or will be kept in. A plain folder is no volume: it becomes an image, if anything.
-    fn volume<'a>(&'a self, tenant: &'a str, backend: Backend) -> Box<dyn Volume + 'a> {
-        match backend {
-            Backend::Btrfs => Box::new(Subvolume::new(self, tenant)),
-            Backend::Image | Backend::Folder => Box::new(Image::new(self, tenant)),
-        }
-    }
-
-    /// All that it may be kept in.
-    fn volumes<'a>(&'a self, tenant: &'a str) -> [Box<dyn Volume + 'a>; 2] {
-        [Backend::Image, Backend::Btrfs].map(|backend| self.volume(tenant, backend))
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.data_root.join("workspaces")
-    }
-
-    fn images(&self) -> PathBuf {
-        self.data_root.join("images")
-    }
-
-    fn subvolumes(&self) -> PathBuf {
-        self.data_root.join("subvolumes")
-    }
-
-    fn mounts(&self) -> PathBuf {
-        self.data_root.join("mounts")
-    }
-
-    fn aside(&self) -> PathBuf {
-        self.data_root.join("aside")
-    }
-
-    fn image(&self, tenant: &str) -> PathBuf {
-        self.images().join(format!("{tenant}.img"))
-    }
-
-    /// Where an image is written before it takes its place.
-    fn new_image(&self, tenant: &str) -> PathBuf {
-        self.images().join(format!(".{tenant}.new"))
-    }
-
-    fn mark_of_damage(&self, tenant: &str) -> PathBuf {
-        self.images().join(format!("{tenant}.damaged"))
-    }
-
-    fn wishes(&self) -> PathBuf {
-        self.data_root.join("wishes")
-    }
-
-    fn wish_of(&self, tenant: &str) -> PathBuf {
-        self.wishes().join(tenant)
-    }
-
-    fn mount_point(&self, tenant: &str) -> PathBuf {
-        self.mounts().join(tenant)
     }
 }

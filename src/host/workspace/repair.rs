@@ -5,9 +5,11 @@ use std::{ffi::OsStr, fs, path::Path};
 use super::{
     WorkspaceError, Workspaces,
     aside::{self, Mark},
-    folder,
     ground::Ground,
-    image, look, program,
+    image,
+    mounting::made,
+    paths::gone,
+    program,
 };
 
 /// Writes a removed image back from the device that has it open.
@@ -36,7 +38,7 @@ pub(super) fn repair(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Resu
     if let Err(error) = put_right(&new) {
         let reason = format!("it could not be repaired: {error}");
         image::mark_damaged(workspaces, tenant, &reason)?;
-        folder::gone(&wish, fs::remove_file(&wish))?;
+        gone(&wish, fs::remove_file(&wish))?;
         return Err(WorkspaceError::Damaged(reason));
     }
     // A second name for what was damaged, so that at no moment there is no image.
@@ -44,8 +46,8 @@ pub(super) fn repair(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Resu
     fs::hard_link(&path, &kept).map_err(WorkspaceError::io("keep a copy as", &kept))?;
     fs::rename(&new, &path).map_err(WorkspaceError::io("put into place", &path))?;
     let note = workspaces.mark_of_damage(tenant);
-    folder::gone(&note, fs::remove_file(&note))?;
-    folder::gone(&wish, fs::remove_file(&wish))
+    gone(&note, fs::remove_file(&note))?;
+    gone(&wish, fs::remove_file(&wish))
 }
 
 /// Runs e2fsck, and once more: what it leaves must be clean.
@@ -63,7 +65,7 @@ pub(super) fn check(workspaces: &Workspaces, ground: &Ground, tenant: &str) -> R
     if !path.exists() {
         return Err(WorkspaceError::NoVolume(path));
     }
-    if look::made(workspaces, ground, tenant)?.is_some() {
+    if made(workspaces, ground, tenant)?.is_some() {
         return Ok((true, "it is mounted, and the kernel found no errors so far".to_owned()));
     }
     let output = program::run("e2fsck", [OsStr::new("-f"), "-n".as_ref(), path.as_os_str()])?;

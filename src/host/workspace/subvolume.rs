@@ -21,9 +21,9 @@ use std::{
 use rustix::io::Errno;
 
 use super::{
-    WorkspaceError, Workspaces, folder,
+    WorkspaceError, Workspaces,
     ground::Entry,
-    image::sync_folder,
+    paths::{self, sync_folder},
     program,
     volume::{self, Measured, Volume},
 };
@@ -117,7 +117,7 @@ impl Volume for Subvolume<'_> {
         if path.exists() {
             return Ok(());
         }
-        folder::make(&parent)?;
+        paths::make(&parent)?;
         let new = parent.join(format!(".{}.new", self.tenant));
         delete(&new)?;
         btrfs(["subvolume", "create"], &new)?;

@@ -16,7 +16,8 @@ use tokio::{sync::mpsc, time};
 use super::{
     WorkspaceError, Workspaces,
     ground::{Entry, Ground, entries},
-    listener, look,
+    listener,
+    paths::canonical,
 };
 
 /// How long changes are gathered before the table is read: each container that starts or ends changes it as well.
@@ -42,7 +43,7 @@ impl Workspaces {
     /// Follows one table for as long as the engine that sees it listens.
     async fn follow_table(&self, known: &mut Option<Mounts>, tell: &impl Fn(String)) -> Result<(), WorkspaceError> {
         let engine = listener(&self.engine).await;
-        let folder = look::canonical(&self.mounts());
+        let folder = canonical(&self.mounts());
         let table = Arc::new(Ground::of(engine, &folder)?.into_seen());
         let (told, mut news) = mpsc::channel(1);
         // The thread ends with this end of the pipe.

@@ -37,6 +37,8 @@ pub enum Site {
     EngineElsewhere,
     /// The gateway has not made its namespace.
     GatewayMissing,
+    /// The gateway's folder or namespace is another data root's, as this says: nothing there was looked at.
+    Taken(String),
     /// It could not be found out, for this reason.
     Unknown(String),
 }

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{
     Finding, Observed, Plan, Severity, TenantPlan,
-    plan::{Action, Cause, Change, Object},
+    change::{Action, Change, Object},
+    record::Why,
 };
 
 /// The version of this document's shape. A change that could break a reader raises the first number.
@@ -36,6 +37,7 @@ pub fn json(plan: &Plan, revision: &str, observed: &Observed, findings: &[Findin
         "blocked": blocked,
         "unobserved": observed.unobserved,
         "notes": notes,
+        "lookalikes": plan.tenants.iter().flat_map(|tenant| &tenant.lookalikes).collect::<Vec<_>>(),
         "findings": findings,
         "totals": plan.totals(),
         "applyable": !plan.is_empty(),
@@ -46,23 +48,23 @@ pub fn json(plan: &Plan, revision: &str, observed: &Observed, findings: &[Findin
 
 fn resource_change(tenant: &TenantPlan, change: &Change) -> Value {
     let actions = match change.action {
-        _ if tenant.blocked.is_some() => json!(["no-op"]),
+        _ if tenant.is_stopped() => json!(["no-op"]),
         Action::Create => json!(["create"]),
         Action::Update => json!(["update"]),
         Action::Replace => json!(["delete", "create"]),
         Action::Delete => json!(["delete"]),
     };
     let replace_paths: Vec<Value> =
-        change.attributes.iter().filter(|a| a.forces_replacement).map(|a| json!([a.name])).collect();
+        change.attributes.iter().filter(|a| a.forces_replacement).map(|a| json!([a.attribute.name])).collect();
     let attributes: Vec<Value> = change
         .attributes
         .iter()
         .map(|a| {
             json!({
-                "name": a.name,
+                "name": a.attribute.name,
                 "before": a.before,
                 "after": a.after,
-                "cause": a.cause,
+                "cause": a.why,
                 "weakens": a.weakens,
                 "forces_replacement": a.forces_replacement,
             })
@@ -78,12 +80,12 @@ fn resource_change(tenant: &TenantPlan, change: &Change) -> Value {
 
 /// What changed behind tenantd's back: from the declared values to the actual ones.
 fn resource_drift(tenant: &TenantPlan, change: &Change) -> Option<Value> {
-    let drifted: Vec<_> = change.attributes.iter().filter(|a| a.cause == Cause::Drift).collect();
+    let drifted: Vec<_> = change.attributes.iter().filter(|a| a.why == Why::Drift).collect();
     if drifted.is_empty() {
         return None;
     }
-    let side = |pick: fn(&crate::model::plan::AttributeChange) -> &Value| -> Map<String, Value> {
-        drifted.iter().map(|a| (a.name.to_owned(), pick(a).clone())).collect()
+    let side = |pick: fn(&crate::model::change::AttributeChange) -> &Value| -> Map<String, Value> {
+        drifted.iter().map(|a| (a.attribute.name.to_owned(), pick(a).clone())).collect()
     };
     let body = json!({"actions": ["update"], "before": side(|a| &a.after), "after": side(|a| &a.before)});
     Some(resource(tenant, change, body))

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::{Line, lines};
-use crate::model::{Finding, Plan, Severity};
+use crate::model::{Finding, Plan, Severity, finding::is_invisible};
 
 /// The whole plan as JUnit XML. `findings` are what is wrong in the files.
 pub fn junit(plan: &Plan, revision: &str, findings: &[Finding]) -> String {
@@ -55,6 +55,7 @@ pub(crate) fn escape(text: &str) -> String {
             '"' => escaped.push_str("&quot;"),
             '\n' => escaped.push('\n'),
             c if c.is_control() || matches!(c, '\u{FFFE}' | '\u{FFFF}') => {}
+            c if is_invisible(c) => escaped.extend(c.escape_default()),
             c => escaped.push(c),
         }
     }
@@ -68,5 +69,6 @@ mod tests {
     #[test]
     fn no_value_can_end_its_element() {
         assert_eq!(escape("a<b>\"&\u{1}\n]]>"), "a&lt;b&gt;&quot;&amp;\n]]&gt;");
+        assert_eq!(escape("a\u{202e}b"), "a\\u{202e}b");
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use super::text::{becomes, comments, label, values};
+use super::text::{becomes, comments, values};
 use crate::model::{
     Plan, TenantPlan,
-    plan::{AttributeChange, Cause, Change},
+    change::{AttributeChange, Change},
+    record::Why,
 };
 
 /// What is to be done about one resource, or is not.
@@ -47,17 +48,17 @@ fn line<'a>(tenant: &'a TenantPlan, change: &'a Change) -> Line<'a> {
     Line {
         tenant: &tenant.tenant,
         address: format!("{}.{}", change.resource.as_str(), change.name),
-        becomes: becomes(tenant.blocked.is_some(), change),
+        becomes: becomes(tenant.is_stopped(), change),
         differs: change.attributes.iter().map(differs).collect(),
         change,
-        drifted: change.attributes.iter().any(|attribute| attribute.cause == Cause::Drift),
+        drifted: change.attributes.iter().any(|attribute| attribute.why == Why::Drift),
         weakened: change.attributes.iter().any(|attribute| attribute.weakens),
     }
 }
 
 fn differs(attribute: &AttributeChange) -> String {
-    let (before, after) = values(attribute.name, &attribute.before, &attribute.after);
+    let (before, after) = values(attribute.attribute, &attribute.before, &attribute.after);
     let comments = comments(attribute);
     let comment = if comments.is_empty() { String::new() } else { format!(" ({})", comments.join(", ")) };
-    format!("{} {before} -> {after}{comment}", label(attribute.name))
+    format!("{} {before} -> {after}{comment}", attribute.attribute.label)
 }

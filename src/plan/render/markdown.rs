@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Line, lines, summary};
-use crate::model::Plan;
+use crate::model::{Plan, finding::printable};
 
 /// The longest comment, in characters: GitHub takes 65,536.
 const MAX: usize = 60_000;
@@ -82,7 +82,7 @@ pub(crate) fn value(text: &str) -> String {
 
 /// Text that stands for itself: no markup, no mention, no link, and no end of the row.
 pub(crate) fn code(text: &str) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text = printable(&text.replace(char::is_control, " "));
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
@@ -98,5 +98,6 @@ mod tests {
         assert_eq!(code("a|b\nc"), "`a\\|b c`");
         assert_eq!(code("`x`"), "`` `x` ``");
         assert_eq!(code("@team <b>"), "`@team <b>`");
+        assert_eq!(code("a\u{202e}b"), "`a\\u{202e}b`");
     }
 }

@@ -12,5 +12,5 @@ pub use junit::junit;
 pub use lines::{Line, lines};
 pub use markdown::markdown;
 pub(crate) use markdown::{add_rows, code, value};
-pub(crate) use text::{GREEN, RED, YELLOW, label, values};
+pub(crate) use text::{GREEN, RED, YELLOW, values};
 pub use text::{Style, aligned, blocked_line, summary, text};

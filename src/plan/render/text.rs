@@ -6,8 +6,14 @@ use serde_json::Value;
 
 use crate::model::{
     Bytes, Container, Cpus, Network, Plan, TenantPlan,
+    attribute::{self, Attribute, Unit},
+    change::{Action, AttributeChange, Change, Object, ShownFiles, ShownWorkspace},
     egress::WayOut,
-    plan::{Action, AttributeChange, Blocked, Cause, Change, Note, Object, Resource, ShownFiles, ShownWorkspace, Step},
+    finding::printable,
+    plan::{Blocked, Lookalike, Note},
+    record::Why,
+    resource::Resource,
+    step::ChangeId,
 };
 
 /// Whether symbols are coloured.
@@ -117,14 +123,14 @@ impl Writer {
     }
 
     fn tenant(&mut self, tenant: &TenantPlan) {
-        for change in &tenant.changes {
-            self.change(tenant, change);
+        for (id, change) in tenant.changes() {
+            self.change(tenant, id, change);
         }
     }
 
-    fn change(&mut self, tenant: &TenantPlan, change: &Change) {
+    fn change(&mut self, tenant: &TenantPlan, id: ChangeId, change: &Change) {
         let address = format!("{}.{}", change.resource.as_str(), change.name);
-        let what = becomes(tenant.blocked.is_some(), change);
+        let what = becomes(tenant.is_stopped(), change);
         let comment = self.paint(BOLD, &format!("# {address} {what}"));
         self.line(&format!("  {comment}"));
         let (symbol, colour) = match change.action {
@@ -139,13 +145,13 @@ impl Writer {
             Action::Create => self.object("+", GREEN, change.after.as_ref()),
             Action::Delete => self.object("-", RED, change.before.as_ref()),
             Action::Update | Action::Replace => {
-                let width = change.attributes.iter().map(|a| label(a.name).len()).max().unwrap_or(0);
+                let width = change.attributes.iter().map(|a| a.attribute.label.len()).max().unwrap_or(0);
                 for attribute in &change.attributes {
                     self.attribute(attribute, width);
                 }
             }
         }
-        self.containment(tenant, change);
+        self.containment(tenant, id, change);
         self.line("    }\n");
     }
 
@@ -156,35 +162,20 @@ impl Writer {
             true => String::new(),
             false => format!(" # {}", comments.join(", ")),
         };
-        let (before, after) = values(change.name, &change.before, &change.after);
-        self.line(&format!("      {symbol} {:width$} = {before} -> {after}{comment}", label(change.name)));
+        let (before, after) = values(change.attribute, &change.before, &change.after);
+        self.line(&format!("      {symbol} {:width$} = {before} -> {after}{comment}", change.attribute.label));
     }
 
-    /// Says which containment comes first, for the resource that it concerns.
-    fn containment(&mut self, tenant: &TenantPlan, change: &Change) {
-        let concerns = |step: &&Step| match step {
-            Step::Pause { .. } => change.resource == Resource::Container,
-            Step::CloseEgress { .. } | Step::NarrowEgress { .. } | Step::GuardEgress { .. } => {
-                change.resource == Resource::Egress
-            }
-            Step::Disconnect { .. } => change.attributes.iter().any(|a| a.name == "networks" || a.name == "members"),
-            _ => false,
-        };
-        let mut words: Vec<&str> = tenant
-            .contain
-            .iter()
-            .filter(concerns)
-            .map(|step| match step {
-                Step::Pause { .. } => "paused",
-                Step::CloseEgress { .. } => "closed",
-                Step::NarrowEgress { .. } => "narrowed",
-                Step::GuardEgress { .. } => "guarded",
-                _ => "disconnected",
-            })
-            .collect();
+    /// Says which containment comes first, for the change that it is part of.
+    fn containment(&mut self, tenant: &TenantPlan, id: ChangeId, change: &Change) {
+        // Limits that a commit lowers are lowered first as well, which contains nothing.
+        let weakens = change.attributes.iter().any(|attribute| attribute.weakens);
+        let own = tenant.contain.iter().filter(|planned| planned.facts.change == Some(id));
+        let own = own.filter(|planned| weakens || !planned.step.changes_limits());
+        let mut words: Vec<&str> = own.filter_map(|planned| planned.step.def().contains).collect();
         words.dedup();
         if !words.is_empty() && change.action != Action::Create {
-            let order = if tenant.blocked.is_some() { "contained" } else { "contained first" };
+            let order = if tenant.is_stopped() { "contained" } else { "contained first" };
             self.line(&format!("        # {order}: {}", words.join(" and ")));
         }
     }
@@ -208,16 +199,18 @@ impl Writer {
 
     fn blocked(&mut self, plan: &Plan) {
         for (tenant, blocked) in plan.blocked() {
-            let heading = self.paint(RED, &format!("Blocked: {tenant}"));
-            self.line(&format!("{heading} ({})\n  {}\n  help: {}\n", blocked.code, blocked.reason, blocked.help));
+            let heading = self.paint(RED, &format!("Blocked: {}", printable(tenant)));
+            let (reason, help) = (printable(&blocked.reason), printable(&blocked.help));
+            self.line(&format!("{heading} ({})\n  {reason}\n  help: {help}\n", blocked.code));
         }
     }
 
     /// One line for each tenant that a person should know more about.
     fn notes(&mut self, plan: &Plan) {
-        let noted = || plan.tenants.iter().filter(|tenant| !tenant.notes.is_empty());
+        let noted = || plan.tenants.iter().filter(|tenant| !(tenant.notes.is_empty() && tenant.lookalikes.is_empty()));
         for tenant in noted() {
-            let notes: Vec<&str> = tenant.notes.iter().map(|note| remark(*note)).collect();
+            let notes = tenant.notes.iter().map(|note| remark(*note).to_owned());
+            let notes: Vec<String> = notes.chain(tenant.lookalikes.iter().map(Lookalike::remark)).collect();
             self.line(&format!("Note: {}: {}", tenant.tenant, notes.join("; ")));
         }
         if noted().next().is_some() {
@@ -241,7 +234,7 @@ pub(super) fn becomes(stopped: bool, change: &Change) -> &'static str {
 /// What there is to say of a difference beside its values.
 pub(super) fn comments(change: &AttributeChange) -> Vec<&'static str> {
     let told = [
-        (change.cause == Cause::Drift).then_some("drift"),
+        (change.why == Why::Drift).then_some("drift"),
         change.weakens.then_some("weakens isolation"),
         change.remark,
         change.forces_replacement.then_some("forces replacement"),
@@ -254,55 +247,70 @@ fn remark(note: Note) -> &'static str {
         Note::DiskUnenforced => "limits.disk is unenforced, /workspace is a plain folder on the host",
         Note::CpusCapped => "limits.cpus is more than the engine has, so it may use all of its processors",
         Note::Held => "held as it is, its file has errors",
+        Note::Paused => "paused: it is frozen, and keeps its memory",
+        Note::Asleep => "asleep: nothing of it runs, and its workspace is kept",
     }
 }
 
-fn container_rows(container: &Container) -> Vec<(&'static str, String)> {
+/// A name and a value.
+type Row = (&'static str, String);
+
+fn container_rows(container: &Container) -> Vec<Row> {
+    use attribute::container::{
+        CAP_DROP, IMAGE, MEMORY, MEMORY_SWAP, NAME, NANO_CPUS, PIDS_LIMIT, READ_ONLY, RUNTIME, SECURITY_OPT, USER,
+    };
     vec![
-        ("name", format!("{:?}", container.name)),
-        ("image", format!("{:?}", container.image)),
-        ("runtime", format!("{:?}", container.runtime)),
-        (label("nano_cpus"), amount("nano_cpus", container.nano_cpus)),
-        ("memory", amount("memory", container.memory)),
-        ("memory_swap", amount("memory_swap", container.memory_swap)),
-        ("pids_limit", container.pids_limit.to_string()),
-        ("user", format!("{:?}", container.user)),
-        ("read_only", container.read_only.to_string()),
-        ("cap_drop", list(&container.cap_drop)),
-        ("security_opt", list(&container.security_opt)),
+        (NAME.label, format!("{:?}", container.name)),
+        (IMAGE.label, format!("{:?}", container.image)),
+        (RUNTIME.label, format!("{:?}", container.runtime)),
+        (NANO_CPUS.label, amount(&NANO_CPUS, container.nano_cpus)),
+        (MEMORY.label, amount(&MEMORY, container.memory)),
+        (MEMORY_SWAP.label, amount(&MEMORY_SWAP, container.memory_swap)),
+        (PIDS_LIMIT.label, container.pids_limit.to_string()),
+        (USER.label, format!("{:?}", container.user)),
+        (READ_ONLY.label, container.read_only.to_string()),
+        (CAP_DROP.label, list(&container.cap_drop)),
+        (SECURITY_OPT.label, list(&container.security_opt)),
         ("network", format!("{:?}", container.network_mode)),
     ]
 }
 
-fn network_rows(network: &Network) -> Vec<(&'static str, String)> {
+fn network_rows(network: &Network) -> Vec<Row> {
+    use attribute::network::{INTERNAL, NAME};
     let subnets: Vec<String> = network.ranges.iter().map(|range| range.subnet.clone()).collect();
     vec![
-        ("name", format!("{:?}", network.name)),
+        (NAME.label, format!("{:?}", network.name)),
         ("subnet", list(&subnets)),
-        ("internal", network.internal.to_string()),
+        (INTERNAL.label, network.internal.to_string()),
     ]
 }
 
-fn workspace_rows(workspace: &ShownWorkspace) -> Vec<(&'static str, String)> {
-    let mut rows =
-        vec![("path", format!("{:?}", workspace.path)), ("backend", format!("{:?}", workspace.backend.as_str()))];
-    rows.extend(workspace.limit.map(|limit| ("limit", format!("\"{limit}\""))));
-    rows.push(("uid", workspace.folder.uid.to_string()));
-    rows.push(("mode", format!("\"{:04o}\"", workspace.folder.mode)));
+fn workspace_rows(workspace: &ShownWorkspace) -> Vec<Row> {
+    use attribute::workspace::{BACKEND, LIMIT, MODE, PATH, UID};
+    let mut rows = vec![
+        (PATH.label, format!("{:?}", workspace.path)),
+        (BACKEND.label, format!("{:?}", workspace.backend.as_str())),
+    ];
+    rows.extend(workspace.limit.map(|limit| (LIMIT.label, format!("\"{limit}\""))));
+    rows.push((UID.label, workspace.folder.uid.to_string()));
+    rows.push((MODE.label, format!("\"{:04o}\"", workspace.folder.mode)));
     rows
 }
 
-fn files_rows(files: &ShownFiles) -> Vec<(&'static str, String)> {
+fn files_rows(files: &ShownFiles) -> Vec<Row> {
+    use attribute::files::{CONTENT, PATH};
     let paths: Vec<String> = files.content.keys().cloned().collect();
-    vec![("path", format!("{:?}", files.path)), ("content", list(&paths))]
+    vec![(PATH.label, format!("{:?}", files.path)), (CONTENT.label, list(&paths))]
 }
 
-fn way_out_rows(way: &WayOut) -> Vec<(&'static str, String)> {
+fn way_out_rows(way: &WayOut) -> Vec<Row> {
+    use attribute::egress::{ALLOW, BRIDGE, BUDGET, LINK, ROUTES, SECRETS, SUBNET};
     let names: Vec<String> = way.secrets.iter().map(ToString::to_string).collect();
-    let lists = [("allow", &way.allow), ("routes", &way.routes), ("budget", &way.budget), ("secrets", &names)];
-    let mut rows = vec![("link", format!("{:?}", way.link)), ("bridge", format!("{:?}", way.bridge))];
-    rows.extend(way.subnet.map(|subnet| ("subnet", format!("\"{subnet}\""))));
-    rows.extend(lists.into_iter().filter(|(_, items)| !items.is_empty()).map(|(name, items)| (name, list(items))));
+    let lists = [(&ALLOW, &way.allow), (&ROUTES, &way.routes), (&BUDGET, &way.budget), (&SECRETS, &names)];
+    let lists = lists.into_iter().filter(|(_, items)| !items.is_empty());
+    let mut rows = vec![(LINK.label, format!("{:?}", way.link)), (BRIDGE.label, format!("{:?}", way.bridge))];
+    rows.extend(way.subnet.map(|subnet| (SUBNET.label, format!("\"{subnet}\""))));
+    rows.extend(lists.map(|(attribute, items)| (attribute.label, list(items))));
     rows
 }
 
@@ -311,7 +319,14 @@ fn list(items: &[String]) -> String {
 }
 
 /// Actual and declared value. Of two long lists only what differs is shown.
-pub(crate) fn values(name: &str, before: &Value, after: &Value) -> (String, String) {
+///
+/// JSON escapes control characters, and leaves others that nobody sees.
+pub(crate) fn values(attribute: &Attribute, before: &Value, after: &Value) -> (String, String) {
+    let (before, after) = raw_values(attribute, before, after);
+    (printable(&before), printable(&after))
+}
+
+fn raw_values(attribute: &Attribute, before: &Value, after: &Value) -> (String, String) {
     match (before, after) {
         (Value::Array(before), Value::Array(after)) if before.len() + after.len() > 4 => {
             let only = |these: &[Value], those: &[Value]| {
@@ -336,28 +351,21 @@ pub(crate) fn values(name: &str, before: &Value, after: &Value) -> (String, Stri
             };
             (only(before, after), only(after, before))
         }
-        (before, after) => (value(name, before), value(name, after)),
+        (before, after) => (value(attribute, before), value(attribute, after)),
     }
 }
 
-fn value(name: &str, value: &Value) -> String {
-    value.as_i64().map_or_else(|| value.to_string(), |number| amount(name, number))
+fn value(attribute: &Attribute, value: &Value) -> String {
+    value.as_i64().map_or_else(|| value.to_string(), |number| amount(attribute, number))
 }
 
-/// The attribute's name for people: the engine counts billionths of a processor, they do not.
-pub(crate) fn label(name: &str) -> &str {
-    if name == "nano_cpus" { "cpus" } else { name }
-}
-
-/// A number with the unit of its attribute.
-fn amount(name: &str, number: i64) -> String {
-    let Ok(positive) = u64::try_from(number) else { return "unlimited".to_owned() };
-    match name {
-        "memory" | "memory_swap" | "nano_cpus" | "pids_limit" if number == 0 => "unlimited".to_owned(),
-        "memory" | "memory_swap" | "memory_reservation" | "shm_size" | "limit" | "image_size" => {
-            format!("\"{}\"", Bytes::new(positive))
-        }
-        "nano_cpus" => Cpus::from_nanos(positive).to_string(),
-        _ => number.to_string(),
+/// A number with the unit of its attribute. None of a limit is written as zero.
+fn amount(attribute: &Attribute, number: i64) -> String {
+    match (u64::try_from(number), attribute.unit) {
+        (Err(_), _) => "unlimited".to_owned(),
+        (Ok(0), _) if attribute.is_limit() => "unlimited".to_owned(),
+        (Ok(bytes), Unit::Bytes) => format!("\"{}\"", Bytes::new(bytes)),
+        (Ok(nanos), Unit::Cpus) => Cpus::from_nanos(nanos).to_string(),
+        (Ok(number), Unit::Number) => number.to_string(),
     }
 }

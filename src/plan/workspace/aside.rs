@@ -2,10 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Declared, Fate, drift, why_not};
+use super::declared::{Declared, Fate, drift, why_not};
 use crate::model::{
     Step, Tenant, TenantPlan,
-    plan::{Action, AttributeChange, Blocked, Cause, Change, Resource},
+    attribute::workspace as table,
+    change::{Action, AttributeChange, Change},
+    plan::Blocked,
+    record::Why,
+    resource::Resource,
     workspace::{Backend, FoundWorkspace, ObservedWorkspaces, Restore, Wanted, Wish, owner_of},
 };
 
@@ -77,7 +81,7 @@ pub(super) fn converge(
 /// Plans that something aside is removed for good, where somebody asked for it.
 pub(super) fn purge(tenant: &str, found: Option<&FoundWorkspace>, plan: &mut TenantPlan) {
     let Some(Wish { what: Wanted::Purge { name }, .. }) = found.and_then(|found| found.wish.as_ref()) else { return };
-    plan.changes.push(Change {
+    let change = plan.add_change(Change {
         resource: Resource::Aside,
         name: name.clone(),
         action: Action::Delete,
@@ -85,7 +89,7 @@ pub(super) fn purge(tenant: &str, found: Option<&FoundWorkspace>, plan: &mut Ten
         before: None,
         after: None,
     });
-    plan.steps.push(Step::PurgeAside { tenant: tenant.to_owned(), name: name.clone() });
+    plan.push_step(change, Step::PurgeAside { tenant: tenant.to_owned(), name: name.clone() });
 }
 
 impl Declared<'_> {
@@ -118,21 +122,22 @@ impl Declared<'_> {
             return Fate::default();
         }
         let attribute = AttributeChange {
-            cause: Cause::Intent,
+            why: Why::Intent,
             remark: by.is_some().then_some("an operator asked for it"),
-            ..drift("restored", Value::Null, json!(name), false)
+            ..drift(&table::RESTORED, Value::Null, json!(name), false)
         };
-        plan.changes.push(self.change(Action::Update, vec![attribute], None));
-        plan.steps.push(Step::AdoptWorkspace { tenant: self.tenant(), name });
-        match (kept_in, self.spec.backend) {
-            (Backend::Folder, Backend::Folder) => {
-                plan.steps.push(Step::PrepareWorkspace { tenant: self.tenant() });
-            }
+        let change = plan.add_change(self.change(Action::Update, vec![attribute], None));
+        plan.push_step(change, Step::AdoptWorkspace { tenant: self.tenant(), name });
+        let rest = match (kept_in, self.spec.backend) {
+            (Backend::Folder, Backend::Folder) => vec![self.prepare()],
             (Backend::Folder, Backend::Image | Backend::Btrfs) => {
                 let into = Step::MoveIntoVolume { tenant: self.tenant() };
-                plan.steps.extend([self.make(), self.mount(), into, self.mount()]);
+                vec![self.make(), self.mount(), into, self.mount()]
             }
-            (Backend::Image | Backend::Btrfs, _) => plan.steps.push(self.mount()),
+            (Backend::Image | Backend::Btrfs, _) => vec![self.mount()],
+        };
+        for step in rest {
+            plan.push_step(change, step);
         }
         Fate::lost("missing", "what runs has no workspace that would last")
     }

@@ -9,16 +9,11 @@ use serde::de::{
 };
 
 use super::super::yaml::{Key, Node, NodeKind, Style};
+use super::context::{Attempt, De, address};
 use super::error::{Error, unknown_key};
 use super::located::LOCATED;
 use super::scalar::short;
-use super::{Attempt, De};
 use crate::model::finding::{Span, suggest};
-
-/// Identifies a node while its tree lives.
-pub(super) fn address(node: &Node) -> usize {
-    std::ptr::from_ref(node).addr()
-}
 
 /// Gives a [`LocatedVisitor`] line, column and length, and then tries the value: `None` with a
 /// size hint of 1 means "ask again", with 0 "there is none, and why is reported".

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize, de};
 
 use super::scalar::are_digits;
 use super::*;
-use crate::model::{Invalid, finding::rule};
+use crate::model::{
+    Invalid,
+    finding::{Span, rule},
+};
 
 /// A text with rules of its own, decoded from the text of any scalar.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

@@ -41,6 +41,9 @@ pub struct EgressFile {
     /// A file of certificates: authorities that upstreams of credentials may have beside the host's own.
     /// Default: none.
     pub authorities: Option<Located<AbsolutePath>>,
+    /// The tenants whose TLS may carry an encrypted client hello (ECH), as every one of Chromium does, where its
+    /// outer name is listed. It can hide any other name of whoever serves that one. Default: none.
+    pub encrypted_hello: Option<Located<Vec<Located<TenantName>>>>,
     /// The private key of age that secrets in tenant files are encrypted to.
     pub identity: Option<Located<SecretPlace>>,
     /// Each secret by its name, and whom it may serve. Default: none.
@@ -87,6 +90,8 @@ pub struct EgressLimitsFile {
     pub hello: Option<Located<HelloTime>>,
     /// How long a connection may carry nothing in either direction, 1s to 24h. Default: 1h.
     pub idle: Option<Located<IdleTime>>,
+    /// How long a client or a destination may take nothing of what waits for it, 1s to 24h. Default: 5m.
+    pub stall: Option<Located<IdleTime>>,
 }
 
 /// A service that the tenant reaches through the gateway, with a key that it never sees.

@@ -27,6 +27,7 @@ pub(in crate::spec) fn settings(file: &EgressFile) -> Egress {
         user: value(file.user.as_ref()).map_or(default.user, |user| user.0.clone()),
         namespace: value(file.namespace.as_ref()).map_or(default.namespace, |name| name.0.clone()),
         authorities: path(file.authorities.as_ref()),
+        encrypted_hello: list(file.encrypted_hello.as_ref(), Clone::clone).into_iter().collect(),
         secrets: file
             .secrets
             .iter()
@@ -65,6 +66,7 @@ fn limits(file: &EgressLimitsFile, default: EgressLimits) -> EgressLimits {
         body: value(file.body.as_ref()).map_or(default.body, |size| size.0),
         hello: value(file.hello.as_ref()).map_or(default.hello, |time| time.0),
         idle: value(file.idle.as_ref()).map_or(default.idle, |time| time.0),
+        stall: value(file.stall.as_ref()).map_or(default.stall, |time| time.0),
     }
 }
 

@@ -78,6 +78,8 @@ fn what_is_not_plain_yaml_is_refused_where_it_stands() {
             (b"a: \0\nb: \x1b\x07\n", &["1:4+1 control-character", "2:4+1 control-character", "2:5+1 control-character"]),
             (b"a: \"\\0\"\n", &["1:4+4 control-character"]),
             ("a: \u{202e}x\n".as_bytes(), &["1:4+1 control-character"]),
+            ("a: \u{200b}x\n".as_bytes(), &["1:4+1 control-character"]),
+            ("a: x\u{e0041}\n".as_bytes(), &["1:5+1 control-character"]),
             ("# x\u{2028}\n\u{feff}a: 1\n".as_bytes(), &["1:4+1 control-character", "2:1+1 control-character"]),
             // Nothing, or too much.
             (b"", &["1:1+0 empty-file"]),

@@ -14,7 +14,7 @@ pub fn first(service: &mut Service) {
     // Longer than the command of a bad commit runs.
     service.fleet.policy("health: {after: 5s}\n");
     declare(service, "");
-    service.fleet.declare(GVISOR, &format!("runtime: gvisor\n{LIMITS}"));
+    service.fleet.declare(GVISOR, &format!("{}{LIMITS}", service.fleet.gvisor()));
     service.start();
     let commit = service.push();
     service.wait_until_in_order(&commit);

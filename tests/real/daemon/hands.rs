@@ -102,9 +102,9 @@ fn hands() -> Vec<Hand> {
         hand(
             "stops it",
             &["stop", "--time", "5", "tenantd-TENANT"],
-            &["container kill", "container die", "container stop"],
+            &["container kill", "container die", "container stop", "network disconnect"],
         ),
-        hand("kills it", &["kill", "tenantd-TENANT"], &["container kill", "container die"]),
+        hand("kills it", &["kill", "tenantd-TENANT"], &["container kill", "container die", "network disconnect"]),
         hand("pauses it", &["pause", "tenantd-TENANT"], &["container pause"]),
         Hand {
             fields: &["name"],
@@ -120,14 +120,17 @@ fn hands_on_gvisor() -> Vec<Hand> {
     vec![of("removes the container"), of("pauses it"), Hand { keeps: false, ..of("disconnects it from its network") }]
 }
 
-pub fn cases<'a>() -> Vec<Case<'a>> {
+pub fn cases<'a>(with_gvisor: bool) -> Vec<Case<'a>> {
     let of = |hands: Vec<Hand>, tenant: &'static str| {
         hands.into_iter().map(move |hand| {
             let name = format!("someone {} ({tenant})", hand.what);
             (name, Box::new(move |service: &mut Service| hand.case(service, tenant)) as Box<dyn Fn(&mut Service)>)
         })
     };
-    let mut cases: Vec<Case<'a>> = of(hands(), RUNC).chain(of(hands_on_gvisor(), GVISOR)).collect();
+    let mut cases: Vec<Case<'a>> = of(hands(), RUNC).collect();
+    if with_gvisor {
+        cases.extend(of(hands_on_gvisor(), GVISOR));
+    }
     cases.extend([
         case("someone puts a stranger on the network", stranger),
         case("someone removes the network", network_removed),

@@ -7,6 +7,14 @@ use super::{HOST, Service};
 use crate::egress::{WAY_OUT, names_of, policy_file, secrets_and_settings, shell, values};
 
 const TENANT: &str = "acme";
+const OURS: &str = "tenantd-acme";
+
+/// When the tenant's repair is tried again, if it waits.
+fn next_try(service: &Service) -> Option<String> {
+    let status = service.status()?;
+    let next = status["tenants"].as_array()?.iter().find(|one| one["tenant"] == TENANT)?["next_try"].as_str()?;
+    Some(next.to_owned())
+}
 
 #[test]
 fn what_the_engine_does_not_see_is_healed_at_once() {
@@ -15,6 +23,8 @@ fn what_the_engine_does_not_see_is_healed_at_once() {
     service.settings(&format!("{HOST}{}", secrets_and_settings(&service.fleet)));
     shell(&service.fleet, "ip netns add tenantd");
     service.fleet.declare(TENANT, WAY_OUT);
+    // Repairs that failed wait for longer than this test takes.
+    service.fleet.policy("retry: {initial: 1h, max: 1h}\n");
     let commit = service.push();
     service.start();
     service.wait_until_in_order(&commit);
@@ -55,6 +65,32 @@ fn what_the_engine_does_not_see_is_healed_at_once() {
     println!("case a secret is rotated");
     fs::write(service.fleet.engine.dir().join("crm"), "s3cret-next\n").unwrap();
     service.wait("a secret is rotated", || values(&service.fleet)["acme/crm"] == "s3cret-next");
+    println!("case the tenant keeps its own repair waiting");
+    while next_try(&service).is_none() {
+        service.wait("it runs, or waits", || {
+            let pid = service.fleet.engine.inspect(OURS)["State"]["Pid"].as_u64().unwrap_or_default();
+            if pid > 0 {
+                shell(&service.fleet, &format!("kill -KILL {pid} 2>/dev/null || true"));
+            }
+            pid > 0 || next_try(&service).is_some()
+        });
+    }
+    fs::write(service.fleet.engine.dir().join("crm"), "s3cret-late\n").unwrap();
+    service.wait("a secret is revoked all the same", || values(&service.fleet)["acme/crm"] == "s3cret-late");
+    shell(&service.fleet, &format!("sed -i s/api.example.com/evil.example.com/ {dir}/egress/policies/{TENANT}.json"));
+    service.wait("and a policy narrowed", || {
+        policy_file(&service.fleet, TENANT).is_some_and(|policy| !policy["allow"].to_string().contains("evil"))
+    });
+    shell(&service.fleet, &format!("ip addr add 10.99.0.1/24 dev {bridge}"));
+    service.wait("and the host's address taken", || {
+        shell(&service.fleet, &format!("ip -o addr show dev {bridge}")).is_empty()
+    });
+    assert!(next_try(&service).is_some(), "the repair waits on");
+    service.settings(&format!("{HOST}{}", secrets_and_settings(&service.fleet)));
+    super::signal("HUP", super::itself(service.pid()));
+    service.wait("settings that are read again end the waiting", || is_whole(&service));
+    service.wait_until_in_order(&commit);
+
     println!("case a stranger's link comes");
     shell(&service.fleet, "ip link add tg-strange type veth peer name tg-strange netns tenantd");
     service.wait("it goes", || !shell(&service.fleet, "ip -o link").contains("tg-strange"));

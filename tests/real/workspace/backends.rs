@@ -20,7 +20,7 @@ pub(super) const ON_BTRFS: &str = "workspaces: {backend: btrfs}\n";
 fn a_workspace_on_btrfs_has_the_size_that_is_declared() {
     let fleet = on_btrfs("btrfs");
     fleet.declare(RUNC, "limits: {disk: 64MiB}\n");
-    fleet.declare(RUNSC, "runtime: gvisor\nlimits: {disk: 64MiB}\n");
+    fleet.declare(RUNSC, &format!("{}limits: {{disk: 64MiB}}\n", fleet.gvisor()));
     fleet.declare(NEIGHBOUR, "limits: {disk: 32MiB}\n");
     fleet.cases(vec![
         case("it is chosen where quotas are on, and where host.yaml says so", chosen),

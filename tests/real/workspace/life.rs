@@ -24,7 +24,7 @@ pub(super) const MIB: u64 = 1 << 20;
 fn a_workspace_has_the_size_that_is_declared() {
     let fleet = Fleet::start("disk");
     fleet.declare(RUNC, "limits: {disk: 64MiB}\n");
-    fleet.declare(RUNSC, "runtime: gvisor\nlimits: {disk: 64MiB}\n");
+    fleet.declare(RUNSC, &format!("{}limits: {{disk: 64MiB}}\n", fleet.gvisor()));
     fleet.declare(NEIGHBOUR, "limits: {disk: 32MiB}\n");
     fleet.converge();
     fleet.cases(vec![
@@ -77,7 +77,9 @@ pub(super) fn empty(fleet: &Fleet, tenant: &str) {
 pub(super) fn made(fleet: &Fleet) {
     for tenant in [RUNC, RUNSC, NEIGHBOUR] {
         let inspected = fleet.engine.inspect(&format!("tenantd-{tenant}"));
-        let source = text(&inspected["Mounts"][0]["Source"]);
+        let mut mounts = inspected["Mounts"].as_array().unwrap().iter();
+        let mount = mounts.find(|mount| mount["Destination"] == "/workspace").expect("it has a workspace");
+        let source = text(&mount["Source"]);
         assert_eq!(PathBuf::from(&source), fleet.data().join("mounts").join(tenant).join("files"), "below the mount");
         let folder = fs::metadata(workspace(fleet, tenant)).unwrap();
         assert_eq!((folder.uid(), folder.mode() & 0o7777), (1000, 0o700), "it is the tenant's alone");
@@ -129,7 +131,7 @@ fn sparse(fleet: &Fleet) {
 
 pub(super) fn resized(fleet: &Fleet) {
     for tenant in [RUNC, RUNSC] {
-        let runtime = if tenant == RUNSC { "runtime: gvisor\n" } else { "" };
+        let runtime = if tenant == RUNSC { fleet.gvisor() } else { "" };
         let before = fleet.engine.identity(&format!("tenantd-{tenant}"));
         for (limit, bytes) in [("128MiB", 128 * MIB), ("96MiB", 96 * MIB)] {
             fleet.declare(tenant, &format!("{runtime}limits: {{disk: {limit}}}\n"));
@@ -154,13 +156,15 @@ pub(super) fn shrunk_too_far(fleet: &Fleet) {
     let (written, told) = agent(&fleet.engine, RUNC, &["fill", "/workspace/big", &(40 * MIB).to_string()]);
     assert!(written, "{told}");
     let before = fleet.engine.identity("tenantd-acme");
-    fleet.declare(RUNC, "limits: {disk: 30MiB}\n");
+    fleet.declare(RUNC, "limits: {disk: 30MiB, pids: 40}\n");
     let (code, reason, _) = fleet.plan().blocked(RUNC);
     assert_eq!(code, "disk-in-use");
     assert!(reason.contains("MiB too many"), "it says by how much: {reason}");
     let (ended, told) = fleet.apply();
     assert_eq!(ended, 1, "{told}");
-    assert_eq!(fleet.engine.identity("tenantd-acme"), before, "nothing was done");
+    assert_eq!(fleet.engine.identity("tenantd-acme"), before, "it runs on");
+    let pids = fleet.engine.inspect("tenantd-acme")["HostConfig"]["PidsLimit"].clone();
+    assert_eq!(pids, json!(40), "who fills its workspace holds up no other limit");
     empty(fleet, RUNC);
     fleet.converge();
     assert!(fill(fleet, RUNC) <= 30 * MIB, "with the files gone it shrinks");
@@ -345,7 +349,7 @@ fn shared(fleet: &Fleet) {
     fs::write(fleet.data().join("secret"), "of the host").unwrap();
     std::os::unix::fs::symlink(fleet.data().join("secret"), folder.join("link")).unwrap();
     fleet.declare(RUNC, "limits: {disk: 64MiB}\nsource: handbook\n");
-    fleet.declare(RUNSC, "runtime: gvisor\nlimits: {disk: 64MiB}\nsource: handbook\n");
+    fleet.declare(RUNSC, &format!("{}limits: {{disk: 64MiB}}\nsource: handbook\n", fleet.gvisor()));
     assert_eq!(fleet.plan().blocked(RUNC).0, "source-not-offered", "what the host does not offer is not there");
     fleet.host(&format!("sources: {{handbook: {}}}\n", folder.display()));
     // What is mounted there by itself, and could be written to, is not part of it.
@@ -370,7 +374,7 @@ fn shared(fleet: &Fleet) {
     command.arg(folder.join("below"));
     assert!(run(command).status.success());
     fleet.declare(RUNC, "limits: {disk: 64MiB}\n");
-    fleet.declare(RUNSC, "runtime: gvisor\nlimits: {disk: 64MiB}\n");
+    fleet.declare(RUNSC, &format!("{}limits: {{disk: 64MiB}}\n", fleet.gvisor()));
     fleet.converge();
     fleet.host("");
 }

@@ -22,7 +22,7 @@ const OTHER: &str = "beta";
 fn a_workspace_is_found_again() {
     let fleet = Fleet::start("lost");
     fleet.declare(TENANT, "limits: {disk: 64MiB}\n");
-    fleet.declare(OTHER, "runtime: gvisor\nlimits: {disk: 64MiB}\n");
+    fleet.declare(OTHER, &format!("{}limits: {{disk: 64MiB}}\n", fleet.gvisor()));
     fleet.converge();
     for tenant in [TENANT, OTHER] {
         let (written, told) = agent(&fleet.engine, tenant, &["write", "/workspace/kept.txt", "kept"]);

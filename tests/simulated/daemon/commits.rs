@@ -1,6 +1,10 @@
 //! From a push to what runs, and what stays in force when a commit cannot be used.
 
-use std::fs;
+use std::{
+    fs,
+    io::Write,
+    process::{Command, Stdio},
+};
 
 use serde_json::json;
 use tenantd::model::record::{StepResult, Trigger, Verdict, Why};
@@ -190,4 +194,115 @@ fn a_thousand_commits_end_at_the_newest() {
     daemon.settled();
     assert_eq!(daemon.limit("ant", "Memory"), 64 * MIB);
     daemon.converged();
+}
+
+/// git on the working repository with something to read.
+fn git_reading(daemon: &Daemon, arguments: &[&str], input: &str) -> String {
+    let mut git = Command::new("git");
+    git.current_dir(&daemon.cli.repo).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = git.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+/// A folder with these entries: kind, object and name.
+fn folder(daemon: &Daemon, entries: impl IntoIterator<Item = (&'static str, String, String)>) -> String {
+    let line = |(kind, id, name)| {
+        let mode = if kind == "tree" { "040000" } else { "100644" };
+        format!("{mode} {kind} {id}\t{name}\n")
+    };
+    git_reading(daemon, &["mktree"], &entries.into_iter().map(line).collect::<String>())
+}
+
+/// Pushes a commit on top of the newest, with other things at its top, beside or in place of what is there.
+fn push_with(daemon: &Daemon, entries: &[(&'static str, String, &str)]) -> String {
+    let there = daemon.git(&["ls-tree", "HEAD"]);
+    let mut all: Vec<(&'static str, String, String)> = Vec::new();
+    for line in there.lines() {
+        let (head, name) = line.split_once('\t').unwrap();
+        let words: Vec<&str> = head.split(' ').collect();
+        if entries.iter().all(|(.., other)| *other != name) {
+            let kind = if words[1] == "tree" { "tree" } else { "blob" };
+            all.push((kind, words[2].to_owned(), name.to_owned()));
+        }
+    }
+    all.extend(entries.iter().map(|(kind, id, name)| (*kind, id.clone(), (*name).to_owned())));
+    let tree = folder(daemon, all);
+    let commit = daemon.git(&["commit-tree", &tree, "-p", "HEAD", "-m", "large"]);
+    daemon.push_ref(&commit);
+    commit
+}
+
+/// A figure of the daemon's memory, in MiB.
+fn memory(daemon: &Daemon, what: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+}
+
+/// The most that the daemon may ever have taken, in MiB.
+const MOST_MEMORY: u64 = 150;
+
+#[test]
+fn a_small_push_that_says_a_lot_is_refused_and_takes_no_memory() {
+    let daemon = Daemon::running(&["ant", "bee"]);
+    daemon.proved();
+    let blob = |text: &str| git_reading(&daemon, &["hash-object", "-w", "--stdin"], text);
+    let names =
+        |id: &str, count: usize| folder(&daemon, (0..count).map(|n| ("blob", id.to_owned(), format!("t{n:06}.yaml"))));
+    // A folder that names the same one below a hundred times, and so on: 10^14 names.
+    let nested = |leaf: String, depth: usize| {
+        let below = |id: String| folder(&daemon, (0..100).map(|n| ("tree", id.clone(), format!("d{n:02}"))));
+        (0..depth).fold(leaf, |id, _| below(id))
+    };
+    let head = "apiVersion: tenantd/v1\nkind: Tenant\ntenant: ant\n";
+    let large = blob(&format!("{head}#{}\n", "x".repeat(255 << 10)));
+    let small = blob(head);
+    let empty = blob("");
+    let fleet = format!(
+        "apiVersion: tenantd/v1\nkind: Fleet\ndefaults: {{tier: free, image: tenantd/test:1, environment: {{A: {}}}}}\n",
+        "x".repeat(200_000)
+    );
+    let passed = folder(&daemon, (0..1000).map(|n| ("blob", empty.clone(), format!(".{n}"))));
+    let unseen = folder(&daemon, (0..1000).map(|n| ("blob", empty.clone(), format!("{}{n}", "n".repeat(3_900)))));
+    let cases = [
+        // The attack that was seen.
+        (vec![("tree", names(&large, 8_000), "tenants")], "more than 32 MiB together"),
+        (vec![("tree", names(&small, 20_000), "tenants"), ("blob", blob(&fleet), "fleet.yaml")], "64 MiB together"),
+        (vec![("tree", names(&empty, 150_000), "tenants")], "more than 100000 files"),
+        (vec![("tree", nested(passed.clone(), 7), "tenants")], "more than"),
+        (vec![("tree", nested(passed, 7), "files")], "more than"),
+        (vec![("tree", nested(unseen.clone(), 2), "tenants")], "the paths in the folders"),
+        (vec![("tree", nested(unseen, 7), "files")], "the paths in the folders"),
+    ];
+    let good = daemon.status()["source"]["applied"].clone();
+    for (entries, words) in &cases {
+        let commit = push_with(&daemon, entries);
+        let held = daemon.wait_long("it is refused", || {
+            let held = daemon.status()["source"]["held"].clone();
+            (held["revision"] == format!("main@sha1:{commit}")).then_some(held)
+        });
+        let reason = held["reason"].as_str().unwrap();
+        assert!(held["plan"].is_null() && reason.contains(words), "{words}: {reason}");
+        assert_eq!(daemon.status()["source"]["applied"], good);
+        daemon.remove("ant");
+        daemon.runs("ant");
+        let most = memory(&daemon, "VmHWM");
+        assert!(most < MOST_MEMORY, "{words}: {most} MiB");
+    }
+    // It is given back, and the next commit is carried out.
+    daemon.wait_long("the memory is given back", || (memory(&daemon, "VmRSS") < 64).then_some(()));
+    daemon.tenant("bee", "limits: {memory: 256MiB}\n");
+    daemon.push();
+    daemon.settled();
+    assert_eq!(daemon.limit("bee", "Memory"), 256 * MIB);
+    // The commands say the same.
+    let bare = daemon.bare();
+    for (entries, words) in cases.iter().take(2) {
+        push_with(&daemon, entries);
+        let plan = daemon.ask(&["plan", bare.to_str().unwrap(), "--rev", "main"]);
+        assert!(plan.code == 1 && format!("{}{}", plan.out, plan.err).contains(words), "{}{}", plan.out, plan.err);
+    }
 }

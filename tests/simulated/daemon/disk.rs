@@ -53,7 +53,8 @@ fn without_a_journal_nothing_but_containment_is_done() {
         daemon.status()["journal"]["error"].as_str().map(str::to_owned)
     });
     daemon.ask(&["resume", "cat"]);
-    daemon.tenant("ant", "limits: {memory: 256MiB}\n");
+    let ant = daemon.id("tenantd-ant");
+    daemon.tenant("ant", "limits: {memory: 256MiB}\nenvironment: {A: b}\n");
     daemon.push();
     daemon.wait("it is in force", || (daemon.reason("ant") != "ReconciliationSucceeded").then_some(()));
     let status = daemon.status();
@@ -62,18 +63,20 @@ fn without_a_journal_nothing_but_containment_is_done() {
         (&json!("False"), &json!("JournalUnavailable"))
     );
     assert!(readyz(&daemon).contains("503"));
-    // Drift waits, isolation does not.
+    // Drift and what a commit changes wait, isolation and what a commit takes away do not.
     daemon.update("bee", 64 << 20);
     daemon.act("POST", "/networks/create", json!({"Name": "office"}));
     daemon.act("POST", "/networks/office/connect", json!({"Container": "tenantd-cat"}));
     daemon.wait("cat is taken off", || (daemon.networks("cat") == ["tenantd-cat"]).then_some(()));
     sleep(Duration::from_millis(500));
-    assert_eq!((daemon.limit("ant", "Memory"), daemon.limit("bee", "Memory")), (512 << 20, 64 << 20));
+    assert_eq!((daemon.limit("ant", "Memory"), daemon.limit("bee", "Memory")), (256 << 20, 64 << 20));
+    assert_eq!(daemon.id("tenantd-ant"), ant);
 
     fs::remove_file(&filler).unwrap();
     daemon.wait("it is ready", || readyz(&daemon).contains("200").then_some(()));
     daemon.settled();
     assert_eq!((daemon.limit("ant", "Memory"), daemon.limit("bee", "Memory")), (256 << 20, 512 << 20));
+    assert_ne!(daemon.id("tenantd-ant"), ant);
     let lost = |record: &tenantd::model::Record| matches!(record.entry, Entry::Lost { records, .. } if records > 0);
     assert_eq!(daemon.records().iter().filter(|record| lost(record)).count(), 1);
     daemon.ask(&["audit", "verify", "--journal", daemon.journal().to_str().unwrap()]).with(0);

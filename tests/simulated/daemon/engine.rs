@@ -2,7 +2,8 @@
 
 use std::{thread::sleep, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tenantd::model::Entry;
 use tenantd_test_support::Call;
 
 use super::{Daemon, condition, object, shown};
@@ -164,4 +165,44 @@ fn one_that_fails_waits_until_a_commit_or_a_person_changes_its_chances() {
     daemon.runs("ant");
     daemon.settled();
     assert_eq!(daemon.limit("ant", "Memory"), 256 << 20);
+}
+
+#[test]
+fn a_setting_of_the_engine_is_no_commits_fault_and_pauses_nobody() {
+    let daemon = Daemon::running(&["ant", "bee"]);
+    daemon.proved();
+    let configure = |limits: serde_json::Value| {
+        daemon.engine.with(|state| state.options.default_ulimits = limits.as_array().unwrap().clone());
+        // As a restart does.
+        daemon.engine.end_event_streams();
+    };
+    let limit = |name: &str| json!([{"Name": name, "Soft": 99, "Hard": 99}]);
+    let before = daemon.ids();
+    configure(limit("nproc"));
+    daemon.tenant("cat", "");
+    daemon.push();
+    daemon.settled();
+    daemon.runs("cat");
+    daemon.proved();
+    assert_eq!((&daemon.ids()["ant"], &daemon.ids()["bee"]), (&before["ant"], &before["bee"]));
+
+    configure(limit("rtprio"));
+    daemon.tenant("ant", "environment: {A: b}\n");
+    daemon.tenant("new", "");
+    daemon.push();
+    for name in ["ant", "bee", "cat", "new"] {
+        daemon.wait("it is blocked", || (daemon.reason(name) == "Blocked").then_some(()));
+        let message = condition(shown(&daemon.status(), name).unwrap(), "Ready")["message"].to_string();
+        assert!(message.contains("daemon.json"), "{message}");
+    }
+    for name in ["ant", "bee", "cat"] {
+        assert_eq!(daemon.state(&object(name)), "running");
+    }
+    assert!(daemon.records().iter().all(|record| !matches!(record.entry, Entry::Bad { .. })));
+
+    configure(json!([]));
+    daemon.settled();
+    daemon.runs("new");
+    assert_eq!(daemon.ids()["bee"], before["bee"]);
+    daemon.converged();
 }

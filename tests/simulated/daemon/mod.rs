@@ -2,11 +2,15 @@
 
 mod approvals;
 mod commits;
+mod contain;
 mod disk;
 mod drift;
 mod engine;
+mod flood;
+mod folder;
 mod guards;
 mod operator;
+mod power;
 mod restart;
 mod signed;
 mod soak;
@@ -49,7 +53,7 @@ const POLICY: &str = "health: {after: 400ms}\nretry: {initial: 200ms, max: 1s}\n
 
 /// A daemon that follows a bare repository, and everything around it. It is killed at the end.
 pub struct Daemon {
-    cli: Cli,
+    pub cli: Cli,
     child: Option<Child>,
     starts: u32,
     /// Whether its journal lies where only it sees it.
@@ -142,6 +146,11 @@ impl Daemon {
     /// git on the working repository.
     pub fn git(&self, arguments: &[&str]) -> String {
         origin::git(&self.cli.repo, arguments)
+    }
+
+    /// The same at another time.
+    pub fn git_at(&self, date: &str, arguments: &[&str]) -> String {
+        origin::git_at(&self.cli.repo, date, arguments)
     }
 
     /// Begins to run. Its log goes into a file.

@@ -1,7 +1,9 @@
 //! Whose commits come into force.
 
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+
 use super::{Daemon, condition};
-use crate::signatures::Key;
+use crate::signatures::{Gpg, Key};
 
 #[test]
 fn only_signed_commits_come_into_force_and_old_ones_only_with_a_person() {
@@ -61,4 +63,62 @@ fn only_signed_commits_come_into_force_and_old_ones_only_with_a_person() {
     daemon.ask(&["approve", waiting["held"]["plan"].as_str().unwrap()]).with(0);
     daemon.settled();
     assert_eq!(daemon.limit("ant", "Memory"), 100 << 20);
+}
+
+/// A head whose judging takes long, while an operator lets another commit in: it is decided by what is in force then.
+#[test]
+fn a_head_is_judged_by_what_is_in_force_when_it_is_decided() {
+    let mut daemon = Daemon::stopped(&["ant", "bee", "cat", "dog"], "");
+    let ada = Key::new(daemon.folder(), "ada", &["-t", "ed25519"]);
+    let gpg = Gpg::new("Ada <ada@example.com>", false);
+    let (key, home) = (ada.public(), gpg.home.display());
+    daemon.settings(&format!("verify: {{mode: all, signers: [{{name: ada, key: {key:?}}}], gnupgHome: {home}}}"));
+    let commit = |daemon: &Daemon, options: Vec<String>, words: &[&str]| {
+        daemon.git(&["add", "--all"]);
+        let options = options.iter().map(String::as_str);
+        daemon.git(
+            &options.chain(["commit", "--quiet", "-m", "change"]).chain(words.iter().copied()).collect::<Vec<_>>(),
+        );
+        daemon.push_ref("HEAD");
+        daemon.git(&["rev-parse", "HEAD"])
+    };
+    let first = commit(&daemon, ada.options(), &["--amend"]);
+
+    // GnuPG takes as long as the test wants.
+    let [bin, hold, asked] = ["bin", "hold", "asked"].map(|name| daemon.folder().join(name));
+    fs::create_dir(&bin).unwrap();
+    let wait = format!("touch {}\nwhile [ -e {} ]; do sleep 0.05; done", asked.display(), hold.display());
+    let program = format!("#!/bin/sh\n{wait}\nPATH=\"${{PATH#*:}}\" exec gpg \"$@\"\n");
+    fs::write(bin.join("gpg"), program).unwrap();
+    fs::set_permissions(bin.join("gpg"), fs::Permissions::from_mode(0o755)).unwrap();
+    let run = daemon.cli.command(&["run"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "PATH=\"$0:$PATH\" exec \"$@\""]).env_clear();
+    command.arg(&bin).arg(run.get_program()).args(run.get_args());
+    daemon.start_as(command);
+    daemon.settled();
+
+    daemon.without("bee");
+    daemon.without("cat");
+    let second = commit(&daemon, ada.options(), &[]);
+    let held = |daemon: &Daemon, commit: &str| {
+        daemon.wait("it is held", || {
+            let source = daemon.status()["source"].clone();
+            (source["held"]["revision"] == format!("main@sha1:{commit}")).then_some(source)
+        })
+    };
+    let plan = held(&daemon, &second)["held"]["plan"].as_str().unwrap().to_owned();
+
+    fs::write(&hold, "").unwrap();
+    daemon.git(&["reset", "--quiet", "--hard", &first]);
+    daemon.tenant("ant", "limits: {memory: 256MiB}\n");
+    let beside = commit(&daemon, gpg.options(false), &[]);
+    daemon.wait("it is being judged", || asked.exists().then_some(()));
+    daemon.ask(&["approve", &plan]).with(0);
+    assert_eq!(daemon.status()["source"]["applied"], format!("main@sha1:{second}"));
+    fs::remove_file(&hold).unwrap();
+
+    let source = held(&daemon, &beside);
+    assert_eq!(source["applied"], format!("main@sha1:{second}"), "it does not descend from what is in force");
+    assert_eq!(daemon.limit("ant", "Memory"), 512 << 20);
 }

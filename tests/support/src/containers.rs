@@ -44,6 +44,22 @@ fn endpoints(doc: &Value) -> Networks<'_> {
     Networks { networks: all.map(|(name, endpoint)| (name, plain(endpoint))).collect() }
 }
 
+/// The document that inspect answers: with the limits of the engine's configuration of today, whenever it was made.
+pub(crate) fn shown(state: &State, id: &str) -> Value {
+    let mut doc = state.containers[id].doc.clone();
+    let limits = &mut doc["HostConfig"]["Ulimits"];
+    let mut all = limits.as_array().cloned().unwrap_or_default();
+    for limit in &state.options.default_ulimits {
+        if all.iter().all(|own| own["Name"] != limit["Name"]) {
+            all.push(limit.clone());
+        }
+    }
+    if !all.is_empty() {
+        *limits = all.into();
+    }
+    doc
+}
+
 pub(crate) fn list(state: &State, call: &Call) -> Outcome {
     let filters = routes::filters(call)?;
     let known = |key: &String| matches!(key.as_str(), "label" | "name" | "id" | "status" | "network");
@@ -117,6 +133,8 @@ impl State {
         let finished = rfc3339(self.tick());
         let doc = self.doc_mut(id);
         let auto_remove = doc["HostConfig"]["AutoRemove"] == true;
+        self.memory.remove(id);
+        let doc = self.doc_mut(id);
         set(
             &mut doc["State"],
             &json!({
@@ -200,7 +218,9 @@ pub(crate) fn start(state: &mut State, id: &str) -> Outcome {
     );
     state.changed = true;
     state.container_event(id, "start", &[]);
-    if let Some(code) = exit_code(&state.containers[id].doc) {
+    let doc = &state.containers[id].doc;
+    let runtime = state.options.runtimes.iter().find(|known| doc["HostConfig"]["Runtime"] == known.name);
+    if let Some(code) = runtime.and_then(|runtime| runtime.ends_with).or_else(|| exit_code(doc)) {
         state.die(id, code, false);
     }
     Ok(Answer::Empty(204))
@@ -208,6 +228,9 @@ pub(crate) fn start(state: &mut State, id: &str) -> Outcome {
 
 /// The code that a container ends with right after its start, where its variable `SIM_EXIT` says so.
 fn exit_code(doc: &Value) -> Option<i64> {
+    if doc["Path"] == "/selftest" {
+        return Some(77);
+    }
     let variables = doc["Config"]["Env"].as_array()?;
     variables.iter().find_map(|variable| variable.as_str()?.strip_prefix("SIM_EXIT=")?.parse().ok())
 }
@@ -226,6 +249,14 @@ fn attach_all(state: &mut State, id: &str) -> Result<(), Refusal> {
         state.attach(id, &endpoint, &network)?;
     }
     Ok(())
+}
+
+/// `POST /containers/{id}/wait` on a container that has ended.
+pub(crate) fn wait(state: &State, id: &str) -> Outcome {
+    if state.is(id, "Running") {
+        return Ok(Answer::Stuck);
+    }
+    json_answer(200, &json!({"StatusCode": state.containers[id].doc["State"]["ExitCode"], "Error": null}))
 }
 
 pub(crate) fn stop(state: &mut State, id: &str) -> Outcome {
@@ -370,9 +401,27 @@ pub(crate) fn update(state: &mut State, id: &str, body: &Value) -> Outcome {
             );
         }
     }
+    let running = doc["State"]["Running"] == true;
+    let memory = host["Memory"].as_i64().filter(|memory| *memory > 0).unwrap_or(i64::MAX);
+    let used = state.memory.get(id).copied().filter(|used| running && *used > memory);
+    if let Some(used) = used.filter(|_| state.options.cgroup_version == 1) {
+        let runtime = doc["HostConfig"]["Runtime"].as_str().unwrap_or_default();
+        return cannot(
+            500,
+            &format!(
+                "{runtime} did not terminate successfully: exit status 1: unable to set memory limit to {memory} \
+                 (current usage: {used}, peak usage: {used}): unknown"
+            ),
+        );
+    }
     state.changed = doc["HostConfig"] != host;
     state.doc_mut(id)["HostConfig"] = host;
     state.container_event(id, "update", &[]);
+    if used.is_some() {
+        // The kernel takes the limit, and kills what does not fit.
+        state.container_event(id, "oom", &[]);
+        state.die(id, 137, true);
+    }
     json_answer(200, &json!({"Warnings": Some(warnings).filter(|warnings| !warnings.is_empty())}))
 }
 
@@ -417,7 +466,14 @@ pub(crate) fn remove(state: &mut State, call: &Call, id: &str) -> Outcome {
     Ok(Answer::Empty(204))
 }
 
-/// One line of output, in the frame that tells the streams apart.
+/// Bytes of output in the frame that tells the streams apart.
+fn frame(body: &mut Vec<u8>, stream: u8, bytes: &[u8]) {
+    body.extend([stream, 0, 0, 0]);
+    body.extend(u32::try_from(bytes.len()).expect("a line is short").to_be_bytes());
+    body.extend(bytes);
+}
+
+/// One line of output, and what else was printed.
 pub(crate) fn logs(state: &State, call: &Call, id: &str) -> Outcome {
     if !routes::is_set(call, "stdout") && !routes::is_set(call, "stderr") {
         return refuse(400, "Bad parameters: you must choose at least one stream");
@@ -426,10 +482,9 @@ pub(crate) fn logs(state: &State, call: &Call, id: &str) -> Outcome {
     let mut body = Vec::new();
     if doc["State"]["StartedAt"] != "0001-01-01T00:00:00Z" && routes::is_set(call, "stdout") {
         let line = format!("output of {}\n", doc["Name"].as_str().unwrap_or_default().trim_start_matches('/'));
-        body.extend([1, 0, 0, 0]);
-        body.extend(u32::try_from(line.len()).expect("a line is short").to_be_bytes());
-        body.extend(line.into_bytes());
+        frame(&mut body, 1, line.as_bytes());
     }
+    state.printed.iter().for_each(|(stream, bytes)| frame(&mut body, *stream, bytes));
     let kind = if state.options.api_at_least(42) {
         "application/vnd.docker.multiplexed-stream"
     } else {

@@ -223,6 +223,7 @@ fn settle_host(state: &State, host: &mut Value, sent: &Value) -> Result<(), Refu
     if log["Config"].is_null() {
         log["Config"] = json!({});
     }
+    add_missing(&mut log["Config"], &options.log_options);
     let unmasked = sent["MaskedPaths"].is_null();
     if host["Privileged"] == true {
         host["MaskedPaths"] = Value::Null;
@@ -241,12 +242,26 @@ fn settle_host(state: &State, host: &mut Value, sent: &Value) -> Result<(), Refu
             format!("invalid mount path: '{source}' mount path must be absolute")
         } else if options.check_bind_sources && !Path::new(source).exists() {
             format!("bind source path does not exist: {source}")
+        } else if source.starts_with(&options.root) || options.root.starts_with(source) {
+            format!(
+                "must use either propagation mode \"rslave\" or \"rshared\" when mount source is within the daemon root, daemon root: {:?}, bind mount source: {source:?}",
+                options.root
+            )
         } else {
             continue;
         };
         return refuse(400, format!("invalid mount config for type \"bind\": {problem}"));
     }
     Ok(())
+}
+
+/// Adds the entries of one object that another does not have.
+pub(crate) fn add_missing(to: &mut Value, defaults: &Value) {
+    for (key, value) in defaults.as_object().into_iter().flatten() {
+        if to.get(key).is_none() {
+            to[key] = value.clone();
+        }
+    }
 }
 
 /// A restart policy in full, or what the engine says of a name that it does not know.

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value, json};
 
 use crate::Call;
+use crate::create::add_missing;
 use crate::routes::{self, Answer, With, json_answer, template};
 use crate::state::{Network, Outcome, Refusal, State, refuse, rfc3339};
 
@@ -57,6 +58,10 @@ impl State {
         let map = |key: &str| {
             if sent[key].is_object() { sent[key].clone() } else { json!({}) }
         };
+        let mut options = map("Options");
+        if !is_predefined(name) {
+            add_missing(&mut options, &self.options.network_options);
+        }
         let doc = json!({
             "Name": name,
             "Id": id,
@@ -71,7 +76,7 @@ impl State {
             "ConfigFrom": {"Network": ""},
             "ConfigOnly": false,
             "Containers": {},
-            "Options": map("Options"),
+            "Options": options,
             "Labels": map("Labels"),
         });
         self.network_names.entry(name.to_owned()).or_default().push(id.clone());

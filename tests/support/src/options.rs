@@ -28,12 +28,16 @@ pub struct Options {
     pub version: Value,
     /// What the engine calls itself.
     pub id: String,
+    /// The folder of its own data.
+    pub root: String,
     /// The runtimes that a container may name.
     pub runtimes: Vec<Runtime>,
     /// The runtime of a container that names none.
     pub default_runtime: String,
     /// The images that are there. No image is ever pulled.
     pub images: Vec<Image>,
+    /// Whether it takes images in archives, in which it never looks: each has one program, `/selftest`, that ends with 77.
+    pub imports: bool,
     /// Which limits the kernel enforces.
     pub limits: Limits,
     /// 1 or 2.
@@ -46,6 +50,18 @@ pub struct Options {
     pub check_duplicate_networks: bool,
     /// Whether containers are confined by a default profile of system calls.
     pub seccomp: bool,
+    /// A profile of system calls in the place of the default one.
+    pub seccomp_profile: Option<String>,
+    /// Whether its configuration has containers confined by SELinux.
+    pub selinux: bool,
+    /// The user and group of the host that root of containers is, where they are others (`userns-remap`).
+    pub userns: Option<(u32, u32)>,
+    /// The limits of its configuration, which it shows in each container that has none of the name.
+    pub default_ulimits: Vec<Value>,
+    /// The log options of its configuration, which a container gets as it is made.
+    pub log_options: Value,
+    /// The options of its configuration, which a network gets as it is made.
+    pub network_options: Value,
     /// Further warnings in the answer to each create of a container.
     pub create_warnings: Vec<String>,
     /// How long every call takes at least.
@@ -78,13 +94,21 @@ impl Options {
             runtimes: vec![Runtime::new("runc"), Runtime { live_update: false, ..Runtime::new("runsc") }],
             default_runtime: "runc".into(),
             id: "SIMULATED".to_owned(),
+            root: "/var/lib/docker".to_owned(),
             images: vec![Image::new("tenantd/test:1")],
+            imports: false,
             limits: Limits::default(),
             cgroup_version: if release == "20.10" { 1 } else { 2 },
             cpus: 64,
             check_bind_sources: true,
             check_duplicate_networks: true,
             seccomp: true,
+            seccomp_profile: None,
+            selinux: false,
+            userns: None,
+            default_ulimits: Vec::new(),
+            log_options: json!({}),
+            network_options: json!({}),
             create_warnings: Vec::new(),
             latency: Duration::ZERO,
             seed: 1,
@@ -142,13 +166,15 @@ pub struct Runtime {
     pub live_update: bool,
     /// Whether a start never ends, and with it every later call on that container.
     pub hangs: bool,
+    /// The code that each of its containers ends with right after the start, if it is broken.
+    pub ends_with: Option<i64>,
 }
 
 impl Runtime {
     /// A runtime that works.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), live_update: true, hangs: false }
+        Self { name: name.into(), live_update: true, hangs: false, ends_with: None }
     }
 }
 

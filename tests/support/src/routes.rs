@@ -91,6 +91,8 @@ fn dispatch(state: &mut State, call: &Call, body: &[u8]) -> Outcome {
         ("GET", ["events"]) => events::open(state, call),
         ("GET", ["images", "json"]) => system::images(state),
         ("GET", ["images", name @ .., "json"]) => system::image(state, &name.join("/")),
+        ("POST", ["images", "create"]) if state.options.imports => system::import(state, call),
+        ("DELETE", ["images", name @ ..]) => system::remove_image(state, &name.join("/")),
         ("GET", ["containers", "json"]) => containers::list(state, call),
         ("POST", ["containers", "create"]) => create::create(state, call, &parse(body)?),
         ("GET", ["networks"]) => networks::list(state, call),
@@ -105,8 +107,9 @@ fn dispatch(state: &mut State, call: &Call, body: &[u8]) -> Outcome {
                 return Ok(Answer::Stuck);
             }
             match (method, action) {
-                ("GET", ["json"]) => json_answer(200, &state.containers[&id].doc),
+                ("GET", ["json"]) => json_answer(200, &containers::shown(state, &id)),
                 ("GET", ["logs"]) => containers::logs(state, call, &id),
+                ("POST", ["wait"]) => containers::wait(state, &id),
                 ("POST", ["start"]) => containers::start(state, &id),
                 ("POST", ["stop"]) => containers::stop(state, &id),
                 ("POST", ["restart"]) => containers::restart(state, &id),

@@ -41,6 +41,8 @@ pub(crate) struct Network {
 pub struct State {
     /// What kind of engine this is.
     pub options: Options,
+    /// What every container has printed: the number of the stream, and bytes that are sent in frames of their own.
+    pub printed: Vec<(u8, Vec<u8>)>,
     pub(crate) containers: BTreeMap<String, Container>,
     pub(crate) container_names: HashMap<String, String>,
     pub(crate) networks: BTreeMap<String, Network>,
@@ -52,6 +54,8 @@ pub struct State {
     /// Containers whose start hangs, and those that were freed of it.
     pub(crate) stuck: HashSet<String>,
     pub(crate) freed: HashSet<String>,
+    /// The memory that containers use, in bytes.
+    pub(crate) memory: HashMap<String, i64>,
     pub(crate) changed: bool,
     pub(crate) mutations: u64,
     now: u64,
@@ -65,6 +69,7 @@ impl State {
         let ids = Ids(options.seed);
         let mut state = Self {
             options,
+            printed: Vec::new(),
             containers: BTreeMap::new(),
             container_names: HashMap::new(),
             networks: BTreeMap::new(),
@@ -74,6 +79,7 @@ impl State {
             events: Events::default(),
             stuck: HashSet::new(),
             freed: HashSet::new(),
+            memory: HashMap::new(),
             changed: false,
             mutations: 0,
             now: 0,
@@ -94,6 +100,7 @@ impl State {
             pools: self.pools.clone(),
             stuck: self.stuck.clone(),
             freed: self.freed.clone(),
+            memory: self.memory.clone(),
             ..Self::new(self.options.clone())
         })
     }
@@ -109,6 +116,7 @@ impl State {
         self.pools = kept.pools.clone();
         self.stuck = kept.stuck.clone();
         self.freed = kept.freed.clone();
+        self.memory = kept.memory.clone();
     }
 
     /// The inspect document of the container of that very name.
@@ -187,6 +195,30 @@ impl State {
         }
         self.die(&id, code, oom);
         self.changed = false;
+    }
+
+    /// Has the health check of a running container's image say something: `starting`, `healthy` or `unhealthy`.
+    ///
+    /// # Panics
+    ///
+    /// When no running container has that name.
+    pub fn health(&mut self, name: &str, says: &str) {
+        let id = self.container_names.get(name).cloned().unwrap_or_else(|| panic!("no container is named {name}"));
+        let state = &mut self.containers.get_mut(&id).expect("it is named").doc["State"];
+        assert_eq!(state["Running"], true, "{name} does not run");
+        state["Health"] = serde_json::json!({"Status": says, "FailingStreak": 0, "Log": []});
+        self.container_event(&id, &format!("health_status: {says}"), &[]);
+    }
+
+    /// Has a container use so much memory, in bytes, until it ends.
+    ///
+    /// # Panics
+    ///
+    /// When no running container has that name.
+    pub fn use_memory(&mut self, name: &str, bytes: i64) {
+        let id = self.container_names.get(name).cloned().unwrap_or_else(|| panic!("no container is named {name}"));
+        assert_eq!(self.containers[&id].doc["State"]["Running"], true, "{name} does not run");
+        self.memory.insert(id, bytes);
     }
 
     /// Puts an image under its reference, in the place of another that had it.

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::options::{Image, with_default_tag};
+use crate::Call;
+use crate::options::{Image, Options, with_default_tag};
 use crate::routes::{json_answer, template};
 use crate::state::{Outcome, State, refuse};
 
@@ -32,13 +33,25 @@ pub(crate) fn info(state: &State) -> Outcome {
         "CpuCfsPeriod": options.limits.cpu,
         "CpuCfsQuota": options.limits.cpu,
         "CPUShares": options.limits.cpu,
-        "SecurityOptions": [if options.seccomp { "name=seccomp,profile=default" } else { "name=seccomp,profile=unconfined" }],
+        "SecurityOptions": security(options),
+        "DockerRootDir": match options.userns {
+            Some((uid, gid)) => format!("{}/{uid}.{gid}", options.root),
+            None => options.root.clone(),
+        },
         "Warnings": warnings(state),
     });
     for (key, value) in set.as_object().into_iter().flatten() {
         info[key] = value.clone();
     }
     json_answer(200, &info)
+}
+
+fn security(options: &Options) -> Vec<String> {
+    let profile = if options.seccomp { "default" } else { "unconfined" };
+    let seccomp = format!("name=seccomp,profile={}", options.seccomp_profile.as_deref().unwrap_or(profile));
+    let others = [(options.selinux, "name=selinux"), (options.userns.is_some(), "name=userns")];
+    let others = others.into_iter().filter(|(there, _)| *there).map(|(_, name)| name.to_owned());
+    std::iter::once(seccomp).chain(others).collect()
 }
 
 fn warnings(state: &State) -> Option<Vec<&'static str>> {
@@ -71,6 +84,24 @@ pub(crate) fn image(state: &State, reference: &str) -> Outcome {
             "RootFS": {"Type": "layers", "Layers": [image.id()]},
         }),
     )
+}
+
+/// `POST /images/create?fromSrc=-`: an image out of an archive.
+pub(crate) fn import(state: &mut State, call: &Call) -> Outcome {
+    let part = |name: &str| call.parameter(name).unwrap_or_default();
+    let config = json!({"Entrypoint": ["/selftest"], "Env": [part("changes")]});
+    let image = Image { config, ..Image::new(&format!("{}:{}", part("repo"), part("tag"))) };
+    let id = image.id();
+    state.tag_image(image);
+    json_answer(200, &json!({"status": id}))
+}
+
+pub(crate) fn remove_image(state: &mut State, reference: &str) -> Outcome {
+    if state.options.image(reference).is_none() {
+        return refuse(404, format!("No such image: {}", with_default_tag(reference)));
+    }
+    state.remove_image(reference);
+    json_answer(200, &json!([{"Untagged": reference}]))
 }
 
 pub(crate) fn images(state: &State) -> Outcome {

@@ -1,0 +1,357 @@
+//! Why a command did not do what it was asked for: a kind, a chain of causes and a hint.
+//!
+//! Commands return whatever error they meet. What its kind is and what to do next stands here, for all errors that more than
+//! one command meets; a command that knows more says so by [`Failure`]. One that travels on, into records and statuses,
+//! says in its own text what to do, because there is no line beside it.
+
+use std::{error::Error, fmt, io, iter};
+
+use crate::{
+    engine::{CallError, ConnectError, VersionError},
+    fault::chain,
+    host::LockError,
+    journal::{Broken, JournalError, Problem},
+    plan::saved::Unusable,
+    snapshot::SnapshotError,
+    source::SourceError,
+    web::BindError,
+};
+
+use super::{client::ClientError, output};
+
+/// Whose it is to put right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Who gave the command: what was asked for cannot be, or must not.
+    Asked,
+    /// Whoever looks after the host: its settings say something that cannot be used.
+    Settings,
+    /// The same: the host, the engine or the daemon does not do what is needed.
+    Host,
+    /// Nobody who reads this: tenantd is wrong.
+    Internal,
+}
+
+impl Kind {
+    /// What an error of it begins with.
+    const fn heading(self) -> &'static str {
+        match self {
+            Self::Asked | Self::Host => "error",
+            Self::Settings => "error in the host's settings",
+            Self::Internal => "internal error",
+        }
+    }
+
+    /// What to do about an error of it where nothing better is known.
+    const fn hint(self) -> Option<&'static str> {
+        match self {
+            Self::Asked | Self::Settings | Self::Host => None,
+            Self::Internal => {
+                Some("this is a fault of tenantd; report it with what you ran and what `tenantd --version` says")
+            }
+        }
+    }
+}
+
+/// An error that a command makes itself.
+#[derive(Debug)]
+pub struct Failure {
+    kind: Kind,
+    what: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    fn new(kind: Kind, what: impl Into<String>) -> Self {
+        Self { kind, what: what.into(), hint: None }
+    }
+
+    /// What was asked for cannot be, or must not.
+    pub fn asked(what: impl Into<String>) -> Self {
+        Self::new(Kind::Asked, what)
+    }
+
+    /// The host's settings cannot be used.
+    pub fn settings(what: impl Into<String>) -> Self {
+        Self::new(Kind::Settings, what)
+    }
+
+    /// Something on the host is not as it is needed.
+    pub fn host(what: impl Into<String>) -> Self {
+        Self::new(Kind::Host, what)
+    }
+
+    /// What to do next, as a sentence without an end.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Error for Failure {}
+
+/// Writes an error to standard error, with what to do next.
+pub fn print(error: &anyhow::Error) {
+    output::tell(&report(error.as_ref()));
+}
+
+/// The lines that a person reads of an error: what went wrong with every cause, each said once, and what to do next.
+pub fn report(error: &(dyn Error + 'static)) -> String {
+    let causes = || iter::successors(Some(error), |&error| error.source());
+    let (kind, hint) = causes().find_map(known).unwrap_or((Kind::Host, None));
+    let hint = hint.or_else(|| causes().find_map(of_the_kernel)).or_else(|| kind.hint().map(str::to_owned));
+    let mut text = format!("{}: {}", kind.heading(), chain(error));
+    if let Some(hint) = hint {
+        text.push_str(&format!("\nhint: {hint}"));
+    }
+    text
+}
+
+/// Kind and hint of an error that is known here.
+fn known(error: &(dyn Error + 'static)) -> Option<(Kind, Option<String>)> {
+    let of = |kind, hint: Option<&str>| Some((kind, hint.map(str::to_owned)));
+    if let Some(Failure { kind, hint, .. }) = error.downcast_ref() {
+        return Some((*kind, hint.clone()));
+    }
+    if let Some(error) = error.downcast_ref() {
+        return of(Kind::Host, of_client(error));
+    }
+    if let Some(error) = error.downcast_ref() {
+        let (kind, hint) = of_source(error);
+        return of(kind, hint);
+    }
+    let engine = error.downcast_ref().map(|error| match error {
+        ConnectError::Call(error) => of_call(error),
+        ConnectError::Version(error) => of_version(error),
+    });
+    if let Some(hint) = engine.or_else(|| error.downcast_ref().map(of_call)) {
+        return of(Kind::Host, hint);
+    }
+    if let Some(error) = error.downcast_ref() {
+        return of(Kind::Asked, of_saved(error));
+    }
+    if let Some(error) = error.downcast_ref() {
+        return of(Kind::Asked, of_snapshot(error));
+    }
+    if let Some(error) = error.downcast_ref() {
+        let (kind, hint) = of_listening(error);
+        return of(kind, hint);
+    }
+    let journal = error.downcast_ref().map(of_journal);
+    if let Some(hint) = journal.or_else(|| error.downcast_ref().map(of_chain)) {
+        return of(Kind::Host, hint);
+    }
+    if let Some(error) = error.downcast_ref() {
+        return of(Kind::Host, of_lock(error));
+    }
+    error.is::<tokio::task::JoinError>().then_some((Kind::Internal, None))
+}
+
+fn of_client(error: &ClientError) -> Option<&'static str> {
+    match error {
+        ClientError::Unreachable { .. } => Some(
+            "is `tenantd run` running? `systemctl status tenantd` tells; `socket` in host.yaml says where it listens",
+        ),
+        ClientError::Forbidden { .. } => {
+            Some("ask as root, or as a member of the group that socketGroup in host.yaml names")
+        }
+        ClientError::Broken { .. } | ClientError::TimedOut { .. } => {
+            Some("it may have been done all the same: `tenantd status` and `tenantd events` tell")
+        }
+        ClientError::TooOften { .. } => Some("wait a moment and ask again"),
+        // The daemon's own words say what to do.
+        ClientError::Refused(_) => None,
+        ClientError::Malformed(_) => Some("is the daemon of another version? Restart it after an update"),
+    }
+}
+
+fn of_source(error: &SourceError) -> (Kind, Option<&'static str>) {
+    match error {
+        SourceError::Repository { .. } | SourceError::Unparsed { .. } => {
+            (Kind::Host, Some("`git fsck` in the repository tells what is damaged; a fresh clone has all of it"))
+        }
+        SourceError::NotARepository(_) => {
+            (Kind::Asked, Some("name a clone of the config repo, or read a folder that is not committed by --worktree"))
+        }
+        SourceError::Revision { .. } => {
+            (Kind::Asked, Some("`git log --all` lists what there is; `git fetch` brings what is missing"))
+        }
+        SourceError::Folder { .. } => (Kind::Asked, None),
+        SourceError::NeedsGit(_) => (Kind::Host, Some("install git, or put it into PATH")),
+        SourceError::Setting { .. } | SourceError::Secret(_) => (Kind::Settings, None),
+        SourceError::TooLarge(_) => {
+            (Kind::Asked, Some("the bounds stand in docs/architecture.md; two smaller fleets have twice the room"))
+        }
+        // They say what to do in their own text, which statuses show as well.
+        SourceError::Owner { .. }
+        | SourceError::Format { .. }
+        | SourceError::Partial { .. }
+        | SourceError::Beside { .. }
+        | SourceError::PathMissing { .. } => (Kind::Asked, None),
+        SourceError::Ask { .. } | SourceError::Mirror { .. } => (Kind::Host, None),
+    }
+}
+
+fn of_call(error: &CallError) -> Option<&'static str> {
+    match error {
+        CallError::Unreachable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Some("run it as root, or as a member of the socket's group")
+        }
+        CallError::Unreachable { .. } => {
+            Some("start the engine, or name its socket by --engine, DOCKER_HOST or `engine` in host.yaml")
+        }
+        CallError::Broken { .. } | CallError::TimedOut { .. } => Some(
+            "what was asked for may be done all the same: `tenantd plan` shows what is left; the engine's own log says more",
+        ),
+        // The engine's own words.
+        CallError::Refused { .. } => None,
+        CallError::Malformed { .. } => Some("is it a Docker Engine that listens there? `docker version` tells"),
+    }
+}
+
+fn of_version(error: &VersionError) -> Option<&'static str> {
+    match error {
+        VersionError::TooOld { .. } => Some("update the engine"),
+        VersionError::TooNew { .. } => Some("update tenantd"),
+        VersionError::Unreadable(_) => Some("is it a Docker Engine that listens there? `docker version` tells"),
+    }
+}
+
+fn of_saved(error: &Unusable) -> Option<&'static str> {
+    match error {
+        Unusable::Other(_) | Unusable::Changed => {
+            Some("save one by `tenantd plan --out FILE`, and leave the file as it is")
+        }
+        Unusable::Version(_) => Some("plan again with this tenantd"),
+    }
+}
+
+fn of_snapshot(error: &SnapshotError) -> Option<&'static str> {
+    match error {
+        SnapshotError::Form | SnapshotError::Json(_) | SnapshotError::Changed => {
+            Some("take one by `tenantd snapshot`, and leave the file as it is")
+        }
+        SnapshotError::Version(_) => Some("take one with this version of tenantd"),
+        SnapshotError::Signature(_) => {
+            Some("an Ed25519 key of OpenSSH without a passphrase signs; `snapshot` in host.yaml names it")
+        }
+    }
+}
+
+fn of_listening(error: &BindError) -> (Kind, Option<&'static str>) {
+    match error {
+        BindError::Socket(_) => (Kind::Settings, None),
+        BindError::NotLoopback(_) => (Kind::Settings, Some("let `listen` in host.yaml name 127.0.0.1 or [::1]")),
+        BindError::Listen { .. } => {
+            (Kind::Settings, Some("`ss -ltnp` tells who listens there; `listen` in host.yaml names another"))
+        }
+        BindError::Settings(_) => (Kind::Settings, None),
+    }
+}
+
+fn of_journal(error: &JournalError) -> Option<&'static str> {
+    match error {
+        // It says what to do, to whoever reads a status as well.
+        JournalError::Newer { .. } => None,
+        JournalError::Io { .. } => None,
+        JournalError::TooLong(_) | JournalError::Closed => None,
+    }
+}
+
+fn of_chain(error: &Broken) -> Option<&'static str> {
+    match &error.problem {
+        Problem::Empty(_) => Some("name another folder by --journal; the daemon's is `journal` below dataRoot"),
+        Problem::Unreadable(error) => of_journal(error),
+        // The command that follows a chain says more of these.
+        Problem::Shrunk
+        | Problem::Altered(_)
+        | Problem::Order { .. }
+        | Problem::Unlinked
+        | Problem::Misnamed
+        | Problem::Missing(_)
+        | Problem::CutOff { .. }
+        | Problem::OtherHash(_)
+        | Problem::AnchorDropped(_)
+        | Problem::Newer(_) => None,
+    }
+}
+
+fn of_lock(error: &LockError) -> Option<&'static str> {
+    match error {
+        LockError::Held { .. } => Some("let the other one end first; --lock-timeout waits for it"),
+        LockError::Io { .. } => None,
+    }
+}
+
+/// What to do where the kernel says no.
+fn of_the_kernel(error: &(dyn Error + 'static)) -> Option<String> {
+    let hint = match error.downcast_ref::<io::Error>()?.kind() {
+        io::ErrorKind::PermissionDenied => "run it as root, or as a user who may do that",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk, and try again",
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is mounted read-only; `dmesg` may say why",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    fn told(error: impl Into<anyhow::Error>) -> String {
+        report(error.into().as_ref())
+    }
+
+    #[test]
+    fn an_error_is_its_causes_in_one_line_and_a_hint() {
+        let failure = Failure::asked("there is no tenant \"bea\"").hint("did you mean bee?");
+        assert_eq!(told(failure), "error: there is no tenant \"bea\"\nhint: did you mean bee?");
+        let refused = CallError::Unreachable {
+            socket: "/run/docker.sock".into(),
+            source: io::Error::from(io::ErrorKind::PermissionDenied),
+        };
+        let error = anyhow::Error::new(ConnectError::Call(refused)).context("cannot use the engine");
+        assert_eq!(
+            told(error),
+            "error: cannot use the engine: no Docker Engine answers on /run/docker.sock: permission denied\n\
+             hint: run it as root, or as a member of the socket's group"
+        );
+    }
+
+    #[test]
+    fn a_hint_is_found_below_what_says_where_it_happened() {
+        let result: Result<(), _> = Err(LockError::Held { path: "/data/lock".into(), holder: "process 1".to_owned() });
+        let error = result.context("cannot begin").unwrap_err();
+        assert!(told(error).ends_with("\nhint: let the other one end first; --lock-timeout waits for it"));
+        let full = anyhow::Error::new(io::Error::from(io::ErrorKind::StorageFull)).context("cannot write plan.json");
+        assert!(told(full).ends_with("\nhint: make room on the disk, and try again"));
+    }
+
+    #[test]
+    fn each_kind_is_told_apart() {
+        assert_eq!(
+            told(Failure::settings("host.yaml is not valid")),
+            "error in the host's settings: host.yaml is not valid"
+        );
+        assert_eq!(told(anyhow::anyhow!("nobody knows it")), "error: nobody knows it");
+        let failed = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let error = failed.block_on(async {
+            let task = tokio::spawn(std::future::pending::<()>());
+            task.abort();
+            task.await.unwrap_err()
+        });
+        let lines = told(error);
+        assert!(
+            lines.starts_with("internal error: ") && lines.contains("\nhint: this is a fault of tenantd"),
+            "{lines}"
+        );
+    }
+}

@@ -1,0 +1,16 @@
+//! How many bytes may lie between a tenant and a destination without being counted one by one.
+
+/// What is set aside for a connection that speaks HTTP, in bytes: what it and the one behind it read at once,
+/// and the bookkeeping of requests. What waits beyond that is set aside as it comes.
+pub const HTTP: u64 = 32 << 10;
+
+/// What the kernel may keep of what a socket inside was given to send, in bytes: `tcp_wmem` of the
+/// gateway's namespace.
+pub const INSIDE: u64 = 256 << 10;
+
+/// The same for a socket to a destination, of what was not sent yet, and with it what the socket inside
+/// may have received: `tcp_rmem`.
+pub const OUTSIDE: u64 = UNSENT as u64 + (512 << 10);
+
+/// How much a destination's socket takes that it cannot send yet, in bytes.
+pub const UNSENT: u32 = 128 << 10;

@@ -1,0 +1,293 @@
+//! The stricter of two declarations of one tenant: what may be in force where an older one takes the place of a newer
+//! one. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Mark,
+    marks::{self, covers},
+};
+use crate::model::{
+    Destination, SecretName, Tenant,
+    desired::{Limits, Sandbox},
+    egress::{Budget, Route, RouteName, Sealed},
+};
+
+/// The older of two declarations as far as it is not looser than the newer one, setting by setting, by the marks of a
+/// review. Of destinations, routes, their keys and a shared folder it has what both have.
+///
+/// A review from `newer` to the result has nothing that loosens, whatever the two are.
+pub fn stricter(older: &Tenant, newer: &Tenant) -> Tenant {
+    if older == newer {
+        return newer.clone();
+    }
+    // A setting that is added to a tenant does not compile without a rule here.
+    let Tenant {
+        name: _,
+        tier,
+        class,
+        image,
+        command,
+        environment,
+        limits: Limits { cpus, memory, pids, disk },
+        disk_room,
+        source,
+        files,
+        restore,
+        sessions,
+        allowlist,
+        routes,
+        sealed,
+        budget: Budget { day, month },
+        sandbox: Sandbox { tmp_size, shm_size, open_files, init, log_size, log_files, workspace_noexec },
+        drift,
+    } = older;
+    let mut mix = Mix { older, newer, result: newer.clone() };
+    // The room follows from the tier, and is no less than the disk of the same side.
+    mix.prefer(tier, |tenant| &mut tenant.tier);
+    mix.prefer(disk_room, |tenant| &mut tenant.disk_room);
+    mix.prefer(class, |tenant| &mut tenant.class);
+    mix.prefer(image, |tenant| &mut tenant.image);
+    mix.prefer(command, |tenant| &mut tenant.command);
+    mix.environment(environment);
+    mix.prefer(cpus, |tenant| &mut tenant.limits.cpus);
+    mix.prefer(memory, |tenant| &mut tenant.limits.memory);
+    mix.prefer(pids, |tenant| &mut tenant.limits.pids);
+    mix.prefer(disk, |tenant| &mut tenant.limits.disk);
+    mix.result.source = source.clone().filter(|_| *source == newer.source);
+    mix.prefer(files, |tenant| &mut tenant.files);
+    mix.prefer(restore, |tenant| &mut tenant.restore);
+    if mix.result.restore != *restore && loosens(older, &Tenant { restore: mix.result.restore.clone(), ..bare(older) })
+    {
+        mix.result.restore = None;
+    }
+    mix.prefer(sessions, |tenant| &mut tenant.sessions);
+    mix.result.allowlist = in_both(allowlist, &newer.allowlist);
+    mix.result.sealed = equal_in_both(sealed, &newer.sealed);
+    mix.result.routes = mix.routes(routes);
+    mix.prefer(day, |tenant| &mut tenant.budget.day);
+    mix.prefer(month, |tenant| &mut tenant.budget.month);
+    mix.prefer(tmp_size, |tenant| &mut tenant.sandbox.tmp_size);
+    mix.prefer(shm_size, |tenant| &mut tenant.sandbox.shm_size);
+    mix.prefer(open_files, |tenant| &mut tenant.sandbox.open_files);
+    mix.prefer(init, |tenant| &mut tenant.sandbox.init);
+    mix.prefer(log_size, |tenant| &mut tenant.sandbox.log_size);
+    mix.prefer(log_files, |tenant| &mut tenant.sandbox.log_files);
+    mix.prefer(workspace_noexec, |tenant| &mut tenant.sandbox.workspace_noexec);
+    mix.prefer(drift, |tenant| &mut tenant.drift);
+    mix.result
+}
+
+/// A declaration that becomes the stricter of two; it begins as the newer one.
+struct Mix<'a> {
+    older: &'a Tenant,
+    newer: &'a Tenant,
+    result: Tenant,
+}
+
+impl Mix<'_> {
+    /// Takes the older value of a setting, unless that loosens the newer declaration.
+    fn prefer<T: PartialEq + Clone>(&mut self, older: &T, at: fn(&mut Tenant) -> &mut T) {
+        let newer = std::mem::replace(at(&mut self.result), older.clone());
+        if newer != *older && loosens(self.newer, &self.result) {
+            *at(&mut self.result) = newer;
+        }
+    }
+
+    /// Takes the older variables, or where not all of them may be had, each as it loosens neither side.
+    fn environment(&mut self, older: &BTreeMap<String, String>) {
+        self.prefer(older, |tenant| &mut tenant.environment);
+        if self.result.environment == *older {
+            return;
+        }
+        let newer = &self.newer.environment;
+        let names: BTreeSet<&String> = older.keys().chain(newer.keys()).collect();
+        let alone = |value: Option<&String>, name: &str| value.map(|value| (name.to_owned(), value.clone()));
+        let chosen = names.into_iter().filter_map(|name| {
+            let is_free = |value: Option<&String>| {
+                [(self.older, older.get(name)), (self.newer, newer.get(name))].into_iter().all(|(side, its)| {
+                    let with = |value| Tenant { environment: alone(value, name).into_iter().collect(), ..bare(side) };
+                    !loosens(&with(its), &with(value))
+                })
+            };
+            let value = [older.get(name), newer.get(name), None].into_iter().find(|value| is_free(*value));
+            alone(value.unwrap_or_else(|| newer.get(name)), name)
+        });
+        self.result.environment = chosen.collect();
+    }
+
+    /// The routes that both have, each as it loosens neither side, and with the same keys.
+    fn routes(&self, older: &[Route]) -> Vec<Route> {
+        let newer: BTreeMap<&RouteName, &Route> = self.newer.routes.iter().map(|route| (&route.name, route)).collect();
+        let is_kept = |name: &SecretName| self.older.sealed.get(name) == self.newer.sealed.get(name);
+        let both = older.iter().filter_map(|older| {
+            let newer = *newer.get(&older.name)?;
+            let is_free = |route: &Route| {
+                [(self.older, older), (self.newer, newer)].into_iter().all(|(side, its)| {
+                    let with = |route: &Route| Tenant { routes: vec![route.clone()], ..bare(side) };
+                    route == its || !loosens(&with(its), &with(route))
+                })
+            };
+            let one = [older, newer].into_iter().find(|one| is_free(one))?;
+            one.inject.template().secrets().all(is_kept).then(|| one.clone())
+        });
+        both.collect()
+    }
+}
+
+/// A declaration without what may be long in it.
+fn bare(tenant: &Tenant) -> Tenant {
+    Tenant {
+        name: tenant.name.clone(),
+        tier: tenant.tier.clone(),
+        class: tenant.class,
+        image: tenant.image.clone(),
+        command: None,
+        environment: BTreeMap::new(),
+        limits: tenant.limits,
+        disk_room: tenant.disk_room,
+        source: None,
+        files: Vec::new(),
+        restore: None,
+        sessions: tenant.sessions,
+        allowlist: BTreeSet::new(),
+        routes: Vec::new(),
+        sealed: BTreeMap::new(),
+        budget: tenant.budget,
+        sandbox: tenant.sandbox,
+        drift: tenant.drift,
+    }
+}
+
+fn loosens(before: &Tenant, after: &Tenant) -> bool {
+    marks::tenant(Some(before), Some(after)).iter().any(|effect| effect.mark == Mark::Loosens)
+}
+
+/// The destinations that both sides let a tenant reach: of a wildcard or a range and what it covers, the narrower one.
+fn in_both(one: &BTreeSet<Destination>, other: &BTreeSet<Destination>) -> BTreeSet<Destination> {
+    let covered = |narrow: &Destination, by: &BTreeSet<Destination>| by.iter().any(|wide| covers(wide, narrow));
+    let narrow = |these: &BTreeSet<Destination>, those: &BTreeSet<Destination>| {
+        these.iter().filter(|this| those.contains(this) || covered(this, those)).cloned().collect::<Vec<_>>()
+    };
+    narrow(one, other).into_iter().chain(narrow(other, one)).collect()
+}
+
+/// The sealed values that both sides have. Another value of the same name is another key.
+fn equal_in_both(
+    one: &BTreeMap<SecretName, Sealed>,
+    other: &BTreeMap<SecretName, Sealed>,
+) -> BTreeMap<SecretName, Sealed> {
+    one.iter().filter(|(name, value)| other.get(name) == Some(value)).map(|(n, v)| (n.clone(), v.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        model::{
+            RuntimeClass,
+            desired::Limits,
+            tree::{SourceFile, Tree},
+        },
+        review::arbitrary,
+        spec,
+    };
+
+    fn of(text: &str) -> Tenant {
+        let file = |path: &str, text: String| SourceFile { path: path.to_owned(), bytes: text.into() };
+        let head = "apiVersion: tenantd/v1\nkind: ";
+        let files = vec![
+            file("fleet.yaml", format!("{head}Fleet\ndefaults: {{tier: free, image: agent:1}}\n")),
+            file("tenants/ant.yaml", format!("{head}Tenant\ntenant: ant\n{text}")),
+        ];
+        let desired = spec::compile(&Tree { files, ..Tree::default() });
+        let tenant = desired.tenants.get("ant").unwrap_or_else(|| panic!("{text}: {:?}", desired.findings));
+        Tenant::clone(tenant)
+    }
+
+    fn allowlist(tenant: &Tenant) -> Vec<String> {
+        tenant.allowlist.iter().map(|one| serde_json::to_value(one).unwrap().as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_a_tightening_took_away_does_not_come_back_with_what_ran_before() {
+        let older = of("image: agent:1\nallowlist: [a.example.com:443, b.example.com:443]\nlimits: {memory: 256MiB}\n");
+        let newer = of("image: agent:2\nallowlist: [a.example.com:443, c.example.com:443]\nlimits: {memory: 64MiB}\n\
+             runtime: gvisor\nbudget: {day: 5}\n");
+        let mix = stricter(&older, &newer);
+        assert_eq!(mix.image, older.image);
+        assert_eq!(allowlist(&mix), ["a.example.com:443"]);
+        assert_eq!(
+            (mix.class, mix.limits.memory, mix.budget.day),
+            (RuntimeClass::Gvisor, newer.limits.memory, Some(5))
+        );
+        // The other way around, what the newer one loosens is not taken.
+        let mix = stricter(&newer, &older);
+        assert_eq!((mix.image, mix.class), (newer.image, RuntimeClass::Gvisor));
+    }
+
+    #[test]
+    fn of_a_wildcard_and_what_it_covers_the_narrower_one_is_left() {
+        let older = of("allowlist: ['*.example.com:443', x.example.org:443]\n");
+        let newer = of("allowlist: [a.example.com:443, '*.b.example.com:443', x.example.org:80]\n");
+        let expected = ["*.b.example.com:443", "a.example.com:443"];
+        let sorted = |tenant: &Tenant| {
+            let mut all = allowlist(tenant);
+            all.sort();
+            all
+        };
+        assert_eq!(sorted(&stricter(&older, &newer)), expected);
+        assert_eq!(sorted(&stricter(&newer, &older)), expected);
+    }
+
+    #[test]
+    fn a_key_that_was_changed_does_not_come_back() {
+        let with = |number: u8| {
+            let text = format!("-----BEGIN AGE ENCRYPTED FILE-----\nYWdl{number}A==\n-----END AGE ENCRYPTED FILE-----");
+            let mut tenant = of("credentials: [{route: /crm/, upstream: 'https://crm.example.com', inject: {header: \
+                authorization, value: 'Bearer ${secret:crm}'}}]\n");
+            tenant.sealed.insert("crm".parse().unwrap(), text.parse().unwrap());
+            tenant
+        };
+        let same = stricter(&with(1), &with(1));
+        assert_eq!((same.routes.len(), same.sealed.len()), (1, 1));
+        let mix = stricter(&with(1), &with(2));
+        assert!(mix.routes.is_empty() && mix.sealed.is_empty(), "{mix:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn the_stricter_of_two_loosens_neither(older in arbitrary::tenant(), newer in arbitrary::tenant()) {
+            let mix = stricter(&older, &newer);
+            prop_assert!(!loosens(&newer, &mix), "{:?}", marks::tenant(Some(&newer), Some(&mix)));
+            prop_assert!(!loosens(&older, &mix), "{:?}", marks::tenant(Some(&older), Some(&mix)));
+            let Limits { disk, .. } = mix.limits;
+            prop_assert!(disk <= mix.disk_room);
+        }
+
+        #[test]
+        fn it_is_settled_by_one_step(older in arbitrary::tenant(), newer in arbitrary::tenant()) {
+            let mix = stricter(&older, &newer);
+            prop_assert_eq!(&stricter(&mix, &newer), &mix);
+            prop_assert_eq!(&stricter(&mix, &mix), &mix);
+            prop_assert_eq!(&stricter(&newer, &newer), &newer);
+        }
+
+        /// What is narrowed once more still has nothing that any of them took away.
+        #[test]
+        fn three_in_a_row_loosen_none(
+            first in arbitrary::tenant(),
+            second in arbitrary::tenant(),
+            third in arbitrary::tenant(),
+        ) {
+            let mix = stricter(&stricter(&first, &second), &third);
+            for one in [&first, &second, &third] {
+                prop_assert!(!loosens(one, &mix), "{:?}", marks::tenant(Some(one), Some(&mix)));
+            }
+        }
+    }
+}

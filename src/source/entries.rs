@@ -1,0 +1,106 @@
+//! Which entries of a config repo are read, which are passed over, and which are wrong where they stand.
+
+use crate::model::{Finding, tree::MAX_FILE};
+
+/// The files at the top of a config repo, and the folder of tenant files.
+pub(super) const TOP: [&str; 2] = ["fleet.yaml", "tiers.yaml"];
+pub(super) const TENANTS: &str = "tenants";
+
+/// The folder of files that tenants' files name, and how many folders lie in one another there.
+pub(super) const FILES: &str = "files";
+pub(super) const MAX_FILES_DEPTH: usize = 16;
+
+/// What an entry of a tree is, as far as it matters here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Folder,
+    Link,
+    Other,
+}
+
+/// Whether an entry is read, passed over, or wrong where it stands.
+pub(super) enum Verdict {
+    Read,
+    Pass,
+    Wrong(Finding),
+}
+
+/// Judges an entry by its path alone.
+///
+/// A slip in a name must not be taken for a missing tenant, so that everything under `tenants/` that
+/// is not a tenant file is an error, apart from what repositories keep beside.
+pub(super) fn judge(path: &str, kind: Kind) -> Verdict {
+    let wrong = |code, message: String, help: String| Verdict::Wrong(Finding::on_file(path, code, message, help));
+    let link = || wrong("symlink", "symbolic links are not followed".to_owned(), "commit the file itself".to_owned());
+    let Some(name) = path.strip_prefix("tenants/") else {
+        return match (TOP.contains(&path) || path == TENANTS, kind) {
+            (true, Kind::Link) => link(),
+            (true, Kind::File) if path == TENANTS => {
+                wrong("bad-entry", "tenants is a file".to_owned(), "make it a folder of tenant files".to_owned())
+            }
+            (true, Kind::File) => Verdict::Read,
+            (true, Kind::Folder) if path == TENANTS => Verdict::Pass,
+            (true, _) => wrong("bad-entry", format!("{path} is not a file"), "commit a plain file".to_owned()),
+            (false, _) => match near_miss(path) {
+                Some(meant) => wrong("bad-entry", format!("{path} is not read"), format!("name it {meant}")),
+                None => Verdict::Pass,
+            },
+        };
+    };
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.starts_with('.') || last == "README.md" {
+        return Verdict::Pass;
+    }
+    match kind {
+        Kind::Link => link(),
+        Kind::File if name != last => {
+            wrong("bad-entry", format!("{path} lies in a folder below tenants"), format!("move it to tenants/{last}"))
+        }
+        Kind::File if name.ends_with(".yaml") => Verdict::Read,
+        Kind::File => {
+            let stem = name.strip_suffix(".yml").or_else(|| name.strip_suffix(".json")).unwrap_or("NAME");
+            wrong(
+                "bad-entry",
+                format!("{path} is not a tenant file"),
+                format!("name it tenants/{stem}.yaml, or move it elsewhere"),
+            )
+        }
+        Kind::Folder => {
+            wrong("bad-entry", format!("{path} is a folder"), "put tenant files straight under tenants/".to_owned())
+        }
+        Kind::Other => wrong(
+            "bad-entry",
+            format!("{path} is neither a file nor a folder"),
+            "remove it; submodules and devices are not read".to_owned(),
+        ),
+    }
+}
+
+/// How many folders below `tenants/` are looked into.
+const MAX_DEPTH: usize = 8;
+
+/// Whether a wrong entry is looked into as well. What lies in a folder below `tenants/` is not read,
+/// and each file is named: the tenant that it was meant for must not be taken for one that is gone.
+pub(super) fn is_looked_into(path: &str, kind: Kind) -> bool {
+    kind == Kind::Folder && path.starts_with("tenants/") && path.matches('/').count() <= MAX_DEPTH
+}
+
+/// The name that a file at the top was probably meant to have.
+fn near_miss(path: &str) -> Option<&'static str> {
+    match path {
+        "fleet.yml" | "Fleet.yaml" | "fleets.yaml" => Some("fleet.yaml"),
+        "tiers.yml" | "Tiers.yaml" | "tier.yaml" => Some("tiers.yaml"),
+        "tenant" | "Tenants" => Some(TENANTS),
+        _ => None,
+    }
+}
+
+pub(super) fn too_large(path: &str, size: u64) -> Finding {
+    Finding::on_file(
+        path,
+        "file-too-large",
+        format!("the file is {size} bytes long"),
+        format!("keep it under {MAX_FILE} bytes"),
+    )
+}

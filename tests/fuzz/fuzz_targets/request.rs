@@ -1,0 +1,9 @@
+//! Feeds `compare::request`.
+
+#![no_main]
+
+#[path = "../../parsers/compare.rs"]
+#[expect(dead_code, reason = "each target feeds one of the comparisons")]
+mod compare;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| compare::request(bytes));

@@ -1,0 +1,213 @@
+//! Whatever the documents give as an example is right.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+use tenantd::{
+    model::{
+        Finding,
+        resource::Resource,
+        status::{ConditionKind, Reason},
+        tree::{SourceFile, Tree},
+    },
+    source::read_directory,
+    spec::{self, schema::schemas},
+};
+
+use crate::samples::samples;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The documents, by their names.
+fn documents() -> Vec<(String, String)> {
+    let mut found = vec![root().join("README.md")];
+    found.extend(fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    found.sort();
+    found.iter().map(|path| (path.display().to_string(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The blocks of YAML in a document, each with its line and without what it is indented by.
+fn blocks(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut lines = text.lines().zip(1..);
+    while let Some((line, number)) = lines.next() {
+        let Some(indent) = line.strip_suffix("```yaml") else { continue };
+        let block = lines.by_ref().map(|(line, _)| line).take_while(|line| line.trim() != "```");
+        let block = block.map(|line| format!("{}\n", line.strip_prefix(indent).unwrap_or(line.trim_start())));
+        found.push((number, block.collect()));
+    }
+    found
+}
+
+/// The kinds of file, their schemas, and what an example of a part of one leaves out.
+const KINDS: [(&str, &str, &[&str]); 4] = [
+    ("Host", "host.json", &["source: {url: /srv/fleet.git}", SIGNERS]),
+    ("Fleet", "fleet.json", &[]),
+    ("Tiers", "tiers.json", &[]),
+    ("Tenant", "tenant.json", &["tenant: city-law"]),
+];
+const SIGNERS: &str = "verify: {mode: all, signers: [\
+    {name: ada, key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti}, \
+    {name: bob, key: ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBMh2fygK2wav0TFt1rcn/m7TBpRuoaxLO+PvTT8YaLNjlLKvDpm1OBWZtUILe+q5FFVwRVX08dS3RUCtUKP4hVc=}]}";
+
+/// What a block is: the kind that it names, else the one that has all of its keys; and the whole file.
+fn whole(block: &str) -> Option<(&'static str, String)> {
+    let value: Value = serde_saphyr::from_str(block).ok()?;
+    let keys = value.as_object()?;
+    let has_all = |schema: &str| {
+        let (_, schema) = schemas().into_iter().find(|(name, _)| *name == schema).unwrap();
+        keys.keys().all(|key| schema["properties"].get(key).is_some())
+    };
+    let named = keys.get("kind").and_then(Value::as_str);
+    let kind = KINDS.iter().find(|(kind, schema, _)| named.map_or_else(|| has_all(schema), |named| named == *kind));
+    let (kind, _, more) = kind?;
+    let mut text = block.to_owned();
+    let header = ["apiVersion: tenantd/v1".to_owned(), format!("kind: {kind}")];
+    for line in header.iter().map(String::as_str).chain(more.iter().copied()) {
+        let key = line.split(':').next().unwrap();
+        if !keys.contains_key(key) {
+            text.push_str(&format!("{line}\n"));
+        }
+    }
+    Some((kind, text))
+}
+
+/// What is wrong with a whole file, in the company of the example's others.
+fn findings(kind: &str, text: &str) -> Vec<Finding> {
+    if kind == "Host" {
+        return spec::host("host.yaml", text.as_bytes()).err().unwrap_or_default();
+    }
+    let mut tree: Tree = read_directory(&root().join("example-repo")).unwrap();
+    let value: Value = serde_saphyr::from_str(text).unwrap();
+    let path = match kind {
+        "Fleet" => "fleet.yaml".to_owned(),
+        "Tiers" => "tiers.yaml".to_owned(),
+        _ => format!("tenants/{}.yaml", value["tenant"].as_str().unwrap()),
+    };
+    tree.files.retain(|file| file.path != path);
+    tree.files.push(SourceFile { path: path.clone(), bytes: text.as_bytes().to_vec() });
+    tree.files.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut findings = spec::compile(&tree).findings;
+    // What it says of others is not of the example.
+    findings.retain(|finding| finding.file == path);
+    findings
+}
+
+#[test]
+fn every_block_of_yaml_is_valid() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for (name, text) in documents() {
+        for (line, block) in blocks(&text) {
+            count += 1;
+            match whole(&block) {
+                None => wrong.push(format!("{name}:{line}: of no kind of file")),
+                Some((kind, text)) => {
+                    wrong.extend(
+                        findings(kind, &text).iter().map(|finding| format!("{name}:{line}: {kind}: {finding}")),
+                    );
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(count >= 10, "{count} blocks");
+}
+
+/// The examples of a schema, each with the path of its key: `[]` is any item, `NAME` any key.
+fn examples(root: &Value, of: &Value, prefix: &str, found: &mut Vec<(String, Value)>) {
+    let resolve = |schema: &Value| -> Value {
+        let name = schema["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/"));
+        name.map_or_else(|| schema.clone(), |name| root["$defs"][name].clone())
+    };
+    let mut take =
+        |path: &str, schema: &Value| found.extend(schema["examples"].get(0).map(|it| (path.to_owned(), it.clone())));
+    let mut deeper = Vec::new();
+    for (name, property) in of["properties"].as_object().into_iter().flatten() {
+        let (path, own) = (format!("{prefix}{name}"), resolve(property));
+        take(&path, &own);
+        for entries in own["patternProperties"].as_object().into_iter().flatten().map(|(_, entries)| entries) {
+            deeper.push((format!("{path}.NAME."), resolve(entries)));
+        }
+        if own.get("items").is_some() {
+            let item = resolve(&own["items"]);
+            take(&format!("{path}.[]"), &item);
+            deeper.push((format!("{path}.[]."), item));
+        }
+        deeper.push((format!("{path}."), own));
+    }
+    for (prefix, own) in deeper {
+        examples(root, &own, &prefix, found);
+    }
+}
+
+/// Whether a document has a value under a path.
+fn has(document: &Value, path: &[&str], value: &Value) -> bool {
+    // Numbers are compared as such: 1 is 1.0.
+    let same = || document == value || document.as_f64().zip(value.as_f64()).is_some_and(|(one, other)| one == other);
+    match path {
+        [] => same(),
+        ["[]", rest @ ..] => document.as_array().into_iter().flatten().any(|item| has(item, rest, value)),
+        ["NAME", rest @ ..] => document.as_object().into_iter().flatten().any(|(_, entry)| has(entry, rest, value)),
+        [key, rest @ ..] => document.get(key).is_some_and(|entry| has(entry, rest, value)),
+    }
+}
+
+/// The samples are valid, as another test says; so each example that the reference gives is in one of them.
+#[test]
+fn every_example_of_the_reference_is_in_a_valid_sample() {
+    let read = |path: &Path| serde_saphyr::from_str::<Value>(&fs::read_to_string(path).unwrap()).ok();
+    let repo =
+        |name: &str| samples("valid").iter().filter_map(|repo| read_if_there(&repo.join(name))).collect::<Vec<_>>();
+    let mut missing = Vec::new();
+    for (name, schema) in schemas() {
+        let documents: Vec<Value> = match name {
+            "host.json" => samples("valid-hosts").iter().filter_map(|path| read(path)).collect(),
+            "fleet.json" => repo("fleet.yaml"),
+            "tiers.json" => repo("tiers.yaml"),
+            _ => {
+                let folders = samples("valid").into_iter().filter_map(|repo| fs::read_dir(repo.join("tenants")).ok());
+                folders.flatten().filter_map(|entry| read(&entry.unwrap().path())).collect()
+            }
+        };
+        let mut all = Vec::new();
+        examples(&schema, &schema, "", &mut all);
+        assert!(!all.is_empty(), "{name}");
+        for (path, example) in all {
+            let parts: Vec<&str> = path.split('.').collect();
+            if !documents.iter().any(|document| has(document, &parts, &example)) {
+                missing.push(format!("{name}: {path}: {example}"));
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+fn read_if_there(path: &Path) -> Option<Value> {
+    serde_saphyr::from_str(&fs::read_to_string(path).ok()?).ok()
+}
+
+#[test]
+fn the_kinds_of_drift_are_documented_as_they_are_counted() {
+    let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let row = text.lines().find(|line| line.starts_with("| `tenantd_drift_total{kind}`")).unwrap();
+    let told: Vec<&str> = row.split('`').skip(3).step_by(2).collect();
+    assert_eq!(told, Resource::ALL.map(Resource::as_str));
+}
+
+/// Whatever `tenantd status` may show as a condition or its reason, operators can look up.
+#[test]
+fn each_condition_and_reason_is_in_the_table() {
+    let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let (_, table) = text.split_once("\n## Conditions\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    for kind in ConditionKind::ALL {
+        assert!(table.contains(&format!("| {kind} |")), "{kind} is in no table");
+    }
+    for reason in Reason::ALL {
+        assert!(table.contains(&format!("`{reason}`")), "{reason} is in no table");
+    }
+}
