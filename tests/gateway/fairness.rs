@@ -172,10 +172,10 @@ fn post(length: usize, body: &str) -> String {
     format!("POST /llm/ HTTP/1.1\r\nHost: gateway.internal\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
-/// What the process takes, in MiB.
+/// What the process takes, in MiB, without pages of its program.
 fn resident(gateway: &Gateway) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
 }
 

@@ -27,7 +27,7 @@ impl Sample {
             line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
         };
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-        Self { resident: value("VmRSS"), descriptors: u64::try_from(descriptors).unwrap(), threads: value("Threads") }
+        Self { resident: value("RssAnon"), descriptors: u64::try_from(descriptors).unwrap(), threads: value("Threads") }
     }
 }
 

@@ -43,12 +43,12 @@ fn a_large_fleet_converges_and_then_rests() {
     daemon.converged();
 }
 
-/// Descriptors beside those of connections to the engine, threads and resident KiB of a daemon.
+/// Descriptors beside those of connections to the engine, threads and KiB of a daemon: without pages of its program, which the kernel maps as it likes.
 fn held(daemon: &Daemon) -> (usize, usize, usize) {
     let pid = daemon.pid();
     let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     let connections = daemon.wait("no call is under way", || {
         let connections = daemon.engine.connections();
         (connections <= CONNECTIONS).then_some(connections)
