@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::model::Status;
+use crate::{model::Status, web::Refusal};
 
 /// How long an answer is waited for. The daemon itself gives up before.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -58,17 +58,15 @@ pub enum ClientError {
         /// The socket.
         socket: PathBuf,
     },
-    /// The daemon says that this user asks too often.
-    #[error("{said}")]
-    TooOften {
-        /// In its words.
-        said: String,
-        /// After how long it may be asked again.
-        wait: Duration,
-    },
     /// The daemon says no.
-    #[error("{0}")]
-    Refused(String),
+    #[error(transparent)]
+    Refused(Refusal),
+    /// Something answers that is no daemon of this version.
+    #[error("the daemon answered {status} without a reason")]
+    Unexplained {
+        /// The status of the answer.
+        status: StatusCode,
+    },
     /// The answer is not one of this version.
     #[error("the daemon's answer is not understood")]
     Malformed(#[source] serde_json::Error),
@@ -103,7 +101,11 @@ impl<'a> Client<'a> {
         loop {
             let exchange = timeout(PATIENCE, self.exchange(method.clone(), path, body)).await;
             match exchange.unwrap_or_else(|_| Err(ClientError::TimedOut { socket: self.socket() })) {
-                Err(ClientError::TooOften { wait, .. }) if Instant::now() + wait < until => sleep(wait).await,
+                Err(ClientError::Refused(Refusal { retry_after: Some(seconds), .. }))
+                    if Instant::now() + Duration::from_secs(seconds) < until =>
+                {
+                    sleep(Duration::from_secs(seconds)).await;
+                }
                 other => return other,
             }
         }
@@ -129,17 +131,8 @@ impl<'a> Client<'a> {
         if head.status.is_success() {
             return Ok(body);
         }
-        #[derive(serde::Deserialize)]
-        struct Refusal {
-            error: String,
-        }
-        let said = serde_json::from_slice::<Refusal>(&body).map(|refusal| refusal.error);
-        let said = said.unwrap_or_else(|_| format!("the daemon answered {}", head.status));
-        if head.status != StatusCode::TOO_MANY_REQUESTS {
-            return Err(ClientError::Refused(said));
-        }
-        let after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Err(ClientError::TooOften { said, wait: Duration::from_secs(after.unwrap_or(1)) })
+        let refused = serde_json::from_slice(&body).map(ClientError::Refused);
+        Err(refused.unwrap_or(ClientError::Unexplained { status: head.status }))
     }
 
     fn socket(&self) -> PathBuf {

@@ -14,7 +14,7 @@ use crate::{
     plan::saved::Unusable,
     snapshot::SnapshotError,
     source::SourceError,
-    web::BindError,
+    web::{BindError, RefusalKind},
 };
 
 use super::{client::ClientError, output};
@@ -120,7 +120,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<(Kind, Option<String>)> {
         return Some((*kind, hint.clone()));
     }
     if let Some(error) = error.downcast_ref() {
-        return of(Kind::Host, of_client(error));
+        return Some(of_client(error));
     }
     if let Some(error) = error.downcast_ref() {
         let (kind, hint) = of_source(error);
@@ -153,21 +153,37 @@ fn known(error: &(dyn Error + 'static)) -> Option<(Kind, Option<String>)> {
     error.is::<tokio::task::JoinError>().then_some((Kind::Internal, None))
 }
 
-fn of_client(error: &ClientError) -> Option<&'static str> {
-    match error {
-        ClientError::Unreachable { .. } => Some(
-            "is `tenantd run` running? `systemctl status tenantd` tells; `socket` in host.yaml says where it listens",
-        ),
-        ClientError::Forbidden { .. } => {
-            Some("ask as root, or as a member of the group that socketGroup in host.yaml names")
+fn of_client(error: &ClientError) -> (Kind, Option<String>) {
+    let hint = match error {
+        // The daemon says itself what to do.
+        ClientError::Refused(refusal) => return (of_refusal(refusal.kind), refusal.hint.clone()),
+        ClientError::Unreachable { .. } => {
+            "is `tenantd run` running? `systemctl status tenantd` tells; `socket` in host.yaml says where it listens"
         }
+        ClientError::Forbidden { .. } => "ask as root, or as a member of the group that socketGroup in host.yaml names",
         ClientError::Broken { .. } | ClientError::TimedOut { .. } => {
-            Some("it may have been done all the same: `tenantd status` and `tenantd events` tell")
+            "it may have been done all the same: `tenantd status` and `tenantd events` tell"
         }
-        ClientError::TooOften { .. } => Some("wait a moment and ask again"),
-        // The daemon's own words say what to do.
-        ClientError::Refused(_) => None,
-        ClientError::Malformed(_) => Some("is the daemon of another version? Restart it after an update"),
+        ClientError::Unexplained { .. } | ClientError::Malformed(_) => {
+            "is the daemon of another version? Restart it after an update"
+        }
+    };
+    (Kind::Host, Some(hint.to_owned()))
+}
+
+fn of_refusal(kind: RefusalKind) -> Kind {
+    match kind {
+        RefusalKind::NotFound
+        | RefusalKind::Conflict
+        | RefusalKind::Invalid
+        | RefusalKind::TooLarge
+        | RefusalKind::TooOften => Kind::Asked,
+        RefusalKind::Unauthenticated
+        | RefusalKind::Forbidden
+        | RefusalKind::TimedOut
+        | RefusalKind::Unavailable
+        | RefusalKind::Malformed
+        | RefusalKind::MethodNotAllowed => Kind::Host,
     }
 }
 

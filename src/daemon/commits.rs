@@ -179,14 +179,12 @@ impl Daemon {
     /// Lets a held commit in.
     pub(super) async fn approve(&mut self, plan: &str, by: &str) -> Result<String, Refusal> {
         match self.repo.held.take() {
-            None => Err(Refusal::not_found("no commit is held; a newer one may have taken its place")),
+            None => Err(Refusal::not_found("no commit is held").hint("a newer one may have taken its place")),
             Some(held) if held.plan != plan => {
                 // The right id is read beside what it lets in, and nowhere else.
                 self.repo.held = Some(held);
-                Err(Refusal::conflict(
-                    "this is not the whole id of what is held now; `tenantd status` shows the commit, what it would \
-                     remove, and its id",
-                ))
+                Err(Refusal::conflict("this is not the whole id of what is held now")
+                    .hint("`tenantd status` shows the commit, what it would remove, and its id"))
             }
             Some(Held { revision, declared, removed, .. }) => {
                 // What it would remove may be more by now than what was agreed to.
@@ -195,9 +193,9 @@ impl Daemon {
                     && guard::hold_id(&revision.commit, &hold) != plan
                 {
                     self.keep_waiting(revision, declared, hold).await;
-                    return Err(Refusal::conflict(
-                        "what the commit would remove has changed; `tenantd status` shows it",
-                    ));
+                    return Err(
+                        Refusal::conflict("what the commit would remove has changed").hint("`tenantd status` shows it")
+                    );
                 }
                 let shown = revision.to_string();
                 if self.accept(revision, declared, next, Some(Agreement { plan, by, removed: &removed })).await {

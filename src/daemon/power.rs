@@ -23,9 +23,8 @@ impl Daemon {
         self.knows(tenant)?;
         if let Some(suspension) = self.in_force.suspension(tenant) {
             let until = suspension.until;
-            return Err(Refusal::conflict(format!(
-                "{tenant} is left alone until {until}; `tenantd resume {tenant}` comes first"
-            )));
+            return Err(Refusal::conflict(format!("{tenant} is left alone until {until}"))
+                .hint(format!("`tenantd resume {tenant}` comes first")));
         }
         let now = Timestamp::now();
         if let Some(until) = until.filter(|until| *until <= now) {

@@ -52,8 +52,8 @@ impl Daemon {
         }
         let names = self.in_force.effective().into_iter().flat_map(|now| now.tenants.keys()).map(TenantName::as_str);
         let meant = crate::model::finding::suggest(tenant, names);
-        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
-        Err(Refusal::not_found(format!("there is no tenant {tenant:?}{meant}")))
+        let hint = meant.map(|meant| format!("did you mean {meant}?"));
+        Err(Refusal { hint, ..Refusal::not_found(format!("there is no tenant {tenant:?}")) })
     }
 
     async fn suspend(&mut self, tenant: &str, suspension: Suspension) -> Result<(), Refusal> {

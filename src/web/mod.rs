@@ -9,13 +9,15 @@
 
 mod guard;
 mod rates;
+mod refusal;
 mod request;
 mod routes;
 mod server;
 mod settings;
 mod socket;
 
-pub use request::{Handle, Refusal, RefusalKind, Reply, Request, channel};
+pub use refusal::{Refusal, RefusalKind};
+pub use request::{Handle, Reply, Request, channel};
 pub use server::{BindError, Server};
 pub use settings::{Settings, SettingsError};
 pub use socket::SocketError;

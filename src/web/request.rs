@@ -8,6 +8,7 @@ use tokio::{
     time::timeout,
 };
 
+use super::refusal::Refusal;
 use crate::model::{Power, Status, status::Condition};
 
 /// How many requests wait for the daemon; a further one waits for its place.
@@ -89,51 +90,6 @@ pub enum Request {
     },
     /// To ask the source for news.
     Fetch,
-}
-
-/// Why a request is not granted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Refusal {
-    /// What kind of reason it is.
-    pub kind: RefusalKind,
-    /// The reason, for a person.
-    pub message: String,
-}
-
-/// What kind of reason a refusal has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusalKind {
-    /// What is meant does not exist.
-    NotFound,
-    /// It cannot be done as things stand.
-    Conflict,
-    /// The request makes no sense.
-    Invalid,
-    /// The daemon does not answer.
-    Unavailable,
-}
-
-impl Refusal {
-    /// What is meant does not exist.
-    pub fn not_found(message: impl Into<String>) -> Self {
-        Self { kind: RefusalKind::NotFound, message: message.into() }
-    }
-
-    /// It cannot be done as things stand.
-    pub fn conflict(message: impl Into<String>) -> Self {
-        Self { kind: RefusalKind::Conflict, message: message.into() }
-    }
-
-    /// The request makes no sense.
-    pub fn invalid(message: impl Into<String>) -> Self {
-        Self { kind: RefusalKind::Invalid, message: message.into() }
-    }
-
-    /// The daemon does not answer.
-    pub fn unavailable(message: impl Into<String>) -> Self {
-        Self { kind: RefusalKind::Unavailable, message: message.into() }
-    }
 }
 
 /// Asks the daemon. No question waits longer than five seconds for its answer.
@@ -218,22 +174,31 @@ impl Handle {
     }
 
     async fn change<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
-        self.ask(PATIENCE, request).await.map_err(|mut refusal| {
-            if refusal.kind == RefusalKind::Unavailable {
-                refusal.message.push_str("; `tenantd status` shows later whether it was done");
-            }
-            refusal
-        })
+        self.exchange(PATIENCE, request)
+            .await
+            .unwrap_or_else(|unanswered| Err(unanswered.hint("`tenantd status` shows later whether it was done")))
     }
 
     async fn ask<T>(&self, patience: Duration, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
+        self.exchange(patience, request).await.unwrap_or_else(Err)
+    }
+
+    /// What the daemon answers.
+    ///
+    /// # Errors
+    /// It does not answer. Whether it does what it was asked is then not known.
+    async fn exchange<T>(
+        &self,
+        patience: Duration,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<Result<T, Refusal>, Refusal> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
             self.sender.send(request(reply)).await.ok()?;
             answer.await.ok()
         };
         match timeout(patience, asked).await {
-            Ok(Some(answer)) => answer,
+            Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(Refusal::unavailable("the daemon is ending")),
             Err(_) => {
                 Err(Refusal::unavailable(format!("the daemon did not answer within {} s", patience.as_secs_f32())))

@@ -23,7 +23,8 @@ use tokio::sync::Notify;
 use super::{
     guard,
     rates::Rates,
-    request::{Handle, Refusal, RefusalKind},
+    refusal::{Refusal, RefusalKind},
+    request::Handle,
     settings::Settings,
 };
 use crate::{
@@ -119,54 +120,7 @@ fn reading() -> Router<App> {
         .route("/readyz", get(readyz))
 }
 
-/// Why a request is not served, as JSON.
-pub(super) struct Failure {
-    status: StatusCode,
-    message: String,
-    /// After how many seconds it may be asked again.
-    retry_after: Option<u64>,
-}
-
-impl Failure {
-    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), retry_after: None }
-    }
-
-    /// Too many requests of one user; after `wait` there are fewer.
-    pub(super) fn too_many(wait: Duration) -> Self {
-        let seconds = wait.as_secs() + 1;
-        let message = format!("this user asks too often; try again in {seconds} s");
-        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let mut response = (self.status, Json(json!({"error": self.message}))).into_response();
-        if self.status == StatusCode::UNAUTHORIZED {
-            let challenge = header::HeaderValue::from_static("Bearer realm=\"tenantd\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        }
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        response
-    }
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        let status = match refusal.kind {
-            RefusalKind::NotFound => StatusCode::NOT_FOUND,
-            RefusalKind::Conflict => StatusCode::CONFLICT,
-            RefusalKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
-            RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        Self::new(status, refusal.message)
-    }
-}
-
-type Answer<T> = Result<T, Failure>;
+type Answer<T> = Result<T, Refusal>;
 
 /// Has a request that changes something wait for its user's turn.
 async fn pace(
@@ -175,7 +129,7 @@ async fn pace(
     request: Request,
     next: Next,
 ) -> Answer<Response> {
-    let wait = app.rates.wait(user, Instant::now()).map_err(Failure::too_many)?;
+    let wait = app.rates.wait(user, Instant::now()).map_err(Refusal::too_often)?;
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
@@ -185,7 +139,7 @@ async fn pace(
 /// Lets in who names this host as it is and has the token.
 async fn admit(State(app): State<App>, request: Request, next: Next) -> Answer<Response> {
     if !guard::names_loopback(request.headers(), request.uri()) {
-        return Err(Failure::new(StatusCode::FORBIDDEN, "the Host header must name localhost or a loopback address"));
+        return Err(Refusal::new(RefusalKind::Forbidden, "the Host header must name localhost or a loopback address"));
     }
     let token = app.settings.token().ok_or_else(no_token)?;
     if !guard::has_token(request.headers(), open(&token).await?.as_str()) {
@@ -194,31 +148,31 @@ async fn admit(State(app): State<App>, request: Request, next: Next) -> Answer<R
     Ok(next.run(request).await)
 }
 
-fn no_token() -> Failure {
-    Failure::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong: Authorization: Bearer TOKEN")
+fn no_token() -> Refusal {
+    Refusal::new(RefusalKind::Unauthenticated, "the token is missing or wrong: Authorization: Bearer TOKEN")
 }
 
 /// Reads a secret. What is wrong with it is for the log, not for who asks.
 async fn open(secret: &Secret) -> Answer<SecretText> {
     let secret = secret.clone();
     let read = tokio::task::spawn_blocking(move || secret::read(&secret)).await;
-    let unreadable = || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "a secret of the daemon cannot be read");
+    let unreadable = || Refusal::unavailable("a secret of the daemon cannot be read");
     read.map_err(|_| unreadable())?.map_err(|error: SecretError| {
         tracing::warn!(error = &error as &dyn std::error::Error, "a request is refused");
         unreadable()
     })
 }
 
-async fn not_found() -> Failure {
-    Failure::new(StatusCode::NOT_FOUND, "there is nothing under this path")
+async fn not_found() -> Refusal {
+    Refusal::not_found("there is nothing under this path")
 }
 
-async fn wrong_method(method: Method) -> Failure {
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not served under this path"))
+async fn wrong_method(method: Method) -> Refusal {
+    Refusal::new(RefusalKind::MethodNotAllowed, format!("{method} is not served under this path"))
 }
 
-async fn socket_only() -> Failure {
-    Failure::new(StatusCode::FORBIDDEN, "what changes something is served on the daemon's unix socket alone")
+async fn socket_only() -> Refusal {
+    Refusal::new(RefusalKind::Forbidden, "what changes something is served on the daemon's unix socket alone")
 }
 
 async fn status(State(app): State<App>) -> Answer<Json<Status>> {
@@ -248,9 +202,9 @@ async fn readyz(State(app): State<App>) -> Answer<Json<Value>> {
         Some(ready) if ready.status == Truth::True => Ok(Json(json!({"ready": true}))),
         Some(ready) => {
             let reason = format!("{}: {}", ready.reason, ready.message);
-            Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason))
+            Err(Refusal::unavailable(reason))
         }
-        None => Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon does not know yet")),
+        None => Err(Refusal::unavailable("the daemon does not know yet")),
     }
 }
 
@@ -354,8 +308,8 @@ async fn hook(State(app): State<App>, headers: HeaderMap, body: Body) -> Answer<
     let mut proof = guard::Proof::of(&headers, open(&secret).await?.as_str());
     each_part(body, MAX_HOOK_BODY, |part| proof.update(&part)).await?;
     if !proof.holds() {
-        return Err(Failure::new(
-            StatusCode::UNAUTHORIZED,
+        return Err(Refusal::new(
+            RefusalKind::Unauthenticated,
             "X-Hub-Signature-256 or X-Gitlab-Token is missing or wrong",
         ));
     }
@@ -377,13 +331,13 @@ async fn read(body: Body, limit: u64) -> Answer<Vec<u8>> {
 
 /// Gives each part of a body to `take` as it comes.
 async fn each_part(mut body: Body, limit: u64, mut take: impl FnMut(Bytes)) -> Answer<()> {
-    let too_long = || Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {limit} bytes"));
+    let too_long = || Refusal::new(RefusalKind::TooLarge, format!("the body is longer than {limit} bytes"));
     if body.size_hint().lower() > limit {
         return Err(too_long());
     }
     let mut left = limit;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Failure::new(StatusCode::BAD_REQUEST, "the body cannot be read"))?;
+        let frame = frame.map_err(|_| Refusal::new(RefusalKind::Malformed, "the body cannot be read"))?;
         // Trailers are not used.
         let Ok(part) = frame.into_data() else { continue };
         left = left.checked_sub(part.len() as u64).ok_or_else(too_long)?;

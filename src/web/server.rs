@@ -13,7 +13,6 @@ use std::{
 use axum::{
     Router,
     extract::Request,
-    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use hyper::{
@@ -33,8 +32,9 @@ use tokio::{
 };
 
 use super::{
+    refusal::{Refusal, RefusalKind},
     request::Handle,
-    routes::{self, App, Failure, Peer},
+    routes::{self, App, Peer},
     settings::{Settings, SettingsError},
     socket::{Socket, SocketError},
 };
@@ -274,10 +274,8 @@ async fn cannot_accept(error: &io::Error) {
 
 /// Says that there are too many connections, whatever is asked.
 async fn refuse(mut stream: tokio::net::UnixStream) {
-    const ANSWER: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nContent-Length: 69\r\n\
-        Retry-After: 1\r\nConnection: close\r\n\r\n\
-        {\"error\":\"this user has too many connections; try again in a second\"}";
-    if let Ok(Ok(())) = timeout(LINGER, stream.write_all(ANSWER)).await {
+    let answer = Refusal::too_many_connections().to_http();
+    if let Ok(Ok(())) = timeout(LINGER, stream.write_all(answer.as_bytes())).await {
         part(stream).await;
     }
 }
@@ -318,7 +316,7 @@ async fn in_time(answering: impl Future<Output = Result<Response, Infallible>>) 
     match timeout(REQUEST, answering).await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
-        Err(_) => Failure::new(StatusCode::REQUEST_TIMEOUT, "the request was not there in time").into_response(),
+        Err(_) => Refusal::new(RefusalKind::TimedOut, "the request was not there in time").into_response(),
     }
 }
 

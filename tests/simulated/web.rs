@@ -399,6 +399,7 @@ fn each_request_reaches_the_daemon_and_its_refusals_come_back() {
     assert_eq!((one["tenants"].as_array().unwrap().len(), &one["tenants"][0]["tenant"]), (1, &json!("ant")));
     let none = daemon.get("/v1/status/c%20t");
     assert_eq!((none.status, none.error()), (404, "there is no tenant \"c t\"".to_owned()));
+    assert_eq!((&none.json()["kind"], none.json().get("hint")), (&json!("not-found"), None));
 
     let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2);
     let answer = daemon.post("/v1/tenants/ant/suspend", &json!({"reason": "disk", "until": until}));

@@ -13,6 +13,8 @@ fn a_suspended_tenant_is_left_alone_until_its_time_is_over() {
     daemon.proved();
     daemon.ask(&["suspend", "ant", "--reason", "disk check", "--until", "1h"]).with(0);
     daemon.ask(&["suspend", "nobody", "--reason", "x", "--until", "1h"]).with(1);
+    let mistyped = daemon.ask(&["suspend", "ants", "--reason", "x", "--until", "1h"]).with(1);
+    assert_eq!(mistyped.err, "error: there is no tenant \"ants\"\nhint: did you mean ant?\n");
     daemon.update("ant", 64 << 20);
     daemon.tenant("ant", "environment: {A: b}\n");
     daemon.tenant("bee", "limits: {memory: 256MiB}\n");
