@@ -14,9 +14,11 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 
+use tenantd::web::{Client, operators::Reconcile};
+
 use crate::{
     bare::{self, Call},
-    world::World,
+    world::{self, World},
 };
 
 /// How long the daemon may take for anything that is waited for.
@@ -61,7 +63,7 @@ impl Daemon {
     /// Has it look at everything, and waits until it has.
     pub fn pass(&mut self) -> anyhow::Result<()> {
         let (before, _) = self.passes()?;
-        bare::ask(&self.socket, &Call::new("POST", "/v1/reconcile", None))?;
+        world::runtime()?.block_on(Client::new(&self.socket).call(&Reconcile { tenant: None }))?;
         self.wait(|daemon| daemon.passes().is_ok_and(|(count, _)| count > before))
     }
 

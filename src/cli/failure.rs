@@ -14,10 +14,10 @@ use crate::{
     plan::saved::Unusable,
     snapshot::SnapshotError,
     source::SourceError,
-    web::{BindError, RefusalKind},
+    web::{BindError, ClientError, RefusalKind},
 };
 
-use super::{client::ClientError, output};
+use super::output;
 
 /// Whose it is to put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@ mod approve;
 mod args;
 mod audit;
 mod audit_report;
-mod client;
 mod commits;
 mod egress;
 mod events;

@@ -1,25 +1,23 @@
 //! `tenantd pause`, `tenantd sleep` and `tenantd start`.
 
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::{
     EXIT_OK,
-    args::{Global, SetPower},
-    client::Client,
+    args::{Global, SetPower as Command},
     output, setup, time,
 };
-use crate::model::{Power, finding::printable};
+use crate::{
+    model::{Power, finding::printable},
+    web::{Client, operators::SetPower},
+};
 
 /// Has the daemon settle what a tenant is to do, and returns before it is done.
-pub fn set(command: &SetPower, power: Power, global: &Global) -> anyhow::Result<u8> {
+pub fn set(command: &Command, power: Power, global: &Global) -> anyhow::Result<u8> {
     let until = command.until.as_deref().map(|text| time::until(text, Timestamp::now())).transpose()?;
     let host = setup::host(global)?;
-    let body = json!({"power": power, "until": until});
-    setup::block_on(async {
-        let client = Client::new(&host.socket);
-        Ok(client.post(&["tenants", &command.tenant, "power"], Some(&body)).await?)
-    })?;
+    let call = SetPower { tenant: command.tenant.clone(), power, until };
+    setup::block_on(async { Ok(Client::new(&host.socket).call(&call).await?) })?;
     let what = match power {
         Power::Running => "is started",
         Power::Paused => "is paused",

@@ -14,10 +14,13 @@ use tokio::time::sleep;
 use super::{
     EXIT_OK,
     args::{Global, PlanFormat, Status as Command},
-    client::Client,
     failure, output, setup,
 };
-use crate::{model::Status, plan::render::Style};
+use crate::{
+    model::Status,
+    plan::render::Style,
+    web::{Client, operators::ReadStatus},
+};
 
 /// How often the daemon is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -26,13 +29,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub fn run(command: &Command, global: &Global) -> anyhow::Result<u8> {
     let host = setup::host(global)?;
     let client = Client::new(&host.socket);
+    let call = ReadStatus { tenant: command.tenant.clone() };
     setup::block_on(async {
-        let status = client.status(command.tenant.as_deref()).await?;
+        let status = client.call(&call).await?;
         if !command.watch {
             output::print_as(command.format == PlanFormat::Text, &form(command, &status, output::style())?)?;
         } else {
             tokio::select! {
-                watched = watch(command, &client, status) => watched?,
+                watched = watch(command, &client, &call, status) => watched?,
                 interrupted = tokio::signal::ctrl_c() => {
                     interrupted?;
                     if io::stdout().is_terminal() {
@@ -56,7 +60,7 @@ fn form(command: &Command, status: &Status, style: Style) -> anyhow::Result<Stri
 }
 
 /// Shows what the daemon says until nobody reads any more.
-async fn watch(command: &Command, client: &Client<'_>, first: Status) -> anyhow::Result<()> {
+async fn watch(command: &Command, client: &Client<'_>, call: &ReadStatus, first: Status) -> anyhow::Result<()> {
     let on_terminal = io::stdout().is_terminal() && command.format == PlanFormat::Text;
     let mut last = None;
     let mut answer = Ok(first);
@@ -86,7 +90,7 @@ async fn watch(command: &Command, client: &Client<'_>, first: Status) -> anyhow:
             Err(error) => output::tell(&failure::report(error)),
         }
         sleep(INTERVAL).await;
-        answer = client.status(command.tenant.as_deref()).await;
+        answer = client.call(call).await;
     }
 }
 

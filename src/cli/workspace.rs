@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::{
     EXIT_ERROR, EXIT_OK,
     args::{Adopt, Capacity, Global, OneWorkspace, PlanFormat, Purge, Workspace, WorkspaceList},
-    client::{Client, ClientError},
     failure::Failure,
     output, setup,
 };
@@ -21,6 +20,7 @@ use crate::{
             Backend, FoundVolume, FoundWorkspace, ObservedWorkspaces, Place, Site, VolumeState, Wanted, Wish, owner_of,
         },
     },
+    web::{Client, ClientError, operators::Reconcile},
 };
 
 /// Runs one of the commands on workspaces.
@@ -230,7 +230,7 @@ fn confirmed(name: &str) -> anyhow::Result<bool> {
 async fn ask(workspaces: &Workspaces, host: &Host, tenant: &TenantName, what: Wanted) -> anyhow::Result<u8> {
     workspaces.wish(tenant, &Wish { what, by: users::current() })?;
     // Of a tenant that nobody declares the daemon knows nothing before it has looked at everything.
-    let told = Client::new(&host.socket).post(&["reconcile"], None).await;
+    let told = Client::new(&host.socket).call(&Reconcile { tenant: None }).await;
     let who = match told {
         Ok(_) => "the daemon does it now; `tenantd status` and `tenantd events` show what becomes of it",
         Err(ClientError::Unreachable { .. }) => "no daemon runs: the next `tenantd apply` does it",

@@ -21,7 +21,10 @@ use crate::{
     plan::guard::{self, Hold},
     signals,
     source::Approval,
-    web::Refusal,
+    web::{
+        Refusal,
+        operators::{Approve, Approved},
+    },
 };
 
 /// What an operator agreed to.
@@ -177,7 +180,7 @@ impl Daemon {
     }
 
     /// Lets a held commit in.
-    pub(super) async fn approve(&mut self, plan: &str, by: &str) -> Result<String, Refusal> {
+    pub(super) async fn approve(&mut self, Approve { plan }: Approve, by: String) -> Result<Approved, Refusal> {
         match self.repo.held.take() {
             None => Err(Refusal::not_found("no commit is held").hint("a newer one may have taken its place")),
             Some(held) if held.plan != plan => {
@@ -197,10 +200,10 @@ impl Daemon {
                         Refusal::conflict("what the commit would remove has changed").hint("`tenantd status` shows it")
                     );
                 }
-                let shown = revision.to_string();
-                if self.accept(revision, declared, next, Some(Agreement { plan, by, removed: &removed })).await {
+                let agreement = Agreement { plan: &plan, by: &by, removed: &removed };
+                if self.accept(revision.clone(), declared, next, Some(agreement)).await {
                     self.repo.status.held = None;
-                    Ok(shown)
+                    Ok(Approved { plan, revision, by })
                 } else {
                     Err(self.not_kept())
                 }

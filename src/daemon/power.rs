@@ -8,20 +8,21 @@ use jiff::Timestamp;
 use super::{Daemon, events::PowerGiven, tenants::TenantRuntime};
 use crate::{
     model::{Power, PowerHold, PowerReason, TenantPlan, record::Trigger},
-    web::Refusal,
+    web::{
+        Refusal,
+        operators::{PowerSet, SetPower},
+    },
 };
 
 impl Daemon {
     /// Has a tenant be something until a time, or for good.
     pub(super) async fn set_power(
         &mut self,
-        tenant: &str,
-        power: Power,
-        until: Option<Timestamp>,
+        SetPower { tenant, power, until }: SetPower,
         by: String,
-    ) -> Result<(), Refusal> {
-        self.knows(tenant)?;
-        if let Some(suspension) = self.in_force.suspension(tenant) {
+    ) -> Result<PowerSet, Refusal> {
+        self.knows(&tenant)?;
+        if let Some(suspension) = self.in_force.suspension(&tenant) {
             let until = suspension.until;
             return Err(Refusal::conflict(format!("{tenant} is left alone until {until}"))
                 .hint(format!("`tenantd resume {tenant}` comes first")));
@@ -32,21 +33,21 @@ impl Daemon {
         }
         let reason = PowerReason::Operator { by: by.clone() };
         let powers = self.in_force.powers();
-        let former = powers.holds.get(tenant);
+        let former = powers.holds.get(&tenant);
         if former.is_some_and(|former| (former.power, former.until, &former.reason) == (power, until, &reason)) {
             // Nothing to keep, and nothing new to write down.
-            return Ok(());
+            return Ok(PowerSet { tenant, power, until, by });
         }
         if former.is_none() && power == Power::Running && until.is_none() && !powers.lost {
             return Err(Refusal::conflict(format!("{tenant} is neither paused nor asleep")));
         }
         let hold = PowerHold { power, reason, since: now, until, reached: false };
-        if !self.keep_hold(tenant, &hold) {
+        if !self.keep_hold(&tenant, &hold) {
             return Err(self.not_kept());
         }
         self.timer.hasten(Instant::now());
-        self.power_given(tenant, hold, Trigger::Operator { by }).await;
-        Ok(())
+        self.power_given(&tenant, hold, Trigger::Operator { by: by.clone() }).await;
+        Ok(PowerSet { tenant, power, until, by })
     }
 
     /// Keeps what a tenant is to do, if that can be kept.

@@ -20,28 +20,35 @@ use crate::{
         record::Trigger,
         status::{Condition, JournalStatus, SourceStatus, Suspension, TenantStatus},
     },
-    web::{Refusal, Request},
+    web::{
+        Asked, Calls as _, Refusal, Request,
+        operators::{Operator, Reconcile, Reconciling, Resume, Resumed, Suspend, Suspended},
+    },
 };
 
 impl Daemon {
     pub(super) async fn answer(&mut self, request: Request) {
         match request {
-            // Who waited too long was told that it may not be done: it is not.
-            Request::Suspend { ref reply, .. } | Request::Resume { ref reply, .. } if reply.is_closed() => {}
-            Request::Approve { ref reply, .. } if reply.is_closed() => {}
-            Request::SetPower { ref reply, .. } if reply.is_closed() => {}
-            Request::Status { tenant, reply } => drop(reply.send(self.status(tenant.as_deref()))),
+            Request::Operator(call) => self.answer_operator(call).await,
             Request::Health { reply } => drop(reply.send(Ok(self.daemon_conditions()))),
-            Request::Suspend { tenant, reason, until, by, reply } => {
-                drop(reply.send(self.suspend(&tenant, Suspension { reason, until, by }).await));
-            }
-            Request::SetPower { tenant, power, until, by, reply } => {
-                drop(reply.send(self.set_power(&tenant, power, until, by).await));
-            }
-            Request::Resume { tenant, by, reply } => drop(reply.send(self.resume(&tenant, by).await)),
-            Request::Approve { plan, by, reply } => drop(reply.send(self.approve(&plan, &by).await)),
-            Request::Reconcile { tenant, by, reply } => drop(reply.send(self.reconcile_now(tenant.as_deref(), by))),
             Request::Fetch => self.repo.intake.trigger_fetch(),
+        }
+    }
+
+    async fn answer_operator(&mut self, call: Operator) {
+        if call.is_given_up() {
+            // Who waited too long was told that it may not be done: it is not.
+            return;
+        }
+        match call {
+            Operator::ReadStatus(Asked { call, reply, .. }) => {
+                drop(reply.send(self.status(call.tenant.as_deref())));
+            }
+            Operator::Suspend(Asked { call, by, reply }) => drop(reply.send(self.suspend(call, by).await)),
+            Operator::Resume(Asked { call, by, reply }) => drop(reply.send(self.resume(call, by).await)),
+            Operator::SetPower(Asked { call, by, reply }) => drop(reply.send(self.set_power(call, by).await)),
+            Operator::Approve(Asked { call, by, reply }) => drop(reply.send(self.approve(call, by).await)),
+            Operator::Reconcile(Asked { call, by, reply }) => drop(reply.send(self.reconcile_now(call, by))),
         }
     }
 
@@ -56,30 +63,32 @@ impl Daemon {
         Err(Refusal { hint, ..Refusal::not_found(format!("there is no tenant {tenant:?}")) })
     }
 
-    async fn suspend(&mut self, tenant: &str, suspension: Suspension) -> Result<(), Refusal> {
-        self.knows(tenant)?;
-        if suspension.until <= Timestamp::now() {
-            return Err(Refusal::invalid(format!("{} has passed", suspension.until)));
+    async fn suspend(&mut self, Suspend { tenant, reason, until }: Suspend, by: String) -> Result<Suspended, Refusal> {
+        self.knows(&tenant)?;
+        if until <= Timestamp::now() {
+            return Err(Refusal::invalid(format!("{until} has passed")));
         }
-        let is_news = self.in_force.suspend(tenant, suspension.clone()).ok_or_else(|| self.not_kept())?;
+        let suspension = Suspension { reason, until, by };
+        let is_news = self.in_force.suspend(&tenant, suspension.clone()).ok_or_else(|| self.not_kept())?;
+        let Suspension { reason, until, by } = suspension.clone();
         if is_news {
             self.timer.hasten(Instant::now());
-            self.reporter.report(&TenantSuspended { tenant, suspension }).await;
-            self.note_conditions(tenant);
+            self.reporter.report(&TenantSuspended { tenant: &tenant, suspension }).await;
+            self.note_conditions(&tenant);
         }
-        Ok(())
+        Ok(Suspended { tenant, reason, until, by })
     }
 
-    async fn resume(&mut self, tenant: &str, by: String) -> Result<(), Refusal> {
-        if !self.in_force.resume(tenant).ok_or_else(|| self.not_kept())? {
-            self.knows(tenant)?;
+    async fn resume(&mut self, Resume { tenant }: Resume, by: String) -> Result<Resumed, Refusal> {
+        if !self.in_force.resume(&tenant).ok_or_else(|| self.not_kept())? {
+            self.knows(&tenant)?;
             return Err(Refusal::conflict(format!("{tenant} is not suspended")));
         }
-        self.reporter.report(&TenantResumed { tenant, by: Some(&by) }).await;
-        self.tenants.reset_backoff(tenant);
-        self.tenants.mark(tenant, Trigger::Operator { by }, Instant::now(), Duration::ZERO);
-        self.note_conditions(tenant);
-        Ok(())
+        self.reporter.report(&TenantResumed { tenant: &tenant, by: Some(&by) }).await;
+        self.tenants.reset_backoff(&tenant);
+        self.tenants.mark(&tenant, Trigger::Operator { by: by.clone() }, Instant::now(), Duration::ZERO);
+        self.note_conditions(&tenant);
+        Ok(Resumed { tenant, by })
     }
 
     pub(super) fn not_kept(&self) -> Refusal {
@@ -87,9 +96,9 @@ impl Daemon {
         Refusal::unavailable(format!("the state cannot be kept, so nothing was changed: {error}"))
     }
 
-    fn reconcile_now(&mut self, tenant: Option<&str>, by: String) -> Result<(), Refusal> {
+    fn reconcile_now(&mut self, Reconcile { tenant }: Reconcile, by: String) -> Result<Reconciling, Refusal> {
         let (trigger, now) = (Trigger::Operator { by }, Instant::now());
-        match tenant {
+        match &tenant {
             Some(tenant) => {
                 self.knows(tenant)?;
                 self.tenants.reset_backoff(tenant);
@@ -100,7 +109,7 @@ impl Daemon {
                 self.scan.ask(trigger, now);
             }
         }
-        Ok(())
+        Ok(Reconciling { tenant })
     }
 
     fn status(&mut self, only: Option<&str>) -> Result<Status, Refusal> {

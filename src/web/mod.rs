@@ -1,13 +1,17 @@
-//! What the daemon serves: status and requests on a unix socket, and less on loopback.
+//! What the daemon serves: calls on unix sockets, and less on loopback.
 //!
-//! Whoever reaches the socket may change things; its mode and group say who that is. Over TCP there
-//! is nothing that changes anything: status and metrics for who has the token, and a hook for a forge,
-//! which is let in by its signature and does no more than to have the source asked for news.
+//! Each kind of peer has a socket and a list of calls of its own, such as [`operators`]: types of requests and answers, which
+//! server and [`Client`] share. Over TCP there is nothing that changes anything: status and metrics for who has the token, and a
+//! hook for a forge, which is let in by its signature and does no more than to have the source asked for news.
 //!
 //! Each connection serves one request. Connections, headers, bodies and time are bounded, for each user by itself: who
 //! asks without end waits for his own turn, and keeps nobody else from theirs.
 
+mod call;
+mod client;
 mod guard;
+pub mod operators;
+mod peers;
 mod rates;
 mod refusal;
 mod request;
@@ -16,8 +20,10 @@ mod server;
 mod settings;
 mod socket;
 
+pub use call::{Asked, Call, Callers, Calls, Effect, PeerKind, Reply, Visitor};
+pub use client::{Client, ClientError};
 pub use refusal::{Refusal, RefusalKind};
-pub use request::{Handle, Reply, Request, channel};
+pub use request::{Handle, Request, channel};
 pub use server::{BindError, Server};
 pub use settings::{Settings, SettingsError};
 pub use socket::SocketError;

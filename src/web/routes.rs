@@ -1,6 +1,8 @@
 //! The paths, and what is answered on each.
 
 use std::{
+    collections::BTreeMap,
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,16 +17,16 @@ use axum::{
     routing::{any, get, post},
 };
 use http_body_util::BodyExt;
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::{
+    call::{Call, Callers, Calls, Effect, PeerKind, Visitor, decode},
     guard,
+    operators::{Operator, ReadStatus},
     rates::Rates,
     refusal::{Refusal, RefusalKind},
-    request::Handle,
+    request::{self, Handle},
     settings::Settings,
 };
 use crate::{
@@ -34,8 +36,6 @@ use crate::{
     },
     metrics::Metrics,
     model::{
-        Power, Status,
-        finding::is_invisible,
         host::Secret,
         status::{ConditionKind, Truth},
     },
@@ -47,12 +47,6 @@ const MAX_HOOK_BODY: u64 = 25 << 20;
 
 /// How long the daemon may take to say that it lives.
 const HEALTH: Duration = Duration::from_secs(2);
-
-/// The longest reason of a suspension, in characters.
-const MAX_REASON: usize = 500;
-
-/// The longest suspension.
-const MAX_SUSPENSION: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What every handler needs.
 #[derive(Clone)]
@@ -70,40 +64,33 @@ pub(super) struct App {
 #[derive(Clone, Copy)]
 pub(super) struct Peer(pub(super) u32);
 
-/// What is served on the unix socket.
-pub(super) fn on_socket(app: App) -> Router {
-    // Whatever changes something, has it written down, or has everything looked at.
-    let changing = Router::new()
-        .route("/v1/tenants/{tenant}/suspend", post(suspend))
-        .route("/v1/tenants/{tenant}/resume", post(resume))
-        .route("/v1/tenants/{tenant}/power", post(power))
-        .route("/v1/approve/{plan}", post(approve))
-        .route("/v1/reconcile", post(reconcile_all))
-        .route("/v1/reconcile/{tenant}", post(reconcile))
-        .route_layer(middleware::from_fn_with_state(app.clone(), pace));
-    reading()
-        .merge(changing)
-        .route("/hooks/git", post(hook))
+/// What is served on the socket of operators.
+pub(super) fn on_operators_socket(app: App, callers: Callers) -> Router {
+    let others = probes().route("/hooks/git", post(hook));
+    on_socket::<Operator>(app, callers, others)
+}
+
+/// What is served on the socket of a kind of peer: its calls, and others beside them.
+fn on_socket<K: PeerKind>(app: App, callers: Callers, others: Router<App>) -> Router
+where
+    request::Request: From<K>,
+{
+    let mut calls = CallRoutes { app: app.clone(), over_tcp: false, router: others };
+    K::each(&mut calls);
+    calls
+        .router
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(callers, admit_user))
         .with_state(app)
 }
 
-/// What is served over TCP.
+/// What is served over TCP: the calls of operators that change nothing.
 pub(super) fn on_loopback(app: App) -> Router {
-    // A route that is forgotten here is not found, so it changes nothing either.
-    let mut guarded = reading();
-    for path in [
-        "/v1/tenants/{tenant}/suspend",
-        "/v1/tenants/{tenant}/resume",
-        "/v1/tenants/{tenant}/power",
-        "/v1/approve/{plan}",
-        "/v1/reconcile",
-        "/v1/reconcile/{tenant}",
-    ] {
-        guarded = guarded.route(path, any(socket_only));
-    }
-    guarded
+    let mut calls = CallRoutes { app: app.clone(), over_tcp: true, router: probes() };
+    Operator::each(&mut calls);
+    calls
+        .router
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(app.clone(), admit))
@@ -111,13 +98,34 @@ pub(super) fn on_loopback(app: App) -> Router {
         .with_state(app)
 }
 
-fn reading() -> Router<App> {
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/status/{tenant}", get(status_of))
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
+/// What programs read that know no calls.
+fn probes() -> Router<App> {
+    Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthz)).route("/readyz", get(readyz))
+}
+
+/// Takes the paths of calls into a router.
+struct CallRoutes {
+    app: App,
+    over_tcp: bool,
+    router: Router<App>,
+}
+
+impl<K: PeerKind> Visitor<K> for CallRoutes
+where
+    request::Request: From<K>,
+{
+    fn call<C: Call<Peer = K>>(&mut self) {
+        let route = match (C::EFFECT, self.over_tcp) {
+            (Effect::Reads, _) => get(call::<C>),
+            (Effect::Changes | Effect::Begins, true) => any(socket_only),
+            (Effect::Changes | Effect::Begins, false) => {
+                post(call::<C>).route_layer(middleware::from_fn_with_state(self.app.clone(), pace))
+            }
+        };
+        for path in C::PATHS {
+            self.router = mem::take(&mut self.router).route(path, route.clone());
+        }
+    }
 }
 
 type Answer<T> = Result<T, Refusal>;
@@ -134,6 +142,20 @@ async fn pace(
         tokio::time::sleep(wait).await;
     }
     Ok(next.run(request).await)
+}
+
+/// Lets in who may make the calls of a socket. The user is the one that the kernel named as the connection was made.
+async fn admit_user(
+    State(callers): State<Callers>,
+    Extension(Peer(user)): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Answer<Response> {
+    if callers.admit(user) {
+        Ok(next.run(request).await)
+    } else {
+        Err(Refusal::new(RefusalKind::Forbidden, "this socket is root's alone"))
+    }
 }
 
 /// Lets in who names this host as it is and has the token.
@@ -175,17 +197,29 @@ async fn socket_only() -> Refusal {
     Refusal::new(RefusalKind::Forbidden, "what changes something is served on the daemon's unix socket alone")
 }
 
-async fn status(State(app): State<App>) -> Answer<Json<Status>> {
-    Ok(Json(app.handle.status(None).await?))
-}
-
-async fn status_of(State(app): State<App>, Path(tenant): Path<String>) -> Answer<Json<Status>> {
-    Ok(Json(app.handle.status(Some(tenant)).await?))
+/// Makes a call for whoever is at the other end.
+async fn call<C: Call>(
+    State(app): State<App>,
+    peer: Option<Extension<Peer>>,
+    Path(named): Path<BTreeMap<String, String>>,
+    request: Request,
+) -> Answer<(StatusCode, Json<C::Answer>)>
+where
+    request::Request: From<C::Peer>,
+{
+    let (status, body) = match C::EFFECT {
+        Effect::Reads => (StatusCode::OK, Vec::new()),
+        Effect::Changes => (StatusCode::OK, read(request.into_body(), MAX_BODY).await?),
+        Effect::Begins => (StatusCode::ACCEPTED, read(request.into_body(), MAX_BODY).await?),
+    };
+    let asked: C = decode(named, &body)?;
+    let by = peer.map_or_else(String::new, |Extension(Peer(user))| user_name(user));
+    Ok((status, Json(app.handle.call(asked, by).await?)))
 }
 
 async fn metrics(State(app): State<App>) -> Answer<Response> {
     // Without an answer of the daemon its own numbers are left out, and the others are told.
-    let status = app.handle.status(None).await.ok();
+    let status = app.handle.call(ReadStatus { tenant: None }, String::new()).await.ok();
     let text = app.metrics.render(status.as_ref());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
@@ -208,100 +242,6 @@ async fn readyz(State(app): State<App>) -> Answer<Json<Value>> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Suspend {
-    reason: String,
-    until: Timestamp,
-}
-
-async fn suspend(
-    State(app): State<App>,
-    Extension(peer): Extension<Peer>,
-    Path(tenant): Path<String>,
-    request: Request,
-) -> Answer<Json<Value>> {
-    let Suspend { reason, until } = parsed(request, r#"{"reason": …, "until": …}"#).await?;
-    check(&reason, until)?;
-    let by = user_name(peer.0);
-    app.handle.suspend(tenant.clone(), reason.clone(), until, by.clone()).await?;
-    Ok(Json(json!({"tenant": tenant, "reason": reason, "until": until, "by": by})))
-}
-
-fn check(reason: &str, until: Timestamp) -> Result<(), Refusal> {
-    if reason.trim().is_empty() {
-        return Err(Refusal::invalid("a reason is needed"));
-    }
-    if reason.chars().count() > MAX_REASON {
-        return Err(Refusal::invalid(format!("the reason is longer than {MAX_REASON} characters")));
-    }
-    if reason.chars().any(is_invisible) {
-        return Err(Refusal::invalid("the reason holds a control or invisible character; write one line of text"));
-    }
-    let length = until.duration_since(Timestamp::now());
-    if !length.is_positive() {
-        return Err(Refusal::invalid(format!("{until} is over")));
-    }
-    if length > MAX_SUSPENSION {
-        return Err(Refusal::invalid("a tenant is suspended for 30 days at most"));
-    }
-    Ok(())
-}
-
-async fn resume(
-    State(app): State<App>,
-    Extension(peer): Extension<Peer>,
-    Path(tenant): Path<String>,
-) -> Answer<Json<Value>> {
-    let by = user_name(peer.0);
-    app.handle.resume(tenant.clone(), by.clone()).await?;
-    Ok(Json(json!({"tenant": tenant, "by": by})))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SetPower {
-    power: Power,
-    #[serde(default)]
-    until: Option<Timestamp>,
-}
-
-async fn power(
-    State(app): State<App>,
-    Extension(peer): Extension<Peer>,
-    Path(tenant): Path<String>,
-    request: Request,
-) -> Answer<Json<Value>> {
-    let SetPower { power, until } = parsed(request, r#"{"power": "running|paused|asleep", "until": …}"#).await?;
-    let by = user_name(peer.0);
-    app.handle.set_power(tenant.clone(), power, until, by.clone()).await?;
-    Ok(Json(json!({"tenant": tenant, "power": power, "until": until, "by": by})))
-}
-
-async fn approve(
-    State(app): State<App>,
-    Extension(peer): Extension<Peer>,
-    Path(plan): Path<String>,
-) -> Answer<Json<Value>> {
-    let by = user_name(peer.0);
-    let revision = app.handle.approve(plan.clone(), by.clone()).await?;
-    Ok(Json(json!({"plan": plan, "revision": revision, "by": by})))
-}
-
-async fn reconcile_all(State(app): State<App>, Extension(peer): Extension<Peer>) -> Answer<(StatusCode, Json<Value>)> {
-    app.handle.reconcile(None, user_name(peer.0)).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({}))))
-}
-
-async fn reconcile(
-    State(app): State<App>,
-    Extension(peer): Extension<Peer>,
-    Path(tenant): Path<String>,
-) -> Answer<(StatusCode, Json<Value>)> {
-    app.handle.reconcile(Some(tenant.clone()), user_name(peer.0)).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({"tenant": tenant}))))
-}
-
 /// Has the source asked for news. Nothing of what the caller sends is used.
 async fn hook(State(app): State<App>, headers: HeaderMap, body: Body) -> Answer<(StatusCode, Json<Value>)> {
     let Some(secret) = app.settings.webhook_secret() else { return Err(not_found().await) };
@@ -315,12 +255,6 @@ async fn hook(State(app): State<App>, headers: HeaderMap, body: Body) -> Answer<
     }
     app.news.notify_one();
     Ok((StatusCode::ACCEPTED, Json(json!({}))))
-}
-
-/// A request's body as what it says, which is shown to whoever sends something else.
-async fn parsed<T: DeserializeOwned>(request: Request, form: &str) -> Answer<T> {
-    let body = read(request.into_body(), MAX_BODY).await?;
-    Ok(serde_json::from_slice(&body).map_err(|e| Refusal::invalid(format!("the body is not {form}: {e}")))?)
 }
 
 async fn read(body: Body, limit: u64) -> Answer<Vec<u8>> {

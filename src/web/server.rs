@@ -15,6 +15,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
+use futures_util::future::join_all;
 use hyper::{
     body::Incoming,
     server::conn::http1,
@@ -32,11 +33,12 @@ use tokio::{
 };
 
 use super::{
+    peers::{self, PeerSocket},
     refusal::{Refusal, RefusalKind},
     request::Handle,
     routes::{self, App, Peer},
     settings::{Settings, SettingsError},
-    socket::{Socket, SocketError},
+    socket::SocketError,
 };
 use crate::{metrics::Metrics, model::Host};
 
@@ -99,7 +101,8 @@ pub enum BindError {
 /// A server that has its socket and serves nobody yet.
 #[derive(Debug)]
 pub struct Server {
-    socket: Socket,
+    /// One for each kind of peer.
+    sockets: Vec<PeerSocket>,
     loopback: Option<TcpListener>,
     settings: Settings,
 }
@@ -112,8 +115,8 @@ impl Server {
     pub fn bind(host: &Host) -> Result<Self, BindError> {
         let settings = Settings::of(host)?;
         let loopback = host.listen.as_ref().map(|listen| loopback(listen.address)).transpose()?;
-        let socket = Socket::listen(&host.socket, host.socket_group.as_deref())?;
-        Ok(Self { socket, loopback, settings })
+        let sockets = peers::sockets(host)?;
+        Ok(Self { sockets, loopback, settings })
     }
 
     /// The settings that can change while the server runs.
@@ -126,7 +129,7 @@ impl Server {
         self.loopback.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
-    /// Serves until `shutdown`, and then a second longer for who is being served. The socket is gone
+    /// Serves until `shutdown`, and then a second longer for who is being served. The sockets are gone
     /// when it returns.
     ///
     /// # Errors
@@ -137,30 +140,35 @@ impl Server {
         metrics: Metrics,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), io::Error> {
-        let Self { socket, loopback, settings } = self;
-        let local = socket.listener()?;
+        let Self { sockets, loopback, settings } = self;
+        let local = sockets.iter().map(|one| one.socket.listener()).collect::<io::Result<Vec<_>>>()?;
         let loopback = loopback.map(tokio::net::TcpListener::from_std).transpose()?;
         let news = Arc::new(Notify::new());
         let app = App { handle: handle.clone(), metrics, settings, rates: Arc::default(), news: Arc::clone(&news) };
-        let (on_socket, on_loopback) = (routes::on_socket(app.clone()), routes::on_loopback(app));
 
-        let (mut users, mut clients) = (JoinSet::new(), JoinSet::new());
-        let serve_users = accept_users(&mut users, on_socket, &local);
+        let mut users: Vec<JoinSet<_>> = sockets.iter().map(|_| JoinSet::new()).collect();
+        let mut clients = JoinSet::new();
+        let serve_users = join_all(users.iter_mut().zip(&sockets).zip(&local).map(|((users, one), listener)| {
+            let router = (one.router)(app.clone(), one.callers.clone());
+            accept_users(users, router, listener)
+        }));
         let serve_clients = async {
             match &loopback {
-                Some(listener) => accept(&mut clients, on_loopback, listener).await,
+                Some(listener) => accept(&mut clients, routes::on_loopback(app.clone()), listener).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = serve_users => {}
+            _ = serve_users => {}
             () = serve_clients => {}
             () = pass_on(&news, &handle) => {}
             () = shutdown => {}
         }
-        drop((socket, local, loopback));
+        drop((sockets, local, loopback));
         let farewell = async {
-            while users.join_next().await.is_some() {}
+            for users in &mut users {
+                while users.join_next().await.is_some() {}
+            }
             while clients.join_next().await.is_some() {}
         };
         // Who has no answer by now gets none.
@@ -194,7 +202,7 @@ async fn accept(connections: &mut JoinSet<()>, router: Router, listener: &tokio:
     }
 }
 
-/// Accepts users for ever. Nobody's connections keep another's from being accepted and served.
+/// Accepts the users of one socket for ever. Nobody's connections keep another's from being accepted and served.
 async fn accept_users(connections: &mut JoinSet<Option<u32>>, router: Router, listener: &tokio::net::UnixListener) {
     let mut places = Places::default();
     loop {

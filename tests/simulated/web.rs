@@ -32,7 +32,13 @@ use tenantd::{
         host::{Listen, Secret, Source},
         status::Suspension,
     },
-    web::{self, Refusal, Request, Server, Settings},
+    web::{
+        self, Asked, Refusal, Request, Server, Settings,
+        operators::{
+            Approve, Approved, Operator, PowerSet, Reconcile, Reconciling, Resume, Resumed, SetPower, Suspend,
+            Suspended,
+        },
+    },
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -168,53 +174,59 @@ async fn answer(mut requests: mpsc::Receiver<Request>, inner: Arc<Mutex<Inner>>)
             unanswered.push(request);
             continue;
         }
-        let unknown = |tenant: &str| Refusal::not_found(format!("there is no tenant {tenant:?}"));
-        let position = |inner: &Inner, tenant: &str| inner.status.tenants.iter().position(|t| t.tenant == tenant);
         match request {
-            Request::Status { tenant, reply } => {
-                let mut status = inner.status.clone();
-                if let Some(tenant) = tenant {
-                    status.tenants.retain(|t| t.tenant == tenant);
-                    if status.tenants.is_empty() {
-                        let _ = reply.send(Err(unknown(&tenant)));
-                        continue;
-                    }
-                }
-                let _ = reply.send(Ok(status));
-            }
+            Request::Operator(call) => answer_operator(call, &mut inner),
             Request::Health { reply } => drop(reply.send(Ok(inner.status.conditions.clone()))),
-            Request::Suspend { tenant, reason, until, by, reply } => {
-                inner.asked.push(format!("suspend {tenant} by {by}: {reason}"));
-                let result = match position(&inner, &tenant) {
-                    Some(index) => {
-                        inner.status.tenants[index].suspended = Some(Suspension { reason, until, by });
-                        Ok(())
-                    }
-                    None => Err(unknown(&tenant)),
-                };
-                let _ = reply.send(result);
-            }
-            Request::Resume { tenant, by, reply } => {
-                inner.asked.push(format!("resume {tenant} by {by}"));
-                let suspended = position(&inner, &tenant).and_then(|i| inner.status.tenants[i].suspended.take());
-                let _ = reply.send(suspended.map(drop).ok_or_else(|| Refusal::conflict("it is not suspended")));
-            }
-            Request::SetPower { tenant, power, until, by, reply } => {
-                let until = until.map_or_else(String::new, |until| format!(" until {until}"));
-                inner.asked.push(format!("{} {tenant}{until} by {by}", power.as_str()));
-                let _ = reply.send(position(&inner, &tenant).map(drop).ok_or_else(|| unknown(&tenant)));
-            }
-            Request::Approve { plan, by, reply } => {
-                inner.asked.push(format!("approve {plan} by {by}"));
-                let held = inner.status.source.held.take_if(|held| held.plan.as_deref() == Some(&plan));
-                let result = held.map(|held| held.revision.to_string());
-                let _ = reply.send(result.ok_or_else(|| Refusal::not_found("no held commit has that plan")));
-            }
-            Request::Reconcile { tenant, by, reply } => {
-                inner.asked.push(format!("reconcile {} by {by}", tenant.as_deref().unwrap_or("all")));
-                let _ = reply.send(Ok(()));
-            }
             Request::Fetch => inner.asked.push("fetch".to_owned()),
+        }
+    }
+}
+
+fn answer_operator(call: Operator, inner: &mut Inner) {
+    let unknown = |tenant: &str| Refusal::not_found(format!("there is no tenant {tenant:?}"));
+    let position = |inner: &Inner, tenant: &str| inner.status.tenants.iter().position(|t| t.tenant == tenant);
+    match call {
+        Operator::ReadStatus(Asked { call, reply, .. }) => {
+            let mut status = inner.status.clone();
+            let found = call.tenant.map_or(Ok(()), |tenant| {
+                status.tenants.retain(|t| t.tenant == tenant);
+                if status.tenants.is_empty() { Err(unknown(&tenant)) } else { Ok(()) }
+            });
+            let _ = reply.send(found.map(|()| status));
+        }
+        Operator::Suspend(Asked { call: Suspend { tenant, reason, until }, by, reply }) => {
+            inner.asked.push(format!("suspend {tenant} by {by}: {reason}"));
+            let answer = match position(inner, &tenant) {
+                Some(index) => {
+                    let suspension = Suspension { reason: reason.clone(), until, by: by.clone() };
+                    inner.status.tenants[index].suspended = Some(suspension);
+                    Ok(Suspended { tenant, reason, until, by })
+                }
+                None => Err(unknown(&tenant)),
+            };
+            let _ = reply.send(answer);
+        }
+        Operator::Resume(Asked { call: Resume { tenant }, by, reply }) => {
+            inner.asked.push(format!("resume {tenant} by {by}"));
+            let suspended = position(inner, &tenant).and_then(|i| inner.status.tenants[i].suspended.take());
+            let answer = suspended.map(|_| Resumed { tenant, by });
+            let _ = reply.send(answer.ok_or_else(|| Refusal::conflict("it is not suspended")));
+        }
+        Operator::SetPower(Asked { call: SetPower { tenant, power, until }, by, reply }) => {
+            let shown = until.map_or_else(String::new, |until| format!(" until {until}"));
+            inner.asked.push(format!("{} {tenant}{shown} by {by}", power.as_str()));
+            let answer = position(inner, &tenant).ok_or_else(|| unknown(&tenant));
+            let _ = reply.send(answer.map(|_| PowerSet { tenant, power, until, by }));
+        }
+        Operator::Approve(Asked { call: Approve { plan }, by, reply }) => {
+            inner.asked.push(format!("approve {plan} by {by}"));
+            let held = inner.status.source.held.take_if(|held| held.plan.as_deref() == Some(&plan));
+            let answer = held.map(|held| Approved { plan, revision: held.revision, by });
+            let _ = reply.send(answer.ok_or_else(|| Refusal::not_found("no held commit has that plan")));
+        }
+        Operator::Reconcile(Asked { call: Reconcile { tenant }, by, reply }) => {
+            inner.asked.push(format!("reconcile {} by {by}", tenant.as_deref().unwrap_or("all")));
+            let _ = reply.send(Ok(Reconciling { tenant }));
         }
     }
 }
@@ -338,6 +350,20 @@ fn the_socket_is_for_root_alone_unless_a_group_is_named() {
 }
 
 #[test]
+fn a_socket_without_a_group_is_roots_whatever_mode_somebody_gives_it() {
+    let daemon = Daemon::new();
+    fs::set_permissions(&daemon.host.socket, fs::Permissions::from_mode(0o666)).unwrap();
+    for (method, path) in [("GET", "/v1/status"), ("POST", "/v1/reconcile"), ("GET", "/metrics"), ("GET", "/none")] {
+        let answer = as_user(NOBODY, NOBODY, &daemon.host.socket, move |connected| {
+            exchange(connected.unwrap(), &request(method, path, &[], ""))
+        });
+        assert_eq!((answer.status, answer.error()), (403, "this socket is root's alone".to_owned()), "{path}");
+    }
+    assert_eq!(daemon.get("/v1/status").status, 200);
+    assert_eq!(daemon.inner().asked.len(), 0);
+}
+
+#[test]
 fn a_group_that_does_not_exist_is_an_error_and_leaves_nothing() {
     let (folder, mut host) = host();
     host.socket_group = Some("no-such-group".to_owned());
@@ -406,6 +432,9 @@ fn each_request_reaches_the_daemon_and_its_refusals_come_back() {
     assert_eq!((answer.status, &answer.json()["by"]), (200, &json!("root")));
     assert_eq!(daemon.get("/v1/status/ant").json()["tenants"][0]["suspended"]["reason"], "disk");
     assert_eq!(daemon.post("/v1/tenants/ant/resume", &Value::Null).status, 200);
+    let asleep = daemon.post("/v1/tenants/ant/power", &json!({"power": "asleep", "until": until}));
+    let expected = json!({"tenant": "ant", "power": "asleep", "until": until, "by": "root"});
+    assert_eq!((asleep.status, asleep.json()), (200, expected));
     let again = daemon.post("/v1/tenants/ant/resume", &Value::Null);
     assert_eq!((again.status, again.error()), (409, "it is not suspended".to_owned()));
     assert_eq!(daemon.post("/v1/approve/none", &Value::Null).status, 404);
@@ -419,6 +448,7 @@ fn each_request_reaches_the_daemon_and_its_refusals_come_back() {
         [
             "suspend ant by root: disk",
             "resume ant by root",
+            &format!("asleep ant until {until} by root"),
             "resume ant by root",
             "approve none by root",
             "approve 4f2a9c1d by root",
@@ -442,6 +472,7 @@ fn a_suspension_needs_a_reason_and_an_end_that_is_near() {
         (json!({"reason": "x"}), "missing field `until`"),
         (json!({"reason": "x", "until": "tomorrow"}), "the body is not"),
         (json!({"reason": "x", "until": at(1), "by": "someone"}), "unknown field `by`"),
+        (json!({"reason": "x", "until": at(1), "tenant": "bee"}), "`tenant` is part of the path"),
         (json!("x"), "the body is not"),
     ] {
         let answer = daemon.post("/v1/tenants/ant/suspend", &body);
@@ -476,8 +507,14 @@ fn over_tcp_a_token_is_needed_and_nothing_can_be_changed() {
     for path in reading {
         assert_eq!(daemon.over_tcp("GET", path, &[("Authorization", &right)]).status, 200, "{path}");
     }
-    let changing =
-        ["/v1/tenants/ant/suspend", "/v1/tenants/ant/resume", "/v1/approve/x", "/v1/reconcile", "/v1/reconcile/ant"];
+    let changing = [
+        "/v1/tenants/ant/suspend",
+        "/v1/tenants/ant/resume",
+        "/v1/tenants/ant/power",
+        "/v1/approve/x",
+        "/v1/reconcile",
+        "/v1/reconcile/ant",
+    ];
     for path in changing {
         let answer = daemon.over_tcp("POST", path, &[("Authorization", &right)]);
         assert_eq!(answer.status, 403, "{path}");

@@ -1,4 +1,4 @@
-//! Asking the daemon over its socket.
+//! The client of the daemon's sockets.
 
 use std::{
     io,
@@ -9,14 +9,15 @@ use std::{
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::{
     net::UnixStream,
     time::{sleep, timeout},
 };
 
-use crate::{model::Status, web::Refusal};
+use super::{
+    call::{Call, Effect, encode},
+    refusal::Refusal,
+};
 
 /// How long an answer is waited for. The daemon itself gives up before.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -83,23 +84,24 @@ impl<'a> Client<'a> {
         Self { socket }
     }
 
-    /// How everything stands, or one tenant.
-    pub async fn status(&self, tenant: Option<&str>) -> Result<Status, ClientError> {
-        let path = tenant.map_or_else(|| "/v1/status".to_owned(), |tenant| format!("/v1/status/{}", escape(tenant)));
-        parse(&self.send(Method::GET, &path, None).await?)
+    /// Makes a call, and makes it again for a while where the daemon says that this user asks too often.
+    ///
+    /// # Errors
+    /// The daemon refuses, or does not answer; it may still do then what it was asked.
+    pub async fn call<C: Call>(&self, call: &C) -> Result<C::Answer, ClientError> {
+        let (path, body) = encode(call).map_err(|e| self.broken(e))?;
+        let method = match C::EFFECT {
+            Effect::Reads => Method::GET,
+            Effect::Changes | Effect::Begins => Method::POST,
+        };
+        let answer = self.send(&method, &path, &body).await?;
+        serde_json::from_slice(&answer).map_err(ClientError::Malformed)
     }
 
-    /// Has the daemon do something, and returns what it says. The words become a path, each escaped.
-    pub async fn post(&self, path: &[&str], body: Option<&Value>) -> Result<Value, ClientError> {
-        let words: Vec<_> = path.iter().map(|word| escape(word)).collect();
-        parse(&self.send(Method::POST, &format!("/v1/{}", words.join("/")), body).await?)
-    }
-
-    /// Asks, and asks again for a while where the daemon says that this user asks too often.
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, ClientError> {
+    async fn send(&self, method: &Method, path: &str, body: &str) -> Result<Bytes, ClientError> {
         let until = Instant::now() + PERSISTENCE;
         loop {
-            let exchange = timeout(PATIENCE, self.exchange(method.clone(), path, body)).await;
+            let exchange = timeout(PATIENCE, self.exchange(method, path, body)).await;
             match exchange.unwrap_or_else(|_| Err(ClientError::TimedOut { socket: self.socket() })) {
                 Err(ClientError::Refused(Refusal { retry_after: Some(seconds), .. }))
                     if Instant::now() + Duration::from_secs(seconds) < until =>
@@ -111,7 +113,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, ClientError> {
+    async fn exchange(&self, method: &Method, path: &str, body: &str) -> Result<Bytes, ClientError> {
         let stream = UnixStream::connect(self.socket).await.map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => ClientError::Forbidden { socket: self.socket() },
             _ => ClientError::Unreachable { socket: self.socket(), source },
@@ -124,7 +126,7 @@ impl<'a> Client<'a> {
             .uri(path)
             .header(header::HOST, "tenantd")
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default())))
+            .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
             .map_err(|e| self.broken(e))?;
         let (head, body) = sender.send_request(request).await.map_err(|e| self.broken(e))?.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| self.broken(e))?.to_bytes();
@@ -142,20 +144,4 @@ impl<'a> Client<'a> {
     fn broken(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
         ClientError::Broken { socket: self.socket(), source: source.into() }
     }
-}
-
-fn parse<T: DeserializeOwned>(answer: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(answer).map_err(ClientError::Malformed)
-}
-
-/// A word as one part of a path, whatever is in it.
-fn escape(word: &str) -> String {
-    let mut out = String::with_capacity(word.len());
-    for byte in word.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
