@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, BufRead, IsTerminal, Read},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     EXIT_ERROR, EXIT_OK,
-    args::{Apply, Global, Source, Which},
+    args::{Global, Source, Which},
     failure::Failure,
     output,
     plan::is_incomplete,
@@ -37,6 +37,27 @@ use crate::{
     },
     reconcile::{self, Applied, Context, Event, Outcome, Recorder},
 };
+
+#[derive(Debug, clap::Args)]
+pub struct Apply {
+    /// The config repo; or a plan that `tenantd plan --out` saved, which is carried out without asking, or refused
+    #[arg(default_value = ".", value_name = "REPO|PLAN")]
+    what: PathBuf,
+    /// With a saved plan: the config repo
+    #[arg(long, value_name = "PATH", default_value = ".")]
+    repo: PathBuf,
+    /// With a saved plan: refuse any but this one, by the whole id that `tenantd plan --out` printed
+    #[arg(long, value_name = "ID")]
+    plan_id: Option<String>,
+    #[command(flatten)]
+    which: Which,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long, short)]
+    yes: bool,
+    /// How long to wait for another apply to end, such as 30s [default: refuse at once]
+    #[arg(long, value_name = "TIME")]
+    lock_timeout: Option<String>,
+}
 
 /// The largest saved plan that is read, in bytes.
 const MAX_SAVED: u64 = 1 << 30;

@@ -1,31 +1,38 @@
 //! `tenantd approve` and `tenantd reconcile`.
 
-use super::{
-    EXIT_OK,
-    args::{self, Global},
-    output, setup,
-};
+use super::{EXIT_OK, args::Global, output, setup};
 use crate::{
     model::finding::printable,
-    web::{
-        Client,
-        operators::{Approve, Reconcile},
-    },
+    web::{Client, operators},
 };
 
+#[derive(Debug, clap::Args)]
+pub struct Approve {
+    /// The whole id that `tenantd status` shows beside the held commit: it lets in that commit with what is shown, and
+    /// nothing else
+    #[arg(value_name = "PLAN-ID")]
+    plan: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Reconcile {
+    /// Only this tenant
+    tenant: Option<String>,
+}
+
 /// Brings a held commit into force.
-pub fn approve(command: &args::Approve, global: &Global) -> anyhow::Result<u8> {
+pub fn approve(command: &Approve, global: &Global) -> anyhow::Result<u8> {
     let host = setup::host(global)?;
-    let call = Approve { plan: command.plan.clone() };
+    let call = operators::Approve { plan: command.plan.clone() };
     let approved = setup::block_on(async { Ok(Client::new(&host.socket).call(&call).await?) })?;
     output::print(&format!("Approved: {} is in force.\n", printable(&approved.revision.to_string())))?;
     Ok(EXIT_OK)
 }
 
 /// Has the daemon look now.
-pub fn reconcile(command: &args::Reconcile, global: &Global) -> anyhow::Result<u8> {
+pub fn reconcile(command: &Reconcile, global: &Global) -> anyhow::Result<u8> {
     let host = setup::host(global)?;
-    let call = Reconcile { tenant: command.tenant.clone() };
+    let call = operators::Reconcile { tenant: command.tenant.clone() };
     setup::block_on(async { Ok(Client::new(&host.socket).call(&call).await?) })?;
     let what = command.tenant.as_deref().unwrap_or("every tenant");
     output::print(&format!("The daemon looks at {} now; `tenantd status` shows what it finds.\n", printable(what)))?;

@@ -3,12 +3,14 @@
 use std::{fmt::Write, path::Path};
 
 use anyhow::Context;
+use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::{
     EXIT_OK,
-    args::{Audit, AuditVerify, Global},
-    audit_report, events,
+    args::{Global, JournalFolder},
+    audit_report::{self, AuditReport},
+    events,
     failure::{self, Failure},
     output, setup,
 };
@@ -17,6 +19,33 @@ use crate::{
     journal::{self, Anchor, Problem, Rotated, Verified},
     model::finding::printable,
 };
+
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Find any record that was altered, removed or reordered
+    ///
+    /// Exits with 0 where the chain of records holds and no more is missing than the oldest files, with 1 where it does
+    /// not, and says where it breaks and which records are missing. Half a record at the end, which a crash leaves, is told of and breaks nothing: the next
+    /// start sets it aside.
+    Verify(AuditVerify),
+    /// Tell what happened in a stretch of time: changes, drift, approvals, suspensions, allowlists, gaps in the record
+    ///
+    /// Reads the config repo's history and the journals. Exits with 1 where the chain of a journal does not hold; the
+    /// report is made all the same and says so.
+    Report(AuditReport),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AuditVerify {
+    /// Print only the first record and the last as FIRST..SEQ:HASH, to be kept elsewhere
+    #[arg(long)]
+    anchor: bool,
+    /// Fail unless all that was there when --anchor printed this is there, but for old files that had to go since
+    #[arg(long, value_name = "FIRST..SEQ:HASH")]
+    against: Option<Anchor>,
+    #[command(flatten)]
+    journal: JournalFolder,
+}
 
 pub fn run(command: &Audit, global: &Global) -> anyhow::Result<u8> {
     match command {

@@ -1,18 +1,22 @@
 //! `tenantd audit report`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
+use clap::ValueEnum;
 use jiff::Timestamp;
 
 use super::{
     EXIT_ERROR, EXIT_OK,
-    args::{AuditReport, Global, ReportFormat},
+    args::{ConfigPath, Global, JournalFolder},
     commits, events,
     failure::Failure,
     output,
     setup::{self, Layout},
-    usage,
+    time, usage,
 };
 use crate::{
     audit::{
@@ -28,6 +32,43 @@ use crate::{
     model::Desired,
     source::{History, SourceError},
 };
+
+#[derive(Debug, clap::Args)]
+pub struct AuditReport {
+    /// The begin: a time such as 2026-09-01T00:00:00Z, or a length of time such as 90d
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = time::since)]
+    from: Timestamp,
+    /// The end: a time, or a length of time [default: now]
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
+    to: Option<Timestamp>,
+    /// The config repo
+    #[arg(long, default_value = ".", value_name = "PATH")]
+    repo: PathBuf,
+    /// The commit, branch or tag whose history it is
+    #[arg(long, default_value = "HEAD")]
+    rev: String,
+    #[command(flatten)]
+    path: ConfigPath,
+    #[command(flatten)]
+    journal: JournalFolder,
+    /// The form of the report
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For a terminal
+    Text,
+    /// Markdown
+    Md,
+    /// One page with a time line, to be looked at and printed
+    Html,
+    /// All of it, for programs
+    Json,
+    /// For spreadsheets: a line for each event
+    Csv,
+}
 
 pub fn run(command: &AuditReport, global: &Global) -> anyhow::Result<u8> {
     let made = Timestamp::now();

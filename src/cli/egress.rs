@@ -7,27 +7,53 @@ use std::{
 };
 
 use anyhow::Context;
+use clap::Subcommand;
 use git2::{BlameOptions, Commit, Oid};
 use jiff::Timestamp;
 use similar::TextDiff;
 
-use super::{
-    EXIT_OK,
-    args::{Egress, Global, Review, Seal},
-    failure::Failure,
-    output, setup, usage,
-};
+use super::{EXIT_OK, args::Global, failure::Failure, output, setup, time, usage};
 use crate::{
     gateway::usage::{Count, counted_since, folder},
     host::seal,
     model::{
-        Destination, TenantName,
+        Destination, SecretName, TenantName,
         host::Egress as Settings,
         tree::{SourceFile, Tree},
     },
     source::{Opened, read_directory},
     spec::{compile, prune},
 };
+
+#[derive(Debug, Subcommand)]
+pub enum Egress {
+    /// Show when each entry of each allowlist was last used
+    Review(Review),
+    /// Encrypt a secret, read from standard input, for the file of a tenant
+    Seal(Seal),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Seal {
+    /// The secret's name, as `credentials` and host.yaml have it, such as acme/crm
+    name: SecretName,
+    /// The host's public key, which `age-keygen -y` prints
+    #[arg(long, value_name = "KEY")]
+    to: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Review {
+    /// The config repo, as it lies in this folder
+    #[arg(default_value = ".")]
+    repo: PathBuf,
+    /// Only what was not used for so long, and was in the repo for so long, such as 90d
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
+    unused_for: Option<Timestamp>,
+    /// Print a patch for `git apply` that removes these entries
+    #[arg(long, requires = "unused_for")]
+    patch: bool,
+}
 
 /// How many commits are gone back through in search of one that is old enough.
 const MAX_COMMITS: usize = 100_000;

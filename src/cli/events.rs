@@ -11,8 +11,8 @@ use jiff::Timestamp;
 
 use super::{
     EXIT_OK,
-    args::{Events, Global, JournalFolder, PlanFormat},
-    output, setup,
+    args::{Global, JournalFolder, PlanFormat},
+    output, setup, time,
 };
 use crate::{
     audit::words::{self, Told, Tone, concerns, seconds},
@@ -24,6 +24,24 @@ use crate::{
     },
     plan::render::{GREEN, RED, Style, YELLOW},
 };
+
+#[derive(Debug, clap::Args)]
+pub struct Events {
+    /// Only what concerns this tenant
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    /// Only what is not older: a time such as 2026-11-21T10:00:00Z, or a length of time such as 1h
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
+    since: Option<Timestamp>,
+    /// Go on with what happens from now on; a step is shown when it has ended
+    #[arg(long, short)]
+    follow: bool,
+    /// The form: lines for people, or the records as they are stored
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    format: PlanFormat,
+    #[command(flatten)]
+    journal: JournalFolder,
+}
 
 /// How often a follower looks for more.
 const POLL: Duration = Duration::from_millis(200);

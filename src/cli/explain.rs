@@ -1,6 +1,9 @@
 //! `tenantd explain`.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -9,11 +12,12 @@ use serde_json::{Value, json};
 
 use super::{
     EXIT_OK,
-    args::{Explain, Global, PlanFormat},
+    args::{ConfigPath, Global, JournalFolder, PlanFormat},
     commits, events,
     failure::Failure,
     output,
     setup::{self, Layout},
+    time,
 };
 use crate::{
     audit::{
@@ -30,6 +34,29 @@ use crate::{
     source::{Blame, Line},
     spec::{self, origin::Origins},
 };
+
+#[derive(Debug, clap::Args)]
+pub struct Explain {
+    /// The tenant
+    tenant: String,
+    /// The config repo
+    #[arg(long, default_value = ".", value_name = "PATH")]
+    repo: PathBuf,
+    /// The commit, branch or tag
+    #[arg(long, default_value = "HEAD")]
+    rev: String,
+    #[command(flatten)]
+    path: ConfigPath,
+    /// As it was declared then, and as it stood on this host: a time such as 2026-11-21T10:00:00Z, or a length of time
+    /// such as 7d
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
+    at: Option<Timestamp>,
+    #[command(flatten)]
+    journal: JournalFolder,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    format: PlanFormat,
+}
 
 /// A setting, where it stands, and who wrote that.
 #[derive(Serialize)]

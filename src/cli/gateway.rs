@@ -2,13 +2,24 @@
 
 use super::{
     EXIT_OK,
-    args::{Gateway, Global},
-    logging, setup,
+    args::Global,
+    logging::{self, LogFormat},
+    setup,
 };
 use crate::{
     gateway,
     host::{Owner, OwnerError, modes},
 };
+
+#[derive(Debug, clap::Args)]
+pub struct Gateway {
+    /// Only make the network namespace that tenants' networks end in
+    #[arg(long)]
+    prepare: bool,
+    /// The form of the log on standard error [default: text on a terminal, journald under systemd, else json]
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
+}
 
 pub fn run(command: &Gateway, global: &Global) -> anyhow::Result<u8> {
     modes::keep_private();

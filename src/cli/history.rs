@@ -1,14 +1,18 @@
 //! `tenantd history`.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::PathBuf};
+
+use clap::ValueEnum;
+use jiff::Timestamp;
 
 use super::{
     EXIT_OK,
-    args::{Global, History, TableFormat},
+    args::{ConfigPath, Global, JournalFolder},
     commits::{self, Accepted, Rewind},
     failure::Failure,
     output,
     setup::Layout,
+    time,
 };
 use crate::{
     model::{finding::printable, tree::Rewritten},
@@ -20,6 +24,48 @@ use crate::{
     },
     source::{self, Keys, SourceError},
 };
+
+#[derive(Debug, clap::Args)]
+pub struct History {
+    /// Only what concerns this tenant
+    tenant: Option<String>,
+    /// The config repo
+    #[arg(long, default_value = ".", value_name = "PATH")]
+    repo: PathBuf,
+    /// The commit, branch or tag whose history it is
+    #[arg(long, default_value = "HEAD")]
+    rev: String,
+    #[command(flatten)]
+    path: ConfigPath,
+    #[command(flatten)]
+    journal: JournalFolder,
+    /// Tell of every commit that led here, whether or not a journal says which of them were in force
+    #[arg(long, conflicts_with = "folder")]
+    all: bool,
+    /// Only what is not older: a time such as 2026-11-21T10:00:00Z, or a length of time such as 90d. The order goes before
+    /// the dates: what comes after such a commit is as new
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
+    since: Option<Timestamp>,
+    /// Only what loosens
+    #[arg(long)]
+    loosened: bool,
+    /// Only this setting, such as runtime, allowlist or limits
+    #[arg(long, value_name = "SETTING")]
+    field: Option<String>,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = TableFormat::Text)]
+    format: TableFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// For spreadsheets: a line for each change of a setting
+    Csv,
+}
 
 /// The width of the column of marks: the longest of them.
 const MARK: usize = 8;

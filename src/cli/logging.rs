@@ -2,9 +2,20 @@
 
 use std::io::{self, IsTerminal};
 
+use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use super::{args::LogFormat, terminal::LogLines};
+use super::terminal::LogLines;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// For the system's journal
+    Journald,
+}
 
 /// Logs to standard error: for people on a terminal, to the journal where systemd reads it, else as
 /// JSON. RUST_LOG chooses what.

@@ -4,14 +4,23 @@ use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
 
-use super::{
-    EXIT_OK,
-    args::{Global, Logs},
-    failure::Failure,
-    setup,
-    terminal::Readable,
-};
+use super::{EXIT_OK, args::Global, failure::Failure, setup, terminal::Readable};
 use crate::{engine::LogRequest, model::TenantName};
+
+#[derive(Debug, clap::Args)]
+pub struct Logs {
+    /// The tenant
+    tenant: String,
+    /// Go on with what is printed from now on
+    #[arg(long, short)]
+    follow: bool,
+    /// Only so many lines from the end
+    #[arg(long, value_name = "LINES")]
+    tail: Option<u32>,
+    /// Begin each line with its time
+    #[arg(long, short)]
+    timestamps: bool,
+}
 
 pub fn run(command: &Logs, global: &Global) -> anyhow::Result<u8> {
     let host = setup::host(global)?;

@@ -1,16 +1,27 @@
 //! `tenantd completions` and `tenantd man`: what a package brings beside the binary.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man;
 
-use super::{
-    EXIT_OK,
-    args::{Args, Completions, Manual},
-    output,
-};
+use super::{EXIT_OK, output};
+
+#[derive(Debug, clap::Args)]
+pub struct Completions {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Manual {
+    /// The folder that they are written into
+    dir: PathBuf,
+}
 
 /// What the page of tenantd itself says beside its options.
 const MORE: &str = r#".SH "EXIT STATUS"
@@ -45,18 +56,18 @@ The daemon's socket.
 "#;
 
 /// Prints what a shell completes the command line with.
-pub fn completions(command: &Completions) -> anyhow::Result<u8> {
+pub fn completions(command: &Completions, mut program: Command) -> anyhow::Result<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(command.shell, &mut Args::command(), "tenantd", &mut script);
+    clap_complete::generate(command.shell, &mut program, "tenantd", &mut script);
     output::print_data(&String::from_utf8_lossy(&script))?;
     Ok(EXIT_OK)
 }
 
 /// Writes a manual page for tenantd and one for each of its commands.
-pub fn pages(command: &Manual) -> anyhow::Result<u8> {
+pub fn pages(command: &Manual, program: Command) -> anyhow::Result<u8> {
     let dir = &command.dir;
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let mut root = Args::command().disable_help_subcommand(true);
+    let mut root = program.disable_help_subcommand(true);
     root.build();
     write(&root, MORE, dir)?;
     Ok(EXIT_OK)

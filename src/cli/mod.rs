@@ -35,12 +35,82 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, Subcommand};
 
-use args::{Args, Command};
+use args::Global;
 use exit::{EXIT_CHANGES, EXIT_ERROR, EXIT_OK};
 
 use crate::model::Power;
+
+/// Keeps a Docker Engine's tenants as a git repository declares them.
+#[derive(Debug, Parser)]
+#[command(name = "tenantd", version, max_term_width = 100)]
+struct Args {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the files of a config repo and report every error at once
+    Validate(validate::Validate),
+    /// Show what would change on the engine; changes nothing
+    Plan(args::Plan),
+    /// Show the commits that changed what is in force, newest first
+    History(history::History),
+    /// Show every setting of a tenant, where it comes from, and who wrote that
+    Explain(explain::Explain),
+    /// Write what the engine and the host have, signed and without secrets, for plans that are made elsewhere
+    Snapshot(snapshot::Command),
+    /// Make the engine as a config repo declares it
+    Apply(apply::Apply),
+    /// Follow the config repo and the engine, and make the one as the other says
+    Run(run::Run),
+    /// Let tenants out to where their allowlists say, and nowhere else
+    Gateway(gateway::Gateway),
+    /// Show what a tenant printed
+    Logs(logs::Logs),
+    /// Show how the daemon, the config repo and the tenants stand
+    Status(status::Command),
+    /// Have the daemon leave a tenant alone until a time
+    Suspend(suspend::Suspend),
+    /// Have the daemon look after a suspended tenant again
+    Resume(suspend::Resume),
+    /// Have the daemon freeze a tenant, which keeps its memory
+    Pause(power::SetPower),
+    /// Have the daemon end a tenant's container and network, and keep its files and its addresses
+    Sleep(power::SetPower),
+    /// Have the daemon run a tenant again that is paused or asleep
+    Start(power::SetPower),
+    /// Bring a commit into force that the daemon holds
+    Approve(approve::Approve),
+    /// Have the daemon look now, without waiting for an event
+    Reconcile(approve::Reconcile),
+    /// Show what was changed, when and why, as the journal has it
+    Events(events::Events),
+    /// Show what each tenant sent and received through the gateway, and the credits that it used
+    Usage(usage::Usage),
+    /// Look after what tenants may reach
+    #[command(subcommand)]
+    Egress(egress::Egress),
+    /// Show what the workspaces of all tenants are promised, what they take, and what is free
+    Capacity(workspace::Capacity),
+    /// Look after the workspaces of tenants
+    #[command(subcommand)]
+    Workspace(workspace::Workspace),
+    /// Check that nobody changed the journal, and tell what happened in a stretch of time
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Print the JSON Schemas of the files, or keep a folder of them up to date
+    Schema(schema::Schema),
+    /// Print what a shell completes the command line with
+    Completions(manual::Completions),
+    /// Write the manual pages, for packages
+    #[command(hide = true)]
+    Man(manual::Manual),
+}
 
 /// Runs the command line's command. Errors go to standard error, with every cause in one line and what to do next in another.
 pub fn main() -> ExitCode {
@@ -71,8 +141,8 @@ pub fn main() -> ExitCode {
         Command::Workspace(command) => workspace::run(command, global),
         Command::Audit(command) => audit::run(command, global),
         Command::Schema(command) => schema::run(command),
-        Command::Completions(command) => manual::completions(command),
-        Command::Man(command) => manual::pages(command),
+        Command::Completions(command) => manual::completions(command, Args::command()),
+        Command::Man(command) => manual::pages(command, Args::command()),
     };
     match result {
         Ok(code) => ExitCode::from(code),

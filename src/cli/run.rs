@@ -2,10 +2,18 @@
 
 use super::{
     EXIT_OK,
-    args::{Global, Run},
-    logging, setup,
+    args::Global,
+    logging::{self, LogFormat},
+    setup,
 };
 use crate::{daemon, host::modes};
+
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The form of the log on standard error [default: text on a terminal, journald under systemd, else json]
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
+}
 
 pub fn run(command: &Run, global: &Global) -> anyhow::Result<u8> {
     modes::keep_private();

@@ -7,8 +7,24 @@ use std::{
 
 use anyhow::Context;
 
-use super::{EXIT_ERROR, EXIT_OK, args::Schema, failure::Failure, output};
+use super::{EXIT_ERROR, EXIT_OK, failure::Failure, output};
 use crate::spec::{reference::fill, schema::schemas};
+
+#[derive(Debug, clap::Args)]
+pub struct Schema {
+    /// Write the schemas into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "check")]
+    write: Option<PathBuf>,
+    /// Fail where the schemas in this folder are not up to date
+    #[arg(long, value_name = "DIR")]
+    check: Option<PathBuf>,
+    /// With --write or --check: the document whose tables of keys are kept up to date as well
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
+    /// Print one schema: tenant, fleet, tiers or host
+    #[arg(conflicts_with_all = ["write", "check"])]
+    name: Option<String>,
+}
 
 pub fn run(command: &Schema) -> anyhow::Result<u8> {
     if let Some(dir) = &command.write {

@@ -1,13 +1,18 @@
 //! `tenantd snapshot`, and plans that are made of one.
 
-use std::{fs, io::Read, path::Path, time::Duration};
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 use jiff::Timestamp;
 
 use super::{
     EXIT_OK,
-    args::{FromSnapshot, Global, Snapshot as Command},
+    args::{FromSnapshot, Global},
     failure::Failure,
     output, setup,
 };
@@ -17,6 +22,16 @@ use crate::{
     reconcile,
     snapshot::{self, Snapshot},
 };
+
+#[derive(Debug, clap::Args)]
+pub struct Command {
+    /// Write it here, for its owner alone to read [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print the public key that goes with this host's signatures, and do nothing else
+    #[arg(long, conflicts_with = "out")]
+    public_key: bool,
+}
 
 /// The largest snapshot that is read, in bytes: some ten thousand tenants take 100 MiB.
 const MAX_SNAPSHOT: u64 = 1 << 30;

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::{
     EXIT_OK,
-    args::{Global, PlanFormat, Status as Command},
+    args::{Global, PlanFormat},
     failure, output, setup,
 };
 use crate::{
@@ -21,6 +21,18 @@ use crate::{
     plan::render::Style,
     web::{Client, operators::ReadStatus},
 };
+
+#[derive(Debug, clap::Args)]
+pub struct Command {
+    /// Only this tenant, with everything about it
+    tenant: Option<String>,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    format: PlanFormat,
+    /// Go on, each second on a terminal, else whenever something has changed
+    #[arg(long, short)]
+    watch: bool,
+}
 
 /// How often the daemon is asked.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -2,24 +2,35 @@
 
 use jiff::Timestamp;
 
-use super::{
-    EXIT_OK,
-    args::{self, Global},
-    output, setup, time,
-};
+use super::{EXIT_OK, args::Global, output, setup, time};
 use crate::{
     model::finding::printable,
-    web::{
-        Client,
-        operators::{Resume, Suspend},
-    },
+    web::{Client, operators},
 };
 
+#[derive(Debug, clap::Args)]
+pub struct Suspend {
+    /// The tenant
+    tenant: String,
+    /// Why, for whoever looks at its status
+    #[arg(long)]
+    reason: String,
+    /// Until when: a time such as 2026-12-01T08:00:00Z, or a span such as 2h or 3d; 30 days at most
+    #[arg(long, value_name = "TIME")]
+    until: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Resume {
+    /// The tenant
+    tenant: String,
+}
+
 /// Has the daemon leave a tenant alone. The daemon judges the reason and the time.
-pub fn suspend(command: &args::Suspend, global: &Global) -> anyhow::Result<u8> {
+pub fn suspend(command: &Suspend, global: &Global) -> anyhow::Result<u8> {
     let until = time::until(&command.until, Timestamp::now())?;
     let host = setup::host(global)?;
-    let call = Suspend { tenant: command.tenant.clone(), reason: command.reason.clone(), until };
+    let call = operators::Suspend { tenant: command.tenant.clone(), reason: command.reason.clone(), until };
     setup::block_on(async { Ok(Client::new(&host.socket).call(&call).await?) })?;
     let (tenant, reason) = (printable(&command.tenant), printable(&command.reason));
     output::print(&format!("{tenant} is left alone until {until}: {reason}\n"))?;
@@ -27,9 +38,9 @@ pub fn suspend(command: &args::Suspend, global: &Global) -> anyhow::Result<u8> {
 }
 
 /// Has the daemon look after a suspended tenant again.
-pub fn resume(command: &args::Resume, global: &Global) -> anyhow::Result<u8> {
+pub fn resume(command: &Resume, global: &Global) -> anyhow::Result<u8> {
     let host = setup::host(global)?;
-    let call = Resume { tenant: command.tenant.clone() };
+    let call = operators::Resume { tenant: command.tenant.clone() };
     setup::block_on(async { Ok(Client::new(&host.socket).call(&call).await?) })?;
     output::print(&format!("{} is looked after again.\n", printable(&command.tenant)))?;
     Ok(EXIT_OK)

@@ -17,8 +17,8 @@ use serde::Serialize;
 
 use super::{
     EXIT_OK,
-    args::{Global, PlanFormat, Usage},
-    output, setup,
+    args::{Global, PlanFormat},
+    output, setup, time,
 };
 use crate::{
     gateway::{
@@ -31,6 +31,18 @@ use crate::{
         host::Egress,
     },
 };
+
+#[derive(Debug, clap::Args)]
+pub struct Usage {
+    /// Only this tenant
+    tenant: Option<String>,
+    /// Only what was counted on this day or later, in UTC: a time, or a length of time such as 7d
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
+    since: Option<Timestamp>,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    format: PlanFormat,
+}
 
 /// The largest policy that is read, in bytes.
 const MAX_POLICY: u64 = 4 << 20;

@@ -1,11 +1,12 @@
 //! `tenantd validate`.
 
+use std::path::PathBuf;
+
+use clap::ValueEnum;
 use serde_json::json;
 
 use super::{
-    EXIT_ERROR, EXIT_OK,
-    args::{FindingFormat, Validate},
-    output,
+    EXIT_ERROR, EXIT_OK, output,
     report::{self, Remark},
 };
 use crate::{
@@ -13,6 +14,28 @@ use crate::{
     source::read_directory,
     spec,
 };
+
+#[derive(Debug, clap::Args)]
+pub struct Validate {
+    /// The folder with fleet.yaml and tenants/
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// The form of the report
+    #[arg(long, value_enum, default_value_t = FindingFormat::Text)]
+    format: FindingFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FindingFormat {
+    /// For people
+    Text,
+    /// A list of findings
+    Json,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// Annotations of GitHub Actions
+    Github,
+}
 
 pub fn run(command: &Validate) -> anyhow::Result<u8> {
     let tree = read_directory(&command.dir)?;

@@ -3,11 +3,12 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use anyhow::{Context, bail};
+use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{
     EXIT_ERROR, EXIT_OK,
-    args::{Adopt, Capacity, Global, OneWorkspace, PlanFormat, Purge, Workspace, WorkspaceList},
+    args::{Global, PlanFormat},
     failure::Failure,
     output, setup,
 };
@@ -22,6 +23,61 @@ use crate::{
     },
     web::{Client, ClientError, operators::Reconcile},
 };
+
+#[derive(Debug, Subcommand)]
+pub enum Workspace {
+    /// Show all workspaces: what bounds them, how full they are, and what lies aside
+    List(WorkspaceList),
+    /// Look whether a workspace is in order; changes nothing
+    ///
+    /// Exits with 0 where it is, with 1 where it is not.
+    Check(OneWorkspace),
+    /// Have a damaged or removed workspace put right, with a copy kept aside
+    ///
+    /// The daemon does it at once, else the next apply does. The tenant is stopped for it and started again.
+    Repair(OneWorkspace),
+    /// Have something that lies aside taken back, as the workspace of a tenant that has no other
+    Adopt(Adopt),
+    /// Have something that lies aside removed for good
+    Purge(Purge),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Adopt {
+    /// The tenant
+    tenant: String,
+    /// The name that `tenantd workspace list` shows
+    name: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Purge {
+    /// The name that `tenantd workspace list` shows
+    name: String,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Capacity {
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    format: PlanFormat,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct WorkspaceList {
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    format: PlanFormat,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct OneWorkspace {
+    /// The tenant
+    tenant: String,
+}
 
 /// Runs one of the commands on workspaces.
 pub fn run(command: &Workspace, global: &Global) -> anyhow::Result<u8> {
