@@ -4,150 +4,155 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Pairs;
+use super::{
+    Pairs,
+    attribute::{Attribute, Repair, Unit, Weakens, form},
+};
 
-/// Everything about a container that tenantd owns.
-///
-/// A value that the engine writes in several ways has one form here: nothing declared is an empty
-/// list, zero or `false`; lists without an order are sorted. Two equal values therefore isolate
-/// equally. The serialized field names are those that plans print.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Container {
-    /// Name, without the engine's slash.
-    pub name: String,
-    /// Image reference as given at creation.
-    pub image: String,
-    /// Id of the image that it was made from.
-    pub image_id: String,
-    /// The engine's name of its runtime.
-    pub runtime: String,
-    /// Entry point.
-    pub entrypoint: Vec<String>,
-    /// Command.
-    pub command: Vec<String>,
-    /// `KEY=value`, sorted.
-    pub environment: Vec<String>,
-    /// User and group.
-    pub user: String,
-    /// Working directory.
-    pub working_dir: String,
-    /// Host name.
-    pub hostname: String,
-    /// Domain name.
-    pub domainname: String,
-    /// Labels.
-    pub labels: Pairs,
-
-    /// Memory in bytes; 0 is unlimited.
-    pub memory: i64,
-    /// Memory and swap together in bytes; 0 or less is unlimited.
-    pub memory_swap: i64,
-    /// Soft memory limit in bytes.
-    pub memory_reservation: i64,
-    /// Billionths of a processor; 0 is unlimited.
-    pub nano_cpus: i64,
-    /// CPU quota in microseconds a period.
-    pub cpu_quota: i64,
-    /// CPU period in microseconds.
-    pub cpu_period: i64,
-    /// CPU weight.
-    pub cpu_shares: i64,
-    /// Processors that it is bound to.
-    pub cpuset_cpus: String,
-    /// Memory nodes that it is bound to.
-    pub cpuset_mems: String,
-    /// Processes and threads; 0 is unlimited.
-    pub pids_limit: i64,
-    /// Whether the kernel's out-of-memory killer passes it over.
-    pub oom_kill_disable: bool,
-    /// How the kernel ranks it when memory is out.
-    pub oom_score_adj: i64,
-    /// Block I/O weight.
-    pub blkio_weight: i64,
-    /// Size of `/dev/shm` in bytes.
-    pub shm_size: i64,
-    /// `name=soft:hard`, sorted.
-    pub ulimits: Vec<String>,
-
-    /// Whether it has every power over the host.
-    pub privileged: bool,
-    /// Added capabilities, sorted.
-    pub cap_add: Vec<String>,
-    /// Dropped capabilities, sorted.
-    pub cap_drop: Vec<String>,
-    /// Security options, sorted; `no-new-privileges` without a value.
-    pub security_opt: Vec<String>,
-    /// AppArmor profile; empty for the engine's own.
-    pub apparmor: String,
-    /// Whether its root is read-only.
-    pub read_only: bool,
-    /// Paths that it cannot read.
-    pub masked_paths: PathSet,
-    /// Paths that it cannot write.
-    pub readonly_paths: PathSet,
-    /// Host devices, as `host:container:permissions`.
-    pub devices: Vec<String>,
-    /// Devices asked of drivers.
-    pub device_requests: Vec<String>,
-    /// Device control-group rules.
-    pub device_cgroup_rules: Vec<String>,
-    /// Further groups.
-    pub group_add: Vec<String>,
-    /// What is handed to the runtime beside: gVisor can take settings of its sandbox from there.
-    #[serde(default)]
-    pub annotations: Pairs,
-
-    /// IPC namespace.
-    pub ipc_mode: String,
-    /// PID namespace; empty for its own.
-    pub pid_mode: String,
-    /// UTS namespace; empty for its own.
-    pub uts_mode: String,
-    /// User namespace; empty for the engine's own setting.
-    pub userns_mode: String,
-    /// Control-group namespace.
-    pub cgroupns_mode: String,
-    /// Control group that its own is made in; empty for the engine's.
-    pub cgroup_parent: String,
-
-    /// Mounts other than tmpfs, sorted by target.
-    pub mounts: Vec<Mount>,
-    /// tmpfs mounts: target to sorted options.
-    pub tmpfs: Pairs,
-    /// Containers whose volumes it shares.
-    pub volumes_from: Vec<String>,
-    /// Storage options.
-    pub storage_opt: Pairs,
-
-    /// Network that it was created on.
-    pub network_mode: String,
-    /// `container port/protocol -> host address:port`, sorted.
-    pub ports: Vec<String>,
-    /// Whether each port of the image is published.
-    pub publish_all_ports: bool,
-    /// Name servers.
-    pub dns: Vec<String>,
-    /// Search domains.
-    pub dns_search: Vec<String>,
-    /// Resolver options.
-    pub dns_options: Vec<String>,
-    /// Further host names.
-    pub extra_hosts: Vec<String>,
-    /// Linked containers.
-    pub links: Vec<String>,
-    /// Kernel settings of its namespaces.
-    pub sysctls: Pairs,
-
-    /// The engine's own restart policy, with its number of attempts where it has one.
-    pub restart_policy: String,
-    /// Whether the engine removes it when it ends.
-    pub auto_remove: bool,
-    /// Whether a small init is its first process.
-    pub init: bool,
-    /// Log driver.
-    pub log_driver: String,
-    /// Log options.
-    pub log_options: Pairs,
+form! {
+    /// Everything about a container that tenantd owns.
+    ///
+    /// A value that the engine writes in several ways has one form here: nothing declared is an empty
+    /// list, zero or `false`; lists without an order are sorted. Two equal values therefore isolate
+    /// equally. The serialized field names are those that plans print.
+    Container {
+        /// Name, without the engine's slash.
+        name: String = NAME.weakens(Weakens::Never).repair(Repair::Rename).tells();
+        /// Image reference as given at creation.
+        image: String = IMAGE.weakens(Weakens::Never).setting("image").tells();
+        /// The engine's name of its runtime.
+        runtime: String = RUNTIME.setting("runtime").tells();
+        /// Billionths of a processor; 0 is unlimited.
+        nano_cpus: i64 = NANO_CPUS.label("cpus").limit(Unit::Cpus).setting("limits.cpus").tells();
+        /// Memory in bytes; 0 is unlimited.
+        memory: i64 = MEMORY.limit(Unit::Bytes).setting("limits.memory").tells();
+        /// Processes and threads; 0 is unlimited.
+        pids_limit: i64 = PIDS_LIMIT.limit(Unit::Number).setting("limits.pids").tells();
+        /// User and group.
+        user: String = USER.tells();
+        /// Whether its root is read-only.
+        read_only: bool = READ_ONLY.tells();
+        /// Id of the image that it was made from.
+        image_id: String = IMAGE_ID.weakens(Weakens::Never).setting("image");
+        /// Entry point.
+        entrypoint: Vec<String> = ENTRYPOINT.weakens(Weakens::Never);
+        /// Command.
+        command: Vec<String> = COMMAND.weakens(Weakens::Never).setting("command");
+        /// `KEY=value`, sorted.
+        environment: Vec<String> = ENVIRONMENT.weakens(Weakens::Never).setting("environment");
+        /// Working directory.
+        working_dir: String = WORKING_DIR.weakens(Weakens::Never);
+        /// Host name.
+        hostname: String = HOSTNAME.weakens(Weakens::Never);
+        /// Domain name.
+        domainname: String = DOMAINNAME.weakens(Weakens::Never);
+        /// Labels.
+        labels: Pairs = LABELS.weakens(Weakens::Never);
+        /// Memory and swap together in bytes; 0 or less is unlimited.
+        memory_swap: i64 = MEMORY_SWAP.limit(Unit::Bytes).told_by("memory").setting("limits.memory");
+        /// Soft memory limit in bytes.
+        memory_reservation: i64 = MEMORY_RESERVATION.weakens(Weakens::Never).unit(Unit::Bytes);
+        /// CPU quota in microseconds a period.
+        cpu_quota: i64 = CPU_QUOTA.weakens(Weakens::Never);
+        /// CPU period in microseconds.
+        cpu_period: i64 = CPU_PERIOD.weakens(Weakens::Never);
+        /// CPU weight.
+        cpu_shares: i64 = CPU_SHARES.weakens(Weakens::Never);
+        /// Processors that it is bound to.
+        cpuset_cpus: String = CPUSET_CPUS.weakens(Weakens::Never);
+        /// Memory nodes that it is bound to.
+        cpuset_mems: String = CPUSET_MEMS.weakens(Weakens::Never);
+        /// Whether the kernel's out-of-memory killer passes it over.
+        oom_kill_disable: bool = OOM_KILL_DISABLE;
+        /// How the kernel ranks it when memory is out.
+        oom_score_adj: i64 = OOM_SCORE_ADJ;
+        /// Block I/O weight.
+        blkio_weight: i64 = BLKIO_WEIGHT.weakens(Weakens::Never);
+        /// Size of `/dev/shm` in bytes.
+        shm_size: i64 = SHM_SIZE.unit(Unit::Bytes).weakens(Weakens::Higher).settable().setting("hardening.shmSize");
+        /// `name=soft:hard`, sorted.
+        ulimits: Vec<String> = ULIMITS.settable().setting("hardening.openFiles");
+        /// Whether it has every power over the host.
+        privileged: bool = PRIVILEGED;
+        /// Added capabilities, sorted.
+        cap_add: Vec<String> = CAP_ADD;
+        /// Dropped capabilities, sorted.
+        cap_drop: Vec<String> = CAP_DROP;
+        /// Security options, sorted; `no-new-privileges` without a value.
+        security_opt: Vec<String> = SECURITY_OPT;
+        /// AppArmor profile; empty for the engine's own.
+        apparmor: String = APPARMOR;
+        /// Paths that it cannot read.
+        masked_paths: PathSet = MASKED_PATHS;
+        /// Paths that it cannot write.
+        readonly_paths: PathSet = READONLY_PATHS;
+        /// Host devices, as `host:container:permissions`.
+        devices: Vec<String> = DEVICES;
+        /// Devices asked of drivers.
+        device_requests: Vec<String> = DEVICE_REQUESTS;
+        /// Device control-group rules.
+        device_cgroup_rules: Vec<String> = DEVICE_CGROUP_RULES;
+        /// Further groups.
+        group_add: Vec<String> = GROUP_ADD;
+        /// What is handed to the runtime beside: gVisor can take settings of its sandbox from there.
+        #[serde(default)]
+        annotations: Pairs = ANNOTATIONS;
+        /// IPC namespace.
+        ipc_mode: String = IPC_MODE;
+        /// PID namespace; empty for its own.
+        pid_mode: String = PID_MODE;
+        /// UTS namespace; empty for its own.
+        uts_mode: String = UTS_MODE;
+        /// User namespace; empty for the engine's own setting.
+        userns_mode: String = USERNS_MODE;
+        /// Control-group namespace.
+        cgroupns_mode: String = CGROUPNS_MODE;
+        /// Control group that its own is made in; empty for the engine's.
+        cgroup_parent: String = CGROUP_PARENT;
+        /// Mounts other than tmpfs, sorted by target.
+        mounts: Vec<Mount> = MOUNTS.settable();
+        /// tmpfs mounts: target to sorted options.
+        tmpfs: Pairs = TMPFS.settable().setting("hardening.tmpSize");
+        /// Containers whose volumes it shares.
+        volumes_from: Vec<String> = VOLUMES_FROM;
+        /// Storage options.
+        storage_opt: Pairs = STORAGE_OPT;
+        /// Network that it was created on.
+        network_mode: String = NETWORK_MODE;
+        /// `container port/protocol -> host address:port`, sorted.
+        ports: Vec<String> = PORTS;
+        /// Whether each port of the image is published.
+        publish_all_ports: bool = PUBLISH_ALL_PORTS;
+        /// Name servers.
+        dns: Vec<String> = DNS.settable();
+        /// Search domains.
+        dns_search: Vec<String> = DNS_SEARCH;
+        /// Resolver options.
+        dns_options: Vec<String> = DNS_OPTIONS;
+        /// Further host names.
+        extra_hosts: Vec<String> = EXTRA_HOSTS;
+        /// Linked containers.
+        links: Vec<String> = LINKS;
+        /// Kernel settings of its namespaces.
+        sysctls: Pairs = SYSCTLS;
+        /// The engine's own restart policy, with its number of attempts where it has one.
+        restart_policy: String = RESTART_POLICY.weakens(Weakens::Never).repair(Repair::Update);
+        /// Whether the engine removes it when it ends.
+        auto_remove: bool = AUTO_REMOVE.weakens(Weakens::Never);
+        /// Whether a small init is its first process.
+        init: bool = INIT.weakens(Weakens::Never).setting("hardening.init");
+        /// Log driver.
+        log_driver: String = LOG_DRIVER.weakens(Weakens::Never);
+        /// Log options.
+        log_options: Pairs = LOG_OPTIONS.weakens(Weakens::Never).setting("logs");
+    }
+    beside {
+        STATE = "state";
+        NETWORKS = "networks";
+        WORKSPACE = "workspace";
+        FILES = "files".setting("files");
+        DECLARATION = "declaration";
+    }
 }
 
 impl Container {

@@ -2,35 +2,42 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Pairs;
+use super::{
+    Pairs,
+    attribute::{Attribute, Weakens, form},
+};
 
-/// Everything about a network that tenantd owns.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Network {
-    /// Name.
-    pub name: String,
-    /// Driver.
-    pub driver: String,
-    /// Whether it has no way out.
-    pub internal: bool,
-    /// Whether containers outside of the engine's own services may join.
-    pub attachable: bool,
-    /// Whether it is a swarm's ingress network.
-    pub ingress: bool,
-    /// Whether it is only a template for others.
-    pub config_only: bool,
-    /// Whether it carries IPv6.
-    pub ipv6: bool,
-    /// Address ranges: `subnet gateway range`, sorted.
-    pub ranges: Vec<Range>,
-    /// The driver that hands out addresses.
-    pub ipam_driver: String,
-    /// That driver's options.
-    pub ipam_options: Pairs,
-    /// The network driver's options.
-    pub options: Pairs,
-    /// Labels.
-    pub labels: Pairs,
+form! {
+    /// Everything about a network that tenantd owns.
+    Network {
+        /// Name.
+        name: String = NAME.tells();
+        /// Address ranges: `subnet gateway range`, sorted.
+        ranges: Vec<Range> = RANGES.settable().tells();
+        /// Whether it has no way out.
+        internal: bool = INTERNAL.tells();
+        /// Driver.
+        driver: String = DRIVER;
+        /// Whether containers outside of the engine's own services may join.
+        attachable: bool = ATTACHABLE;
+        /// Whether it is a swarm's ingress network.
+        ingress: bool = INGRESS;
+        /// Whether it is only a template for others.
+        config_only: bool = CONFIG_ONLY;
+        /// Whether it carries IPv6.
+        ipv6: bool = IPV6;
+        /// The driver that hands out addresses.
+        ipam_driver: String = IPAM_DRIVER;
+        /// That driver's options.
+        ipam_options: Pairs = IPAM_OPTIONS;
+        /// The network driver's options.
+        options: Pairs = OPTIONS;
+        /// Labels.
+        labels: Pairs = LABELS.weakens(Weakens::Never);
+    }
+    beside {
+        MEMBERS = "members";
+    }
 }
 
 /// One address range of a network; what is not set is empty.
