@@ -8,47 +8,19 @@ use std::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Effect, Mark, variables};
+use super::{
+    Effect, Mark,
+    settings::{Listed, Setting, Visitor, visit, written},
+    variables,
+};
 use crate::model::{
-    Bytes, Cpus, Destination, DriftMode, Pids, Policy, RuntimeClass, SecretName, Tenant,
-    desired::{Limits, Sandbox},
-    egress::{Budget, Cost, Place, Route, Sealed},
+    Destination, Policy, SecretName, Tenant,
+    egress::{Cost, Place, Route, Sealed},
     files::{Apply, ConfigFile},
     finding::Location,
     policy::Guards,
     workspace::Restore,
 };
-
-/// The rules by name, and what each says.
-pub const RULES: [(&str, &str); 15] = [
-    ("runtime", "a weaker class of runtime loosens; the order is container, gvisor, microvm"),
-    ("limit", "a higher limit loosens"),
-    ("allowlist", "a destination more loosens, unless an entry that stays covers it: a wildcard, a range"),
-    (
-        "credential",
-        "a service more, or the same with another upstream, another key or another sealed value, loosens; one less tightens",
-    ),
-    (
-        "budget",
-        "more credits, or no bound, loosen; so do requests that cost less, are settled by another part of the answer, or may be streams",
-    ),
-    ("source", "a shared folder more loosens"),
-    ("workspace", "a workspace of an earlier tenant of this name that is taken back loosens"),
-    ("hardening", "programs in /workspace that may be run loosen, and so does a container without an init"),
-    (
-        "variable",
-        "a variable that decides what programs load, whom they trust or through whom they connect loosens where it is set or changed, and tightens where it goes",
-    ),
-    ("image", "a tag in place of a digest loosens: who may move the tag decides what runs"),
-    ("detection", "drift that is only told, or not looked for, loosens"),
-    (
-        "guard",
-        "a guard that lets more removals pass loosens, and so does a longer trial: a tenant that ends itself meanwhile undoes the commit for itself",
-    ),
-    ("tier", "another tier is neutral by itself; to leave one that a host's approvals guard needs an approval there"),
-    ("content", "what runs, and with what settings of its own, is neutral: image, command, other variables, files"),
-    ("upkeep", "how the daemon tries again is neutral"),
-];
 
 /// The effects of a change of one tenant; `None` where it is not declared.
 pub(super) fn tenant(before: Option<&Tenant>, after: Option<&Tenant>) -> Vec<Effect> {
@@ -67,28 +39,11 @@ pub(super) fn tenant(before: Option<&Tenant>, after: Option<&Tenant>) -> Vec<Eff
 
 /// What a tenant that is new has beyond nothing at all, whatever it was called before.
 pub(super) fn new(after: &Tenant) -> Vec<Effect> {
-    let none = Bytes::new(0);
-    let least = Tenant {
-        class: RuntimeClass::Microvm,
-        environment: BTreeMap::new(),
-        limits: Limits { cpus: Cpus::from_nanos(0), memory: none, pids: Pids::new(0), disk: none },
-        sessions: 0,
-        sealed: BTreeMap::new(),
-        budget: Budget { day: Some(0), month: Some(0) },
-        sandbox: Sandbox {
-            tmp_size: none,
-            shm_size: none,
-            open_files: 0,
-            init: true,
-            log_size: none,
-            log_files: 0,
-            workspace_noexec: true,
-        },
-        drift: DriftMode::Enabled,
-        ..after.clone()
-    };
+    let nothing = Tenant { environment: BTreeMap::new(), sealed: BTreeMap::new(), ..after.clone() };
+    let mut least = Least(nothing);
+    visit(&mut least);
     let mut effects = Effects(tenant(None, Some(after)));
-    effects.settings(&least, after);
+    effects.settings(&least.0, after);
     if !after.image.is_pinned() {
         effects.push("image".to_owned(), "image", Value::Null, json!(after.image), Mark::Loosens);
     }
@@ -223,74 +178,16 @@ impl Effects {
         self.entries(&by_name(before), &by_name(after), |_| json!("(sealed)"), "sealed", |_| Some("credential"));
     }
 
-    /// Every setting that both sides have. A field that is added to a tenant does not compile without a rule here.
-    fn settings(&mut self, before: &Tenant, after: &Tenant) {
-        let Tenant {
-            name: _,
-            tier,
-            class,
-            image,
-            command,
-            environment,
-            limits: Limits { cpus, memory, pids, disk },
-            // What the tier would allow is told by the tier's own limits.
-            disk_room: _,
-            // These four are compared entry by entry, of a tenant that is new or gone as well.
-            source: _,
-            allowlist: _,
-            routes: _,
-            restore: _,
-            files,
-            sessions,
-            sealed,
-            budget: Budget { day, month },
-            sandbox,
-            drift,
-        } = before;
-        self.neutral("tier", "tier", tier, &after.tier);
-        self.less("runtime", "runtime", class, &after.class);
-        let (rule, mark) = match (image.is_pinned(), after.image.is_pinned()) {
-            (true, false) => ("image", Mark::Loosens),
-            (false, true) => ("image", Mark::Tightens),
-            _ => ("content", Mark::Neutral),
-        };
-        if *image != after.image {
-            self.push("image".to_owned(), rule, json!(image), json!(after.image), mark);
-        }
-        self.neutral("command", "content", command, &after.command);
-        self.variables(environment, &after.environment);
-        self.more("limits.cpus", "limit", cpus, &after.limits.cpus);
-        self.more("limits.memory", "limit", memory, &after.limits.memory);
-        self.more("limits.pids", "limit", pids, &after.limits.pids);
-        self.more("limits.disk", "limit", disk, &after.limits.disk);
+    fn files(&mut self, before: &[ConfigFile], after: &[ConfigFile]) {
         fn by_path(files: &[ConfigFile]) -> BTreeMap<&str, (&str, Apply)> {
             files.iter().map(|file| (file.path.as_str(), (file.content.digest.as_str(), file.apply))).collect()
         }
-        self.entries(&by_path(files), &by_path(&after.files), |(digest, _)| json!(digest.get(..12)), "files", |_| None);
-        self.more("sessions", "limit", sessions, &after.sessions);
-        self.sealed(sealed, &after.sealed);
-        let bound = |credits: Option<u64>| credits.unwrap_or(u64::MAX);
-        for (field, before, after) in
-            [("budget.day", *day, after.budget.day), ("budget.month", *month, after.budget.month)]
-        {
-            let mark = if bound(after) > bound(before) { Mark::Loosens } else { Mark::Tightens };
-            if before != after {
-                self.push(field.to_owned(), "budget", json!(before), json!(after), mark);
-            }
-        }
-        self.sandbox(sandbox, &after.sandbox);
-        self.less("driftDetection.mode", "detection", drift, &after.drift);
+        self.entries(&by_path(before), &by_path(after), |(digest, _)| json!(digest.get(..12)), "files", |_| None);
     }
 
-    fn sandbox(&mut self, before: &Sandbox, after: &Sandbox) {
-        let Sandbox { tmp_size, shm_size, open_files, init, log_size, log_files, workspace_noexec } = before;
-        self.more("hardening.tmpSize", "limit", tmp_size, &after.tmp_size);
-        self.more("hardening.shmSize", "limit", shm_size, &after.shm_size);
-        self.more("hardening.openFiles", "limit", open_files, &after.open_files);
-        self.less("hardening.init", "hardening", init, &after.init);
-        self.more("logs.maxSize", "limit", log_size, &after.log_size);
-        self.more("logs.maxFiles", "limit", log_files, &after.log_files);
-        self.less("hardening.workspaceNoexec", "hardening", workspace_noexec, &after.workspace_noexec);
+    /// Every setting that both sides have.
+    fn settings(&mut self, before: &Tenant, after: &Tenant) {
+        visit(&mut Compared { effects: self, before, after });
     }
 
     fn allowlist(&mut self, before: BTreeSet<&Destination>, after: BTreeSet<&Destination>) {
@@ -353,6 +250,47 @@ impl Effects {
     }
 }
 
+/// Two declarations, setting by setting.
+struct Compared<'a> {
+    effects: &'a mut Effects,
+    before: &'a Tenant,
+    after: &'a Tenant,
+}
+
+impl Visitor for Compared<'_> {
+    fn setting<T: Clone + PartialEq>(&mut self, setting: &Setting<T>) {
+        let (before, after) = ((setting.of)(self.before), (setting.of)(self.after));
+        if before != after {
+            let (rule, mark) = (setting.judged)(setting.rule, before, after);
+            let (before, after) = ((setting.shown)(before), (setting.shown)(after));
+            self.effects.push(setting.field.to_owned(), rule, before, after, mark);
+        }
+    }
+
+    fn listed(&mut self, setting: Listed) {
+        match setting {
+            Listed::Environment => self.effects.variables(&self.before.environment, &self.after.environment),
+            Listed::Files => self.effects.files(&self.before.files, &self.after.files),
+            Listed::Sealed => self.effects.sealed(&self.before.sealed, &self.after.sealed),
+            // These are compared of a tenant that is new or gone as well.
+            Listed::Allowlist | Listed::Routes | Listed::Source | Listed::Restore => {}
+        }
+    }
+}
+
+/// A declaration that becomes the one that leaves a tenant least.
+struct Least(Tenant);
+
+impl Visitor for Least {
+    fn setting<T: Clone + PartialEq>(&mut self, setting: &Setting<T>) {
+        if let Some(least) = &setting.least {
+            (setting.at)(&mut self.0).clone_from(least);
+        }
+    }
+
+    fn listed(&mut self, _: Listed) {}
+}
+
 /// One of the routes to the same service, where all of them cost more than this one or are settled otherwise.
 fn cheaper<'a>(one: &Route, others: impl Iterator<Item = &'a &'a Route>) -> Option<&'a Route> {
     let is_cheaper = |other: &Route| match (&one.cost, &other.cost) {
@@ -365,12 +303,6 @@ fn cheaper<'a>(one: &Route, others: impl Iterator<Item = &'a &'a Route>) -> Opti
     let service = |route: &Route| (route.upstream.host().to_owned(), route.upstream.port());
     let same: Vec<&Route> = others.copied().filter(|other| service(other) == service(one)).collect();
     same.iter().all(|other| is_cheaper(other)).then(|| same.first().copied()).flatten()
-}
-
-/// A value as files have it: a number, or a number with its unit.
-pub(super) fn written(value: &impl Display) -> Value {
-    let text = value.to_string();
-    text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number))
 }
 
 /// Whether all that one entry lets a tenant reach is let by another.

@@ -22,8 +22,7 @@ use serde_json::Value;
 use crate::model::{Desired, TenantName, finding::Location};
 
 pub use effect::{Effect, Mark};
-pub use marks::RULES;
-pub use settings::settings;
+pub use settings::{RULES, settings};
 pub use stricter::stricter;
 
 /// What becomes of a tenant.

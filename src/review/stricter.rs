@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Mark,
     marks::{self, covers},
+    settings::{Listed, Setting, Visitor, visit},
 };
 use crate::model::{
     Destination, SecretName, Tenant,
-    desired::{Limits, Sandbox},
-    egress::{Budget, Route, RouteName, Sealed},
+    egress::{Route, RouteName, Sealed},
 };
 
 /// The older of two declarations as far as it is not looser than the newer one, setting by setting, by the marks of a
@@ -21,60 +21,10 @@ pub fn stricter(older: &Tenant, newer: &Tenant) -> Tenant {
     if older == newer {
         return newer.clone();
     }
-    // A setting that is added to a tenant does not compile without a rule here.
-    let Tenant {
-        name: _,
-        tier,
-        class,
-        image,
-        command,
-        environment,
-        limits: Limits { cpus, memory, pids, disk },
-        disk_room,
-        source,
-        files,
-        restore,
-        sessions,
-        allowlist,
-        routes,
-        sealed,
-        budget: Budget { day, month },
-        sandbox: Sandbox { tmp_size, shm_size, open_files, init, log_size, log_files, workspace_noexec },
-        drift,
-    } = older;
-    let mut mix = Mix { older, newer, result: newer.clone() };
+    let mut mix = Mix { older, newer, bare: [bare(older), bare(newer)], result: newer.clone() };
     // The room follows from the tier, and is no less than the disk of the same side.
-    mix.prefer(tier, |tenant| &mut tenant.tier);
-    mix.prefer(disk_room, |tenant| &mut tenant.disk_room);
-    mix.prefer(class, |tenant| &mut tenant.class);
-    mix.prefer(image, |tenant| &mut tenant.image);
-    mix.prefer(command, |tenant| &mut tenant.command);
-    mix.environment(environment);
-    mix.prefer(cpus, |tenant| &mut tenant.limits.cpus);
-    mix.prefer(memory, |tenant| &mut tenant.limits.memory);
-    mix.prefer(pids, |tenant| &mut tenant.limits.pids);
-    mix.prefer(disk, |tenant| &mut tenant.limits.disk);
-    mix.result.source = source.clone().filter(|_| *source == newer.source);
-    mix.prefer(files, |tenant| &mut tenant.files);
-    mix.prefer(restore, |tenant| &mut tenant.restore);
-    if mix.result.restore != *restore && loosens(older, &Tenant { restore: mix.result.restore.clone(), ..bare(older) })
-    {
-        mix.result.restore = None;
-    }
-    mix.prefer(sessions, |tenant| &mut tenant.sessions);
-    mix.result.allowlist = in_both(allowlist, &newer.allowlist);
-    mix.result.sealed = equal_in_both(sealed, &newer.sealed);
-    mix.result.routes = mix.routes(routes);
-    mix.prefer(day, |tenant| &mut tenant.budget.day);
-    mix.prefer(month, |tenant| &mut tenant.budget.month);
-    mix.prefer(tmp_size, |tenant| &mut tenant.sandbox.tmp_size);
-    mix.prefer(shm_size, |tenant| &mut tenant.sandbox.shm_size);
-    mix.prefer(open_files, |tenant| &mut tenant.sandbox.open_files);
-    mix.prefer(init, |tenant| &mut tenant.sandbox.init);
-    mix.prefer(log_size, |tenant| &mut tenant.sandbox.log_size);
-    mix.prefer(log_files, |tenant| &mut tenant.sandbox.log_files);
-    mix.prefer(workspace_noexec, |tenant| &mut tenant.sandbox.workspace_noexec);
-    mix.prefer(drift, |tenant| &mut tenant.drift);
+    mix.prefer(&older.disk_room, |tenant| &mut tenant.disk_room);
+    visit(&mut mix);
     mix.result
 }
 
@@ -82,7 +32,28 @@ pub fn stricter(older: &Tenant, newer: &Tenant) -> Tenant {
 struct Mix<'a> {
     older: &'a Tenant,
     newer: &'a Tenant,
+    /// Both, without what may be long in them.
+    bare: [Tenant; 2],
     result: Tenant,
+}
+
+impl Visitor for Mix<'_> {
+    fn setting<T: Clone + PartialEq>(&mut self, setting: &Setting<T>) {
+        self.prefer((setting.of)(self.older), setting.at);
+    }
+
+    fn listed(&mut self, setting: Listed) {
+        let (older, newer) = (self.older, self.newer);
+        match setting {
+            Listed::Environment => self.environment(&older.environment),
+            Listed::Allowlist => self.result.allowlist = in_both(&older.allowlist, &newer.allowlist),
+            Listed::Routes => self.result.routes = self.routes(&older.routes),
+            Listed::Sealed => self.result.sealed = equal_in_both(&older.sealed, &newer.sealed),
+            Listed::Source => self.result.source = older.source.clone().filter(|_| older.source == newer.source),
+            Listed::Files => self.prefer(&older.files, |tenant| &mut tenant.files),
+            Listed::Restore => self.restore(older),
+        }
+    }
 }
 
 impl Mix<'_> {
@@ -91,6 +62,15 @@ impl Mix<'_> {
         let newer = std::mem::replace(at(&mut self.result), older.clone());
         if newer != *older && loosens(self.newer, &self.result) {
             *at(&mut self.result) = newer;
+        }
+    }
+
+    /// Takes what the older side has brought back, or nothing where the newer's would loosen the older side.
+    fn restore(&mut self, older: &Tenant) {
+        self.prefer(&older.restore, |tenant| &mut tenant.restore);
+        let with = |restore| Tenant { restore, ..self.bare[0].clone() };
+        if self.result.restore != older.restore && loosens(older, &with(self.result.restore.clone())) {
+            self.result.restore = None;
         }
     }
 
@@ -105,8 +85,8 @@ impl Mix<'_> {
         let alone = |value: Option<&String>, name: &str| value.map(|value| (name.to_owned(), value.clone()));
         let chosen = names.into_iter().filter_map(|name| {
             let is_free = |value: Option<&String>| {
-                [(self.older, older.get(name)), (self.newer, newer.get(name))].into_iter().all(|(side, its)| {
-                    let with = |value| Tenant { environment: alone(value, name).into_iter().collect(), ..bare(side) };
+                self.bare.iter().zip([older.get(name), newer.get(name)]).all(|(side, its)| {
+                    let with = |value| Tenant { environment: alone(value, name).into_iter().collect(), ..side.clone() };
                     !loosens(&with(its), &with(value))
                 })
             };
@@ -123,8 +103,8 @@ impl Mix<'_> {
         let both = older.iter().filter_map(|older| {
             let newer = *newer.get(&older.name)?;
             let is_free = |route: &Route| {
-                [(self.older, older), (self.newer, newer)].into_iter().all(|(side, its)| {
-                    let with = |route: &Route| Tenant { routes: vec![route.clone()], ..bare(side) };
+                self.bare.iter().zip([older, newer]).all(|(side, its)| {
+                    let with = |route: &Route| Tenant { routes: vec![route.clone()], ..side.clone() };
                     route == its || !loosens(&with(its), &with(route))
                 })
             };
@@ -138,24 +118,15 @@ impl Mix<'_> {
 /// A declaration without what may be long in it.
 fn bare(tenant: &Tenant) -> Tenant {
     Tenant {
-        name: tenant.name.clone(),
-        tier: tenant.tier.clone(),
-        class: tenant.class,
-        image: tenant.image.clone(),
         command: None,
         environment: BTreeMap::new(),
-        limits: tenant.limits,
-        disk_room: tenant.disk_room,
         source: None,
         files: Vec::new(),
         restore: None,
-        sessions: tenant.sessions,
         allowlist: BTreeSet::new(),
         routes: Vec::new(),
         sealed: BTreeMap::new(),
-        budget: tenant.budget,
-        sandbox: tenant.sandbox,
-        drift: tenant.drift,
+        ..tenant.clone()
     }
 }
 
