@@ -9,9 +9,8 @@ use super::{
     url::SourceUrl,
     values::{
         AbsolutePath, ApprovalAge, AsideName, BranchName, CommitId, EngineUrl, Factor, FilePath, FleetName, GroupName,
-        HealthTime, JournalFileSize, JournalFiles, LogFiles, LoopbackAddress, OpenFiles, Parallelism, Percent, Period,
-        Pool, Prefix, RemovalWindow, Removals, RepoFile, RepoFolder, RetryInitial, RetryMax, RuntimeName, SecretPlace,
-        Sessions, SignerName, SocketPath, SourceName, UserName, VariableName,
+        HealthTime, JournalFileSize, LoopbackAddress, Number, Period, Pool, RemovalWindow, RepoFile, RepoFolder,
+        RetryInitial, RetryMax, RuntimeName, SecretPlace, SignerName, SocketPath, SourceName, UserName, VariableName,
     },
 };
 use crate::model::{
@@ -191,9 +190,9 @@ pub struct GuardsFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RemovalsFile {
     /// The share of the tenants that may be removed within the window, in percent. Default: 10; in host.yaml 50.
-    pub percent: Option<Located<Percent>>,
+    pub percent: Option<Located<Number<0, 100>>>,
     /// The number of removals below which no commit is held. Default: 2; in host.yaml 10.
-    pub at_least: Option<Located<Removals>>,
+    pub at_least: Option<Located<Number<1, 100_000>>>,
     /// How long the removals of a commit that was accepted count, 0s to 168h; with 0s each commit is judged by itself.
     /// Default: 24h; in host.yaml 1h.
     pub window: Option<Located<RemovalWindow>>,
@@ -241,7 +240,7 @@ pub struct HardeningFile {
     /// Size of /dev/shm, which counts as the tenant's memory. Default: 64MiB.
     pub shm_size: Option<Located<Bytes>>,
     /// Open files for each process. Default: 16384. An engine cannot give more than it has itself.
-    pub open_files: Option<Located<OpenFiles>>,
+    pub open_files: Option<Located<Number<64, 1_048_576>>>,
     /// Whether a small init reaps processes and forwards signals. Default: true.
     pub init: Option<Located<bool>>,
     /// Whether programs that lie in /workspace cannot be run. Default: false.
@@ -255,7 +254,7 @@ pub struct LogsFile {
     /// The size at which a log file is rotated. Default: 10MiB.
     pub max_size: Option<Located<Bytes>>,
     /// How many log files are kept for each tenant. Default: 3.
-    pub max_files: Option<Located<LogFiles>>,
+    pub max_files: Option<Located<Number<1, 100>>>,
 }
 
 /// The tiers: `tiers.yaml`. Without this file the built-in free, pro, team and enterprise apply.
@@ -284,7 +283,7 @@ pub struct TierFile {
     /// Processes and threads at once. Default: 256.
     pub pids: Option<Located<Pids>>,
     /// Sessions at once.
-    pub sessions: Located<Sessions>,
+    pub sessions: Located<Number<1, 10_000>>,
     /// The runtime class of tenants that choose none. Default: container.
     pub runtime: Option<Located<RuntimeClass>>,
     /// Runtime classes that a tenant may choose. Default: `runtime` and every stronger one.
@@ -321,7 +320,7 @@ pub struct HostFile {
     /// What no tenant may exceed on this host, whatever a commit says. Default: no ceiling.
     pub ceilings: Option<Located<LimitsFile>>,
     /// How many tenants are worked on at once. Default: 8.
-    pub parallelism: Option<Located<Parallelism>>,
+    pub parallelism: Option<Located<Number<1, 64>>>,
     /// The config repo that the daemon follows. `tenantd run` needs it.
     pub source: Option<Located<SourceFile>>,
     /// Whose signatures count. Default: no commit need be signed.
@@ -493,7 +492,7 @@ pub struct JournalFile {
     /// The size at which a file is closed and the next begun, 64KiB to 1GiB. Default: 16MiB.
     pub file_size: Option<Located<JournalFileSize>>,
     /// How many files are kept. Default: 64.
-    pub files: Option<Located<JournalFiles>>,
+    pub files: Option<Located<Number<2, 10_000>>>,
 }
 
 /// What no commit can loosen.
@@ -513,7 +512,7 @@ pub struct NetworkFile {
     /// The addresses that all tenant networks are cut from. Default: 10.77.0.0/16.
     pub pool: Option<Located<Pool>>,
     /// The length of each tenant network's prefix, 24 to 29. Default: 28.
-    pub prefix: Option<Located<Prefix>>,
+    pub prefix: Option<Located<Number<24, 29>>>,
 }
 
 /// The engine's runtime for each class.

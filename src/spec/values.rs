@@ -296,53 +296,30 @@ crate::text_value!(Pool, "Pool", {
 
 pub(super) use checked_text;
 
-/// Makes a newtype of a whole number within bounds.
-macro_rules! bounded_number {
-    ($(#[$doc:meta])* $name:ident, $min:literal, $max:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub struct $name(pub u32);
+/// A whole number within bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number<const MIN: u32, const MAX: u32>(pub u32);
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                bounded(deserializer, $min, $max).map(Self)
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({"type": "integer", "minimum": $min, "maximum": $max})
-            }
-        }
-    };
+impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Number<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        bounded(deserializer, MIN, MAX).map(Self)
+    }
 }
 
-pub(super) use bounded_number;
+impl<const MIN: u32, const MAX: u32> JsonSchema for Number<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
 
-bounded_number!(
-    /// Open files for each process.
-    OpenFiles, 64, 1_048_576
-);
-bounded_number!(
-    /// Log files that are kept.
-    LogFiles, 1, 100
-);
-bounded_number!(
-    /// Sessions at once.
-    Sessions, 1, 10_000
-);
-bounded_number!(
-    /// Tenants that are worked on at once.
-    Parallelism, 1, 64
-);
-bounded_number!(
-    /// The length of a tenant network's prefix.
-    Prefix, 24, 29
-);
+    fn schema_name() -> Cow<'static, str> {
+        format!("Number{MIN}To{MAX}").into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "integer", "minimum": MIN, "maximum": MAX})
+    }
+}
+
 /// How many times something may be promised: 0.1 to 1000, with two decimals at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Factor(pub Overcommit);
@@ -365,19 +342,6 @@ impl FromStr for Factor {
 }
 
 crate::text_value!(Factor, "Factor", {"type": ["number", "string"], "minimum": 0.1, "maximum": 1000, "examples": [1, 1.5]});
-
-bounded_number!(
-    /// A share in percent.
-    Percent, 0, 100
-);
-bounded_number!(
-    /// Tenants that are removed at once.
-    Removals, 1, 100_000
-);
-bounded_number!(
-    /// Files of the journal that are kept.
-    JournalFiles, 2, 10_000
-);
 
 /// Makes a newtype of a time within bounds.
 macro_rules! bounded_time {

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::values::{
-    Bandwidth, BasicName, BodySize, Connections, Credits, HeadSize, HeaderName, HelloTime, IdleTime, JsonPointer,
-    LocalUser, Lookups, NamespaceName, ParameterName, PermitRange, ProxyPort, ResolverAddress, UpstreamHost,
+    Bandwidth, BasicName, BodySize, Credits, HeadSize, HeaderName, HelloTime, IdleTime, JsonPointer, LocalUser,
+    NamespaceName, ParameterName, PermitRange, ResolverAddress, UpstreamHost,
 };
 use crate::{
     model::{
@@ -14,7 +14,7 @@ use crate::{
     },
     spec::{
         decode::{Located, LocatedMap},
-        values::{AbsolutePath, CredentialName, SecretPlace},
+        values::{AbsolutePath, CredentialName, Number, SecretPlace},
     },
 };
 
@@ -25,7 +25,7 @@ pub struct EgressFile {
     /// Who is asked for names. Default: those of /etc/resolv.conf.
     pub resolvers: Option<Located<Vec<Located<ResolverAddress>>>>,
     /// The port of the proxy, inside, 1024 to 65535. Default: 3128.
-    pub proxy_port: Option<Located<ProxyPort>>,
+    pub proxy_port: Option<Located<Number<1_024, 65_535>>>,
     /// Ranges that allowlists may name: private ones, and public ones as a whole. Never those of tenant
     /// networks, of the host itself or of metadata. Default: none.
     pub permit: Option<Located<Vec<Located<PermitRange>>>>,
@@ -77,11 +77,11 @@ pub struct SecretFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EgressLimitsFile {
     /// Connections at once, 1 to 100000. Default: 256.
-    pub connections: Option<Located<Connections>>,
+    pub connections: Option<Located<Number<1, 100_000>>>,
     /// Bytes in a second, both directions together, 16KiB to 100GiB. Default: no bound.
     pub bandwidth: Option<Located<Bandwidth>>,
     /// Names looked up in a second, 1 to 100000. Default: 50.
-    pub lookups: Option<Located<Lookups>>,
+    pub lookups: Option<Located<Number<1, 100_000>>>,
     /// The longest head of a request, 4KiB to 1MiB. Default: 64KiB.
     pub head: Option<Located<HeadSize>>,
     /// The longest body of a request through a credential's route, 1KiB to 16GiB. Default: 64MiB.

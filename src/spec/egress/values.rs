@@ -1,18 +1,16 @@
 //! Values that only the way out has.
 
-use std::{borrow::Cow, net::SocketAddr, str::FromStr};
+use std::{net::SocketAddr, str::FromStr};
 
 use ipnet::Ipv4Net;
-use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
 
 use crate::{
     model::{
         Bytes, Invalid,
         egress::{address::forbidden_in, name},
-        quantity::{Timespan, bounded},
+        quantity::Timespan,
     },
-    spec::values::{bounded_number, bounded_time, checked_text},
+    spec::values::{Number, bounded_time, checked_text},
 };
 
 /// The server that is asked for names.
@@ -195,22 +193,8 @@ checked_text!(
     }
 );
 
-bounded_number!(
-    /// The port of the proxy.
-    ProxyPort, 1_024, 65_535
-);
-bounded_number!(
-    /// Connections at once.
-    Connections, 1, 100_000
-);
-bounded_number!(
-    /// Names looked up in a second.
-    Lookups, 1, 100_000
-);
-bounded_number!(
-    /// Credits.
-    Credits, 0, 1_000_000_000
-);
+/// Credits.
+pub type Credits = Number<0, 1_000_000_000>;
 
 bounded_time!(
     /// How long a client may take to say where it wants to.
