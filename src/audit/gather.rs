@@ -16,7 +16,7 @@ use crate::{
         Entry, Record, Revision,
         record::{
             FieldChange, OTHER_DESTINATIONS, OutcomeRecord, RefusedRecord, RevisionRecord, SegmentStart, StepRecord,
-            StepResult, Verdict, Why,
+            StepResult, Verdict, Why, only_shown,
         },
     },
     review::Mark,
@@ -349,7 +349,21 @@ impl Gathered {
                     self.suspended_for(former, Some(time), Some(by));
                 }
             }
-            _ => {}
+            Entry::Segment(_)
+            | Entry::Recovered(_)
+            | Entry::Lost { .. }
+            | Entry::Started { .. }
+            | Entry::Stopped { .. }
+            | Entry::Revision(_)
+            | Entry::Intent(_)
+            | Entry::Outcome(_)
+            | Entry::Drift(_)
+            | Entry::Bad { .. }
+            | Entry::Waiting { .. }
+            | Entry::Approved { .. }
+            | Entry::Withdrawn { .. }
+            | Entry::Refused(_)
+            | only_shown!() => {}
         }
     }
 
@@ -445,10 +459,9 @@ impl Gathered {
             Entry::Withdrawn { .. }
             | Entry::Started { .. }
             | Entry::Stopped { .. }
-            | Entry::Reloaded { .. }
             | Entry::Suspended { .. }
             | Entry::Resumed { .. }
-            | Entry::Power { .. } => {}
+            | only_shown!() => {}
         }
         if let Some(told) = words::told(entry) {
             self.events.push(Event {

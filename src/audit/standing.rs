@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::words;
 use crate::model::{
     Entry, Record, Revision,
-    record::{DriftRecord, FieldChange, OutcomeRecord, RevisionRecord, StepRecord, StepResult, Verdict, Why},
+    record::{
+        DriftRecord, FieldChange, OutcomeRecord, RevisionRecord, StepRecord, StepResult, Verdict, Why, only_shown,
+    },
 };
 
 /// How many steps may wait for their outcome.
@@ -184,9 +186,8 @@ impl Standing {
             | Entry::Lost { .. }
             | Entry::Started { .. }
             | Entry::Stopped { .. }
-            | Entry::Reloaded { .. }
-            | Entry::Power { .. }
-            | Entry::Refused(_) => {}
+            | Entry::Refused(_)
+            | only_shown!() => {}
         }
     }
 
