@@ -28,29 +28,31 @@ use crate::{
 };
 
 /// Where the host's settings are looked for.
-const HOST_FILE: &str = "/etc/tenantd/host.yaml";
+pub const HOST_FILE: &str = "/etc/tenantd/host.yaml";
 
 /// The largest settings file that is read, in bytes.
 const MAX_HOST_FILE: u64 = 1 << 20;
 
+/// The file with the host's settings: the one that is named, else the usual one if it is there.
+pub fn host_file(named: Option<&Path>) -> anyhow::Result<Option<SourceFile>> {
+    let path = named.unwrap_or(Path::new(HOST_FILE));
+    match read_bounded(path) {
+        Ok(bytes) => Ok(Some(SourceFile { path: path.display().to_string(), bytes })),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => Ok(None),
+        Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
 /// Reads the host's settings. The engine of the command line goes before that of the environment, and
 /// that before the file's.
 pub fn host(global: &Global) -> anyhow::Result<Host> {
-    let (path, required) = match &global.host {
-        Some(path) => (path.as_path(), true),
-        None => (Path::new(HOST_FILE), false),
-    };
-    let mut host = match read_bounded(path) {
-        Ok(bytes) => {
-            let file = SourceFile { path: path.display().to_string(), bytes };
-            spec::host(&file.path, &file.bytes).map_err(|findings| {
-                output::findings(&findings, &Tree { files: vec![file], ..Tree::default() });
-                let what = format!("{} is not valid, and no setting of it is used", path.display());
-                Failure::settings(what).hint("mend what is listed above; docs/config.md has every setting")
-            })?
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound && !required => Host::default(),
-        Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+    let mut host = match host_file(global.host.as_deref())? {
+        Some(file) => spec::host(&file.path, &file.bytes).map_err(|findings| {
+            let what = format!("{} is not valid, and no setting of it is used", file.path);
+            output::findings(&findings, &Tree { files: vec![file], ..Tree::default() });
+            Failure::settings(what).hint("mend what is listed above; docs/config.md has every setting")
+        })?,
+        None => Host::default(),
     };
     if let Some(url) = &global.engine {
         host.engine = spec::socket(url).context("cannot use the engine of --engine")?;
