@@ -31,6 +31,7 @@ mod terminal;
 mod time;
 mod usage;
 mod validate;
+mod validate_host;
 mod workspace;
 
 use std::process::ExitCode;
@@ -56,6 +57,8 @@ struct Args {
 enum Command {
     /// Check the files of a config repo and report every error at once
     Validate(validate::Validate),
+    /// Check the host's settings as the daemon would read them, and report every error at once
+    ValidateHost(validate_host::ValidateHost),
     /// Show what would change on the engine; changes nothing
     Plan(args::Plan),
     /// Show the commits that changed what is in force, newest first
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
     let global = &args.global;
     let result = match &args.command {
         Command::Validate(command) => validate::run(command),
+        Command::ValidateHost(command) => validate_host::run(command, global),
         Command::Plan(command) => plan::run(command, global),
         Command::History(command) => history::run(command, global),
         Command::Explain(command) => explain::run(command, global),

@@ -426,6 +426,31 @@ fn a_hosts_file_with_an_error_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_hosts_file_is_checked_before_anything_reads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("host.yaml");
+    let path = file.to_str().unwrap();
+    fs::write(&file, "apiVersion: tenantd/v1\nkind: Host\nresync: 30s\n").unwrap();
+    assert_eq!(end(bare(&["validate-host", path])).with(0).out, format!("{path} is valid.\n"));
+    fs::write(&file, "apiVersion: tenantd/v1\nkind: Host\nresync: 30\ndataRoot: here\n").unwrap();
+    for words in [&["validate-host", path][..], &["validate-host", "--host", path]] {
+        let ended = end(bare(words)).with(1);
+        let told = |place: &str| ended.err.contains(&format!("{path}:{place}"));
+        assert!(told("3:") && told("4:") && ended.out == "2 errors.\n", "{ended:?}");
+    }
+    let report: Value =
+        serde_json::from_str(&end(bare(&["validate-host", path, "--format", "json"])).with(1).out).unwrap();
+    let lines: Vec<&Value> = report["findings"].as_array().unwrap().iter().map(|finding| &finding["line"]).collect();
+    assert_eq!((&report["valid"], lines), (&json!(false), vec![&json!(3), &json!(4)]));
+    let sarif: Value =
+        serde_json::from_str(&end(bare(&["validate-host", path, "--format", "sarif"])).with(1).out).unwrap();
+    assert_eq!(sarif["runs"][0]["results"].as_array().map(Vec::len), Some(2), "{sarif:#}");
+    assert!(end(bare(&["validate-host", path, "--format", "github"])).with(1).out.contains("line=4"));
+    let ended = end(bare(&["validate-host", folder.path().join("other.yaml").to_str().unwrap()])).with(1);
+    assert!(ended.err.starts_with("error: cannot read ") && ended.out.is_empty(), "{ended:?}");
+}
+
+#[test]
 fn a_policy_with_an_error_plans_nothing_at_all() {
     let cli = Cli::new(&["ant"]);
     cli.apply().with(0);
