@@ -58,6 +58,9 @@ form! {
         cpu_period: i64 = CPU_PERIOD.weakens(Weakens::Never);
         /// CPU weight.
         cpu_shares: i64 = CPU_SHARES.weakens(Weakens::Never);
+        /// Microseconds a period in which its real-time threads go before everybody else's; no limit of processors counts them.
+        #[serde(default)]
+        cpu_realtime_runtime: i64 = CPU_REALTIME_RUNTIME;
         /// Processors that it is bound to.
         cpuset_cpus: String = CPUSET_CPUS.weakens(Weakens::Never);
         /// Memory nodes that it is bound to.

@@ -22,7 +22,7 @@ const FREE: i64 = GIB / 2;
 const TMPFS: &str = "gid=1000,mode=0700,nodev,noexec,nosuid,rw,size=67108864,uid=1000";
 
 /// Attributes that no call can spoil on every kernel; the engine's own files can.
-const BY_FILE: [&str; 2] = ["blkio_weight", "storage_opt"];
+const BY_FILE: [&str; 3] = ["blkio_weight", "cpu_realtime_runtime", "storage_opt"];
 
 /// What `docker update` can do to a container that runs.
 fn updates() -> Vec<Drift> {
@@ -480,6 +480,7 @@ fn engine_files(fleet: &Fleet) {
     let path = fleet.engine.dir().join(format!("engine/data/containers/{id}/hostconfig.json"));
     let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     config["BlkioWeight"] = json!(300);
+    config["CpuRealtimeRuntime"] = json!(950_000);
     config["StorageOpt"] = json!({"size": "10G"});
     fs::write(&path, config.to_string()).unwrap();
     fleet.engine.up(&[]);
@@ -488,9 +489,11 @@ fn engine_files(fleet: &Fleet) {
     let mut named = names(change);
     named.retain(|name| *name != "state");
     assert_eq!(named, BY_FILE, "the plan names what was written");
-    for (name, before, after, weakens) in
-        [(BY_FILE[0], json!(300), json!(0), false), (BY_FILE[1], json!({"size": "10G"}), json!({}), true)]
-    {
+    for (name, before, after, weakens) in [
+        (BY_FILE[0], json!(300), json!(0), false),
+        (BY_FILE[1], json!(950_000), json!(0), true),
+        (BY_FILE[2], json!({"size": "10G"}), json!({}), true),
+    ] {
         let found = attribute(change, name);
         assert_eq!((&found["before"], &found["after"]), (&before, &after), "both values of {name}");
         assert_eq!((&found["cause"], &found["weakens"]), (&json!("drift"), &json!(weakens)), "what {name} means");

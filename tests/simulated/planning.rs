@@ -74,6 +74,18 @@ fn what_weakens_is_contained_also_where_a_commit_comes_with_it() {
 }
 
 #[test]
+fn processor_time_that_goes_before_all_others_is_contained_and_taken_away() {
+    let world = World::new();
+    world.converge(&named(&["ant"]));
+    // What `docker update --cpu-rt-runtime` does to a container that runs.
+    world.spoil("tenantd-ant", |doc| doc["HostConfig"]["CpuRealtimeRuntime"] = 950_000.into());
+    let run = world.converge(&named(&["ant"]));
+    assert_eq!(steps(&run, "ant"), ["pause", "create-container", "remove", "rename", "start"]);
+    let shown = text(&run.plan);
+    assert!(shown.contains("cpu_realtime_runtime") && shown.contains("950000 -> 0"), "{shown}");
+}
+
+#[test]
 fn live_limits_are_changed_in_place_with_runc_and_by_a_new_container_with_runsc() {
     let world = World::new();
     for (class, in_place) in [(RuntimeClass::Container, true), (RuntimeClass::Gvisor, false)] {
