@@ -105,7 +105,17 @@ impl Tenant {
             routes: _,
             sealed: _,
             budget: _,
-            sandbox: Sandbox { tmp_size, shm_size, open_files, init, log_size: _, log_files: _, workspace_noexec },
+            sandbox:
+                Sandbox {
+                    tmp_size,
+                    shm_size,
+                    open_files,
+                    init,
+                    log_size: _,
+                    log_files: _,
+                    log_compress: _,
+                    workspace_noexec,
+                },
             drift: _,
         } = self;
         fn read_at_start(files: &[ConfigFile]) -> impl Iterator<Item = &ConfigFile> {
@@ -159,6 +169,8 @@ pub struct Sandbox {
     pub log_size: Bytes,
     /// How many log files are kept.
     pub log_files: u32,
+    /// Whether those that were rotated are compressed.
+    pub log_compress: bool,
     /// Whether programs in /workspace cannot be run.
     pub workspace_noexec: bool,
 }
@@ -172,6 +184,7 @@ impl Default for Sandbox {
             init: true,
             log_size: Bytes::mib(10),
             log_files: 3,
+            log_compress: false,
             workspace_noexec: false,
         }
     }

@@ -14,6 +14,7 @@ use crate::model::{
     Container, Cpus, LIMITS_LABEL, Mount, Network, Pairs, SPEC_LABEL, TENANT_LABEL, Tenant,
     attribute::container,
     container::{OWN_HOME, PROVIDED, PathSet, SHARED, variable_name},
+    desired::Sandbox,
     files::{CONFIG, short_digest},
     network::Range,
     observed::ImageFacts,
@@ -210,10 +211,7 @@ fn declared(tenant: &Tenant, ground: &Ground<'_>) -> Container {
         restart_policy: "no".to_owned(),
         init: sandbox.init,
         log_driver: "json-file".to_owned(),
-        log_options: Pairs::from([
-            ("max-file".to_owned(), sandbox.log_files.to_string()),
-            ("max-size".to_owned(), sandbox.log_size.get().to_string()),
-        ]),
+        log_options: log_options(sandbox),
         ..Container::default()
     }
 }
@@ -255,6 +253,18 @@ fn mounts(ground: &Ground<'_>) -> Vec<Mount> {
 /// Options of `/tmp` in the canonical order. Owner and mode apply where the image has no `/tmp`.
 fn tmpfs_options(size: u64) -> String {
     format!("gid=1000,mode=0700,nodev,noexec,nosuid,rw,size={size},uid=1000")
+}
+
+/// How logs are kept. Of one file alone none is ever rotated, and the engine refuses to compress it.
+fn log_options(sandbox: &Sandbox) -> Pairs {
+    let mut options = Pairs::from([
+        ("max-file".to_owned(), sandbox.log_files.to_string()),
+        ("max-size".to_owned(), sandbox.log_size.get().to_string()),
+    ]);
+    if sandbox.log_compress && sandbox.log_files > 1 {
+        options.insert("compress".to_owned(), "true".to_owned());
+    }
+    options
 }
 
 fn signed(number: u64) -> i64 {

@@ -82,14 +82,15 @@ fn limits() -> impl Strategy<Value = Limits> {
 }
 
 fn sandbox() -> impl Strategy<Value = Sandbox> {
-    (1..3u64, 1..3u64, 1..3u32, any::<bool>(), 1..3u64, 1..3u32, any::<bool>()).prop_map(
-        |(tmp, shm, open_files, init, log_size, log_files, workspace_noexec)| Sandbox {
+    (1..3u64, 1..3u64, 1..3u32, any::<bool>(), 1..3u64, 1..3u32, any::<bool>(), any::<bool>()).prop_map(
+        |(tmp, shm, open_files, init, log_size, log_files, log_compress, workspace_noexec)| Sandbox {
             tmp_size: Bytes::mib(tmp),
             shm_size: Bytes::mib(shm),
             open_files,
             init,
             log_size: Bytes::mib(log_size),
             log_files,
+            log_compress,
             workspace_noexec,
         },
     )

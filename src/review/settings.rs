@@ -41,7 +41,7 @@ pub const RULES: [(&str, &str); 15] = [
     ),
     ("tier", "another tier is neutral by itself; to leave one that a host's approvals guard needs an approval there"),
     ("content", "what runs, and with what settings of its own, is neutral: image, command, other variables, files"),
-    ("upkeep", "how the daemon tries again is neutral"),
+    ("upkeep", "how the daemon tries again, and whether logs are compressed, is neutral"),
 ];
 
 /// What is known of a setting that has one value.
@@ -116,6 +116,7 @@ pub(super) fn visit(to: &mut impl Visitor) {
     to.setting(setting!("hardening.workspaceNoexec", less("hardening", true), sandbox.workspace_noexec));
     to.setting(setting!("logs.maxSize", more("limit", none), sandbox.log_size));
     to.setting(setting!("logs.maxFiles", more("limit", 0), sandbox.log_files));
+    to.setting(setting!("logs.compress", neutral("upkeep"), sandbox.log_compress));
     to.setting(setting!("driftDetection.mode", less("detection", DriftMode::Enabled), drift));
 }
 
@@ -141,7 +142,16 @@ const _: fn(&Tenant) = |tenant| {
         sealed: _,
         budget: Budget { day: _, month: _ },
         sandbox:
-            Sandbox { tmp_size: _, shm_size: _, open_files: _, init: _, log_size: _, log_files: _, workspace_noexec: _ },
+            Sandbox {
+                tmp_size: _,
+                shm_size: _,
+                open_files: _,
+                init: _,
+                log_size: _,
+                log_files: _,
+                log_compress: _,
+                workspace_noexec: _,
+            },
         drift: _,
     } = tenant;
 };

@@ -255,6 +255,8 @@ pub struct LogsFile {
     pub max_size: Option<Located<Bytes>>,
     /// How many log files are kept for each tenant. Default: 3.
     pub max_files: Option<Located<Number<1, 100>>>,
+    /// Whether log files that were rotated are compressed. Default: false, unless the engine's own `log-opts` say so.
+    pub compress: Option<Located<bool>>,
 }
 
 /// The tiers: `tiers.yaml`. Without this file the built-in free, pro, team and enterprise apply.

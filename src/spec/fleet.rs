@@ -99,6 +99,7 @@ impl Policy {
         }
         if let Some(logs) = value(file.logs.as_ref()) {
             set(&mut sandbox.log_size, logs.max_size.as_ref());
+            set(&mut sandbox.log_compress, logs.compress.as_ref());
             if let Some(files) = value(logs.max_files.as_ref()) {
                 sandbox.log_files = files.0;
             }

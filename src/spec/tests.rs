@@ -82,8 +82,9 @@ fn a_tenant_that_says_nothing_has_what_fleet_and_tier_give() {
         [("LEVEL".to_owned(), "info".to_owned()), ("MODE".to_owned(), "fast".to_owned())]
     );
     assert!(ant.allowlist.is_empty());
-    let Sandbox { tmp_size, shm_size, open_files, init, log_size, log_files, workspace_noexec } = ant.sandbox;
-    assert!(!workspace_noexec);
+    let Sandbox { tmp_size, shm_size, open_files, init, log_size, log_files, log_compress, workspace_noexec } =
+        ant.sandbox;
+    assert!(!workspace_noexec && !log_compress);
     assert_eq!((tmp_size.to_string().as_str(), shm_size), ("32MiB", Sandbox::default().shm_size));
     assert_eq!((open_files, init, log_size, log_files), (1024, false, Sandbox::default().log_size, 7));
 }

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
+
 use crate::{
     engine::said,
     fleet::{Fleet, case, code, eventually, run},
@@ -26,6 +28,7 @@ fn logs_are_shown_followed_and_bounded() {
         case("followed", followed),
         case("what went to standard error apart", apart),
         case("rotated by size", rotated),
+        case("compressed once rotated", compressed),
         case("a tenant that is none", nobody),
     ]);
     fleet.end();
@@ -99,6 +102,25 @@ fn rotated(fleet: &Fleet) {
     let lines = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(lines.lines().count() > 100, "the last lines are there: {}", lines.lines().count());
     fleet.undeclare("loud");
+    fleet.converge();
+}
+
+fn compressed(fleet: &Fleet) {
+    fleet.policy("logs: {maxSize: 64KiB, maxFiles: 2, compress: true}\n");
+    fleet.converge();
+    let options = fleet.engine.inspect("tenantd-beta")["HostConfig"]["LogConfig"]["Config"].clone();
+    assert_eq!(options, json!({"compress": "true", "max-file": "2", "max-size": "65536"}), "for those that ran, too");
+    fleet.declare("loud", "command: [print, '1500000']\n");
+    fleet.apply();
+    let id = fleet.engine.identity("tenantd-loud").0;
+    eventually("the agent has ended", || fleet.engine.inspect(&id)["State"]["Status"] == "exited");
+    let rotated = fleet.engine.dir().join(format!("engine/data/containers/{id}/{id}-json.log.1.gz"));
+    eventually("the rotated file is compressed", || rotated.exists());
+    let told = run(fleet.tenantd(&["logs", "loud"]));
+    assert_eq!(code(&told), 0, "it is shown all the same: {}", said(&told));
+    assert!(String::from_utf8_lossy(&told.stdout).lines().count() > 100, "with the lines that were compressed");
+    fleet.undeclare("loud");
+    fleet.policy("logs: {maxSize: 64KiB, maxFiles: 2}\n");
     fleet.converge();
 }
 

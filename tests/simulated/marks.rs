@@ -356,6 +356,7 @@ const POLICIES: &[Pair] = &[
     ("hardening.init", "hardening: {init: false}\n", "", &[("hardening.init", T, "hardening")]),
     ("logs.maxSize", "logs: {maxSize: 1MiB}\n", "logs: {maxSize: 2MiB}\n", &[("logs.maxSize", L, "limit")]),
     ("logs.maxFiles", "logs: {maxFiles: 3}\n", "logs: {maxFiles: 2}\n", &[("logs.maxFiles", T, "limit")]),
+    ("logs.compress", "", "logs: {compress: true}\n", &[("logs.compress", N, "upkeep")]),
     ("driftDetection.mode", "", "driftDetection: {mode: disabled}\n", &[("driftDetection.mode", L, "detection")]),
     (
         "guards.removals.percent",

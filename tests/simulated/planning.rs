@@ -74,6 +74,26 @@ fn what_weakens_is_contained_also_where_a_commit_comes_with_it() {
 }
 
 #[test]
+fn logs_are_compressed_where_the_policy_says_so_and_there_is_a_second_file() {
+    let world = World::new();
+    world.converge(&named(&["ant", "bee"]));
+    let compressed = |name: &str, files: u32| {
+        let mut tenant = tenant(name);
+        (tenant.sandbox.log_compress, tenant.sandbox.log_files) = (true, files);
+        tenant
+    };
+    // The engine refuses to compress where one file is kept.
+    let run = world.converge(&fleet([compressed("ant", 3), compressed("bee", 1)]));
+    let shown = text(&run.plan);
+    assert!(shown.contains("log_options") && !shown.contains("drift"), "{shown}");
+    let option = |name: &str| {
+        let config = "/HostConfig/LogConfig/Config/compress";
+        world.engine.with(|state| state.container(name).unwrap().pointer(config).cloned().unwrap_or_default())
+    };
+    assert_eq!((option("tenantd-ant"), option("tenantd-bee")), (json!("true"), Value::Null));
+}
+
+#[test]
 fn processor_time_that_goes_before_all_others_is_contained_and_taken_away() {
     let world = World::new();
     world.converge(&named(&["ant"]));
