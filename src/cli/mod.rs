@@ -106,7 +106,7 @@ enum Command {
     /// Check that nobody changed the journal, and tell what happened in a stretch of time
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Print the JSON Schemas of the files, or keep a folder of them up to date
+    /// Print the schemas of the files and of the daemon's socket, or keep a folder of them up to date
     Schema(schema::Schema),
     /// Print what a shell completes the command line with
     Completions(manual::Completions),

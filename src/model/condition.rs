@@ -4,10 +4,11 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One condition.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Condition {
     /// Its name, such as `Ready`.
     #[serde(rename = "type")]
@@ -37,7 +38,7 @@ impl Condition {
 macro_rules! words {
     ($(#[$of_all:meta])* $all:ident: $($(#[$of_one:meta])* $one:ident,)*) => {
         $(#[$of_all])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         pub enum $all { $($(#[$of_one])* $one,)* }
 
         impl $all {

@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, fmt};
 
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a tenant is to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Power {
     /// It runs.
@@ -34,7 +35,7 @@ impl Power {
 }
 
 /// Why a tenant has its power.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum PowerReason {
     /// A person asked for it.
@@ -62,7 +63,7 @@ impl fmt::Display for PowerReason {
 }
 
 /// A power that a tenant was given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PowerHold {
     /// Which.
     pub power: Power,

@@ -1,6 +1,7 @@
 //! What the daemon says of itself and of each tenant.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::condition::{Condition, ConditionKind, Reason, Truth};
@@ -15,7 +16,7 @@ pub fn at_which(base: &Revision, narrowed_by: &[Revision], short: impl Fn(&Revis
 }
 
 /// Everything at one moment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
@@ -42,7 +43,7 @@ pub struct Status {
 }
 
 /// How the config repo stands.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct SourceStatus {
     /// Where it is, without credentials.
     pub url: String,
@@ -67,7 +68,7 @@ pub struct SourceStatus {
 }
 
 /// A commit that waits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldRevision {
     /// The commit.
     pub revision: Revision,
@@ -80,14 +81,14 @@ pub struct HeldRevision {
 }
 
 /// How the gateway stands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GatewayStatus {
     /// Why it does not answer, if so. Nobody gets out then.
     pub error: Option<String>,
 }
 
 /// How the engine stands.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct EngineStatus {
     /// Its version; empty before it has answered.
     pub version: String,
@@ -102,7 +103,7 @@ pub struct EngineStatus {
 }
 
 /// How the journal stands.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct JournalStatus {
     /// The number of the last record.
     pub records: u64,
@@ -111,7 +112,7 @@ pub struct JournalStatus {
 }
 
 /// How one tenant stands.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TenantStatus {
     /// Its name.
     pub tenant: String,
@@ -136,7 +137,7 @@ pub struct TenantStatus {
 }
 
 /// Something that was put right.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Correction {
     /// When it was done.
     pub time: Timestamp,
@@ -149,7 +150,7 @@ pub struct Correction {
 }
 
 /// A tenant that an operator asked to leave alone.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Suspension {
     /// Why.
     pub reason: String,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Bytes;
 
 /// How the size of a workspace is enforced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// By an ext4 file system of its own, in a sparse file that is mounted.
@@ -72,7 +72,7 @@ pub enum Unenforced {
 }
 
 /// How this host makes new workspaces.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Site {
     /// The backend in force.
     pub backend: Backend,

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned, ser::Error};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -15,12 +16,12 @@ use crate::model::Host;
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
 /// A call, which is its own request. What a path names is sent in the path, all other fields as JSON in the body.
-pub trait Call: Serialize + DeserializeOwned + Send + 'static {
+pub trait Call: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
     /// Who may make it.
     type Peer: PeerKind + From<Asked<Self>>;
 
     /// What is answered.
-    type Answer: Serialize + DeserializeOwned + Send + 'static;
+    type Answer: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
 
     /// What it does to the daemon.
     const EFFECT: Effect;
@@ -136,7 +137,7 @@ macro_rules! calls {
 pub(super) use calls;
 
 /// What a path names, in its order.
-fn names(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn names(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(name)
 }
 

@@ -10,6 +10,7 @@
 mod call;
 mod client;
 mod guard;
+mod openapi;
 pub mod operators;
 mod peers;
 mod rates;
@@ -22,6 +23,7 @@ mod socket;
 
 pub use call::{Asked, Call, Callers, Calls, Effect, PeerKind, Reply, Visitor};
 pub use client::{Client, ClientError};
+pub use peers::schemas;
 pub use refusal::{Refusal, RefusalKind};
 pub use request::{Handle, Request, channel};
 pub use server::{BindError, Server};

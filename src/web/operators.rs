@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -30,7 +31,7 @@ impl PeerKind for Operator {
 }
 
 /// Shows the daemon and all tenants, or one.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReadStatus {
     /// The only tenant that is shown.
@@ -46,7 +47,7 @@ impl Call for ReadStatus {
 }
 
 /// Leaves a tenant alone until a time.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Suspend {
     /// The tenant.
@@ -89,7 +90,7 @@ impl Call for Suspend {
 }
 
 /// A tenant is left alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Suspended {
     /// The tenant.
     pub tenant: String,
@@ -102,7 +103,7 @@ pub struct Suspended {
 }
 
 /// Ends the suspension of a tenant.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resume {
     /// The tenant.
@@ -118,7 +119,7 @@ impl Call for Resume {
 }
 
 /// A tenant is no longer left alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Resumed {
     /// The tenant.
     pub tenant: String,
@@ -127,7 +128,7 @@ pub struct Resumed {
 }
 
 /// Has a tenant run, frozen or asleep.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetPower {
     /// The tenant.
@@ -147,7 +148,7 @@ impl Call for SetPower {
 }
 
 /// What a tenant is to do is kept. It is done afterwards.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PowerSet {
     /// The tenant.
     pub tenant: String,
@@ -160,7 +161,7 @@ pub struct PowerSet {
 }
 
 /// Brings a held commit into force.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Approve {
     /// The whole id that the status shows beside the held commit.
@@ -176,7 +177,7 @@ impl Call for Approve {
 }
 
 /// A held commit is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Approved {
     /// The id by which it was approved.
     pub plan: String,
@@ -187,7 +188,7 @@ pub struct Approved {
 }
 
 /// Has all tenants, or one, observed now and put right.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reconcile {
     /// The only tenant.
@@ -203,7 +204,7 @@ impl Call for Reconcile {
 }
 
 /// It is about to be done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reconciling {
     /// The only tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]

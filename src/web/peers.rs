@@ -1,9 +1,11 @@
 //! The kinds of peers that are served.
 
 use axum::Router;
+use serde_json::Value;
 
 use super::{
     call::{Callers, PeerKind},
+    openapi::document,
     operators::Operator,
     routes::{self, App},
     socket::{Socket, SocketError},
@@ -16,6 +18,11 @@ use crate::model::Host;
 /// One of them cannot be had.
 pub(super) fn sockets(host: &Host) -> Result<Vec<PeerSocket>, SocketError> {
     Ok(vec![PeerSocket::listen::<Operator>(host, routes::on_operators_socket)?])
+}
+
+/// Each kind's calls as an OpenAPI document, by the name of its file under `schema/`.
+pub fn schemas() -> Vec<(&'static str, Value)> {
+    vec![("operators.json", document::<Operator>("The calls of operators"))]
 }
 
 /// The socket of a kind of peer.

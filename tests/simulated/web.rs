@@ -3,6 +3,7 @@
 //! A small loop stands in for the daemon behind the server.
 
 use std::{
+    collections::BTreeSet,
     env, fs,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -28,15 +29,15 @@ use tempfile::TempDir;
 use tenantd::{
     metrics::Metrics,
     model::{
-        Host, Status,
+        Host, Power, Status,
         host::{Listen, Secret, Source},
         status::Suspension,
     },
     web::{
-        self, Asked, Refusal, Request, Server, Settings,
+        self, Asked, Call, Client, ClientError, Refusal, Request, Server, Settings,
         operators::{
-            Approve, Approved, Operator, PowerSet, Reconcile, Reconciling, Resume, Resumed, SetPower, Suspend,
-            Suspended,
+            Approve, Approved, Operator, PowerSet, ReadStatus, Reconcile, Reconciling, Resume, Resumed, SetPower,
+            Suspend, Suspended,
         },
     },
 };
@@ -456,6 +457,85 @@ fn each_request_reaches_the_daemon_and_its_refusals_come_back() {
             "reconcile ant by root",
         ]
     );
+}
+
+fn call<C: Call>(daemon: &Daemon, call: C) -> Result<C::Answer, ClientError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(Client::new(&daemon.host.socket).call(&call))
+}
+
+#[test]
+fn the_client_makes_each_call_by_its_type() {
+    let daemon = Daemon::new();
+    daemon.inner().status = standing::troubled();
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2);
+    let (ant, reason, by) = ("ant".to_owned(), "disk: 100 % {full}".to_owned(), "root".to_owned());
+
+    assert!(call(&daemon, ReadStatus { tenant: None }).unwrap().tenants.len() > 1);
+    assert_eq!(call(&daemon, ReadStatus { tenant: Some(ant.clone()) }).unwrap().tenants.len(), 1);
+    let suspended = call(&daemon, Suspend { tenant: ant.clone(), reason: reason.clone(), until }).unwrap();
+    assert_eq!(suspended, Suspended { tenant: ant.clone(), reason, until, by: by.clone() });
+    let resumed = call(&daemon, Resume { tenant: ant.clone() }).unwrap();
+    assert_eq!(resumed, Resumed { tenant: ant.clone(), by: by.clone() });
+    for until in [None, Some(until)] {
+        let set = call(&daemon, SetPower { tenant: ant.clone(), power: Power::Paused, until }).unwrap();
+        assert_eq!(set, PowerSet { tenant: ant.clone(), power: Power::Paused, until, by: by.clone() });
+    }
+    let approved = call(&daemon, Approve { plan: "4f2a9c1d".to_owned() }).unwrap();
+    assert_eq!((approved.revision.commit, approved.by), ("b".repeat(40), by));
+    for tenant in [None, Some("../c t/%2e?#{tenant}ä".to_owned())] {
+        assert_eq!(call(&daemon, Reconcile { tenant: tenant.clone() }).unwrap(), Reconciling { tenant });
+    }
+    assert_eq!(daemon.inner().asked.last().unwrap(), "reconcile ../c t/%2e?#{tenant}ä by root");
+
+    match call(&daemon, Resume { tenant: ant }).unwrap_err() {
+        ClientError::Refused(refusal) => assert_eq!(refusal, Refusal::conflict("it is not suspended")),
+        other => panic!("{other}"),
+    }
+}
+
+/// Judges a value by the schema at a place of a document.
+#[track_caller]
+fn judge(document: &Value, place: &[&str], value: &Value) {
+    let place: String = place.iter().map(|word| format!("/{}", word.replace('/', "~1"))).collect();
+    let mut schema = document.pointer(&place).unwrap_or_else(|| panic!("nothing at {place}")).clone();
+    schema["components"] = document["components"].clone();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let errors: Vec<String> = validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{place}: {errors:?}");
+}
+
+#[test]
+fn each_call_is_as_the_schema_says() {
+    let (_, document) = web::schemas().remove(0);
+    let daemon = Daemon::new();
+    daemon.inner().status = standing::troubled();
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2);
+    let suspension = json!({"reason": "disk", "until": until});
+    let mut left: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    let content = ["content", "application/json", "schema"];
+    for (method, path, status, body) in [
+        ("get", "/v1/status", "200", &Value::Null),
+        ("post", "/v1/tenants/{tenant}/suspend", "200", &suspension),
+        ("get", "/v1/status/{tenant}", "200", &Value::Null),
+        ("post", "/v1/tenants/{tenant}/resume", "200", &Value::Null),
+        ("post", "/v1/tenants/{tenant}/power", "200", &json!({"power": "asleep"})),
+        ("post", "/v1/approve/{plan}", "200", &Value::Null),
+        ("post", "/v1/reconcile", "202", &Value::Null),
+        ("post", "/v1/reconcile/{tenant}", "202", &Value::Null),
+    ] {
+        if !body.is_null() {
+            judge(&document, &[&["paths", path, method, "requestBody"], &content[..]].concat(), body);
+        }
+        let sent = path.replace("{tenant}", "ant").replace("{plan}", "4f2a9c1d");
+        let answer = exchange(daemon.connect(), &request(&method.to_uppercase(), &sent, &[], &body.to_string()));
+        assert_eq!(answer.status.to_string(), status, "{path}: {answer:?}");
+        judge(&document, &[&["paths", path, method, "responses", status], &content[..]].concat(), &answer.json());
+        left.remove(path);
+    }
+    assert_eq!(left, BTreeSet::new(), "each call is tried");
+    let refused = ["paths", "/v1/status/{tenant}", "get", "responses", "default"];
+    judge(&document, &[&refused[..], &content[..]].concat(), &daemon.get("/v1/status/nobody").json());
 }
 
 #[test]
