@@ -1,5 +1,7 @@
 //! What is declared, as the body of a call that makes it.
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Map, Value, json};
 
 use crate::model::{
@@ -62,11 +64,19 @@ pub fn container(spec: &Container, creation: &str) -> Value {
         },
     });
     body["Labels"][CREATION_LABEL] = creation.into();
+    if let Some(address) = spec.address {
+        body["NetworkingConfig"]["EndpointsConfig"][&spec.network_mode] = endpoint(address);
+    }
     if let Some(body) = body.as_object_mut() {
         insert_list(body, "Entrypoint", &spec.entrypoint);
         insert_list(body, "Cmd", &spec.command);
     }
     body
+}
+
+/// How a container is to be on a network.
+pub fn endpoint(address: Ipv4Addr) -> Value {
+    json!({"IPAMConfig": {"IPv4Address": address}})
 }
 
 /// The label of a container that is made to be looked at.

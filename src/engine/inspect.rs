@@ -3,7 +3,7 @@
 //! Only what is owned is read. A field that is absent or null is the same as an empty one, a word
 //! that this version does not know is kept as text: no answer of a newer engine fails a whole list.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::Value;
@@ -62,8 +62,17 @@ pub(super) struct NetworkSettings {
 }
 
 impl NetworkSettings {
-    pub(super) fn ids(self) -> Pairs {
-        self.networks.into_iter().map(|(name, endpoint)| (name, endpoint.network_id)).collect()
+    /// The ids of the networks, by their names.
+    pub(super) fn ids(&self) -> Pairs {
+        self.networks.iter().map(|(name, endpoint)| (name.clone(), endpoint.network_id.clone())).collect()
+    }
+
+    /// The addresses on them, by their names.
+    pub(super) fn addresses(&self) -> BTreeMap<String, Ipv4Addr> {
+        self.networks
+            .iter()
+            .filter_map(|(name, endpoint)| Some((name.clone(), endpoint.ip_address.parse().ok()?)))
+            .collect()
     }
 }
 
@@ -71,6 +80,17 @@ impl NetworkSettings {
 pub(super) struct Endpoint {
     #[serde(rename = "NetworkID", default, deserialize_with = "or_default")]
     pub(super) network_id: String,
+    #[serde(rename = "IPAddress", default, deserialize_with = "or_default")]
+    ip_address: String,
+    #[serde(rename = "IPAMConfig", default, deserialize_with = "or_default")]
+    asked: AskedAddress,
+}
+
+/// What was asked for when a container was put on a network.
+#[derive(Default, Deserialize)]
+struct AskedAddress {
+    #[serde(rename = "IPv4Address", default, deserialize_with = "or_default")]
+    ipv4: String,
 }
 
 /// `GET /containers/{id}/json`.
@@ -305,6 +325,8 @@ impl Inspected {
         let mut mounts: Vec<Mount> = mounts.into_iter().map(MountPoint::canonical).collect();
         mounts.sort();
         let log = host.log_config.unwrap_or_default();
+        let network_mode = host.network_mode.unwrap_or_default();
+        let own = network_settings.networks.get(&network_mode);
         let container = Container {
             name: name.trim_start_matches('/').to_owned(),
             image: config.image,
@@ -365,7 +387,8 @@ impl Inspected {
                 .collect(),
             volumes_from: host.volumes_from.unwrap_or_default(),
             storage_opt: host.storage_opt.unwrap_or_default(),
-            network_mode: host.network_mode.unwrap_or_default(),
+            address: own.and_then(|endpoint| endpoint.asked.ipv4.parse().ok()),
+            network_mode,
             ports: sorted(host.port_bindings.into_iter().flatten().flat_map(|(port, bindings)| {
                 bindings.into_iter().flatten().map(move |to| format!("{port} -> {}:{}", to.host_ip, to.host_port))
             })),

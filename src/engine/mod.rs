@@ -17,6 +17,7 @@ mod selftest;
 mod version;
 
 use std::{
+    net::Ipv4Addr,
     path::Path,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -239,12 +240,17 @@ impl Engine {
         absent_is_fine(self.act(Method::DELETE, &format!("/networks/{id}"), None, self.call).await)
     }
 
-    /// Puts a container on a network.
+    /// Puts a container on a network, with that address whenever it runs.
     ///
     /// # Errors
     /// The engine refuses or does not answer in time.
-    pub async fn connect_container(&self, network: &str, container: &str) -> Result<(), CallError> {
-        let body = json!({"Container": container});
+    pub async fn connect_container(
+        &self,
+        network: &str,
+        container: &str,
+        address: Option<Ipv4Addr>,
+    ) -> Result<(), CallError> {
+        let body = json!({"Container": container, "EndpointConfig": address.map(encode::endpoint)});
         match self.act(Method::POST, &format!("/networks/{network}/connect"), Some(&body), self.call).await {
             Err(CallError::Refused { message, .. }) if message.contains("already exists in network") => Ok(()),
             other => other,

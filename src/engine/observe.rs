@@ -399,6 +399,7 @@ fn observed(inspected: inspect::Inspected, origin: &Origin) -> ObservedContainer
         exit_code,
         health,
         networks: networks.ids(),
+        addresses: networks.addresses(),
         name: spec.name.clone(),
         spec: Some(Box::new(spec)),
     }

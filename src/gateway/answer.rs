@@ -34,7 +34,7 @@ pub enum Language {
 /// The status that a refusal is answered with.
 pub fn status(rule: Rule) -> StatusCode {
     match rule {
-        Rule::NotListed | Rule::AddressNotPublic | Rule::HiddenName => StatusCode::FORBIDDEN,
+        Rule::ForeignAddress | Rule::NotListed | Rule::AddressNotPublic | Rule::HiddenName => StatusCode::FORBIDDEN,
         Rule::Malformed
         | Rule::MalformedRequest
         | Rule::MalformedHello
@@ -83,7 +83,8 @@ fn proxy_error(rule: Rule) -> &'static str {
         Rule::NoTls => "tls_protocol_error",
         Rule::Untrusted => "tls_certificate_error",
         Rule::NoSecret => "proxy_configuration_error",
-        Rule::NotListed
+        Rule::ForeignAddress
+        | Rule::NotListed
         | Rule::HiddenName
         | Rule::OverLimit
         | Rule::NoRoute

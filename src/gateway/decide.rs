@@ -78,6 +78,7 @@ mod tests {
             v: POLICY_VERSION,
             tenant: "acme".parse().map_err(|_| "name")?,
             subnet: "10.77.0.0/28".parse()?,
+            address: Some([10, 77, 0, 2].into()),
             allow: allow.iter().map(|entry| entry.parse().map_err(|_| "entry")).collect::<Result<_, _>>()?,
             routes: Vec::new(),
             budget: Budget::default(),

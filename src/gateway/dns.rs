@@ -193,6 +193,7 @@ mod tests {
             v: POLICY_VERSION,
             tenant: "acme".parse().unwrap(),
             subnet: "10.77.0.0/28".parse().unwrap(),
+            address: Some([10, 77, 0, 2].into()),
             allow: ["api.example.com:443", "*.stripe.com:443"].map(|entry| entry.parse().unwrap()).into(),
             routes: Vec::new(),
             budget: Budget::default(),

@@ -24,6 +24,7 @@ use tokio::{
 use super::{
     Client, Refusal, Rule, Shared,
     dns::{self, MAX_QUESTION},
+    tenants::Caller,
 };
 
 /// How many questions a tenant may ask for each name that it may look up: programs ask for several
@@ -42,9 +43,17 @@ pub(super) async fn serve_datagrams(gateway: Arc<Shared>, socket: UdpSocket) {
     loop {
         match socket.async_io(Interest::READABLE, || receive(&socket, &mut buffer)).await {
             Ok((length, Some((local, peer)))) if length <= MAX_QUESTION => {
-                let Some(client) = gateway.tenants.find(local, *peer.ip()) else { continue };
                 let packet = buffer.get(..length).unwrap_or_default();
-                if let Some(answer) = answer(&gateway, &client, local, packet) {
+                let answer = match gateway.tenants.find(local, *peer.ip()) {
+                    None => continue,
+                    Some(Caller::Tenant(client)) => answer(&gateway, &client, local, packet),
+                    Some(Caller::Foreign(tenant)) => {
+                        let destination = format!("a look-up from {}", peer.ip());
+                        gateway.refusals.note(&Refusal { tenant, destination, rule: Rule::ForeignAddress });
+                        dns::refuse(packet)
+                    }
+                };
+                if let Some(answer) = answer {
                     // A tenant that does not take its answers asks again.
                     let _ = socket.try_io(Interest::WRITABLE, || reply(&socket, &answer, local, peer));
                 }

@@ -47,6 +47,8 @@ macro_rules! rules {
 }
 
 rules! {
+    /// It comes from another address of the tenant's network than that of its container.
+    ForeignAddress = "foreign-address", "is not from the address of the tenant's container";
     /// The allowlist has no entry for it.
     NotListed = "not-listed", "is not on the tenant's allowlist";
     /// The name leads to an address that is not public, and no entry permits it, or to one that nobody may have.

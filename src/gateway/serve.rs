@@ -23,6 +23,7 @@ use super::{
     hello::{self, MAX_BYTES},
     http, names,
     relay::{Awaited, Begun, End, Session},
+    tenants::Caller,
 };
 use crate::model::host::EgressLimits;
 
@@ -57,11 +58,19 @@ pub(super) async fn accept(gateway: Arc<Shared>, listener: TcpListener, port: u1
 fn admit(gateway: &Arc<Shared>, stream: TcpStream, peer: Ipv4Addr, port: u16) {
     let Ok(SocketAddr::V4(local)) = stream.local_addr() else { return };
     // Nobody's: it gets no answer.
-    let Some(client) = gateway.tenants.find(*local.ip(), peer) else { return };
+    let Some(caller) = gateway.tenants.find(*local.ip(), peer) else { return };
     gateway.accepted.add();
+    let client = match caller {
+        Caller::Tenant(client) => client,
+        Caller::Foreign(tenant) => {
+            let destination = format!("a connection from {peer} to port {port}");
+            return turn_away(gateway, &Refusal { tenant, destination, rule: Rule::ForeignAddress }, &stream, port);
+        }
+    };
     let EgressLimits { connections: limit, stall, .. } = gateway.settings().limits;
     let Some(place) = gateway.pools.connections.enter(client.name(), limit) else {
-        return turn_away(gateway, &client, &stream, port);
+        let (tenant, destination) = (client.name().clone(), format!("a connection to port {port}"));
+        return turn_away(gateway, &Refusal { tenant, destination, rule: Rule::OverLimit }, &stream, port);
     };
     // What fits into the kernel's buffer waits there unseen: the kernel itself ends it.
     let unseen = u32::try_from((stall.get() + UNSEEN).as_millis()).unwrap_or(u32::MAX);
@@ -85,13 +94,11 @@ fn admit(gateway: &Arc<Shared>, stream: TcpStream, peer: Ipv4Addr, port: u16) {
     });
 }
 
-/// Says that it is one too many, as far as that goes without waiting.
-fn turn_away(gateway: &Shared, client: &Client, stream: &TcpStream, port: u16) {
-    let destination = format!("a connection to port {port}");
-    let refusal = Refusal { tenant: client.name().clone(), destination, rule: Rule::OverLimit };
-    gateway.refusals.note(&refusal);
+/// Says why a connection is not served, as far as that goes without waiting.
+fn turn_away(gateway: &Shared, refusal: &Refusal, stream: &TcpStream, port: u16) {
+    gateway.refusals.note(refusal);
     let is_http = port == 80 || port == gateway.settings().proxy_port;
-    let words = answer::bytes(&refusal, if is_http { Language::Http } else { Language::Tls });
+    let words = answer::bytes(refusal, if is_http { Language::Http } else { Language::Tls });
     if port != NAMES {
         let _ = stream.try_write(&words);
     }

@@ -1,4 +1,5 @@
-//! Who is served: the policies of a folder, each by the address that its tenant finds the gateway at.
+//! Who is served: the policies of a folder, each by the address that its tenant finds the gateway at, and of everybody who
+//! comes there the one address that is the tenant's own.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
@@ -30,8 +31,26 @@ pub struct Tenants {
     pools: Arc<Pools>,
 }
 
-/// Each tenant and its network, by the gateway's address in it.
-type ByGateway = HashMap<Ipv4Addr, (Ipv4Net, Arc<Client>)>;
+/// Each tenant, by the gateway's address in its network.
+type ByGateway = HashMap<Ipv4Addr, Member>;
+
+/// A tenant on its network.
+#[derive(Debug)]
+struct Member {
+    subnet: Ipv4Net,
+    /// Its own address there, if it has one.
+    address: Option<Ipv4Addr>,
+    client: Arc<Client>,
+}
+
+/// Whose a connection or a question is.
+#[derive(Debug)]
+pub enum Caller {
+    /// It is the tenant's.
+    Tenant(Arc<Client>),
+    /// It comes from another address of the tenant's network.
+    Foreign(TenantName),
+}
 
 /// What is to be listened on for the tenants that are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,11 +67,17 @@ impl Tenants {
         Self { by_gateway: RwLock::default(), pools }
     }
 
-    /// Whose connection it is that came from `peer` to `local`: both must be of its network.
-    pub fn find(&self, local: Ipv4Addr, peer: Ipv4Addr) -> Option<Arc<Client>> {
+    /// Whose connection it is that came from `peer` to `local`: both must be of one tenant's network.
+    pub fn find(&self, local: Ipv4Addr, peer: Ipv4Addr) -> Option<Caller> {
         let all = self.all();
-        let (subnet, client) = all.get(&local)?;
-        (peer != local && subnet.contains(&peer)).then(|| Arc::clone(client))
+        let Member { subnet, address, client } = all.get(&local)?;
+        if peer == local || !subnet.contains(&peer) {
+            return None;
+        }
+        Some(match *address == Some(peer) {
+            true => Caller::Tenant(Arc::clone(client)),
+            false => Caller::Foreign(client.name().clone()),
+        })
     }
 
     /// How many there are.
@@ -62,12 +87,12 @@ impl Tenants {
 
     /// All of them.
     pub fn clients(&self) -> Vec<Arc<Client>> {
-        self.all().values().map(|(_, client)| Arc::clone(client)).collect()
+        self.all().values().map(|member| Arc::clone(&member.client)).collect()
     }
 
     /// Serves these from now on.
     fn serve(&self, all: ByGateway) {
-        self.pools.serve(&all.values().map(|(_, client)| client.name().clone()).collect());
+        self.pools.serve(&all.values().map(|member| member.client.name().clone()).collect());
         *self.by_gateway.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(all);
     }
 
@@ -178,9 +203,9 @@ impl Loader {
         let mut all = HashMap::new();
         let mut doubled = Vec::new();
         for Served { client, .. } in self.known.values().filter_map(|known| known.served.as_ref()) {
-            let subnet = client.now().policy.subnet;
+            let EgressPolicy { subnet, address, .. } = client.now().policy;
             let Some(gateway) = gateway_of(subnet) else { continue };
-            if all.insert(gateway, (subnet, Arc::clone(client))).is_some() {
+            if all.insert(gateway, Member { subnet, address, client: Arc::clone(client) }).is_some() {
                 doubled.push(gateway);
             }
         }
@@ -199,6 +224,14 @@ impl Loader {
     }
 }
 
+impl Served {
+    /// Whether the tenant has the address of a policy already.
+    fn is_at(&self, policy: &EgressPolicy) -> bool {
+        let now = self.client.now();
+        (now.policy.subnet, now.policy.address) == (policy.subnet, policy.address)
+    }
+}
+
 impl Known {
     fn update(&mut self, name: &TenantName, read: Option<InForce>, pools: &Arc<Pools>) {
         let Some(read) = read else {
@@ -206,8 +239,8 @@ impl Known {
             return;
         };
         match &self.served {
-            // With its network a tenant's connections end.
-            Some(served) if served.client.now().policy.subnet == read.policy.subnet => {
+            // With its address a tenant's connections end.
+            Some(served) if served.is_at(&read.policy) => {
                 let same = {
                     let now = served.in_force.borrow();
                     now.policy == read.policy && now.secrets == read.secrets
@@ -237,11 +270,21 @@ fn read(name: &TenantName, [policy, secrets]: &[PathBuf; 2]) -> Result<InForce, 
     if policy.v > POLICY_VERSION {
         return Err(format!("it has version {}, and this tenantd knows versions up to {POLICY_VERSION}", policy.v));
     }
+    if policy.v < POLICY_VERSION {
+        return Err(format!(
+            "it has version {}, which does not say which address is the tenant's own; tenantd writes it anew once it looks \
+             at a tenant that is not suspended",
+            policy.v
+        ));
+    }
     if policy.tenant != *name {
         return Err(format!("it is that of {}", policy.tenant));
     }
-    if gateway_of(policy.subnet).is_none() {
+    let Some(gateway) = gateway_of(policy.subnet) else {
         return Err(format!("{} has no address for the gateway", policy.subnet));
+    };
+    if let Some(address) = policy.address.filter(|address| *address == gateway || !policy.subnet.contains(address)) {
+        return Err(format!("{address} is none that a container can have in {}", policy.subnet));
     }
     let secrets: SecretsFile = read_file(secrets)?.unwrap_or_default();
     Ok(InForce { policy, secrets: secrets.values })
@@ -293,11 +336,30 @@ mod tests {
         }
 
         fn allow(&self, name: &str, subnet: &str, entries: &str) {
-            self.write(name, &format!(r#"{{"v":1,"tenant":"{name}","subnet":"{subnet}","allow":[{entries}]}}"#));
+            let first: Ipv4Net = subnet.parse().unwrap();
+            self.allow_at(name, subnet, first.hosts().nth(1), entries);
+        }
+
+        fn allow_at(&self, name: &str, subnet: &str, address: Option<Ipv4Addr>, entries: &str) {
+            let address = serde_json::to_string(&address).unwrap();
+            self.write(
+                name,
+                &format!(r#"{{"v":2,"tenant":"{name}","subnet":"{subnet}","address":{address},"allow":[{entries}]}}"#),
+            );
         }
 
         fn find(&self, local: [u8; 4], peer: [u8; 4]) -> Option<String> {
-            self.tenants.find(local.into(), peer.into()).map(|client| client.name().to_string())
+            self.tenants.find(local.into(), peer.into()).map(|caller| match caller {
+                Caller::Tenant(client) => client.name().to_string(),
+                Caller::Foreign(tenant) => format!("foreign to {tenant}"),
+            })
+        }
+
+        fn client(&self, local: [u8; 4], peer: [u8; 4]) -> Arc<Client> {
+            match self.tenants.find(local.into(), peer.into()) {
+                Some(Caller::Tenant(client)) => client,
+                other => panic!("{other:?}"),
+            }
         }
     }
 
@@ -317,20 +379,44 @@ mod tests {
     }
 
     #[test]
+    fn no_other_address_of_its_network_is_the_tenants() {
+        let mut folder = folder();
+        folder.allow("ant", "10.77.0.0/28", r#""a.example:443""#);
+        folder.loader.load(&folder.tenants).unwrap();
+        for other in [0, 3, 14, 15] {
+            assert_eq!(folder.find([10, 77, 0, 1], [10, 77, 0, other]).as_deref(), Some("foreign to ant"), "{other}");
+        }
+        let ant = folder.client([10, 77, 0, 1], [10, 77, 0, 2]);
+        folder.allow_at("ant", "10.77.0.0/28", Some([10, 77, 0, 14].into()), r#""a.example:443""#);
+        folder.loader.load(&folder.tenants).unwrap();
+        assert!(ant.is_gone(), "what is connected from the former address is cut");
+        assert_eq!(folder.find([10, 77, 0, 1], [10, 77, 0, 2]).as_deref(), Some("foreign to ant"));
+        assert_eq!(folder.find([10, 77, 0, 1], [10, 77, 0, 14]).as_deref(), Some("ant"));
+        folder.allow_at("ant", "10.77.0.0/28", None, r#""a.example:443""#);
+        folder.loader.load(&folder.tenants).unwrap();
+        assert_eq!(folder.find([10, 77, 0, 1], [10, 77, 0, 14]).as_deref(), Some("foreign to ant"));
+    }
+
+    #[test]
     fn what_is_gone_broken_or_newer_is_closed_and_nobody_else() {
         for text in [
             None,
             Some("{"),
-            Some(r#"{"v":2,"tenant":"ant","subnet":"10.77.0.0/28","allow":[]}"#),
-            Some(r#"{"v":1,"tenant":"bee","subnet":"10.77.0.0/28","allow":[]}"#),
-            Some(r#"{"v":1,"tenant":"ant","subnet":"10.77.0.0/28","allow":["*.com:443"]}"#),
-            Some(r#"{"v":1,"tenant":"ant","subnet":"10.77.0.16/28","allow":[]}"#),
+            Some(r#"{"v":3,"tenant":"ant","subnet":"10.77.0.0/28","address":"10.77.0.2","allow":[]}"#),
+            Some(r#"{"v":2,"tenant":"bee","subnet":"10.77.0.0/28","address":"10.77.0.2","allow":[]}"#),
+            Some(r#"{"v":2,"tenant":"ant","subnet":"10.77.0.0/28","address":"10.77.0.2","allow":["*.com:443"]}"#),
+            Some(r#"{"v":2,"tenant":"ant","subnet":"10.77.0.16/28","address":"10.77.0.18","allow":[]}"#),
+            // An address that no container of the network can have.
+            Some(r#"{"v":2,"tenant":"ant","subnet":"10.77.0.0/28","address":"10.77.0.1","allow":[]}"#),
+            Some(r#"{"v":2,"tenant":"ant","subnet":"10.77.0.0/28","address":"10.77.0.18","allow":[]}"#),
+            // One of an earlier version, for which everybody on the network was the tenant.
+            Some(r#"{"v":1,"tenant":"ant","subnet":"10.77.0.0/28","allow":["a.example:443"]}"#),
         ] {
             let mut folder = folder();
             folder.allow("ant", "10.77.0.0/28", r#""a.example:443""#);
             folder.allow("cat", "10.77.0.32/28", r#""c.example:443""#);
             folder.loader.load(&folder.tenants).unwrap();
-            let ant = folder.tenants.find([10, 77, 0, 1].into(), [10, 77, 0, 2].into()).unwrap();
+            let ant = folder.client([10, 77, 0, 1], [10, 77, 0, 2]);
             match text {
                 Some(text) => folder.write("ant", text),
                 None => fs::remove_file(folder.path.join("policies/ant.json")).unwrap(),
@@ -356,7 +442,7 @@ mod tests {
         let mut folder = folder();
         folder.allow("ant", "10.77.0.0/28", r#""a.example:443""#);
         folder.loader.load(&folder.tenants).unwrap();
-        let ant = folder.tenants.find([10, 77, 0, 1].into(), [10, 77, 0, 2].into()).unwrap();
+        let ant = folder.client([10, 77, 0, 1], [10, 77, 0, 2]);
         let to = Authority::parse("b.example:443", None).unwrap();
         assert!(decide(&ant.now().policy, &to).is_err());
         folder.allow("ant", "10.77.0.0/28", r#""a.example:443","b.example:443""#);

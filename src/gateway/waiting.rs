@@ -117,6 +117,7 @@ mod tests {
             v: POLICY_VERSION,
             tenant: "ant".parse().unwrap(),
             subnet: "10.77.0.0/28".parse().unwrap(),
+            address: Some([10, 77, 0, 2].into()),
             allow: Default::default(),
             routes: Vec::new(),
             budget: Default::default(),

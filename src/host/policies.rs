@@ -313,6 +313,7 @@ mod tests {
             v: POLICY_VERSION,
             tenant: "acme".parse()?,
             subnet: "10.77.0.0/28".parse()?,
+            address: Some([10, 77, 0, 2].into()),
             allow: BTreeSet::from(["api.example.com:443".parse()?]),
             routes: Vec::new(),
             budget: Budget::default(),

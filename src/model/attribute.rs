@@ -68,6 +68,7 @@ table! {
         LINK = "link".judged().tells();
         BRIDGE = "bridge".judged().tells();
         SUBNET = "subnet".judged().tells();
+        ADDRESS = "address".judged().tells();
         ALLOW = "allow".judged().setting("allowlist").tells();
         ROUTES = "routes".judged().setting("credentials").tells();
         BUDGET = "budget".judged().setting("budget").tells();

@@ -1,6 +1,6 @@
 //! A container in the one canonical form that both the declared and the observed are brought to.
 
-use std::fmt;
+use std::{fmt, net::Ipv4Addr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -122,6 +122,9 @@ form! {
         storage_opt: Pairs = STORAGE_OPT;
         /// Network that it was created on.
         network_mode: String = NETWORK_MODE;
+        /// The address that it has there whenever it runs; `None` for one that the engine hands out at each start.
+        #[serde(default)]
+        address: Option<Ipv4Addr> = ADDRESS.weakens(Weakens::Never);
         /// `container port/protocol -> host address:port`, sorted.
         ports: Vec<String> = PORTS;
         /// Whether each port of the image is published.

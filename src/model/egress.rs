@@ -8,7 +8,10 @@ mod found;
 mod route;
 mod sealed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -24,7 +27,7 @@ use super::TenantName;
 pub const GATEWAY_NAME: &str = "gateway.internal";
 
 /// The version of a policy's format. A gateway refuses a newer one.
-pub const POLICY_VERSION: u32 = 1;
+pub const POLICY_VERSION: u32 = 2;
 
 /// What one tenant may reach, as the gateway is told. It holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +39,9 @@ pub struct EgressPolicy {
     /// The addresses of its network. The first one of a host is the gateway's, and says whose
     /// connections come there.
     pub subnet: Ipv4Net,
+    /// The address that its container has there. Whoever comes from any other is refused; `None` refuses everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
     /// Where it may go.
     pub allow: BTreeSet<Destination>,
     /// The services that it reaches through the gateway's keys.

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
     sync::Arc,
 };
 
@@ -168,6 +169,9 @@ pub struct ObservedContainer {
     pub health: Health,
     /// Names and ids of the networks that it is on; the id is empty where the engine keeps none.
     pub networks: Pairs,
+    /// The addresses that it has now, by the names of those networks: none while it does not run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub addresses: BTreeMap<String, Ipv4Addr>,
     /// What it is made of; `None` for one that is not ours by label and so was not inspected.
     pub spec: Option<Box<Container>>,
     /// Its name, without the engine's slash.

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
 };
 
 use serde::{Serialize, Serializer};
@@ -218,6 +219,8 @@ pub enum Step {
         network: String,
         /// The container's id.
         container: String,
+        /// The address that it has there whenever it runs.
+        address: Option<Ipv4Addr>,
     },
     /// Gives a container its declared name.
     Rename {
@@ -471,9 +474,9 @@ impl Step {
             Self::NarrowEgress { policy, secrets, .. } => def(Egress, "narrow the way out")
                 .corrects(match (policy, secrets) {
                     (Some(_), Some(_)) => {
-                        Only(const { &[&egress::ALLOW, &egress::ROUTES, &egress::BUDGET, &egress::SECRETS] })
+                        Only(const { &[&egress::ADDRESS, &egress::ALLOW, &egress::ROUTES, &egress::BUDGET, &egress::SECRETS] })
                     }
-                    (Some(_), None) => Only(const { &[&egress::ALLOW, &egress::ROUTES, &egress::BUDGET] }),
+                    (Some(_), None) => Only(const { &[&egress::ADDRESS, &egress::ALLOW, &egress::ROUTES, &egress::BUDGET] }),
                     (None, Some(_)) => Only(const { &[&egress::SECRETS] }),
                     (None, None) => Corrects::Nothing,
                 })

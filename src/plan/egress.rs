@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
+use super::peer::Peer;
 use crate::model::{
     Destination, EgressPolicy, Host, Observed, PlannedStep, SecretName, Step, Tenant, TenantPlan,
     attribute::{Attribute, egress as table},
@@ -41,7 +42,8 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Plans the way out of a declared tenant. `subnet` is that of its network, where it has one or may get one.
+/// Plans the way out of a declared tenant. `subnet` is that of its network, where it has one or may get one, and `peer` what
+/// is known of its container's address there.
 ///
 /// A blocked tenant keeps of its way out what is declared and granted, and no more.
 pub(super) fn converge(
@@ -49,6 +51,7 @@ pub(super) fn converge(
     host: &Host,
     observed: &Observed,
     subnet: Option<Ipv4Net>,
+    peer: Peer,
     plan: &mut TenantPlan,
 ) {
     let link = tenant.name.link_name();
@@ -69,13 +72,14 @@ pub(super) fn converge(
         }
         return;
     };
-    let policy = entitled(tenant, host, subnet);
+    let in_force = found.policy().and_then(|policy| policy.address);
+    let policy = EgressPolicy { address: peer.declared(in_force), ..entitled(tenant, host, subnet) };
     let secrets: BTreeSet<SecretName> = secrets_of(&policy.routes).cloned().collect();
     let is_ours = |name: &SecretName| secrets.contains(name) && comes_sealed(name, host);
     let sealed = tenant.sealed.iter().filter(|(name, _)| is_ours(name));
     let sealed = sealed.map(|(name, text)| (name.clone(), text.clone())).collect();
     let bridge = tenant.name.interface_name();
-    let declared = Declared { way: OpenWay { link, bridge, policy, secrets, sealed } };
+    let declared = Declared { way: OpenWay { link, bridge, policy, secrets, sealed }, peer };
     let contain = declared.contain(found, &observed.egress, &plan.tenant);
     let change = declared.differs(found, &observed.egress, plan);
     for step in contain {
@@ -229,7 +233,7 @@ fn is_permitted(destination: &Destination, host: &Host) -> bool {
     destination.needs_permit().is_none_or(permitted)
 }
 
-/// What is declared, without what the host does not grant.
+/// What is declared, without what the host does not grant. It serves nobody yet.
 fn entitled(tenant: &Tenant, host: &Host, subnet: Ipv4Net) -> EgressPolicy {
     let is_rightful = |route: &&Route| {
         let mut secrets = route.inject.template().secrets();
@@ -239,6 +243,7 @@ fn entitled(tenant: &Tenant, host: &Host, subnet: Ipv4Net) -> EgressPolicy {
         v: POLICY_VERSION,
         tenant: tenant.name.clone(),
         subnet,
+        address: None,
         allow: tenant.allowlist.iter().filter(|destination| is_permitted(destination, host)).cloned().collect(),
         routes: tenant.routes.iter().filter(is_rightful).cloned().collect(),
         budget: tenant.budget,
@@ -247,6 +252,7 @@ fn entitled(tenant: &Tenant, host: &Host, subnet: Ipv4Net) -> EgressPolicy {
 
 struct Declared {
     way: OpenWay,
+    peer: Peer,
 }
 
 impl Declared {
@@ -263,7 +269,7 @@ impl Declared {
         if moved || (is_ready && found.link.is_some_and(is_strange)) {
             steps.push(close(tenant, &way.link));
         } else {
-            let policy = found.policy().map(|policy| (policy, narrowed(policy, &way.policy)));
+            let policy = found.policy().map(|policy| (policy, self.narrowed(policy)));
             let policy = policy.filter(|(found, left)| *found != left).map(|(_, left)| Box::new(left));
             let secrets = self.left_secrets(found, observed);
             if policy.is_some() || secrets.is_some() {
@@ -280,6 +286,21 @@ impl Declared {
             });
         }
         steps
+    }
+
+    /// What is left of a policy where only what is declared may stay.
+    fn narrowed(&self, found: &EgressPolicy) -> EgressPolicy {
+        let declared = &self.way.policy;
+        let (v, address) = self.peer.left_of(found);
+        EgressPolicy {
+            v,
+            tenant: declared.tenant.clone(),
+            subnet: declared.subnet,
+            address,
+            allow: found.allow.intersection(&declared.allow).cloned().collect(),
+            routes: found.routes.iter().filter(|route| declared.routes.contains(route)).cloned().collect(),
+            budget: strictest(found.budget, declared.budget),
+        }
     }
 
     /// What is left of the secrets that the gateway has: those that are declared, with the values that they have now.
@@ -331,15 +352,19 @@ impl Declared {
         change.map(|change| plan.add_change(change))
     }
 
-    /// Plans the way out as it is declared: after its network is there, before its container starts.
+    /// Plans the way out as it is declared: after its network is there, before its container starts. Where another address
+    /// is in use until then, not before the container that has it is gone.
     fn open(self, found: Found<'_>, change: Option<ChangeId>, plan: &mut TenantPlan) {
         let place = |wanted: fn(&Step) -> bool| move |planned: &PlannedStep| wanted(&planned.step);
         let created = plan.steps.iter().rposition(place(|step| matches!(step, Step::CreateNetwork { .. })));
         let removed = plan.steps.iter().position(place(|step| matches!(step, Step::RemoveNetwork { .. })));
         if change.is_some() || created.is_some() {
             let close = plan.planned(change, close(&plan.tenant, &self.way.link));
+            let moves = self.peer.moves();
             let step = plan.planned(change, Step::OpenEgress { way: Box::new(self.way) });
-            plan.steps.insert(created.map_or(0, |at| at + 1), step);
+            let start = plan.steps.iter().rposition(place(|step| matches!(step, Step::Start { .. })));
+            let at = created.map(|at| at + 1).or(start.filter(|_| moves)).unwrap_or_default();
+            plan.steps.insert(at, step);
             if let Some(at) = removed.filter(|_| created.is_some() && !found.is_nothing()) {
                 plan.steps.insert(at, close);
             }
@@ -430,6 +455,10 @@ impl Declared {
         };
         add(&table::POLICY, json!({"version": policy.v}), json!({"version": POLICY_VERSION}), false);
         add(&table::SUBNET, json!(before.subnet), json!(after.subnet), true);
+        let is_own = policy.address.is_none_or(|address| self.peer.is_own(address));
+        let former = policy.address.map(|address| format!("{address}, which another container may have"));
+        let address = if is_own { json!(before.address) } else { json!(former) };
+        add(&table::ADDRESS, address, json!(after.address), true);
         let more = |these: &[String], those: &[String]| these.iter().any(|entry| !those.contains(entry));
         add(&table::ALLOW, json!(before.allow), json!(after.allow), more(&before.allow, &after.allow));
         add(&table::ROUTES, json!(before.routes), json!(after.routes), more(&before.routes, &after.routes));
@@ -471,18 +500,6 @@ fn drift(attribute: &'static Attribute, before: Value, after: Value, weakens: bo
     AttributeChange { attribute, before, after, forces_replacement: false, weakens, why: Why::Drift, remark: None }
 }
 
-/// What is left of a policy where only what is declared may stay.
-fn narrowed(found: &EgressPolicy, declared: &EgressPolicy) -> EgressPolicy {
-    EgressPolicy {
-        v: POLICY_VERSION,
-        tenant: declared.tenant.clone(),
-        subnet: declared.subnet,
-        allow: found.allow.intersection(&declared.allow).cloned().collect(),
-        routes: found.routes.iter().filter(|route| declared.routes.contains(route)).cloned().collect(),
-        budget: strictest(found.budget, declared.budget),
-    }
-}
-
 fn strictest(one: Budget, other: Budget) -> Budget {
     let least = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
     Budget { day: least(one.day, other.day), month: least(one.month, other.month) }
@@ -521,6 +538,7 @@ fn told(policy: &EgressPolicy) -> WayOut {
     let per = |credits: Option<u64>, time: &str| credits.map(|credits| format!("{credits} a {time}"));
     WayOut {
         subnet: Some(policy.subnet),
+        address: policy.address,
         allow: policy.allow.iter().map(ToString::to_string).collect(),
         routes: policy.routes.iter().map(route).collect(),
         budget: per(policy.budget.day, "day").into_iter().chain(per(policy.budget.month, "month")).collect(),

@@ -14,6 +14,7 @@ mod egress;
 mod files;
 mod found;
 mod obstacle;
+mod peer;
 mod power;
 mod realize;
 mod removal;

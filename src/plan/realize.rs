@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::Ipv4Addr,
     path::{Component, Path},
 };
 
@@ -41,6 +42,12 @@ const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 /// The first address of a tenant's network, where its default route leads.
 pub(super) fn gateway(subnet: Ipv4Net) -> String {
     subnet.hosts().next().unwrap_or_else(|| subnet.network()).to_string()
+}
+
+/// The address of a tenant's container: the network's last one, because engines hand out from the first on. So nobody who is
+/// put on the network by hand is given it while the container does not run.
+pub(super) fn own_address(subnet: Ipv4Net) -> Option<Ipv4Addr> {
+    subnet.hosts().last().filter(|last| subnet.hosts().next() != Some(*last))
 }
 
 /// The tenant's network: no way out, no address of the host on it, no IPv6.
@@ -93,6 +100,7 @@ pub(super) fn container(tenant: &Tenant, ground: &Ground<'_>) -> Container {
     ]);
     container.mounts.push(mount(PROVIDED, ground.provided, false));
     container.mounts.sort();
+    container.address = own_address(ground.subnet);
     container.image_id.clone_from(&image.id);
     container.entrypoint.clone_from(&image.entrypoint);
     container.working_dir.clone_from(&image.working_dir);
@@ -129,7 +137,8 @@ fn home(environment: &[String]) -> Option<&String> {
 }
 
 /// What a container of an earlier version has in place of what tenants get by now: the home and the working directory of its
-/// image alone, and nothing at [`PROVIDED`]. It keeps that until it is replaced for another reason.
+/// image alone, nothing at [`PROVIDED`], and an address that the engine hands out. It keeps that until it is replaced for
+/// another reason.
 #[derive(Default)]
 pub(super) struct Inherited {
     home: Option<Option<String>>,
@@ -151,10 +160,11 @@ impl Inherited {
         let home_of = self.home.as_ref().filter(|own| own.as_ref() == home(&actual.environment));
         let working_dir = self.working_dir.as_ref().filter(|own| **own == actual.working_dir);
         let has_nothing_there = !actual.mounts.iter().any(|mount| mount.target == PROVIDED);
-        if home_of.is_none() && working_dir.is_none() && !has_nothing_there {
+        if home_of.is_none() && working_dir.is_none() && !has_nothing_there && actual.address.is_some() {
             return None;
         }
         let mut kept = declared.clone();
+        kept.address = actual.address.and(kept.address);
         if has_nothing_there {
             kept.mounts.retain(|mount| mount.target != PROVIDED);
         }

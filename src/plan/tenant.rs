@@ -1,6 +1,6 @@
 //! One tenant: from what was found to the steps that make it as declared.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf};
 
 use ipnet::Ipv4Net;
 use serde_json::json;
@@ -9,6 +9,7 @@ use super::{
     diff, egress, engine_defaults, files,
     found::Found,
     obstacle::{image_missing, image_unknown, image_volumes, mount_refused, obstacle, unobserved},
+    peer::Peer,
     power::{self, Wanted},
     realize,
     removal::{End, disconnect_foreign, leave_foreign, remove_container, remove_network},
@@ -72,7 +73,7 @@ fn awake(
     if let Some((object, reason)) = found.unobserved {
         plan.blocked = Some(unobserved(object, reason));
         isolate(tenant.name.as_str(), found, observed, &mut plan);
-        egress::converge(tenant, host, observed, subnet, &mut plan);
+        egress::converge(tenant, host, observed, subnet, Peer::Unobserved, &mut plan);
         plan.steps.clear();
         return plan;
     }
@@ -125,7 +126,8 @@ fn awake(
     let in_use = fate.in_use.take();
     let renewal = files::converge(tenant, host, found.files, &mut plan);
     world.converge(tenant.class, declared, Around { workspace: fate, files: renewal }, wanted, &mut plan);
-    egress::converge(tenant, host, observed, allotted, &mut plan);
+    let peer = Peer::of(world.container, world.network, allotted, &plan);
+    egress::converge(tenant, host, observed, allotted, peer, &mut plan);
 
     let creates = plan.steps.iter().any(|planned| matches!(planned.step, Step::CreateContainer { .. }));
     if plan.blocked.is_none() && creates {
@@ -314,7 +316,7 @@ impl<'a> World<'a> {
         let expected = |spec: &Container| engine_defaults::with_share(&declared, spec, self.defaults);
         let compare = |spec: &Container| self::attributes(&expected(spec), spec, &inherited, class);
         let mut attributes = spec.map(compare).unwrap_or_default();
-        let connections = spec.map(|_| self.connections(actual, &network, class)).unwrap_or_default();
+        let connections = spec.map(|_| self.connections(actual, &declared, &network, class)).unwrap_or_default();
         let in_place = spec.filter(|spec| class.changes_live() && spec.runtime == declared.runtime);
         let narrowed = in_place.and_then(|spec| narrowed_limits(&declared, spec));
         let refused = narrowed.is_some() && self.refused_limits.contains(&actual.id);
@@ -383,6 +385,9 @@ impl<'a> World<'a> {
         }
         match (actual.state, wanted.power) {
             (RunState::Created | RunState::Stopped, Power::Running) => {
+                for step in connections.readdress {
+                    plan.push_step(change, step);
+                }
                 plan.push_step(change, Step::Start { container: Target::Existing(id()) });
             }
             (RunState::Paused, Power::Running) => plan.push_step(change, Step::Unpause { container: id() }),
@@ -392,7 +397,13 @@ impl<'a> World<'a> {
     }
 
     /// Compares the networks that a container is on with the one that it should be on.
-    fn connections(&self, actual: &ObservedContainer, own: &NetworkFate<'_>, class: RuntimeClass) -> Connections {
+    fn connections(
+        &self,
+        actual: &ObservedContainer,
+        declared: &Container,
+        own: &NetworkFate<'_>,
+        class: RuntimeClass,
+    ) -> Connections {
         let mut result = Connections::default();
         let names = || actual.networks.names().collect::<Vec<_>>();
         let mut attribute = |forces_replacement, weakens, remark| {
@@ -437,12 +448,18 @@ impl<'a> World<'a> {
         } else if !on_own || !strange.is_empty() {
             attribute(false, !strange.is_empty(), None);
         }
+        let address = declared.address;
         let disconnect =
             |network: &ObservedNetwork| Step::Disconnect { network: network.id.clone(), container: actual.id.clone() };
         // No engine takes a container off the host's own network; it is paused and made anew.
         result.contain = strange.into_iter().filter(|network| network.spec.driver != "host").map(disconnect).collect();
         if let Some(own) = own.filter(|_| !on_own) {
-            result.connect = Some(Step::Connect { network: own.id.clone(), container: actual.id.clone() });
+            result.connect = Some(connect(own, actual, address));
+        }
+        // One that the engine gives an address at each start gets one of its own while it does not run.
+        let is_placed = actual.spec.as_ref().is_none_or(|spec| spec.address.is_some());
+        if let Some(own) = own.filter(|_| on_own && !is_placed) {
+            result.readdress = vec![disconnect(own), connect(own, actual, address)];
         }
         result
     }
@@ -474,6 +491,8 @@ struct Connections {
     attribute: Option<AttributeChange>,
     contain: Vec<Step>,
     connect: Option<Step>,
+    /// What gives a container that does not run an address of its own.
+    readdress: Vec<Step>,
 }
 
 /// Hides the values of the variables that are not as the tenant declares them. Without its image nobody knows
@@ -526,6 +545,10 @@ fn narrowed_limits(declared: &Container, actual: &Container) -> Option<LiveLimit
 fn refuse_in_place(attribute: &mut AttributeChange) {
     attribute.forces_replacement = true;
     attribute.remark = Some("the engine does not lower it while the container runs");
+}
+
+fn connect(network: &ObservedNetwork, container: &ObservedContainer, address: Option<Ipv4Addr>) -> Step {
+    Step::Connect { network: network.id.clone(), container: container.id.clone(), address }
 }
 
 fn create_network(spec: &Network) -> Step {

@@ -524,7 +524,9 @@ impl<'a> Worker<'a> {
             Step::Stop { container } => engine.stop_container(container, self.host.deadlines.stop.get()).await,
             Step::Remove { container } => remove_hung(engine, container).await,
             Step::Update { container, limits } => engine.update_container(container, limits).await,
-            Step::Connect { network, container } => engine.connect_container(network, container).await,
+            Step::Connect { network, container, address } => {
+                engine.connect_container(network, container, *address).await
+            }
             Step::Rename { container: which, to } => engine.rename_container(&container(which)?, to).await,
             Step::Unpause { container } => engine.unpause_container(container).await,
         };

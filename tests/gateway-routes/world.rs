@@ -26,7 +26,7 @@ use tenantd::{
     },
     model::{
         EgressPolicy,
-        egress::{Budget, Inject, Route},
+        egress::{Budget, Inject, POLICY_VERSION, Route},
         host::Egress,
     },
 };
@@ -125,7 +125,8 @@ pub fn header_route(upstream: &str) -> Route {
 pub fn policy(tenant: &str, routes: &[Route], budget: Budget) -> EgressPolicy {
     let subnet = "10.77.0.0/28".parse().unwrap();
     let (tenant, routes) = (tenant.parse().unwrap(), routes.to_vec());
-    EgressPolicy { v: 1, tenant, subnet, allow: Default::default(), routes, budget }
+    let address = Some([10, 77, 0, 14].into());
+    EgressPolicy { v: POLICY_VERSION, tenant, subnet, address, allow: Default::default(), routes, budget }
 }
 
 pub fn in_force(routes: &[Route], secret: &str) -> Arc<InForce> {

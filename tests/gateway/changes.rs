@@ -17,6 +17,7 @@ crate::trials![
     what_grows_applies_and_cuts_nothing,
     a_policy_that_is_gone_or_broken_closes_its_tenant_alone,
     a_port_that_is_listed_later_is_served,
+    only_the_address_of_the_container_is_served,
 ];
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -82,12 +83,11 @@ fn a_policy_that_is_gone_or_broken_closes_its_tenant_alone() {
     for what in ["gone", "broken", "newer", "anothers"] {
         let tenant = gateway.tenant(what, &["api.example.com:7000"]);
         let mut stream = tenant.echo("api.example.com:7000");
-        let subnet = &tenant.subnet;
         match what {
             "gone" => tenant.remove_policy(),
             "broken" => tenant.write("{"),
-            "newer" => tenant.write(&format!(r#"{{"v":9,"tenant":"newer","subnet":"{subnet}","allow":[]}}"#)),
-            _ => tenant.write(&format!(r#"{{"v":1,"tenant":"unharmed","subnet":"{subnet}","allow":[]}}"#)),
+            "newer" => tenant.write(&tenant.policy(r#""allow":[]"#).replace(r#""v":2"#, r#""v":9"#)),
+            _ => tenant.write(&tenant.policy(r#""allow":[]"#).replace("anothers", "unharmed")),
         }
         is_cut(&mut stream, Instant::now());
         eventually("the end of service", SECOND, || closed(&tenant));
@@ -104,4 +104,29 @@ fn a_port_that_is_listed_later_is_served() {
     eventually("the port", SECOND, || tenant.connect(8081).is_ok());
     tenant.allow(&["api.example.com:443"]);
     eventually("the end of the port", SECOND, || tenant.connect(8081).is_err());
+}
+
+/// Another container on the tenant's network is refused in words, in the counters and on record, and the tenant is served
+/// beside it.
+fn only_the_address_of_the_container_is_served() {
+    const REFUSED: &str = "tenantd_gateway_refusals_total{tenant=\"one-address\",rule=\"foreign-address\"}";
+    let gateway = &world().gateway;
+    let tenant = gateway.tenant("one-address", &["api.example.com:7000"]);
+    let mut own = tenant.echo("api.example.com:7000");
+    let other = tenant.move_to((u32::from(tenant.address) + 1).into());
+    for port in [HTTP, PROXY, 7000] {
+        let said = String::from_utf8_lossy(&read_all(&mut other.connect(port).unwrap())).into_owned();
+        assert!(!said.contains("200"), "{port}: {said}");
+        let words = format!("a connection from {} to port {port} is not from the address", other.address);
+        assert!(port == 7000 || (said.starts_with("HTTP/1.1 403 ") && said.contains(&words)), "{port}: {said}");
+    }
+    let (code, _) = other.look_up("api.example.com", 1).unwrap();
+    assert_eq!(code, 5, "names are refused as well");
+    assert_eq!(gateway.metric(REFUSED), 4);
+    assert!(echoes(&mut own, "still here"));
+    // The container itself comes back with that address: its former one is nobody's now.
+    other.allow(&["api.example.com:7000"]);
+    eventually("the other address", SECOND, || other.tunnel("api.example.com:7000").is_ok());
+    assert!(read_all(&mut own).is_empty(), "what came from the former one is cut");
+    assert_eq!(tenant.look_up("api.example.com", 1).unwrap().0, 5);
 }

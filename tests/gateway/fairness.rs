@@ -80,12 +80,11 @@ fn who_comes_gets_places_that_were_lent_to_others() {
 fn give_websockets(tenant: &Tenant, gateway: &Gateway) {
     let secrets = gateway.settings().with_file_name("egress/secrets").join(format!("{}.json", tenant.name));
     fs::write(secrets, r#"{"values":{"live":"k3y"}}"#).unwrap();
-    let (name, subnet) = (&tenant.name, &tenant.subnet);
-    tenant.write(&format!(
-        r#"{{"v":1,"tenant":"{name}","subnet":"{subnet}","allow":["{ECHO}"],"routes":[{{"name":"live",
+    tenant.write(&tenant.policy(&format!(
+        r#""allow":["{ECHO}"],"routes":[{{"name":"live",
             "upstream":"https://api.example.com:{WEBSOCKETS}",
-            "inject":{{"header":{{"name":"authorization","value":"${{secret:live}}"}}}}}}]}}"#
-    ));
+            "inject":{{"header":{{"name":"authorization","value":"${{secret:live}}"}}}}}}]"#
+    )));
     eventually("the route", Duration::from_secs(5), || websocket(tenant).is_ok());
 }
 
@@ -157,10 +156,7 @@ fn give_route(tenant: &Tenant, gateway: &Gateway) {
     let route = r#"{"name":"llm","upstream":"https://api.example.com/v1",
         "inject":{"header":{"name":"authorization","value":"${secret:llm}"}},
         "cost":{"reserve":1,"stream":"refuse"}}"#;
-    let (name, subnet) = (&tenant.name, &tenant.subnet);
-    tenant.write(&format!(
-        r#"{{"v":1,"tenant":"{name}","subnet":"{subnet}","allow":["api.example.com:80"],"routes":[{route}]}}"#
-    ));
+    tenant.write(&tenant.policy(&format!(r#""allow":["api.example.com:80"],"routes":[{route}]"#)));
     eventually("the route", Duration::from_secs(5), || {
         let body = r#"{"stream":true}"#;
         let answer = tenant.ask(HTTP, &post(body.len(), body));

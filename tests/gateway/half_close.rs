@@ -66,12 +66,11 @@ fn who_has_sent_a_request_to_a_route_and_ends_gets_the_answer() {
     let tenant = gateway.tenant("says-all", &[]);
     let secrets = gateway.settings().with_file_name("egress/secrets/says-all.json");
     fs::write(secrets, r#"{"values":{"crm":"k3y"}}"#).unwrap();
-    let subnet = &tenant.subnet;
-    tenant.write(&format!(
-        r#"{{"v":1,"tenant":"says-all","subnet":"{subnet}","allow":[],"routes":[{{"name":"crm",
+    tenant.write(&tenant.policy(&format!(
+        r#""allow":[],"routes":[{{"name":"crm",
             "upstream":"https://api.example.com:{UPSTREAM}",
-            "inject":{{"header":{{"name":"authorization","value":"${{secret:crm}}"}}}}}}]}}"#
-    ));
+            "inject":{{"header":{{"name":"authorization","value":"${{secret:crm}}"}}}}}}]"#
+    )));
     let request = "GET /crm/x HTTP/1.1\r\nHost: gateway.internal\r\n";
     eventually("the route", Duration::from_secs(5), || {
         tenant.ask(HTTP, &format!("{request}\r\n")).starts_with("HTTP/1.1 200 ")

@@ -322,17 +322,29 @@ impl Tenant {
     /// Writes another policy, as tenantd does it.
     pub fn allow(&self, entries: &[&str]) {
         let entries: Vec<String> = entries.iter().map(|entry| format!("{entry:?}")).collect();
-        let (name, subnet) = (&self.name, &self.subnet);
-        self.write(&format!(
-            "{{\"v\":1,\"tenant\":\"{name}\",\"subnet\":\"{subnet}\",\"allow\":[{}]}}",
-            entries.join(",")
-        ));
+        self.write(&self.policy(&format!("\"allow\":[{}]", entries.join(","))));
+    }
+
+    /// A policy that serves its address, with these entries.
+    pub fn policy(&self, entries: &str) -> String {
+        let Self { name, subnet, address, .. } = self;
+        format!(r#"{{"v":2,"tenant":"{name}","subnet":"{subnet}","address":"{address}",{entries}}}"#)
     }
 
     /// Writes anything in the policy's place.
     pub fn write(&self, text: &str) {
         fs::write(self.policy.with_extension("new"), text).unwrap();
         fs::rename(self.policy.with_extension("new"), &self.policy).unwrap();
+    }
+
+    /// Whoever connects from its namespace comes from another address of its network from now on, and asks for names from
+    /// there as what this returns.
+    pub fn move_to(&self, address: Ipv4Addr) -> Self {
+        let (inside, Self { name, subnet, gateway, .. }) = (&self.namespace, self);
+        ip(&format!("-n {inside} addr add {address}/28 dev eth0"));
+        ip(&format!("-n {inside} route replace {subnet} dev eth0 src {address}"));
+        let (name, subnet, namespace) = (name.clone(), subnet.clone(), inside.clone());
+        Self { name, subnet, namespace, gateway: *gateway, address, policy: self.policy.clone() }
     }
 
     pub fn remove_policy(&self) {

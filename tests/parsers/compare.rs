@@ -114,7 +114,7 @@ pub fn client_hello(bytes: &[u8]) {
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
 fn policy() -> EgressPolicy {
-    let policy = r#"{"v":1,"tenant":"ant","subnet":"10.77.0.0/28","allow":["api.example.com:443","*.stripe.com:443"]}"#;
+    let policy = r#"{"v":2,"tenant":"ant","subnet":"10.77.0.0/28","allow":["api.example.com:443","*.stripe.com:443"]}"#;
     serde_json::from_str(policy).unwrap()
 }
 

@@ -77,6 +77,18 @@ fn remapped_users_change_nothing_about_the_way_out() {
     });
 }
 
+#[test]
+fn only_the_tenants_own_container_is_served() {
+    let fleet = Fleet::start("peers");
+    let gvisor = fleet.gvisor();
+    attacked(fleet, gvisor, |attack| {
+        vec![
+            case("a container joined by hand", |fleet| attack.joined(fleet)),
+            case("a container of an earlier version", |fleet| attack.made_before(fleet)),
+        ]
+    });
+}
+
 /// Runs cases against a gateway in a world around an engine, with a tenant of each kind. `second` is what the second of
 /// those that are attacked from says of its class.
 fn attacked(fleet: Fleet, second: &str, cases: impl for<'a> FnOnce(&'a Attack<'a>) -> Vec<Case<'a>>) {
@@ -405,6 +417,71 @@ impl Attack<'_> {
         let strange = self.strange(&[SocketAddr::from((LISTED, 443))]);
         assert!(strange.is_empty(), "nothing arrived: {strange:#?}");
         fleet.converge();
+    }
+
+    /// Whoever is put on a tenant's network gets nothing, whether the tenant runs beside it or not, and the tenant is served.
+    fn joined(&self, fleet: &Fleet) {
+        const STRANGER: &str = "stranger";
+        for tenant in BOTH {
+            let (name, gateway) = (format!("tenantd-{tenant}"), gateway_of(fleet, tenant));
+            let own = address_of(fleet, tenant);
+            let refused = |when: &str| {
+                self.world.arrivals();
+                let (attempts, _) = forms::listed(&gateway);
+                let question = forms::query("api.listed.example", 1);
+                let question = attempt("a question", format!("send udp {gateway}:53 {question} 700"));
+                let lookups = |attempt: &Attempt| attempt.words.starts_with("lookup");
+                for attempt in attempts.into_iter().filter(|attempt| !lookups(attempt)).chain([question]) {
+                    let words = ["exec", STRANGER, "/agent"].into_iter().chain(attempt.words.split(' '));
+                    let told = said(&run(fleet.engine.docker(&words.collect::<Vec<_>>())));
+                    assert!(!told.contains("WORLD") && !told.contains(" 200 "), "{when}, {}: {told}", attempt.name);
+                }
+                assert_eq!(self.strange(&[]), [], "{tenant}: nothing of the stranger arrives {when}");
+            };
+            let served = || {
+                let told = &inside(fleet, tenant, &[forms::connect(&gateway, "api.listed.example:443")])[0].told;
+                assert!(told.contains("200"), "{tenant} is served: {told}");
+            };
+            fleet.engine.stranger(STRANGER, &name);
+            refused("beside the tenant");
+            served();
+            fleet.engine.must("POST", &format!("/containers/{name}/stop?t=0"), None);
+            refused("in the tenant's absence");
+            fleet.engine.remove(STRANGER);
+            fleet.engine.stranger(STRANGER, &name);
+            refused("as one that came then");
+            fleet.converge();
+            assert_eq!(address_of(fleet, tenant), own, "the tenant has its address back");
+            served();
+            fleet.engine.remove(STRANGER);
+            let recorded = || {
+                let told = said(&run(fleet.tenantd(&["events", "--tenant", tenant])));
+                told.contains("foreign-address") && told.contains("to port 3128")
+            };
+            eventually("the refusals are among the events", recorded);
+        }
+    }
+
+    /// A container whose address the engine hands out keeps its way out as long as it has that address, and is not replaced.
+    fn made_before(&self, fleet: &Fleet) {
+        for tenant in BOTH {
+            let (name, gateway) = (format!("tenantd-{tenant}"), gateway_of(fleet, tenant));
+            fleet.recreate(tenant, false, |body| drop(body.as_object_mut().unwrap().remove("NetworkingConfig")));
+            fleet.engine.must("POST", &format!("/containers/{name}/start"), None);
+            let (id, handed_out) = (fleet.engine.identity(&name).0, address_of(fleet, tenant));
+            let tunnel =
+                || inside(fleet, tenant, &[forms::connect(&gateway, "api.listed.example:443")])[0].told.clone();
+            assert!(tunnel().contains("foreign-address"), "{tenant}: the policy names another address");
+            fleet.converge();
+            eventually("the policy names the container's address", || tunnel().contains(" 200 "));
+            assert_eq!((&fleet.engine.identity(&name).0, address_of(fleet, tenant)), (&id, handed_out.clone()));
+            // It gets one of its own when tenantd starts it.
+            fleet.engine.must("POST", &format!("/containers/{name}/stop?t=0"), None);
+            fleet.converge();
+            assert_eq!(fleet.engine.identity(&name).0, id, "{tenant} is not replaced");
+            assert_ne!(address_of(fleet, tenant), handed_out);
+            eventually("the policy names the new address", || tunnel().contains(" 200 "));
+        }
     }
 
     fn flushed(&self, fleet: &Fleet) {

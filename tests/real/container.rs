@@ -359,13 +359,13 @@ fn network() -> Vec<Drift> {
     vec![
         Drift::host("network_mode", "bridge", "NetworkMode", json!("bridge"))
             .values(json!("bridge"), json!("tenantd-acme"))
-            .also(&["networks"]),
+            .also(&["networks", "address"]),
         Drift::host("network_mode", "none", "NetworkMode", json!("none"))
             .values(json!("none"), json!("tenantd-acme"))
-            .also(&["networks"]),
+            .also(&["networks", "address"]),
         Drift::host("network_mode", "host", "NetworkMode", json!("host"))
             .values(json!("host"), json!("tenantd-acme"))
-            .also(&["networks", "hostname"]),
+            .also(&["networks", "address", "hostname"]),
         Drift::body("network_mode", "another container's", |_, body| {
             body["HostConfig"]["NetworkMode"] = json!(format!("container:{NEIGHBOUR}"));
             for key in ["Dns", "DnsSearch", "ExtraHosts", "PortBindings"] {
@@ -374,7 +374,18 @@ fn network() -> Vec<Drift> {
             body["Hostname"] = json!("");
         })
         .holding("container:", json!("tenantd-acme"))
-        .also(&["networks", "hostname", "domainname", "dns", "dns_search"]),
+        .also(&["networks", "address", "hostname", "domainname", "dns", "dns_search"]),
+        Drift::other("address", "another", |fleet| {
+            let (name, body) = ("tenantd-acme", json!({"Container": "tenantd-acme"}));
+            let own = text(&fleet.engine.inspect(name)["NetworkSettings"]["Networks"][name]["IPAddress"]);
+            let own: std::net::Ipv4Addr = own.parse().unwrap();
+            let other = std::net::Ipv4Addr::from(u32::from(own) - 1);
+            fleet.engine.must("POST", &format!("/networks/{name}/disconnect"), Some(&body));
+            let mut body = body;
+            body["EndpointConfig"] = json!({"IPAMConfig": {"IPv4Address": other}});
+            fleet.engine.must("POST", &format!("/networks/{name}/connect"), Some(&body));
+        })
+        .harmless(),
         Drift::host("ports", "one", "PortBindings", json!({"8080/tcp": [{"HostPort": "80"}]}))
             .values(json!(["8080/tcp -> :80"]), json!([])),
         Drift::host("publish_all_ports", "on", "PublishAllPorts", json!(true)).values(json!(true), json!(false)),
@@ -391,7 +402,7 @@ fn network() -> Vec<Drift> {
             body["HostConfig"]["Links"] = json!([format!("{NEIGHBOUR}:near")]);
         })
         .holding("near", json!([]))
-        .also(&["network_mode", "networks"]),
+        .also(&["network_mode", "networks", "address"]),
     ]
 }
 

@@ -198,6 +198,15 @@ fn all() -> Vec<Drift> {
             )
         },
         Drift {
+            contained: narrowed,
+            ..drift(
+                "address",
+                "another container's",
+                "sed -i 's|\"address\":\"\\([0-9.]*\\)[.][0-9]*\"|\"address\":\"\\1.9\"|' DIR/egress/policies/acme.json",
+                ".9, which another container may have",
+            )
+        },
+        Drift {
             weakens: false,
             ..drift(
                 "secrets",
@@ -252,6 +261,7 @@ fn every_attribute_of_a_way_out_has_a_case() {
     let cases = all();
     let covered: BTreeSet<&str> = cases.iter().map(|case| case.attribute).collect();
     let known = BTreeSet::from([
+        "address",
         "addresses",
         "allow",
         "bridge",
@@ -326,7 +336,10 @@ fn made_as_declared(fleet: &Fleet) {
     let subnet = text(&fleet.engine.network(OURS).unwrap()["IPAM"]["Config"][0]["Subnet"]);
     let gateway = text(&fleet.engine.network(OURS).unwrap()["IPAM"]["Config"][0]["Gateway"]);
     let policy = policy_file(fleet, TENANT).unwrap();
-    assert_eq!((&policy["subnet"], &policy["v"]), (&json!(subnet), &json!(1)));
+    assert_eq!((&policy["subnet"], &policy["v"]), (&json!(subnet), &json!(2)));
+    let own = &fleet.engine.inspect(OURS)["NetworkSettings"]["Networks"][OURS];
+    assert!(own["IPAddress"].is_string() && own["IPAddress"] == own["IPAMConfig"]["IPv4Address"], "{own:#}");
+    assert_eq!(policy["address"], own["IPAddress"], "the policy serves the container's own address");
     assert_eq!(policy["allow"], json!(["api.example.com:443", "10.20.0.0/24:5432"]));
     assert_eq!(policy["routes"][0]["upstream"], "https://services.example.com");
     let secret = fs::read_to_string(fleet.engine.dir().join("crm")).unwrap();

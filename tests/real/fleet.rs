@@ -191,7 +191,12 @@ impl Fleet {
         let old = self.engine.inspect(&name);
         let mut body = old["Config"].clone();
         body["HostConfig"] = old["HostConfig"].clone();
+        let address = &old["NetworkSettings"]["Networks"][&name]["IPAMConfig"];
+        body["NetworkingConfig"] = json!({"EndpointsConfig": {&name: {"IPAMConfig": address}}});
         change(&mut body);
+        if body["HostConfig"]["NetworkMode"] != json!(name) {
+            body.as_object_mut().unwrap().remove("NetworkingConfig");
+        }
         self.engine.remove(&name);
         let (id, warnings) = self.engine.create(&name, &body);
         if start {

@@ -25,6 +25,7 @@ mod modes;
 mod notify;
 mod operator;
 mod origin;
+mod peers;
 mod planning;
 mod policy;
 mod power;

@@ -405,7 +405,7 @@ fn check_ownership(plan: &Plan, observed: &Observed) {
         for step in tenant.all_steps() {
             let own = match step {
                 Step::Disconnect { network, container } => own_network(network) || own_container(container),
-                Step::Connect { network, container } => own_network(network) && own_container(container),
+                Step::Connect { network, container, .. } => own_network(network) && own_container(container),
                 Step::Pause { container }
                 | Step::Stop { container }
                 | Step::Remove { container }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    net::Ipv4Addr,
 };
 
 use ipnet::Ipv4Net;
@@ -147,8 +148,10 @@ pub struct WayOut {
     pub bridge: String,
     /// The addresses of its end in the gateway's namespace.
     pub addresses: BTreeSet<String>,
-    /// The addresses whose packets are the tenant's.
+    /// The addresses of the tenant's network.
     pub subnet: Option<Ipv4Net>,
+    /// The one of them that is the tenant's own.
+    pub address: Option<Ipv4Addr>,
     /// Where the tenant may go.
     pub allow: Vec<String>,
     /// Routes with keys and where they lead, such as `crm -> https://services.example.com`.
