@@ -93,7 +93,7 @@ async fn lock(host: &Host, patience: Duration) -> anyhow::Result<Lock> {
     let waiting = |held: &LockError| output::tell(&format!("waiting: {held}"));
     Lock::wait(&host.data_root, patience, waiting).await.map_err(|error| match error {
         LockError::Held { .. } => anyhow::Error::new(error).context("refused to apply beside another"),
-        LockError::Io { .. } => error.into(),
+        LockError::Version(_) | LockError::Io { .. } => error.into(),
     })
 }
 

@@ -9,7 +9,7 @@ use std::{error::Error, fmt, io, iter};
 use crate::{
     engine::{CallError, ConnectError, VersionError},
     fault::chain,
-    host::LockError,
+    host::{LockError, VersionError as FolderVersionError},
     journal::{Broken, JournalError, Problem},
     plan::saved::Unusable,
     snapshot::SnapshotError,
@@ -301,7 +301,13 @@ fn of_chain(error: &Broken) -> Option<&'static str> {
 fn of_lock(error: &LockError) -> Option<&'static str> {
     match error {
         LockError::Held { .. } => Some("let the other one end first; --lock-timeout waits for it"),
-        LockError::Io { .. } => None,
+        LockError::Version(FolderVersionError::Newer { .. }) => {
+            Some("use the tenantd that keeps it, or a later one; an older one would misread what lies there")
+        }
+        LockError::Version(FolderVersionError::Unknown(_)) => {
+            Some("no tenantd wrote that; where none newer than this one was used here, remove the file")
+        }
+        LockError::Version(FolderVersionError::Io { .. }) | LockError::Io { .. } => None,
     }
 }
 

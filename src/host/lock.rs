@@ -10,7 +10,10 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::modes;
+use super::{
+    modes,
+    version::{self, VersionError},
+};
 
 /// Held while something is changed. The kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -29,6 +32,9 @@ pub enum LockError {
         /// What the holder wrote about itself.
         holder: String,
     },
+    /// A newer program keeps what it guards.
+    #[error(transparent)]
+    Version(#[from] VersionError),
     /// The file cannot be made or locked.
     #[error("cannot lock {path}", path = path.display())]
     Io {
@@ -46,7 +52,7 @@ impl Lock {
     /// Takes the lock, or fails at once where another process holds it.
     ///
     /// # Errors
-    /// The lock is held, or its file cannot be made.
+    /// The lock is held, its file cannot be made, or a newer program keeps the folder.
     pub fn take(data_root: &Path) -> Result<Self, LockError> {
         let path = data_root.join("lock");
         let failed = |source| LockError::Io { path: path.clone(), source };
@@ -62,6 +68,7 @@ impl Lock {
         }
         file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
         writeln!(file, "process {}", std::process::id()).map_err(failed)?;
+        version::claim(data_root)?;
         Ok(Self { _file: file })
     }
 
@@ -70,7 +77,7 @@ impl Lock {
     /// `waiting` is called once, when it has to wait.
     ///
     /// # Errors
-    /// The lock is still held when patience ends, or its file cannot be made.
+    /// The lock is still held when patience ends, its file cannot be made, or a newer program keeps the folder.
     pub async fn wait(
         data_root: &Path,
         patience: Duration,

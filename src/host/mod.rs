@@ -18,6 +18,7 @@ mod replace;
 pub mod seal;
 pub mod secret;
 pub mod users;
+mod version;
 pub mod watch;
 mod workspace;
 
@@ -30,4 +31,5 @@ pub use policies::{Policies, PolicyError, SecretsFile};
 pub use provided::{ProvidedError, provide};
 pub use reap::{reap, runtime_works_on};
 pub use replace::replace;
+pub use version::{DATA_VERSION, VersionError};
 pub use workspace::{Mark, WorkspaceError, Workspaces};

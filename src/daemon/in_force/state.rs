@@ -108,7 +108,11 @@ pub(in crate::daemon) enum StateError {
         MAX_STATE >> 20, path = path.display()
     )]
     TooLarge { path: PathBuf, size: u64 },
-    #[error("{path} has the format {found} of a newer tenantd; this one knows {VERSION}", path = path.display())]
+    #[error(
+        "{path} has the format {found} of a newer tenantd; this one knows formats up to {VERSION}. Use that tenantd or a later \
+         one, and leave the file where it is: it says which commit is in force and who sleeps",
+        path = path.display()
+    )]
     Newer { path: PathBuf, found: u32 },
 }
 
@@ -128,6 +132,12 @@ pub(in crate::daemon) fn path(data_root: &Path) -> PathBuf {
 /// As those of a daemon's start; of a damaged file nothing is known, and it is left where it is.
 pub(in crate::daemon) fn powers(data_root: &Path) -> Result<Arc<Powers>, StateError> {
     Ok(State::read(data_root)?.state(data_root).powers)
+}
+
+/// What every version of the file has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 /// What was found of the file.
@@ -152,10 +162,10 @@ impl Read {
 
 impl State {
     /// Reads the state; an empty one where there is none. A damaged file is kept aside under the name
-    /// that is returned with it.
+    /// that is returned with it. One of an earlier version is written anew, so that an older program refuses it from then on.
     ///
     /// # Errors
-    /// The file cannot be read, is larger than any that is written, or was written by a newer version.
+    /// The file cannot be read or written, is larger than any that is written, or was written by a newer version.
     pub(in crate::daemon) fn load(data_root: &Path) -> Result<(Self, Option<PathBuf>), StateError> {
         let read = Self::read(data_root)?;
         let aside = matches!(read, Read::Damaged)
@@ -164,7 +174,15 @@ impl State {
             let path = path(data_root);
             fs::rename(&path, aside).map_err(|source| StateError::Io { path, source })?;
         }
-        Ok((read.state(data_root), aside))
+        let state = match read {
+            Read::State(earlier) if earlier.version < VERSION => {
+                let mut state = *earlier;
+                state.save(data_root)?;
+                state
+            }
+            read => read.state(data_root),
+        };
+        Ok((state, aside))
     }
 
     fn read(data_root: &Path) -> Result<Read, StateError> {
@@ -176,10 +194,6 @@ impl State {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Read::Nothing),
             Err(e) => return Err(failed(e)),
         };
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u32,
-        }
         if let Ok(Versioned { version: found }) = serde_json::from_slice(&bytes)
             && found > VERSION
         {
@@ -266,6 +280,33 @@ mod tests {
         assert!(aside.is_some_and(|aside| aside.exists()));
         fs::write(path(folder.path()), "{\"version\": 3, \"other\": 1}")?;
         assert!(matches!(State::load(folder.path()), Err(StateError::Newer { found: 3, .. })));
+        Ok(())
+    }
+
+    /// What a daemon of the first version left is the same to this one, wherever a kill cut its first start off.
+    #[test]
+    fn the_first_version_is_written_anew_at_a_start_and_safe_at_every_kill() -> Result<(), Box<dyn std::error::Error>> {
+        let current = some();
+        let mut first = serde_json::to_value(&current)?;
+        first["version"] = 1.into();
+        let (first, second) = (first.to_string(), serde_json::json!({"version": 2}).to_string());
+        for (left, torn) in
+            [(&first, None), (&first, Some("")), (&first, Some("{\"versi")), (&first, Some(second.as_str()))]
+        {
+            let folder = tempfile::tempdir()?;
+            let file = path(folder.path());
+            fs::write(&file, left)?;
+            torn.map(|torn| fs::write(file.with_file_name("state.json.new"), torn)).transpose()?;
+            assert_eq!(powers(folder.path())?, Arc::default(), "who only reads it changes nothing");
+            assert_eq!(&fs::read_to_string(&file)?, left);
+            for _ in 0..2 {
+                let (state, aside) = State::load(folder.path())?;
+                assert_eq!((state, aside), (State { version: VERSION, ..current.clone() }, None));
+                let Versioned { version } = serde_json::from_slice(&fs::read(&file)?)?;
+                assert_eq!(version, VERSION);
+                assert_eq!(fs::read_dir(folder.path())?.count(), 1);
+            }
+        }
         Ok(())
     }
 }
