@@ -19,8 +19,23 @@ type Tell = Arc<dyn Fn(&Path) + Send + Sync>;
 pub struct FolderWatch {
     folders: Vec<PathBuf>,
     tell: Tell,
-    /// The watcher, and the folders' inodes when it began.
-    begun: Option<(RecommendedWatcher, Vec<Option<u64>>)>,
+    /// The watcher, and what it began with.
+    begun: Option<(RecommendedWatcher, Vec<Place>)>,
+}
+
+/// What is watched for a folder: itself, or where it will come to be.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Place {
+    /// The folder, or the nearest one above it that is there.
+    fn of(folder: &Path) -> Option<Self> {
+        let found = |path: &Path| Some(Self { path: path.to_owned(), inode: fs::metadata(path).ok()?.ino() });
+        folder.ancestors().find_map(found)
+    }
 }
 
 impl FolderWatch {
@@ -29,12 +44,23 @@ impl FolderWatch {
         Self { folders, tell: Arc::new(tell), begun: None }
     }
 
-    /// Begins to watch, or begins anew where a folder came or was replaced since.
+    /// Begins to watch, or begins anew where a folder came or was replaced since. A folder that is not there yet is
+    /// told of as it comes: its parent is watched for it. Call this again then.
     pub fn ensure(&mut self) {
-        let inodes: Vec<_> = self.folders.iter().map(|folder| fs::metadata(folder).ok().map(|it| it.ino())).collect();
-        if self.begun.as_ref().is_some_and(|(_, begun)| *begun == inodes) {
-            return;
+        loop {
+            let places: Vec<_> = self.folders.iter().filter_map(|folder| Place::of(folder)).collect();
+            if self.begun.as_ref().is_some_and(|(_, begun)| *begun == places) {
+                return;
+            }
+            self.begun = self.begin(places);
+            // What came before it was watched would not be told of: looked at once more.
+            if self.begun.is_none() {
+                return;
+            }
         }
+    }
+
+    fn begin(&self, places: Vec<Place>) -> Option<(RecommendedWatcher, Vec<Place>)> {
         let tell = Arc::clone(&self.tell);
         let take = move |event: notify::Result<Event>| {
             if let Ok(event) = event.as_ref()
@@ -43,19 +69,56 @@ impl FolderWatch {
                 event.paths.iter().for_each(|path| tell(path));
             }
         };
-        let watcher = notify::recommended_watcher(take)
-            .inspect_err(|error| tracing::warn!(%error, "file events cannot be had; only polls show changes"));
-        self.begun = watcher.ok().map(|mut watcher| {
-            for folder in &self.folders {
-                // One that is not there yet is watched once it is.
-                let _ = watcher.watch(folder, RecursiveMode::NonRecursive);
-            }
-            (watcher, inodes)
-        });
+        let mut watcher = notify::recommended_watcher(take)
+            .inspect_err(|error| tracing::warn!(%error, "file events cannot be had; only polls show changes"))
+            .ok()?;
+        for place in &places {
+            // One that went since is another place at the next look.
+            let _ = watcher.watch(&place.path, RecursiveMode::NonRecursive);
+        }
+        Some((watcher, places))
     }
 }
 
 /// Whether a file may be another one now. To read one is an event as well.
 fn changes(kind: &EventKind) -> bool {
     !matches!(kind, EventKind::Access(access) if *access != AccessKind::Close(AccessMode::Write))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use super::*;
+
+    /// Longer than any event takes; the test fails after it.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_folder_that_comes_later_is_told_of_and_then_its_files() -> Result<(), Box<dyn std::error::Error>> {
+        let place = tempfile::tempdir()?;
+        let folder = place.path().join("above/folder");
+        let (told, tells) = mpsc::channel();
+        let mut watch = FolderWatch::new(vec![folder.clone()], move |path| drop(told.send(path.to_owned())));
+        let comes = |watch: &mut FolderWatch, wanted: &Path| -> Result<(), mpsc::RecvTimeoutError> {
+            while tells.recv_timeout(PATIENCE)? != wanted {}
+            watch.ensure();
+            Ok(())
+        };
+        watch.ensure();
+        for made in folder.ancestors().take(2).collect::<Vec<_>>().into_iter().rev() {
+            fs::create_dir(made)?;
+            comes(&mut watch, made)?;
+        }
+        let file = folder.join("file");
+        fs::write(&file, "")?;
+        comes(&mut watch, &file)?;
+        // Replaced, as by a rename.
+        fs::rename(&folder, place.path().join("old"))?;
+        fs::create_dir(&folder)?;
+        comes(&mut watch, &folder)?;
+        fs::write(&file, "")?;
+        comes(&mut watch, &file)?;
+        Ok(())
+    }
 }
