@@ -9,6 +9,7 @@ pub mod render;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod effect;
+mod files;
 mod marks;
 mod settings;
 mod stricter;
@@ -22,6 +23,7 @@ use serde_json::Value;
 use crate::model::{Desired, TenantName, finding::Location};
 
 pub use effect::{Effect, Mark};
+pub use files::FileChange;
 pub use settings::{RULES, settings};
 pub use stricter::stricter;
 
@@ -60,6 +62,9 @@ pub struct TenantReview {
     pub change: Change,
     /// What changes of it, what loosens first. Of one that is new or gone, all that its file opens.
     pub effects: Vec<Effect>,
+    /// What differs in the config files of one that goes on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileChange>,
 }
 
 /// What changes for all.
@@ -94,7 +99,12 @@ impl Review {
 pub fn review(base: &Desired, now: &Desired, locate: &dyn Fn(Option<&str>, &str, &Value) -> Location) -> Review {
     let names: BTreeSet<&TenantName> = base.tenants.keys().chain(now.tenants.keys()).collect();
     let held = now.held.iter().filter(|name| !base.held.contains(*name));
-    let held = held.map(|name| TenantReview { tenant: name.clone(), change: Change::Held, effects: Vec::new() });
+    let held = held.map(|name| TenantReview {
+        tenant: name.clone(),
+        change: Change::Held,
+        effects: Vec::new(),
+        files: Vec::new(),
+    });
     let mut tenants: Vec<TenantReview> = held.collect();
     for name in names.into_iter().filter(|name| !now.held.contains(name.as_str())) {
         let (before, after) = (base.tenants.get(name), now.tenants.get(name));
@@ -109,7 +119,9 @@ pub fn review(base: &Desired, now: &Desired, locate: &dyn Fn(Option<&str>, &str,
         let mut effects = marks::tenant(before.map(AsRef::as_ref), after.map(AsRef::as_ref));
         place(&mut effects, |field, value| locate(Some(name.as_str()), field, value));
         if change != Change::Changed || !effects.is_empty() {
-            tenants.push(TenantReview { tenant: name.to_string(), change, effects });
+            let both = before.zip(after);
+            let files = both.map_or_else(Vec::new, |(before, after)| files::changes(before, after));
+            tenants.push(TenantReview { tenant: name.to_string(), change, effects, files });
         }
     }
     tenants.sort_by(|a, b| a.tenant.cmp(&b.tenant));

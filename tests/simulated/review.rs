@@ -169,6 +169,46 @@ fn an_edit_of_a_tier_shows_every_tenant_that_it_touches() {
 }
 
 #[test]
+fn a_changed_config_file_is_shown_line_by_line() {
+    let cli = Cli::uncommitted(&["ant", "bee", "cat"]);
+    for name in ["ant", "bee"] {
+        cli.tenant(name, "files: [{path: agent.md, from: files/shared/agent.md}]\n");
+    }
+    cli.tenant("cat", "files: [{path: data, from: files/cat/data}]\n");
+    std::fs::create_dir_all(cli.repo.join("files/shared")).unwrap();
+    std::fs::create_dir_all(cli.repo.join("files/cat")).unwrap();
+    let rules = "# Rules\nBe brief.\nCite.\nAsk.\n";
+    cli.write("files/shared/agent.md", rules);
+    cli.write("files/cat/data", "plain\n");
+    let base = cli.commit();
+    cli.write("files/shared/agent.md", &rules.replace("Be brief.", "Be \u{1b}[31mred```."));
+    std::fs::write(cli.repo.join("files/cat/data"), b"\xFF").unwrap();
+    cli.commit();
+    let plan = |format: &str| cli.on_repo("plan", &["--base", &base, "--format", format]).with(0).out;
+
+    let text = plan("text");
+    let shown = "      agent.md\n         # Rules\n        -Be brief.\n        +Be \\u{1b}[31mred```.\n         Cite.\n         Ask.\n";
+    assert_eq!(text.matches(shown).count(), 2, "{text}");
+    assert!(text.contains("      data\n        @ no text: 6 bytes, then 1\n"), "{text}");
+    let markdown = plan("markdown");
+    let shown =
+        "`agent.md` of `ant`, `bee`\n\n````diff\n # Rules\n-Be brief.\n+Be \\u{1b}[31mred```.\n Cite.\n Ask.\n````\n";
+    assert_eq!(markdown.matches(shown).count(), 1, "once for all: {markdown}");
+    let json: serde_json::Value = serde_json::from_str(&plan("json")).unwrap();
+    assert_eq!(
+        json["tenants"][2]["files"],
+        serde_json::json!([{"path": "data", "lines": ["@ no text: 6 bytes, then 1"]}])
+    );
+
+    // What looks like a secret is refused, and shown on neither side.
+    cli.write("files/shared/agent.md", &format!("{rules}ghp_{}\n", "a1".repeat(18)));
+    cli.commit();
+    for format in ["text", "markdown", "json"] {
+        assert!(!cli.on_repo("plan", &["--base", &base, "--format", format]).with(1).out.contains("ghp_"), "{format}");
+    }
+}
+
+#[test]
 fn a_long_review_stays_short_enough_for_a_comment_and_loosenings_come_first() {
     let cli = Cli::uncommitted(&[]);
     let names: Vec<String> = (0..1500).map(|n| format!("tenant-of-a-rather-long-name-{n:04}")).collect();

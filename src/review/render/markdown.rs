@@ -3,8 +3,11 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::{Change, Effect, Mark, Review, Sides, shown, some, summary};
-use crate::plan::render::{add_rows as add, code, value};
+use super::{Change, Effect, FileChange, Mark, Review, Sides, shown, some, summary};
+use crate::{
+    model::finding::printable,
+    plan::render::{add_rows as add, code, value},
+};
 
 /// The whole review, within 60,000 characters.
 pub fn markdown(review: &Review, sides: Sides<'_>) -> String {
@@ -33,6 +36,7 @@ pub fn markdown(review: &Review, sides: Sides<'_>) -> String {
             left_out += add(&mut out, "", &[format!("{title}: {}\n\n", named(&names))]);
         }
     }
+    left_out += add(&mut out, "#### Config files\n\n", &diffs(review));
     if left_out > 0 {
         let _ = writeln!(out, "{left_out} rows more are left out here; `tenantd plan --base` shows them all.");
     }
@@ -51,6 +55,24 @@ fn rows(review: &Review, mark: Mark) -> Vec<String> {
         format!("| {} | {before} | {after} | {} |\n", code(field), named(&names))
     };
     tenants.into_iter().map(row).collect()
+}
+
+/// One block for each change of a config file, whoever has it.
+fn diffs(review: &Review) -> Vec<String> {
+    let mut tenants: BTreeMap<(&str, &[String]), Vec<&str>> = BTreeMap::new();
+    for one in &review.tenants {
+        for FileChange { path, lines } in &one.files {
+            tenants.entry((path, lines)).or_default().push(&one.tenant);
+        }
+    }
+    let block = |((path, lines), names): ((&str, &[String]), Vec<&str>)| {
+        let lines: String = lines.iter().map(|line| format!("{}\n", printable(line))).collect();
+        // Longer than any in the text, so that none ends the block.
+        let longest = lines.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+        let fence = "`".repeat(longest.max(2) + 1);
+        format!("{} of {}\n\n{fence}diff\n{lines}{fence}\n\n", code(path), named(&names))
+    };
+    tenants.into_iter().map(block).collect()
 }
 
 fn named(names: &[&str]) -> String {

@@ -14,7 +14,7 @@ pub use text::text;
 
 use serde_json::Value;
 
-use super::{Change, Effect, Mark, Review, TenantReview};
+use super::{Change, Effect, FileChange, Mark, Review, TenantReview};
 use crate::{
     model::{
         finding::printable,

@@ -2,8 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{Change, Effect, Review, Sides, became, marked, summary, words};
-use crate::plan::render::{GREEN, RED, Style, YELLOW};
+use super::{Change, Effect, FileChange, Review, Sides, became, marked, summary, words};
+use crate::{
+    model::finding::printable,
+    plan::render::{GREEN, RED, Style, YELLOW},
+};
 
 /// The whole review, ending with a newline.
 pub fn text(review: &Review, sides: Sides<'_>, style: Style) -> String {
@@ -21,6 +24,7 @@ pub fn text(review: &Review, sides: Sides<'_>, style: Style) -> String {
         };
         let _ = writeln!(out, "  {} {} {}", style.paint(colour, symbol), one.tenant, became(one.change));
         lines(&mut out, &one.effects, style);
+        one.files.iter().for_each(|file| diff(&mut out, file, style));
     }
     if review.is_empty() {
         out.push_str("No changes. Both sides declare the same.\n");
@@ -36,6 +40,20 @@ fn lines(out: &mut String, effects: &[Effect], style: Style) {
     for effect in effects {
         let mark = marked(effect.mark, width, style);
         let _ = writeln!(out, "      {mark}  {}  ({}:{})", words(effect), effect.at.file, effect.at.span.line);
+    }
+    out.push('\n');
+}
+
+fn diff(out: &mut String, file: &FileChange, style: Style) {
+    let _ = writeln!(out, "      {}", printable(&file.path));
+    for line in &file.lines {
+        let shown = printable(line);
+        let shown = match line.as_bytes().first() {
+            Some(b'+') => style.paint(GREEN, &shown),
+            Some(b'-') => style.paint(RED, &shown),
+            _ => shown,
+        };
+        let _ = writeln!(out, "        {shown}");
     }
     out.push('\n');
 }
