@@ -32,7 +32,6 @@ type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
 /// The kinds of engine events that are told apart; the last stands for all others.
 const EVENTS: [&str; 5] = ["container", "network", "image", "daemon", "other"];
 
-const NOTIFICATIONS: [Notified; 4] = [Notified::Sent, Notified::Failed, Notified::Dropped, Notified::Merged];
 /// Upper bounds of the buckets, in seconds: a repair takes tenths of a second, a start seconds.
 const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 
@@ -47,6 +46,21 @@ pub enum Notified {
     Dropped,
     /// The same was told a short time ago.
     Merged,
+}
+
+impl Notified {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Sent, Self::Failed, Self::Dropped, Self::Merged];
+
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+            Self::Merged => "merged",
+        }
+    }
 }
 
 /// The daemon's counters. Clones count into the same ones.
@@ -120,7 +134,7 @@ impl Metrics {
                 r,
                 "tenantd_notifications",
                 "What the webhook was told",
-                NOTIFICATIONS.map(notified),
+                Notified::ALL.map(notified),
             ),
             registry: Arc::new(registry),
             reconciled,
@@ -229,13 +243,7 @@ fn verdict(verdict: Verdict) -> Labels<1> {
 }
 
 fn notified(result: Notified) -> Labels<1> {
-    let name = match result {
-        Notified::Sent => "sent",
-        Notified::Failed => "failed",
-        Notified::Dropped => "dropped",
-        Notified::Merged => "merged",
-    };
-    [("result", name)]
+    [("result", result.as_str())]
 }
 
 /// How things stand, as the daemon says.

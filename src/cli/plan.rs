@@ -95,8 +95,8 @@ fn remarks(plan: &Planned, desired: &Desired, tree: &Tree) -> Vec<Remark> {
     let mut remarks: Vec<Remark> = desired.findings.iter().map(Remark::from).collect();
     remarks.extend(plan.blocked().map(|(tenant, Blocked { code, reason, help })| Remark {
         level: Level::Error,
-        rule: (*code).to_owned(),
-        at: settings::of_obstacle(code).and_then(|it| written(tenant, it)).unwrap_or_else(|| beginning(tenant)),
+        rule: code.to_string(),
+        at: settings::of_obstacle(*code).and_then(|it| written(tenant, it)).unwrap_or_else(|| beginning(tenant)),
         message: format!("{tenant} is blocked: {reason}; {help}"),
     }));
     remarks.extend(render::lines(plan).into_iter().map(|line| {

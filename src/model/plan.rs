@@ -4,7 +4,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{
-    Power,
+    Obstacle, Power,
     change::{Action, Change},
     observed::{Health, ObservedContainer},
     resource::Resource,
@@ -92,8 +92,8 @@ pub enum Note {
 /// Why a tenant cannot be made as declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Blocked {
-    /// The rule's name in kebab case.
-    pub code: &'static str,
+    /// The rule.
+    pub code: Obstacle,
     /// What is in the way.
     pub reason: String,
     /// What to do about it.

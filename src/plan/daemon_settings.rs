@@ -1,6 +1,6 @@
 //! What each setting of the engine's `daemon.json` does to tenants. One table says it for every setting.
 
-use crate::model::{Container, EngineDefaults, plan::Blocked};
+use crate::model::{Container, EngineDefaults, Obstacle, plan::Blocked};
 
 /// What a setting does to tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,7 +192,7 @@ pub fn conflict(defaults: &EngineDefaults, declared: &Container) -> Option<Block
 /// The engine refuses even a container that asks for nothing.
 pub fn makes_nothing(message: &str) -> Blocked {
     Blocked {
-        code: "engine-setting",
+        code: Obstacle::EngineSetting,
         reason: format!("the engine refuses even a container of the image that asks for nothing: {message}"),
         help: "see what `docker create` of the image says; no commit changes that".to_owned(),
     }
@@ -201,7 +201,7 @@ pub fn makes_nothing(message: &str) -> Blocked {
 /// A reason that names the setting: it is the engine's and no commit's.
 fn blocked(setting: &str, does: &str, why: &str) -> Blocked {
     Blocked {
-        code: "engine-setting",
+        code: Obstacle::EngineSetting,
         reason: format!("{setting} in the engine's daemon.json {does}, {why}"),
         help: "change it in daemon.json and restart the engine; what runs is left as it is".to_owned(),
     }
@@ -210,7 +210,7 @@ fn blocked(setting: &str, does: &str, why: &str) -> Blocked {
 /// The engine runs containers without a profile of system calls.
 pub(super) fn without_seccomp() -> Blocked {
     Blocked {
-        code: "seccomp-unsupported",
+        code: Obstacle::SeccompUnsupported,
         reason: "the engine does not filter system calls (no default seccomp profile)".to_owned(),
         help: "take seccomp-profile: unconfined out of the engine's daemon.json, or enable seccomp in the kernel, and restart the engine; \
                what runs is left as it is"

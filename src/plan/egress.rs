@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::peer::Peer;
 use crate::model::{
-    Destination, EgressPolicy, Host, Observed, PlannedStep, SecretName, Step, Tenant, TenantPlan,
+    Destination, EgressPolicy, Host, Observed, Obstacle, PlannedStep, SecretName, Step, Tenant, TenantPlan,
     attribute::{Attribute, egress as table},
     change::{Action, AttributeChange, Change, Object},
     egress::{
@@ -128,7 +128,7 @@ fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<B
         // Whether there is such a secret at all is nobody's business who may not use it.
         if let Some(secret) = route.inject.template().secrets().find(|secret| !is_granted(tenant, secret, host)) {
             return blocked(
-                "secret-not-granted",
+                Obstacle::SecretNotGranted,
                 format!(
                     "the route /{}/ names the secret {secret}, which this host does not grant to the tenant",
                     route.name
@@ -139,7 +139,7 @@ fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<B
         let elsewhere = |secret: &&SecretName| !may_go_to(secret, route, host);
         if let Some(secret) = route.inject.template().secrets().find(elsewhere) {
             return blocked(
-                "secret-not-granted",
+                Obstacle::SecretNotGranted,
                 format!("the route /{}/ would send the secret {secret} to {}", route.name, route.upstream.host()),
                 "host.yaml says under egress.secrets to which upstreams a secret may be sent",
             );
@@ -147,7 +147,7 @@ fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<B
     }
     if let Some(destination) = tenant.allowlist.iter().find(|destination| !is_permitted(destination, host)) {
         return blocked(
-            "destination-not-permitted",
+            Obstacle::DestinationNotPermitted,
             format!("{destination} is a range, or an address that is not public, and this host permits no such"),
             "name a host instead, or add the range to egress.permit in host.yaml",
         );
@@ -156,28 +156,28 @@ fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<B
         Site::Ready => {}
         Site::EngineElsewhere => {
             return blocked(
-                "engine-elsewhere",
+                Obstacle::EngineElsewhere,
                 "the tenant has a way out, and the engine's networks are not on this host".to_owned(),
                 "run tenantd on the engine's own host, in the same network namespace",
             );
         }
         Site::GatewayMissing => {
             return blocked(
-                "gateway-missing",
+                Obstacle::GatewayMissing,
                 "the tenant has a way out, and the gateway's network namespace is not there".to_owned(),
                 "start the gateway: systemctl start tenantd-gateway, or tenantd gateway",
             );
         }
         Site::Taken(reason) => {
             return blocked(
-                "egress-taken",
+                Obstacle::EgressTaken,
                 reason.clone(),
                 "what is another data root's is left alone, and this tenant as well until host.yaml names other places",
             );
         }
         Site::Unknown(reason) => {
             return blocked(
-                "unobserved",
+                Obstacle::Unobserved,
                 format!("the ways out of this host could not be observed: {reason}"),
                 "nothing of this tenant is changed until they can be",
             );
@@ -187,14 +187,14 @@ fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<B
         match (comes_sealed(secret, host), tenant.sealed.contains_key(secret)) {
             (true, false) => {
                 return blocked(
-                    "secret-missing",
+                    Obstacle::SecretMissing,
                     format!("this host takes the secret {secret} from the tenant's file, which does not have it"),
                     "add to `sealed` what `tenantd egress seal` prints",
                 );
             }
             (false, true) => {
                 return blocked(
-                    "secret-not-sealed",
+                    Obstacle::SecretNotSealed,
                     format!("the tenant's file holds the secret {secret}, which this host keeps itself"),
                     "remove it from `sealed`, or write `sealed: true` under egress.secrets in host.yaml",
                 );
@@ -203,7 +203,7 @@ fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<B
         }
         if let Some(Err(reason)) = observed.secrets.get(secret) {
             return blocked(
-                "secret-missing",
+                Obstacle::SecretMissing,
                 format!("the secret {secret} cannot be read: {reason}"),
                 "put it where host.yaml says under egress.secrets",
             );

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::{daemon_settings, found::Found};
 use crate::model::{
-    Container, Host, Observed, RuntimeClass, Tenant,
+    Container, Host, Observed, Obstacle, RuntimeClass, Tenant,
     container::SHARED,
     observed::{EngineFacts, ImageFacts, UserNamespace},
     plan::Blocked,
@@ -25,7 +25,7 @@ pub(super) fn obstacle(
     if let Some((kind, id)) = found.squatter {
         let short = id.get(..12).unwrap_or(id);
         return blocked(
-            "name-taken",
+            Obstacle::NameTaken,
             match found.lookalikes.iter().any(|lookalike| lookalike.id == id) {
                 true => {
                     format!("the {kind} {name} ({short}) exists, and has this tenant's labels from its image alone")
@@ -42,7 +42,7 @@ pub(super) fn obstacle(
     }
     let Some(runtime) = host.runtimes.get(&tenant.class) else {
         return blocked(
-            "runtime-not-offered",
+            Obstacle::RuntimeNotOffered,
             format!("this host offers no runtime of the class {}", tenant.class),
             format!(
                 "map it in host.yaml under runtimes, or place the tenant elsewhere; no weaker class is used instead of {}",
@@ -53,7 +53,7 @@ pub(super) fn obstacle(
     if !observed.engine.runtimes.contains(runtime) {
         let known: Vec<&str> = observed.engine.runtimes.iter().map(String::as_str).collect();
         return blocked(
-            "runtime-not-registered",
+            Obstacle::RuntimeNotRegistered,
             format!(
                 "the engine has not registered the runtime {runtime}, which host.yaml names for the class {}",
                 tenant.class
@@ -66,7 +66,7 @@ pub(super) fn obstacle(
     }
     if let Some(reason) = observed.engine.failing_runtimes.get(runtime) {
         return blocked(
-            "runtime-fails",
+            Obstacle::RuntimeFails,
             format!("the runtime {runtime} cannot start anything on this engine: {reason}"),
             format!(
                 "put {runtime} or the engine right (docker run --runtime {runtime} shows the same), which is found by itself; \
@@ -77,7 +77,7 @@ pub(super) fn obstacle(
     if !observed.engine.missing_limits.is_empty() {
         let missing: Vec<&str> = observed.engine.missing_limits.iter().map(AsRef::as_ref).collect();
         return blocked(
-            "limit-unsupported",
+            Obstacle::LimitUnsupported,
             format!("the engine cannot enforce a limit on {}", missing.join(", ")),
             "enable the kernel's control groups for it and restart the engine".to_owned(),
         );
@@ -87,7 +87,7 @@ pub(super) fn obstacle(
     }
     if let Some((what, ceiling)) = above_ceiling(tenant, host) {
         return blocked(
-            "above-ceiling",
+            Obstacle::AboveCeiling,
             format!("{what} is above this host's ceiling of {ceiling}"),
             "ask for less in the tenant's file, or raise ceilings in host.yaml".to_owned(),
         );
@@ -97,7 +97,7 @@ pub(super) fn obstacle(
         let is_there = host.sources.contains_key(name) && observed.workspaces.sources.contains(name);
         if !is_there {
             return blocked(
-                "source-not-offered",
+                Obstacle::SourceNotOffered,
                 format!("this host offers no shared folder {name}"),
                 "name a folder that is there in host.yaml under sources".to_owned(),
             );
@@ -105,7 +105,7 @@ pub(super) fn obstacle(
     }
     if subnet.is_none() {
         return blocked(
-            "pool-exhausted",
+            Obstacle::PoolExhausted,
             format!("no free subnet of /{} is left in {}", host.prefix, host.pool),
             "widen network.pool in host.yaml, or lengthen network.prefix".to_owned(),
         );
@@ -140,14 +140,14 @@ fn remapped_users(userns: UserNamespace, class: RuntimeClass) -> Option<Blocked>
     match (userns, class) {
         (UserNamespace::Host, _) | (UserNamespace::Remapped(_), RuntimeClass::Container) => None,
         (UserNamespace::Remapped(_), RuntimeClass::Gvisor | RuntimeClass::Microvm) => Some(Blocked {
-            code: "runtime-not-remapped",
+            code: Obstacle::RuntimeNotRemapped,
             reason: format!(
                 "userns-remap in the engine's daemon.json gives containers other users, with which no runtime of the class {class} works"
             ),
             help: "take userns-remap out of daemon.json, or place the tenant on another host; no weaker class is used instead".to_owned(),
         }),
         (UserNamespace::Unknown, _) => Some(Blocked {
-            code: "engine-setting",
+            code: Obstacle::EngineSetting,
             reason: "the engine gives containers other users of the host and does not say which, so nobody knows who must own a \
                      workspace"
                 .to_owned(),
@@ -177,7 +177,7 @@ pub(super) fn mount_refused(container: &Container, engine_root: &str) -> Option<
     let mount = container.mounts.iter().find(|mount| !engine_root.is_empty() && is_refused(&mount.source))?;
     let setting = if mount.target == SHARED { "another folder under sources" } else { "another dataRoot" };
     Some(Blocked {
-        code: "mount-refused",
+        code: Obstacle::MountRefused,
         reason: format!(
             "the engine binds no folder whose path begins as that of its own data does, {engine_root}, and {} would be bound as {}",
             mount.source, mount.target
@@ -190,7 +190,7 @@ pub(super) fn mount_refused(container: &Container, engine_root: &str) -> Option<
 
 pub(super) fn unobserved(object: &str, reason: &str) -> Blocked {
     Blocked {
-        code: "unobserved",
+        code: Obstacle::Unobserved,
         reason: format!("{object} could not be observed: {reason}"),
         help: "nothing of this tenant is changed until it can be; look at the engine's log".to_owned(),
     }
@@ -198,7 +198,7 @@ pub(super) fn unobserved(object: &str, reason: &str) -> Blocked {
 
 pub(super) fn image_missing(tenant: &Tenant) -> Blocked {
     Blocked {
-        code: "image-missing",
+        code: Obstacle::ImageMissing,
         reason: format!("the engine does not have the image {}", tenant.image),
         help: "load or pull it on the host".to_owned(),
     }
@@ -206,7 +206,7 @@ pub(super) fn image_missing(tenant: &Tenant) -> Blocked {
 
 pub(super) fn image_unknown(tenant: &Tenant, reason: &str) -> Blocked {
     Blocked {
-        code: "unobserved",
+        code: Obstacle::Unobserved,
         reason: format!("the image {} could not be observed: {reason}", tenant.image),
         help: "look at the engine's log".to_owned(),
     }
@@ -215,7 +215,7 @@ pub(super) fn image_unknown(tenant: &Tenant, reason: &str) -> Blocked {
 /// An image's volumes would be writable folders on the host's disk that no limit bounds.
 pub(super) fn image_volumes(tenant: &Tenant, facts: &ImageFacts) -> Option<Blocked> {
     (!facts.volumes.is_empty()).then(|| Blocked {
-        code: "image-volumes",
+        code: Obstacle::ImageVolumes,
         reason: format!(
             "the image {} declares volumes ({}), which would be writable without a limit",
             tenant.image,

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::model::{
+    Obstacle,
     attribute::container,
     change::{AttributeChange, Change},
 };
@@ -27,20 +28,9 @@ fn of_attribute(change: &AttributeChange) -> Option<Setting> {
     Some((field, value))
 }
 
-/// The setting that a blocked tenant is blocked for, by the obstacle's code.
-pub fn of_obstacle(code: &str) -> Option<Setting> {
-    let field = match code {
-        "runtime-not-offered" | "runtime-not-registered" => "runtime",
-        "image-missing" | "image-volumes" => "image",
-        "limit-unsupported" | "above-ceiling" => "limits",
-        "disk-unenforced" | "disk-in-use" => "limits.disk",
-        "source-not-offered" => "source",
-        "workspace-aside" => "workspace",
-        "destination-not-permitted" => "allowlist",
-        "secret-missing" | "secret-not-granted" | "secret-not-sealed" => "credentials",
-        _ => return None,
-    };
-    Some((field.to_owned(), Value::Null))
+/// The setting that a blocked tenant is blocked for.
+pub fn of_obstacle(code: Obstacle) -> Option<Setting> {
+    code.setting().map(|field| (field.to_owned(), Value::Null))
 }
 
 /// Of two lists the first entry that only the declared one has; else the declared value.

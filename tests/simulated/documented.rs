@@ -2,10 +2,12 @@
 
 use std::{fs, path::Path};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tenantd::{
+    metrics::Notified,
     model::{
-        Finding,
+        Entry, Finding, Obstacle,
+        record::{Verdict, Why},
         resource::Resource,
         status::{ConditionKind, Reason},
         tree::{SourceFile, Tree},
@@ -196,6 +198,40 @@ fn the_kinds_of_drift_are_documented_as_they_are_counted() {
     let row = text.lines().find(|line| line.starts_with("| `tenantd_drift_total{kind}`")).unwrap();
     let told: Vec<&str> = row.split('`').skip(3).step_by(2).collect();
     assert_eq!(told, Resource::ALL.map(Resource::as_str));
+}
+
+#[test]
+fn the_values_of_labels_are_documented_as_they_are_counted() {
+    let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let told = |metric: &str| -> Vec<String> {
+        let row = text.lines().find(|line| line.starts_with(&format!("| `{metric}`"))).unwrap();
+        row.split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    };
+    assert_eq!(told("tenantd_revisions_total{verdict}"), Verdict::ALL.map(Verdict::as_str));
+    assert_eq!(told("tenantd_notifications_total{result}"), Notified::ALL.map(Notified::as_str));
+    assert_eq!(told("tenantd_corrections_total{why,result}")[..2], Why::ALL.map(Why::as_str));
+}
+
+/// Whatever keeps a tenant from being made, operators can look up.
+#[test]
+fn each_obstacle_is_in_the_table() {
+    let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let (_, table) = text.split_once("\n## When something is in the way\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let missing: Vec<&Obstacle> = Obstacle::ALL.iter().filter(|one| !table.contains(&format!("`{one}`"))).collect();
+    assert_eq!(missing, Vec::<&Obstacle>::new());
+}
+
+#[test]
+fn each_type_of_record_is_in_the_table() {
+    // Serde names all that there are to whoever asks for another.
+    let all = serde_json::from_value::<Entry>(json!({"type": "?"})).unwrap_err().to_string();
+    let all: Vec<&str> = all.split('`').skip(3).step_by(2).collect();
+    assert!(all.contains(&"intent") && all.contains(&"refused"), "{all:?}");
+    let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let row = text.lines().find(|line| line.starts_with("| `type` |")).unwrap();
+    let missing: Vec<&&str> = all.iter().filter(|one| !row.contains(&format!("`{one}`"))).collect();
+    assert_eq!(missing, Vec::<&&str>::new());
 }
 
 /// Whatever `tenantd status` may show as a condition or its reason, operators can look up.

@@ -64,7 +64,7 @@ fn plan_of(lines: Option<&str>, observed: &Observed) -> TenantPlan {
 }
 
 fn code(plan: &TenantPlan) -> Option<&str> {
-    plan.blocked.as_ref().map(|blocked| blocked.code)
+    plan.blocked.as_ref().map(|blocked| blocked.code.as_str())
 }
 
 /// The policy that would be written for a tenant.

@@ -102,7 +102,7 @@ fn limits_that_weaken_block_by_name_and_pause_nobody() {
     let run = world.apply(&named(&["ant", "bee"]));
     for name in ["ant", "bee"] {
         let Blocked { code, reason, help } = blocked(&run, name);
-        assert_eq!(*code, "engine-setting");
+        assert_eq!(code.as_str(), "engine-setting");
         assert!(reason.starts_with("default-ulimits in the engine's daemon.json gives"), "{reason}");
         assert!(reason.contains("rtprio=99:99") && help.contains("daemon.json"), "{reason} {help}");
     }
@@ -207,7 +207,7 @@ fn a_profile_of_system_calls_of_the_engines_own_blocks_unless_the_host_names_it(
         world.host.seccomp_profile = accepted.map(Into::into);
         let run = world.apply(&named(&["ant", "bee"]));
         let Blocked { code, reason, help } = blocked(&run, "ant");
-        assert_eq!(*code, "engine-setting");
+        assert_eq!(code.as_str(), "engine-setting");
         assert!(reason.starts_with("seccomp-profile in the engine's daemon.json") && reason.contains(FILE), "{reason}");
         assert!(help.contains(&format!("seccompProfile: {FILE}")), "{help}");
         assert_eq!((world.state("tenantd-ant"), world.state("tenantd-bee")), ("running".to_owned(), String::new()));
@@ -226,7 +226,7 @@ fn an_engine_that_confines_by_selinux_blocks_by_name() {
     let world = World::of(Options { selinux: true, ..Options::default() });
     let run = world.apply(&named(&["ant"]));
     let Blocked { code, reason, .. } = blocked(&run, "ant");
-    assert_eq!(*code, "engine-setting");
+    assert_eq!(code.as_str(), "engine-setting");
     assert!(reason.starts_with("selinux-enabled in the engine's daemon.json"), "{reason}");
     assert_eq!(world.engine.mutations(), 0);
 }
@@ -273,7 +273,7 @@ fn classes_that_cannot_run_with_remapped_users_are_blocked_by_name() {
     let world = World::of(Options { userns: Some((231_072, 331_072)), ..Options::default() });
     let run = world.apply(&fleet([Tenant { class: RuntimeClass::Gvisor, ..tenant("ant") }, tenant("bee")]));
     let Blocked { code, reason, help } = blocked(&run, "ant");
-    assert_eq!(*code, "runtime-not-remapped");
+    assert_eq!(code.as_str(), "runtime-not-remapped");
     assert!(reason.contains("userns-remap in the engine's daemon.json") && reason.contains("gvisor"), "{reason}");
     assert!(help.contains("no weaker class"), "{help}");
     assert_eq!((world.state("tenantd-ant"), world.state("tenantd-bee")), (String::new(), "running".to_owned()));
@@ -287,7 +287,7 @@ fn without_a_sample_nobody_is_judged_by_limits_that_may_be_the_engines() {
     world.engine.fail(|call| call.path == "/containers/create", 500, "no space left on device");
     let before = world.engine.dump();
     for plan in [world.plan(&named(&["ant", "bee"])), world.survey(&named(&["ant", "bee"]), 1)] {
-        let codes: Vec<&str> = plan.blocked().map(|(_, blocked)| blocked.code).collect();
+        let codes: Vec<&str> = plan.blocked().map(|(_, blocked)| blocked.code.as_str()).collect();
         assert_eq!(codes, ["unobserved", "unobserved"], "{}", text(&plan));
         assert!(plan.blocked().all(|(_, blocked)| blocked.reason.contains("daemon.json")), "{}", text(&plan));
         assert!(plan.tenants.iter().all(|one| one.contain.is_empty()), "{}", text(&plan));

@@ -38,7 +38,10 @@ fn a_start_that_hangs_ends_in_its_deadline_and_the_others_converge() {
     let mutations = world.engine.mutations();
     let next = world.apply(&desired);
     assert!(next.plan.is_empty(), "{}", text(&next.plan));
-    assert_eq!(next.plan.blocked().map(|(name, b)| (name, b.code)).collect::<Vec<_>>(), [("bee", "unobserved")]);
+    assert_eq!(
+        next.plan.blocked().map(|(name, b)| (name, b.code.as_str())).collect::<Vec<_>>(),
+        [("bee", "unobserved")]
+    );
     assert_eq!((world.id("tenantd-bee"), world.engine.mutations()), (left, mutations));
 
     // Once the engine lets go, the abandoned calls end, and the next apply makes it good.
@@ -89,7 +92,10 @@ fn a_container_whose_inspection_hangs_is_unobserved_and_nothing_of_it_changes() 
     for desired in [&changed, &removed] {
         let run = world.apply(desired);
         assert_eq!(run.failures(), Vec::<String>::new());
-        assert_eq!(run.plan.blocked().map(|(name, b)| (name, b.code)).collect::<Vec<_>>(), [("bee", "unobserved")]);
+        assert_eq!(
+            run.plan.blocked().map(|(name, b)| (name, b.code.as_str())).collect::<Vec<_>>(),
+            [("bee", "unobserved")]
+        );
         assert!(text(&run.plan).contains("container tenantd-bee could not be observed"), "{}", text(&run.plan));
         assert_eq!((world.id("tenantd-bee"), world.state("tenantd-bee")), (id.clone(), "running".into()));
         assert_eq!(world.state("tenantd-dog"), "running");

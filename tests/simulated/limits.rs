@@ -20,7 +20,7 @@ fn a_limit_that_the_engine_cannot_enforce_blocks_before_anything_is_made() {
         for tenant in ["ant", "bee"] {
             let blocked = run.plan.blocked().find(|(blocked, _)| *blocked == tenant).map(|(_, blocked)| blocked);
             let blocked = blocked.unwrap_or_else(|| panic!("{name}: {tenant} is not blocked"));
-            assert_eq!(blocked.code, "limit-unsupported");
+            assert_eq!(blocked.code.as_str(), "limit-unsupported");
             assert_eq!(blocked.reason, format!("the engine cannot enforce a limit on {name}"));
         }
         assert_eq!(world.engine.mutations(), 0, "{name}");
@@ -85,6 +85,6 @@ fn a_warning_that_something_was_left_out_removes_the_container_again() {
 fn an_engine_without_a_system_call_filter_is_refused() {
     let world = World::of(Options { seccomp: false, ..Options::default() });
     let run = world.apply(&named(&["ant"]));
-    assert_eq!(run.plan.blocked().map(|(_, b)| b.code).collect::<Vec<_>>(), ["seccomp-unsupported"]);
+    assert_eq!(run.plan.blocked().map(|(_, b)| b.code.as_str()).collect::<Vec<_>>(), ["seccomp-unsupported"]);
     assert_eq!(world.engine.mutations(), 0);
 }

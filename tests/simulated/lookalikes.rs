@@ -118,7 +118,7 @@ fn a_copy_under_the_tenants_own_name_blocks_it_and_says_why() {
     let plan = world.plan(&desired);
     assert_eq!(plan, world.survey(&desired, 1));
     let (_, blocked) = plan.blocked().next().unwrap();
-    assert_eq!(blocked.code, "name-taken");
+    assert_eq!(blocked.code.as_str(), "name-taken");
     assert!(blocked.reason.contains("has this tenant's labels from its image alone"), "{}", blocked.reason);
     world.apply(&desired);
     assert_eq!(world.id("tenantd-ant"), id);
@@ -134,7 +134,7 @@ fn without_its_image_a_copy_is_not_removed_and_the_tenant_itself_stays_ours() {
     world.engine.with(|state| state.remove_image("x:1"));
     let plan = world.plan(&desired);
     let (_, blocked) = plan.blocked().next().unwrap();
-    assert_eq!(blocked.code, "unobserved");
+    assert_eq!(blocked.code.as_str(), "unobserved");
     assert!(blocked.reason.contains("container mydebug") && blocked.reason.contains("is gone"), "{}", blocked.reason);
     world.apply(&desired);
     assert_eq!(world.state("mydebug"), "running");

@@ -150,13 +150,13 @@ fn the_addresses_of_one_that_sleeps_go_to_nobody_else() {
 
     let with_elk = fleet(names.into_iter().chain(["elk"]).map(tenant).collect::<Vec<_>>());
     let plan = world.plan(&with_elk);
-    let blocked: BTreeMap<&str, &str> = plan.blocked().map(|(name, blocked)| (name, blocked.code)).collect();
+    let blocked: BTreeMap<&str, &str> = plan.blocked().map(|(name, blocked)| (name, blocked.code.as_str())).collect();
     assert_eq!(blocked, BTreeMap::from([("elk", "pool-exhausted")]), "{}", text(&plan));
     // The same seen from the newcomer alone, as the daemon looks at it.
     let alone = fleet(vec![tenant("elk")]);
     let observed = world.observe(&with_elk);
     let plan = tenantd::plan::plan_tenant("elk", &alone, &world.host, &observed);
-    assert_eq!(plan.blocked.map(|blocked| blocked.code), Some("pool-exhausted"));
+    assert_eq!(plan.blocked.map(|blocked| blocked.code.as_str()), Some("pool-exhausted"));
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn steps(plan: &TenantPlan) -> Vec<&'static str> {
 }
 
 fn code(plan: &TenantPlan) -> &str {
-    plan.blocked.as_ref().map_or("", |blocked| blocked.code)
+    plan.blocked.as_ref().map_or("", |blocked| blocked.code.as_str())
 }
 
 #[test]

@@ -87,7 +87,7 @@ pub(in crate::daemon) struct TenantBlocked<'a> {
 impl DaemonEvent for TenantBlocked<'_> {
     fn log(&self) {
         let Blocked { code, reason, .. } = self.blocked;
-        tracing::warn!(tenant = self.tenant, code, reason, "blocked");
+        tracing::warn!(tenant = self.tenant, code = code.as_str(), reason, "blocked");
     }
 
     fn notification(&self) -> Option<Notification> {

@@ -11,7 +11,7 @@ use crate::{
     daemon::workers::{Extent, ReconcileRequest, Reconciled},
     engine::CallError,
     model::{
-        DriftMode, PlannedStep, Step, TenantPlan,
+        DriftMode, Obstacle, PlannedStep, Step, TenantPlan,
         observed::Health,
         plan::Blocked,
         policy::Retry,
@@ -129,7 +129,7 @@ fn what_is_in_the_way_is_said_once() {
     let (mut tenants, now) = (Tenants::default(), Instant::now());
     let blocked = |code| Blocked { code, reason: "r".to_owned(), help: "h".to_owned() };
     let plan = |code| seen(TenantPlan { blocked: Some(blocked(code)), ..TenantPlan::default() });
-    for (code, news) in [("a", true), ("a", false), ("b", true)] {
+    for (code, news) in [(Obstacle::NameTaken, true), (Obstacle::NameTaken, false), (Obstacle::ImageMissing, true)] {
         let decisions = works(&mut tenants, plan(code), &facts(), now);
         assert_eq!(decisions.contains(&Decision::ReportBlocked(blocked(code))), news, "{code}");
     }

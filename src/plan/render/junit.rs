@@ -24,7 +24,7 @@ pub fn junit(plan: &Plan, revision: &str, findings: &[Finding]) -> String {
     });
     case(&mut out, "files", wrong, &[]);
     for tenant in &plan.tenants {
-        let failure = tenant.blocked.as_ref().map(|it| (it.code, it.reason.clone(), it.help.clone()));
+        let failure = tenant.blocked.as_ref().map(|it| (it.code.as_str(), it.reason.clone(), it.help.clone()));
         case(&mut out, &tenant.tenant, failure, changes.get(tenant.tenant.as_str()).map_or(&[][..], Vec::as_slice));
     }
     out.push_str("  </testsuite>\n</testsuites>\n");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::declared::{Declared, Fate, drift, why_not};
 use crate::model::{
-    Step, Tenant, TenantPlan,
+    Obstacle, Step, Tenant, TenantPlan,
     attribute::workspace as table,
     change::{Action, AttributeChange, Change},
     plan::Blocked,
@@ -97,7 +97,7 @@ impl Declared<'_> {
     fn asks(reason: String, there: &[&str], plan: &mut TenantPlan) -> Fate {
         let example = there.last().copied().unwrap_or("NAME");
         plan.blocked.get_or_insert(Blocked {
-            code: "workspace-aside",
+            code: Obstacle::WorkspaceAside,
             reason: match there {
                 [] => reason,
                 _ => format!("{reason}: {}", there.join(", ")),
@@ -115,7 +115,7 @@ impl Declared<'_> {
         let kept_in = Backend::of_aside(&name);
         if let Some(lack) = why_not(self.site, kept_in) {
             plan.blocked.get_or_insert(Blocked {
-                code: "disk-unenforced",
+                code: Obstacle::DiskUnenforced,
                 reason: format!("{name} cannot be used on this host: {lack}"),
                 help: "make it possible, or take a folder back".to_owned(),
             });

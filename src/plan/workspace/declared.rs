@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::model::{
-    Bytes, Host, PlannedStep, Step, TenantPlan,
+    Bytes, Host, Obstacle, PlannedStep, Step, TenantPlan,
     attribute::{Attribute, container, workspace as table},
     change::{Action, AttributeChange, Change, Object, ShownWorkspace},
     observed::RunState,
@@ -140,7 +140,7 @@ impl Declared<'_> {
             Unenforced::Refuse if self.site.why.is_empty() => plan.notes.push(Note::DiskUnenforced),
             Unenforced::Refuse => {
                 plan.blocked.get_or_insert(Blocked {
-                    code: "disk-unenforced",
+                    code: Obstacle::DiskUnenforced,
                     reason: format!("limits.disk cannot be enforced on this host: {}", self.site.why),
                     help: "make it possible, or write workspaces: {unenforced: accept} in host.yaml".to_owned(),
                 });
@@ -214,7 +214,7 @@ impl Declared<'_> {
             )
         };
         plan.blocked = Some(Blocked {
-            code: "workspace-gone",
+            code: Obstacle::WorkspaceGone,
             reason: format!(
                 "what the workspace was kept in is gone: in {} is neither images/{1}.img nor subvolumes/{1}",
                 self.host.data_root.display(),
@@ -233,7 +233,7 @@ impl Declared<'_> {
                     return self.repair("damaged", by, None, plan);
                 }
                 plan.blocked = Some(Blocked {
-                    code: "workspace-damaged",
+                    code: Obstacle::WorkspaceDamaged,
                     reason: format!("the workspace is damaged, and kept as it is: {reason}"),
                     help: match volume.backend {
                         Backend::Btrfs => "look at it, or put it back from a backup".to_owned(),
@@ -288,7 +288,7 @@ impl Declared<'_> {
         if found.limit.is_none_or(|found| limit < found) && found.used > limit && !is_lost {
             let (used, over) = (Bytes::new(found.used), Bytes::new(found.used - limit));
             let in_use = Blocked {
-                code: "disk-in-use",
+                code: Obstacle::DiskInUse,
                 reason: format!(
                     "limits.disk {} is less than the workspace holds: {} are used, {} too many",
                     self.spec.limit,

@@ -12,7 +12,7 @@ use aside::Restoration;
 use declared::{Declared, shown};
 
 use crate::model::{
-    Host, Step, Tenant, TenantPlan,
+    Host, Obstacle, Step, Tenant, TenantPlan,
     change::{Action, Change},
     plan::Blocked,
     resource::Resource,
@@ -75,7 +75,7 @@ pub(super) fn converge(
     if place == Place::Other {
         let path = host.workspace(tenant.name.as_str(), Backend::Folder);
         plan.blocked.get_or_insert(Blocked {
-            code: "workspace-not-a-folder",
+            code: Obstacle::WorkspaceNotAFolder,
             reason: format!("{} is not a folder", path.display()),
             help: "move it away; a link or file in its place could lead the tenant elsewhere on the host".to_owned(),
         });
