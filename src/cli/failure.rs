@@ -7,9 +7,11 @@
 use std::{error::Error, fmt, io, iter};
 
 use crate::{
+    daemon::StateError,
     engine::{CallError, ConnectError, VersionError},
     fault::chain,
-    host::{LockError, VersionError as FolderVersionError},
+    gateway::{RunError, ledger::LedgerError, privilege::PrivilegeError, routes::TlsError, usage::UsageError},
+    host::{LockError, VersionError as FolderVersionError, WorkspaceError, namespace::NamespaceError},
     journal::{Broken, JournalError, Problem},
     plan::saved::Unusable,
     snapshot::SnapshotError,
@@ -149,6 +151,17 @@ fn known(error: &(dyn Error + 'static)) -> Option<(Kind, Option<String>)> {
     }
     if let Some(error) = error.downcast_ref() {
         return of(Kind::Host, of_lock(error));
+    }
+    if let Some(error) = error.downcast_ref() {
+        return of(Kind::Host, of_state(error));
+    }
+    if let Some(error) = error.downcast_ref() {
+        let (kind, hint) = of_workspace(error);
+        return of(kind, hint);
+    }
+    let gateway = error.downcast_ref().map(of_gateway);
+    if let Some((kind, hint)) = gateway.or_else(|| error.downcast_ref().map(of_namespace)) {
+        return of(kind, hint);
     }
     error.is::<tokio::task::JoinError>().then_some((Kind::Internal, None))
 }
@@ -311,6 +324,85 @@ fn of_lock(error: &LockError) -> Option<&'static str> {
     }
 }
 
+fn of_state(error: &StateError) -> Option<&'static str> {
+    match error {
+        StateError::Io { .. } => None,
+        StateError::TooMuch { .. } => Some("move tenants to another host, with a data root of its own"),
+        // They say what to do.
+        StateError::TooLarge { .. } | StateError::Newer { .. } => None,
+    }
+}
+
+fn of_workspace(error: &WorkspaceError) -> (Kind, Option<&'static str>) {
+    let hint = match error {
+        WorkspaceError::Io { .. } => None,
+        WorkspaceError::NoProgram(_) => Some("install it, or put it into PATH"),
+        WorkspaceError::Program { .. } => Some("`tenantd workspace check TENANT` and `dmesg` may say more"),
+        // They say what to do, to whoever reads a plan or a status as well.
+        WorkspaceError::Damaged(_) | WorkspaceError::NotEmpty(_) | WorkspaceError::Covered(_) => None,
+        WorkspaceError::Busy(_) => Some("`fuser -vm` with this path tells who uses it"),
+        WorkspaceError::Unseen(_) => {
+            Some("let the engine run in the host's mount namespace: a unit without PrivateMounts=, not in a container")
+        }
+        WorkspaceError::NoVolume(_) | WorkspaceError::NotAside(_) => {
+            Some("`tenantd workspace list` shows what there is, and what lies aside")
+        }
+        WorkspaceError::Taken(_) => Some("a tenant has one workspace: it takes another back once that one is gone"),
+        WorkspaceError::Ended => return (Kind::Internal, None),
+    };
+    (Kind::Host, hint)
+}
+
+fn of_gateway(error: &RunError) -> (Kind, Option<&'static str>) {
+    match error {
+        RunError::Namespace(error) => of_namespace(error),
+        RunError::Privilege(error) => match error {
+            PrivilegeError::NotRoot(_) => (Kind::Asked, Some("`systemctl start tenantd-gateway`, or run it by sudo")),
+            // It says what to do.
+            PrivilegeError::NoUser(_) => (Kind::Settings, None),
+            PrivilegeError::Root => {
+                (Kind::Settings, Some("let egress.user in host.yaml name a user that can do nothing else on this host"))
+            }
+            PrivilegeError::Refused(..) => (Kind::Host, None),
+            PrivilegeError::Filter(_) => (Kind::Host, Some("it needs a kernel with CONFIG_SECCOMP_FILTER")),
+        },
+        RunError::Usage(error) => match error {
+            UsageError::Io { .. } => (Kind::Host, None),
+            UsageError::Malformed { .. } => {
+                (Kind::Host, Some("put the file back from a backup, or move it away: what it counted is lost then"))
+            }
+            UsageError::Newer(_) => (Kind::Host, Some("run the newer tenantd again")),
+        },
+        RunError::Ledger(error) => match error {
+            LedgerError::Io { .. } => (Kind::Host, None),
+            LedgerError::Locked(_) => {
+                (Kind::Host, Some("end the other gateway, or let egress.state in host.yaml name another folder"))
+            }
+            LedgerError::Damaged { .. } => {
+                (Kind::Host, Some("put the file back from a backup, or move it away: used credits are forgotten then"))
+            }
+            LedgerError::Newer(_) => (Kind::Host, Some("run the newer tenantd again")),
+            LedgerError::Closed => (Kind::Internal, None),
+        },
+        RunError::Tls(error) => match error {
+            TlsError::Authorities { .. } | TlsError::Certificate { .. } => {
+                (Kind::Settings, Some("let egress.authorities in host.yaml name a file of certificates in PEM"))
+            }
+            TlsError::Provider(_) => (Kind::Internal, None),
+        },
+        RunError::Io { .. } => (Kind::Host, None),
+    }
+}
+
+fn of_namespace(error: &NamespaceError) -> (Kind, Option<&'static str>) {
+    match error {
+        NamespaceError::Name(_) => {
+            (Kind::Settings, Some("let egress.namespace in host.yaml be a plain name, such as tenantd"))
+        }
+        NamespaceError::Io { .. } => (Kind::Host, None),
+    }
+}
+
 /// What to do where the kernel says no.
 fn of_the_kernel(error: &(dyn Error + 'static)) -> Option<String> {
     let hint = match error.downcast_ref::<io::Error>()?.kind() {
@@ -355,6 +447,37 @@ mod tests {
         assert!(told(error).ends_with("\nhint: let the other one end first; --lock-timeout waits for it"));
         let full = anyhow::Error::new(io::Error::from(io::ErrorKind::StorageFull)).context("cannot write plan.json");
         assert!(told(full).ends_with("\nhint: make room on the disk, and try again"));
+    }
+
+    #[test]
+    fn what_the_gateway_needs_is_asked_of_whoever_can_give_it() {
+        let begins = |error: RunError| told(error);
+        let lines = begins(PrivilegeError::Root.into());
+        assert!(
+            lines.starts_with("error in the host's settings: ") && lines.contains("\nhint: let egress.user"),
+            "{lines}"
+        );
+        let lines = begins(LedgerError::Locked("/var/lib/tenantd-gateway/ledger".into()).into());
+        assert!(lines.starts_with("error: ") && lines.contains("egress.state"), "{lines}");
+        let denied = NamespaceError::Io {
+            action: "make",
+            path: "/run/netns/tenantd".into(),
+            source: io::Error::from(io::ErrorKind::PermissionDenied),
+        };
+        assert!(begins(denied.into()).ends_with("\nhint: run it as root, or as a user who may do that"));
+    }
+
+    #[test]
+    fn a_workspace_and_a_state_that_cannot_be_used_say_what_to_do() {
+        let lines = told(anyhow::Error::new(WorkspaceError::NotAside("ant.img".to_owned())).context("cannot adopt"));
+        assert!(
+            lines.ends_with("\nhint: `tenantd workspace list` shows what there is, and what lies aside"),
+            "{lines}"
+        );
+        let lines = told(StateError::TooMuch { path: "/data/state.json".into() });
+        assert!(lines.contains("\nhint: move tenants to another host"), "{lines}");
+        let lines = told(WorkspaceError::Ended);
+        assert!(lines.starts_with("internal error: "), "{lines}");
     }
 
     #[test]

@@ -51,6 +51,8 @@ use crate::{
     signals::{self, Signals},
     web::Request,
 };
+pub use in_force::StateError;
+
 use conditions::Conditions;
 use config_repo::ConfigRepo;
 use engine_view::EngineView;

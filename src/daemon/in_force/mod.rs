@@ -22,7 +22,8 @@ pub(super) use declaration::{Composition, Declaration, stands_at};
 pub(super) use fleet::{Change, Fleet};
 pub(super) use next::{Next, WaitChanges};
 pub(super) use reading::{AT_A_START, RETURNING, declarations, read, some_of};
-pub(super) use state::{Bad, Pin, State, StateError, mirror, path as state_path, powers};
+pub use state::StateError;
+pub(super) use state::{Bad, Pin, State, mirror, path as state_path, powers};
 pub(super) use waits::Waits;
 
 use crate::{

@@ -94,26 +94,48 @@ pub(in crate::daemon) struct Bad {
 
 /// Why the state cannot be kept.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::daemon) enum StateError {
+pub enum StateError {
+    /// The kernel refuses.
     #[error("cannot read or write {path}", path = path.display())]
-    Io { path: PathBuf, source: io::Error },
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// It would be larger than is read again.
     #[error(
         "{path} would be larger than {} MiB, which is not read again: too much is remembered of too many tenants",
         MAX_STATE >> 20, path = path.display()
     )]
-    TooMuch { path: PathBuf },
+    TooMuch {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is larger than is read.
     #[error(
         "{path} has {size} bytes, and no more than {} MiB are read; nothing is done without it: it says which commit is in \
          force and which approvals were used, so look into what made it so large before you move it away",
         MAX_STATE >> 20, path = path.display()
     )]
-    TooLarge { path: PathBuf, size: u64 },
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A newer version of the program wrote it.
     #[error(
         "{path} has the format {found} of a newer tenantd; this one knows formats up to {VERSION}. Use that tenantd or a later \
          one, and leave the file where it is: it says which commit is in force and who sleeps",
         path = path.display()
     )]
-    Newer { path: PathBuf, found: u32 },
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version of its format.
+        found: u32,
+    },
 }
 
 /// Where the mirror of the config repo lies.
