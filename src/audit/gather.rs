@@ -303,6 +303,7 @@ impl Gathered {
             (Daemon::Runs, Entry::Started { .. }) => Daemon::Ended { since: last, in_order: false },
             (Daemon::Unknown, Entry::Started { .. }) if seq <= 2 => Daemon::Ended { since: time, in_order: true },
             (_, Entry::Stopped { program }) if program == DAEMON => Daemon::Ended { since: time, in_order: true },
+            // No other kind of entry says that a program begins or ends.
             (before, _) => before,
         };
     }

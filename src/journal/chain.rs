@@ -103,7 +103,7 @@ impl<'a> Chain<'a> {
     pub(super) fn add(&mut self, place: &Place, line: &Line<'_>, bytes: &[u8]) {
         self.follow(place, line);
         match &*line.kind {
-            "segment" | "recovered" | "lost" => self.entry(place, line, bytes),
+            Entry::SEGMENT | Entry::RECOVERED | Entry::LOST => self.entry(place, line, bytes),
             _ => {}
         }
         if let Some(anchor) = self.expected.filter(|anchor| anchor.seq == line.seq)
@@ -130,7 +130,7 @@ impl<'a> Chain<'a> {
     /// Whether a record comes right after the one before it.
     fn follow(&mut self, place: &Place, line: &Line<'_>) {
         let begins = place.line == 1;
-        if begins && (line.seq != place.first || line.kind != "segment") {
+        if begins && (line.seq != place.first || line.kind != Entry::SEGMENT) {
             self.broken(place, Problem::Misnamed);
         }
         let Some(before) = self.head.clone() else {

@@ -147,6 +147,7 @@ impl Seen {
                     self.last.insert(step.tenant.clone(), (record.time, step, outcome));
                 }
             }
+            // Nothing is remembered of any other.
             _ => {}
         }
     }
@@ -226,7 +227,7 @@ fn scan(folder: &Path, first: u64, seen: &mut Seen) -> Result<Scanned, JournalEr
 /// Whether a line has its place after those that were read of its file.
 fn comes_next(line: &Line<'_>, first: u64, scanned: &Scanned) -> bool {
     match scanned.length {
-        0 => line.seq == first && line.kind == "segment",
+        0 => line.seq == first && line.kind == Entry::SEGMENT,
         _ => scanned.head.is_followed_by(line.seq, line.prev),
     }
 }

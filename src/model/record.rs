@@ -152,6 +152,13 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// The types of the entries that are about the journal itself, as lines have them before they are read as a whole.
+    pub const SEGMENT: &str = "segment";
+    /// See [`Entry::SEGMENT`].
+    pub const RECOVERED: &str = "recovered";
+    /// See [`Entry::SEGMENT`].
+    pub const LOST: &str = "lost";
+
     /// The one tenant that it is about; `None` for what is about the daemon, the journal or a commit.
     pub fn tenant(&self) -> Option<&str> {
         match self {
@@ -476,4 +483,23 @@ pub struct DriftRecord {
     pub fields: Vec<FieldChange>,
     /// What led to looking.
     pub trigger: Trigger,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_types_of_what_is_about_the_journal_are_those_that_are_written() {
+        let torn = Recovered { file: String::new(), offset: 0, bytes: 0, aside: String::new() };
+        for (word, entry) in [
+            (Entry::SEGMENT, Entry::Segment(SegmentStart::default())),
+            (Entry::RECOVERED, Entry::Recovered(torn)),
+            (Entry::LOST, Entry::Lost { records: 1, reason: String::new() }),
+        ] {
+            assert_eq!(json!(entry)["type"], word);
+        }
+    }
 }

@@ -248,7 +248,7 @@ fn changes(report: &Report) -> Section {
             tone: match moment.signature {
                 Signature::By(_) => Tone::Plain,
                 Signature::Bad(_) => Tone::Alarm,
-                _ => Tone::Warning,
+                Signature::None | Signature::Unknown(_) => Tone::Warning,
             },
             ..theirs(signature(&moment.signature))
         };
