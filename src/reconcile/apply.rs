@@ -30,7 +30,7 @@ use crate::{
 };
 
 use super::{
-    record::{Context, Recorder},
+    record::{Context, Recorder, StepBegun, StepEnded},
     removal::remove_hung,
     selftest::Runtimes,
 };
@@ -429,7 +429,9 @@ impl<'a> Worker<'a> {
         self.hand.progress.set(Instant::now());
         (self.tell)(Event::Step { tenant, step });
         let ticket = match self.record {
-            Some((recorder, context)) => recorder.intent(tenant, planned, context, made.as_deref(), contains).await?,
+            Some((recorder, context)) => {
+                recorder.begun(&StepBegun { tenant, planned, context, made: made.as_deref() }, contains).await?
+            }
             None => None,
         };
         let begun = Instant::now();
@@ -442,7 +444,8 @@ impl<'a> Worker<'a> {
             }
         };
         if let Some((recorder, _)) = self.record {
-            recorder.outcome(tenant, ticket, result.as_ref().err().map(chain), begun.elapsed()).await;
+            let (error, took) = (result.as_ref().err().map(chain), begun.elapsed());
+            recorder.ended(&StepEnded { tenant, step, ticket, error, took }).await;
         }
         self.hand.progress.set(Instant::now());
         result

@@ -1,11 +1,11 @@
-//! What the journal is told of each step: first the intent, then what became of it.
+//! What is reported of each step: that it begins, then what became of it.
 
 use std::time::Duration;
 
 use crate::{
     journal::{Journal, JournalError},
     model::{
-        Entry, PlannedStep,
+        Entry, PlannedStep, Step,
         record::{OutcomeRecord, StepRecord, StepResult, Trigger, Why},
     },
 };
@@ -46,50 +46,90 @@ impl Recorder {
         Self { journal }
     }
 
-    pub(super) async fn intent(
-        &self,
-        tenant: &str,
-        step: &PlannedStep,
-        context: &Context,
-        made: Option<&str>,
-        contains: bool,
-    ) -> Result<Ticket, JournalError> {
-        match self.journal.append(Entry::Intent(step_record(tenant, step, context, made))).await {
+    /// Reports that a step begins. Without a record nothing is changed, but for a containment.
+    pub(super) async fn begun(&self, step: &StepBegun<'_>, contains: bool) -> Result<Ticket, JournalError> {
+        step.log();
+        match self.journal.append(step.record()).await {
             Ok(seq) => Ok(Some(seq)),
             Err(_) if contains => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    /// Writes what became of a step: `error` is why it failed, if it did.
-    pub(super) async fn outcome(&self, tenant: &str, ticket: Ticket, error: Option<String>, took: Duration) {
-        let Some(intent) = ticket else { return };
-        let outcome = OutcomeRecord {
-            intent,
-            tenant: tenant.to_owned(),
-            result: if error.is_some() { StepResult::Failed } else { StepResult::Done },
-            error,
-            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        };
-        // An intent without an outcome says that it is unknown; the gap that is told later says why.
-        let _ = self.journal.append(Entry::Outcome(outcome)).await;
+    /// Reports what became of a step.
+    pub(super) async fn ended(&self, step: &StepEnded<'_>) {
+        step.log();
+        if let Some(record) = step.record() {
+            // An intent without an outcome says that it is unknown; the gap that is told later says why.
+            let _ = self.journal.append(record).await;
+        }
     }
 }
 
-/// The record of a step. `made` is the container that an earlier step made.
-fn step_record(tenant: &str, planned: &PlannedStep, context: &Context, made: Option<&str>) -> StepRecord {
-    let PlannedStep { step, facts } = planned;
-    let def = step.def();
-    StepRecord {
-        tenant: tenant.to_owned(),
-        resource: def.resource.as_str().to_owned(),
-        step: def.words.to_owned(),
-        object: step.object(made).into_owned(),
-        fields: facts.fields.clone(),
-        why: context.live.filter(|_| step.changes_limits()).or(facts.why).unwrap_or(context.why),
-        trigger: context.trigger.clone(),
-        revision: context.revision.clone(),
-        signer: context.signer.clone(),
-        plan: context.plan.clone(),
+/// A step begins: its line of the log and its record. What became of the tenant is counted and notified once, by the daemon.
+pub(super) struct StepBegun<'a> {
+    pub(super) tenant: &'a str,
+    pub(super) planned: &'a PlannedStep,
+    pub(super) context: &'a Context,
+    /// The container that an earlier step made.
+    pub(super) made: Option<&'a str>,
+}
+
+impl StepBegun<'_> {
+    fn log(&self) {
+        let Self { tenant, planned: PlannedStep { step, .. }, .. } = self;
+        tracing::debug!(tenant, object = &*step.object(self.made), "{}", step.def().words);
+    }
+
+    fn record(&self) -> Entry {
+        let Self { tenant, planned: PlannedStep { step, facts }, context, made } = self;
+        let def = step.def();
+        Entry::Intent(StepRecord {
+            tenant: (*tenant).to_owned(),
+            resource: def.resource.as_str().to_owned(),
+            step: def.words.to_owned(),
+            object: step.object(*made).into_owned(),
+            fields: facts.fields.clone(),
+            why: context.live.filter(|_| step.changes_limits()).or(facts.why).unwrap_or(context.why),
+            trigger: context.trigger.clone(),
+            revision: context.revision.clone(),
+            signer: context.signer.clone(),
+            plan: context.plan.clone(),
+        })
+    }
+}
+
+/// A step ended, the same way.
+pub(super) struct StepEnded<'a> {
+    pub(super) tenant: &'a str,
+    pub(super) step: &'a Step,
+    pub(super) ticket: Ticket,
+    /// Why it failed, if it did.
+    pub(super) error: Option<String>,
+    pub(super) took: Duration,
+}
+
+impl StepEnded<'_> {
+    fn took_ms(&self) -> u64 {
+        u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn log(&self) {
+        let (tenant, took_ms, words) = (self.tenant, self.took_ms(), self.step.def().words);
+        match &self.error {
+            None => tracing::debug!(tenant, took_ms, "{words}: done"),
+            Some(error) => tracing::debug!(tenant, took_ms, error, "{words}: failed"),
+        }
+    }
+
+    /// `None` where it had no record when it began.
+    fn record(&self) -> Option<Entry> {
+        Some(Entry::Outcome(OutcomeRecord {
+            intent: self.ticket?,
+            tenant: self.tenant.to_owned(),
+            result: if self.error.is_some() { StepResult::Failed } else { StepResult::Done },
+            error: self.error.clone(),
+            took_ms: self.took_ms(),
+        }))
     }
 }
