@@ -420,6 +420,30 @@ fn last_file(folder: &Path) -> PathBuf {
     names.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).max().unwrap()
 }
 
+/// A journal as the first version of the format has it: its records lack all that was added since.
+#[test]
+fn a_journal_of_the_first_version_is_read_verified_and_added_to() {
+    const FILE: &str = "00000000000000000001.jsonl";
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/journals/first").join(FILE);
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(&sample, folder.path().join(FILE)).unwrap();
+    let journal = folder.path().to_str().unwrap();
+    let before = verify(folder.path(), None).unwrap();
+    assert_eq!((before.records, before.head.seq), (22, 22));
+    let ended = end(bare(&["audit", "verify", "--journal", journal])).with(0);
+    assert!(ended.out.contains("22"), "{}", ended.out);
+    let ended = end(bare(&["events", "--journal", journal])).with(0);
+    for words in ["update the limits", "pause the container", "debugging", "it removes 3 of 4 tenants", "it ended"] {
+        assert!(ended.out.contains(words), "{words}: {}", ended.out);
+    }
+    let (journal, opened) = Journal::open(folder.path(), LIMITS).unwrap();
+    assert!(opened.damage.is_none() && opened.unfinished.is_empty());
+    journal.append_blocking(&done(20, "acme")).unwrap();
+    let after = verify(folder.path(), Some(&before.head)).unwrap();
+    assert_eq!(after.head.seq, before.head.seq + 1);
+    assert!(fs::read(folder.path().join(FILE)).unwrap().starts_with(&fs::read(&sample).unwrap()));
+}
+
 #[test]
 fn a_full_disk_loses_nothing_unseen() {
     // Full in the middle of a file, and where the next one would begin.
