@@ -1,4 +1,5 @@
-//! How long it takes to say which commits changed what is in force, beside `git log -p` over the same repository.
+//! How long it takes to say which commits changed what is in force, with and without what was found before, what was in force
+//! at a time and who wrote it, and a report of a stretch of it, beside `git log -p` over the same repository.
 
 use std::{
     fmt::Write as _,
@@ -8,6 +9,7 @@ use std::{
 };
 
 use anyhow::ensure;
+use jiff::Timestamp;
 
 use crate::{
     measure::{Run, median, peak, run},
@@ -15,25 +17,38 @@ use crate::{
     table::{Table, mebibytes, ratio, time},
 };
 
+/// When the first commit is made, in seconds; each other one is a minute later.
+const FIRST: i64 = 1_700_000_000;
+
 pub fn main(folder: &Path) -> anyhow::Result<()> {
     let (commits, tenants) = (setting("BENCH_COMMITS", 10_000)?, setting("BENCH_HISTORY_TENANTS", 1_000)?);
     let repo = folder.join("history.git");
     make(&repo, commits, tenants)?;
     let tenantd = |words: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tenantd"));
-        command.arg("history").arg("--repo").arg(&repo).args(["--rev", "main"]).args(words);
+        command.args(words).arg("--repo").arg(&repo).args(["--rev", "main"]);
         command
     };
     let mut log = Command::new("git");
     log.arg("--git-dir").arg(&repo).args(["log", "-p", "main"]);
+    let history = |words: &[&str]| tenantd(&[&["history"], words].concat());
+    let at = |commit: usize| anyhow::Ok(Timestamp::from_second(FIRST + i64::try_from(commit)? * 60)?.to_string());
+    let (begin, middle) = (at(0)?, at(commits / 2)?);
     let contenders = [
-        ("tenantd history", tenantd(&[])),
-        ("tenantd history --loosened", tenantd(&["--loosened"])),
-        ("tenantd history customer-00007", tenantd(&["customer-00007"])),
+        ("tenantd history, with nothing kept", history(&[])),
+        ("tenantd history", history(&[])),
+        ("tenantd history --loosened", history(&["--loosened"])),
+        ("tenantd history customer-00007", history(&["customer-00007"])),
+        ("tenantd explain customer-00007 --at", tenantd(&["explain", "customer-00007", "--at", &middle])),
+        ("tenantd audit report", tenantd(&["audit", "report", "--from", &begin, "--to", &middle])),
         ("git log -p", log),
     ];
     let mut runs: Vec<Vec<Run>> = contenders.iter().map(|_| Vec::new()).collect();
     for _ in 0..setting("BENCH_ROUNDS", 3)? {
+        let kept = repo.join("tenantd");
+        if kept.exists() {
+            fs::remove_dir_all(kept)?;
+        }
         for ((_, command), runs) in contenders.iter().zip(&mut runs) {
             runs.push(run(command, folder)?);
         }
@@ -72,7 +87,7 @@ fn make(repo: &Path, commits: usize, tenants: usize) -> anyhow::Result<()> {
         let _infallible = writeln!(
             stream,
             "commit refs/heads/main\ncommitter bench <bench@example.com> {} +0000\ndata 6\nchange",
-            1_700_000_000 + commit * 60
+            FIRST + i64::try_from(commit)? * 60
         );
         if commit == 0 {
             let fleet = "apiVersion: tenantd/v1\nkind: Fleet\ndefaults: {tier: free, image: \"agency/agent:1.4\"}\n";

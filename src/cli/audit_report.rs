@@ -112,15 +112,14 @@ fn declared(
     let (from, to) = (history.line_before(places.start), history.line_before(places.end));
     let (mut at_from, mut at_to) = (Desired::default(), Desired::default());
     let mut commits = Vec::new();
-    commits::walk(history, &commits::keys(global), |step| {
+    commits::walk(history, &commits::keys(global), |step, in_force| {
         for (place, state) in [(from, &mut at_from), (to, &mut at_to)] {
-            if place == Some(step.at.place) {
-                *state = step.in_force.desired().clone();
+            if place == Some(step.place) {
+                *state = in_force.desired().clone();
             }
         }
-        let is_told = step.brought.as_ref().is_some_and(|brought| !brought.review.is_empty() || brought.breaks);
-        if places.contains(&step.at.place) && (is_told || !step.against.is_empty()) {
-            commits.push(step.into_commit()?);
+        if places.contains(&step.place) && step.is_told() {
+            commits.extend(step.into_commit()?);
         }
         Ok(())
     })?;

@@ -10,18 +10,25 @@ use serde::Serialize;
 
 use super::{
     args::{Global, JournalFolder},
-    events, output, setup,
+    events,
+    outcomes::{Gathered, Outcome, Outcomes},
+    output, setup,
 };
 use crate::{
     journal,
-    model::{Desired, Entry, finding::Location, record::Verdict, tree::Rewritten},
+    model::{
+        Desired, Entry,
+        finding::Location,
+        record::Verdict,
+        tree::{Moment, Rewritten},
+    },
     review::{
         self, Review,
         history::{Against, Brought, Commit, InForce},
         render::short,
     },
     source::{At, History, Keys, SourceError},
-    spec,
+    spec::{self, Compiler, TenantSource},
 };
 
 /// How many commits are named where a few words must do.
@@ -37,27 +44,95 @@ pub fn keys(global: &Global) -> Keys {
 
 /// One commit of a history, brought into force after those that it follows from.
 pub struct Step<'a> {
-    /// The commit.
-    pub at: &'a At<'a>,
+    history: &'a History,
+    keys: &'a Keys,
+    /// Its place in the history.
+    pub place: usize,
     /// What it brought; `None` where it concerns nobody.
     pub brought: Option<Brought>,
     /// What it took back of parents other than its first.
     pub against: Vec<Against>,
-    /// What is in force with it.
-    pub in_force: &'a InForce,
+    /// Who made it, and whether it is signed, where that was read already.
+    moment: Option<(Moment, bool)>,
 }
 
 impl Step<'_> {
+    /// Whether it changed something, or would have and is broken.
+    pub fn is_told(&self) -> bool {
+        let is_told = |brought: &Brought| !brought.review.is_empty() || brought.breaks;
+        self.brought.as_ref().is_some_and(is_told) || !self.against.is_empty()
+    }
+
     /// The commit with what it brought.
     ///
     /// # Errors
     /// The repository is damaged.
-    pub fn into_commit(self) -> Result<Commit, SourceError> {
-        Ok(Commit::new(self.at.moment()?, self.at.is_side(), self.brought.unwrap_or_default(), self.against))
+    pub fn into_commit(mut self) -> Result<Option<Commit>, SourceError> {
+        let Some((mut moment, is_signed)) = self.moment()? else { return Ok(None) };
+        if is_signed {
+            moment.signature = self.history.signature(self.place, self.keys)?;
+        }
+        let side = self.history.is_side(self.place);
+        Ok(Some(Commit::new(moment, side, self.brought.unwrap_or_default(), self.against)))
+    }
+
+    fn moment(&mut self) -> Result<Option<(Moment, bool)>, SourceError> {
+        match self.moment.take() {
+            None => self.history.moment(self.place),
+            known => Ok(known),
+        }
+    }
+
+    /// What is kept of it for the next time.
+    fn into_outcome(mut self) -> Result<Option<Outcome>, SourceError> {
+        let Some((moment, is_signed)) = self.moment()? else { return Ok(None) };
+        let Self { place, brought, against, .. } = self;
+        Ok(Some(Outcome { place, brought, against, moment, is_signed }))
     }
 }
 
-/// Follows a history, and tells `visit` of each commit that changes something, or would have and is broken.
+/// Tells `visit` of each commit of a history that changes something, or would have and is broken. What was found before is
+/// not found anew.
+///
+/// # Errors
+/// The repository is damaged, or no commit has the folder.
+pub fn changes(
+    history: &History,
+    keys: &Keys,
+    mut visit: impl FnMut(Step<'_>) -> Result<(), SourceError>,
+) -> Result<(), SourceError> {
+    let outcomes = Outcomes::of(history);
+    let step = |Outcome { place, brought, against, moment, is_signed }| Step {
+        history,
+        keys,
+        place,
+        brought,
+        against,
+        moment: Some((moment, is_signed)),
+    };
+    if let Some(known) = outcomes.as_ref().and_then(Outcomes::read) {
+        return known.into_iter().map(step).try_for_each(visit);
+    }
+    let mut gathered = Gathered::new(outcomes.is_some());
+    walk(history, keys, |found, _| {
+        if !found.is_told() || !gathered.is_open() {
+            return visit(found);
+        }
+        match found.into_outcome()? {
+            Some(outcome) => {
+                gathered.add(&outcome);
+                visit(step(outcome))
+            }
+            None => Ok(()),
+        }
+    })?;
+    if let Some(outcomes) = outcomes {
+        outcomes.keep(gathered);
+    }
+    Ok(())
+}
+
+/// Follows a history, and tells `visit` of each commit, with what is in force then.
 ///
 /// What is in force is kept for each commit until all are done that follow from it, so that each is compared with what it
 /// came from, on whatever branch.
@@ -67,12 +142,13 @@ impl Step<'_> {
 pub fn walk(
     history: &History,
     keys: &Keys,
-    mut visit: impl FnMut(Step<'_>) -> Result<(), SourceError>,
+    mut visit: impl FnMut(Step<'_>, &InForce) -> Result<(), SourceError>,
 ) -> Result<(), SourceError> {
     let mut followers = history.followers();
     let mut states: BTreeMap<usize, InForce> = BTreeMap::new();
-    history.follow(keys, |at| {
-        let before = at.before().to_vec();
+    let mut compiler = Compiler::default();
+    history.follow(&TenantSource::read, |at| {
+        let (place, before) = (at.place, at.before().to_vec());
         let others: BTreeSet<usize> =
             before.iter().skip(1).filter(|place| Some(*place) != before.first()).copied().collect();
         let mut own = match before.first() {
@@ -82,7 +158,7 @@ pub fn walk(
             None => None,
         }
         .unwrap_or_default();
-        let brought = bring(&mut own, &at, before.first().copied())?;
+        let brought = bring(&mut own, &at, &mut compiler)?;
         let mut against = Vec::new();
         for place in others {
             against.extend(taken_back(history, &own, &before, place, &states)?);
@@ -95,9 +171,9 @@ pub fn walk(
                 }
             }
         }
-        visit(Step { at: &at, brought, against, in_force: &own })?;
-        if followers.get(at.place).is_some_and(|left| *left > 0) {
-            states.insert(at.place, own);
+        visit(Step { history, keys, place, brought, against, moment: None }, &own)?;
+        if followers.get(place).is_some_and(|left| *left > 0) {
+            states.insert(place, own);
         }
         Ok(())
     })
@@ -127,18 +203,23 @@ fn taken_back(
     Ok((!review.is_empty()).then_some(Against { commit, review }))
 }
 
-/// Brings a commit into force, and says what that changed of the one at a place; `None` where it concerns nobody.
-fn bring(in_force: &mut InForce, at: &At<'_>, before: Option<usize>) -> Result<Option<Brought>, SourceError> {
+/// Brings a commit into force, and says what that changed of what it follows from; `None` where it concerns nobody.
+fn bring(
+    in_force: &mut InForce,
+    at: &At<'_, TenantSource>,
+    compiler: &mut Compiler,
+) -> Result<Option<Brought>, SourceError> {
     if at.is_missing() {
         let brought = in_force.miss();
         return Ok(brought.breaks.then_some(brought));
     }
-    let changed = at.changed(before)?;
+    let changed = at.changed()?;
     let concerned = in_force.concerned(changed.policy, changed.files, &changed.tenants);
     if concerned.as_ref().is_some_and(|tenants| tenants.is_empty()) {
         return Ok(None);
     }
-    let declared = spec::compile(&at.read(concerned.as_ref())?);
+    let read = at.read(concerned.as_ref())?;
+    let declared = compiler.compile(&read.tree, &read.tenants);
     Ok(Some(in_force.take(concerned.as_ref(), declared)))
 }
 

@@ -136,8 +136,8 @@ fn by_journal(
 fn read(history: &source::History, command: &History, keys: &Keys) -> Result<Vec<Commit>, SourceError> {
     let begin = command.since.map_or(0, |since| history.between(since, None).start);
     let mut entries = Vec::new();
-    commits::walk(history, keys, |mut step| {
-        if step.at.place < begin {
+    commits::changes(history, keys, |mut step| {
+        if step.place < begin {
             return Ok(());
         }
         let brought = step.brought.get_or_insert_default();
@@ -149,7 +149,7 @@ fn read(history: &source::History, command: &History, keys: &Keys) -> Result<Vec
         }
         step.against.retain(|against| !against.review.is_empty());
         if is_told || !step.against.is_empty() {
-            entries.push(step.into_commit()?);
+            entries.extend(step.into_commit()?);
         }
         Ok(())
     })?;

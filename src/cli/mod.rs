@@ -16,6 +16,7 @@ mod history;
 mod logging;
 mod logs;
 mod manual;
+mod outcomes;
 mod output;
 mod plan;
 mod power;

@@ -1,6 +1,7 @@
 //! What Docker does not do on a host: workspaces, config files, ways out, secrets, the lock, and the end of stuck
 //! runtimes.
 
+mod cache;
 mod changes;
 mod egress;
 mod files;
@@ -22,6 +23,7 @@ mod version;
 pub mod watch;
 mod workspace;
 
+pub use cache::Cache;
 pub use changes::{Change, Changes};
 pub use egress::{EgressError, WaysOut, engine_is_here};
 pub use files::{ConfigFiles, FilesError};

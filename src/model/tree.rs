@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Finding;
 
@@ -55,7 +55,7 @@ pub enum Carried {
 }
 
 /// Who changed a config repo, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Moment {
     /// The commit, 40 hexadecimal digits.
     pub commit: String,
@@ -74,7 +74,7 @@ pub struct Moment {
 }
 
 /// Somebody, as a commit names them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Person {
     /// Their name.
     pub name: String,
@@ -94,7 +94,7 @@ pub struct Rewritten {
 }
 
 /// What is known of a commit's signature.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "kind", content = "of", rename_all = "lowercase")]
 pub enum Signature {
     /// There is none.
@@ -108,7 +108,7 @@ pub enum Signature {
 }
 
 /// One file of a config repo.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// Its path in the repo, with `/` between its parts.
     pub path: String,

@@ -1,12 +1,13 @@
 //! One setting that changes, and what that means.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
+use super::rules::RULES;
 use crate::model::finding::Location;
 
 /// Whether a change makes the boundary around tenants stronger or weaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mark {
     /// A tenant may do, use or reach more than before.
@@ -41,8 +42,11 @@ impl Mark {
     }
 }
 
-/// One setting that is another one now.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// A name of [`RULES`], which outlives whatever it is read from.
+type RuleName = &'static str;
+
+/// One setting that is another one now. It is read back without its place.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Effect {
     /// The setting, as a tenant's file or `fleet.yaml` names it: `limits.memory`.
     pub field: String,
@@ -53,7 +57,16 @@ pub struct Effect {
     /// Whether that is stronger or weaker.
     pub mark: Mark,
     /// Why, by a name of [`RULES`](super::RULES).
-    pub rule: &'static str,
+    #[serde(deserialize_with = "rule")]
+    pub rule: RuleName,
     /// Where it stands in the files of the newer side, or where it would stand.
+    #[serde(skip_deserializing)]
     pub at: Location,
+}
+
+/// One of the rules by its name.
+fn rule<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static str, D::Error> {
+    let name = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+    let known = RULES.iter().map(|(rule, _)| *rule).find(|rule| *rule == name);
+    known.ok_or_else(|| de::Error::custom(format!("there is no rule {name}")))
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use similar::{ChangeTag, TextDiff};
 
 use crate::model::{Tenant, files::ConfigFile};
@@ -20,7 +20,7 @@ const MAX_WIDTH: usize = 160;
 const MAX_COMPARED: usize = 10_000;
 
 /// A config file that is another one now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct FileChange {
     /// Its path below /config.
     pub path: String,

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Change, Effect, Review, TenantReview, render::came_or_went, review};
 use crate::model::{Desired, Tenant, TenantName, finding::Location, tree::Moment};
@@ -34,7 +34,7 @@ pub struct Commit {
 }
 
 /// What a commit changed of one that it did not, by itself, have to change anything of.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Against {
     /// That one, which may have been in force as well.
     pub commit: String,
@@ -79,7 +79,7 @@ pub struct InForce {
 }
 
 /// What a commit brought.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Brought {
     /// What it changed. Of a wrong file nothing: what was in force before it stays.
     pub review: Review,
@@ -121,8 +121,7 @@ impl InForce {
         if self.is_broken {
             return Brought { is_broken: true, breaks: !was_broken, ..Brought::default() };
         }
-        let is_concerned = |name: &str| concerned.is_none_or(|names| names.contains(name));
-        let before = self.part(&is_concerned);
+        let before = self.part(concerned);
         // A wrong file leaves its tenant as it was.
         let mut after = declared;
         for (name, tenant) in &before.tenants {
@@ -135,9 +134,21 @@ impl InForce {
         let renamed = renamed(&before, &after);
         let left = before.tenants.iter().filter(|(name, _)| !after.tenants.contains_key(*name));
         self.gone.extend(left.map(|(name, tenant)| (name.clone(), Arc::clone(tenant))));
-        self.gone.retain(|name, _| !after.tenants.contains_key(name));
-        self.desired.tenants.retain(|name, _| !is_concerned(name.as_str()));
-        self.desired.held.retain(|name| !is_concerned(name));
+        if !self.gone.is_empty() {
+            for name in after.tenants.keys() {
+                self.gone.remove(name);
+            }
+        }
+        match concerned {
+            None => {
+                self.desired.tenants.clear();
+                self.desired.held.clear();
+            }
+            Some(names) => names.iter().for_each(|name| {
+                self.desired.tenants.remove(name.as_str());
+                self.desired.held.remove(name);
+            }),
+        }
         self.desired.policy = after.policy;
         self.desired.tenants.extend(after.tenants);
         self.desired.held.extend(after.held);
@@ -182,8 +193,7 @@ impl InForce {
             return all;
         }
         let names: BTreeSet<String> = all.tenants.iter().map(|one| one.tenant.clone()).collect();
-        let made: Vec<Review> =
-            others.iter().map(|(other, base)| compare(base, &other.part(&|name: &str| names.contains(name)))).collect();
+        let made: Vec<Review> = others.iter().map(|(other, base)| compare(base, &other.part(Some(&names)))).collect();
         let is_made = |tenant: Option<&TenantReview>, effect: &Effect| {
             let mut effects = made.iter().flat_map(Review::effects);
             effects.any(|(of, one)| of.map(|of| &of.tenant) == tenant.map(|it| &it.tenant) && is_same(one, effect))
@@ -206,15 +216,18 @@ impl InForce {
         all
     }
 
-    fn part(&self, is_wanted: &impl Fn(&str) -> bool) -> Desired {
-        let tenants = self.desired.tenants.iter().filter(|(name, _)| is_wanted(name.as_str()));
-        Desired {
-            tenants: tenants.map(|(name, tenant)| (name.clone(), Arc::clone(tenant))).collect(),
-            held: self.desired.held.iter().filter(|name| is_wanted(name)).cloned().collect(),
-            policy: self.desired.policy,
-            policy_usable: true,
-            ..Desired::default()
-        }
+    /// What is declared of some tenants, or of all.
+    fn part(&self, of: Option<&BTreeSet<String>>) -> Desired {
+        let Desired { tenants, held, policy, .. } = &self.desired;
+        let (tenants, held) = match of {
+            None => (tenants.clone(), held.clone()),
+            Some(names) => {
+                let found = names.iter().filter_map(|name| tenants.get_key_value(name.as_str()));
+                let tenants = found.map(|(name, tenant)| (name.clone(), Arc::clone(tenant))).collect();
+                (tenants, names.intersection(held).cloned().collect())
+            }
+        };
+        Desired { tenants, held, policy: *policy, policy_usable: true, ..Desired::default() }
     }
 }
 

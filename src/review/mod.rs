@@ -11,24 +11,26 @@ pub(crate) mod arbitrary;
 mod effect;
 mod files;
 mod marks;
+mod rules;
 mod settings;
 mod stricter;
 mod variables;
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{Desired, TenantName, finding::Location};
 
 pub use effect::{Effect, Mark};
 pub use files::FileChange;
-pub use settings::{RULES, settings};
+pub use rules::RULES;
+pub use settings::settings;
 pub use stricter::stricter;
 
 /// What becomes of a tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     /// It is new.
@@ -54,7 +56,7 @@ impl Change {
 }
 
 /// What changes for one tenant.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct TenantReview {
     /// Its name.
     pub tenant: String,
@@ -63,12 +65,12 @@ pub struct TenantReview {
     /// What changes of it, what loosens first. Of one that is new or gone, all that its file opens.
     pub effects: Vec<Effect>,
     /// What differs in the config files of one that goes on.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileChange>,
 }
 
 /// What changes for all.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Review {
     /// What changes of the fleet's own policy.
     pub fleet: Vec<Effect>,

@@ -14,9 +14,9 @@ use crate::model::{
 };
 
 impl Tree {
-    /// Whether no more files are in it than are read.
-    pub(super) fn is_within_bounds(&self) -> Result<(), SourceError> {
-        if self.files.len() + self.findings.len() > MAX_FILES {
+    /// Whether no more files are in it than are read, with so many that are read later.
+    pub(super) fn is_within_bounds(&self, later: usize) -> Result<(), SourceError> {
+        if self.files.len() + self.findings.len() + later > MAX_FILES {
             return Err(SourceError::TooLarge(Bound::Files));
         }
         Ok(())

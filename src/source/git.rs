@@ -14,6 +14,7 @@ use super::{
     carrier::Carrier,
     directory::not_utf8_name,
     entries::{FILES, Kind, MAX_FILES_DEPTH, TENANTS, Verdict, is_looked_into, judge, too_large},
+    objects,
 };
 use crate::model::tree::{Carried, SourceFile, Tree, tenant_of};
 
@@ -70,10 +71,12 @@ pub(super) fn below<'r, E>(
 /// A folder, whose names are read only if they are not too many.
 pub(super) fn folder(repository: &Repository, id: Oid) -> Result<GitTree<'_>, SourceError> {
     let damaged = |source| SourceError::Repository { path: repository.path().display().to_string(), source };
-    let (size, _) = repository.odb().and_then(|objects| objects.read_header(id)).map_err(damaged)?;
+    let objects = repository.odb().map_err(damaged)?;
+    let (size, _) = objects.read_header(id).map_err(damaged)?;
     if size as u64 > MAX_FOLDER {
         return Err(SourceError::TooLarge(Bound::Folder));
     }
+    objects::check(&objects, id).map_err(damaged)?;
     repository.find_tree(id).map_err(|e| unparsed(repository, id, e).unwrap_or_else(damaged))
 }
 
@@ -138,14 +141,59 @@ pub(super) fn read_some(
     revision: String,
     only: Option<&BTreeSet<String>>,
 ) -> Result<Tree, SourceError> {
-    let mut reading = Reading { repository, budget: Budget::new(), tree: Tree { revision, ..Tree::default() } };
+    let Listed { mut tree, tenants } = list_some(repository, root, revision, only)?;
+    let objects = repository.odb().map_err(|source| damaged(repository, source))?;
+    for Blob { path, id } in tenants {
+        let object = objects::read(&objects, id).map_err(|source| damaged(repository, source))?;
+        tree.files.push(SourceFile { path, bytes: object.data().to_vec() });
+    }
+    tree.files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(tree)
+}
+
+/// A file that is to be read.
+pub(super) struct Blob {
+    pub(super) path: String,
+    pub(super) id: Oid,
+}
+
+/// What is at the top of a tree, and which tenants' files it has.
+pub(super) struct Listed {
+    pub(super) tree: Tree,
+    pub(super) tenants: Vec<Blob>,
+}
+
+/// [`read_some`], with tenants' files by name alone.
+pub(super) fn list_some(
+    repository: &Repository,
+    root: &GitTree<'_>,
+    revision: String,
+    only: Option<&BTreeSet<String>>,
+) -> Result<Listed, SourceError> {
+    let listed = Listed { tree: Tree { revision, ..Tree::default() }, tenants: Vec::new() };
+    let mut reading = Reading { repository, budget: Budget::new(), listed };
     reading.read(root, "", None)?;
     if let Some(entry) = root.get_name(TENANTS).filter(|entry| entry.kind() == Some(ObjectType::Tree)) {
         reading.read(&folder(repository, entry.id())?, "tenants/", only)?;
     }
-    let mut tree = reading.tree;
+    let mut listed = reading.listed;
+    listed.tree.files.sort_by(|a, b| a.path.cmp(&b.path));
+    listed.tenants.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(listed)
+}
+
+/// [`list_some`] of no tenant, as if there were no folder of them.
+pub(super) fn top(repository: &Repository, root: &GitTree<'_>) -> Result<Tree, SourceError> {
+    let listed = Listed { tree: Tree::default(), tenants: Vec::new() };
+    let mut reading = Reading { repository, budget: Budget::new(), listed };
+    reading.read(root, "", None)?;
+    let mut tree = reading.listed.tree;
     tree.files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(tree)
+}
+
+pub(super) fn damaged(repository: &Repository, source: git2::Error) -> SourceError {
+    SourceError::Repository { path: repository.path().display().to_string(), source }
 }
 
 /// What is taken of what lies under `files/`.
@@ -178,7 +226,7 @@ impl Carrying<'_> {
                     let read = &mut self.read;
                     self.carrier.file(path, size as u64, || match read.get(&entry.id()) {
                         Some(bytes) => Ok(Arc::clone(bytes)),
-                        None => objects.read(entry.id()).map(|object| {
+                        None => objects::read(&objects, entry.id()).map(|object| {
                             let bytes: Arc<[u8]> = object.data().into();
                             read.insert(entry.id(), Arc::clone(&bytes));
                             bytes
@@ -219,13 +267,13 @@ fn kind(entry: &TreeEntry<'_>) -> Kind {
 struct Reading<'r> {
     repository: &'r Repository,
     budget: Budget,
-    tree: Tree,
+    listed: Listed,
 }
 
 impl Reading<'_> {
     fn read(&mut self, of: &GitTree<'_>, prefix: &str, only: Option<&BTreeSet<String>>) -> Result<(), SourceError> {
         let repository = self.repository;
-        let damaged = |source| SourceError::Repository { path: repository.path().display().to_string(), source };
+        let damaged = |source| damaged(repository, source);
         let objects = repository.odb().map_err(damaged)?;
         for entry in of {
             self.budget.name(prefix.len() + entry.name_bytes().len())?;
@@ -233,7 +281,7 @@ impl Reading<'_> {
                 Ok(name) => name,
                 Err(_) if !prefix.is_empty() => {
                     let shown = format!("{prefix}{}", String::from_utf8_lossy(entry.name_bytes()));
-                    self.tree.findings.push(not_utf8_name(&shown));
+                    self.listed.tree.findings.push(not_utf8_name(&shown));
                     continue;
                 }
                 Err(_) => continue,
@@ -246,7 +294,7 @@ impl Reading<'_> {
             match judge(&path, kind) {
                 Verdict::Pass => {}
                 Verdict::Wrong(finding) => {
-                    self.tree.findings.push(finding);
+                    self.listed.tree.findings.push(finding);
                     if is_looked_into(&path, kind) {
                         self.read(&folder(repository, entry.id())?, &format!("{path}/"), only)?;
                     }
@@ -254,15 +302,19 @@ impl Reading<'_> {
                 Verdict::Read => {
                     let (size, _) = objects.read_header(entry.id()).map_err(damaged)?;
                     if size as u64 > MAX_FILE {
-                        self.tree.findings.push(too_large(&path, size as u64));
+                        self.listed.tree.findings.push(too_large(&path, size as u64));
                     } else {
                         self.budget.file(size as u64)?;
-                        let object = objects.read(entry.id()).map_err(damaged)?;
-                        self.tree.files.push(SourceFile { path, bytes: object.data().to_vec() });
+                        if prefix.is_empty() {
+                            let object = objects::read(&objects, entry.id()).map_err(damaged)?;
+                            self.listed.tree.files.push(SourceFile { path, bytes: object.data().to_vec() });
+                        } else {
+                            self.listed.tenants.push(Blob { path, id: entry.id() });
+                        }
                     }
                 }
             }
-            self.tree.is_within_bounds()?;
+            self.listed.tree.is_within_bounds(self.listed.tenants.len())?;
         }
         Ok(())
     }

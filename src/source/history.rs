@@ -2,52 +2,39 @@
 //! follows them reads only that.
 
 use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     ops::Range,
-    sync::Arc,
+    path::PathBuf,
 };
 
-use git2::{Commit, ObjectType, Oid, Repository, Sort, Tree as GitTree};
+use git2::{Commit, Oid, Repository, Sort, Tree as GitTree};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{
-    Keys, Opened, Place, SourceError, budget,
-    entries::{FILES, TENANTS, TOP},
-    git,
-    repository::time,
-    signature::{Fault, Signed},
-    text::decode,
-};
-use crate::model::tree::{Carried, Moment, Person, Rewritten, Signature, Tree, tenant_of};
-
-/// The most commits of a merged branch whose authors are named.
-const MERGED: usize = 20;
+use super::{Keys, Opened, Place, SourceError, git, moment, objects, repository::time};
+use crate::model::tree::{Moment, Rewritten, Signature, Tree};
 
 /// All commits that led to one, whether by a first parent or by another: any of them may have been in force, since the
 /// branch may have stood there. Or those that were in force, where that is known.
 pub struct History {
-    opened: Opened,
+    pub(super) opened: Opened,
     /// Oldest first: each comes after those that it follows from.
-    steps: Vec<Step>,
-    newest: Oid,
+    pub(super) steps: Vec<Step>,
+    pub(super) newest: Oid,
     /// The folder with fleet.yaml in it; empty for the top.
-    below: String,
-    /// What lies under `files/` of the tree that was read last.
-    carried: RefCell<Option<Given>>,
+    pub(super) below: String,
     rewritten: Vec<Rewritten>,
 }
 
 /// One commit of a history.
-struct Step {
-    id: Oid,
+pub(super) struct Step {
+    pub(super) id: Oid,
     /// Those that it follows from, by their places: its parents, the first first, or the one that was in force before it.
-    before: Vec<usize>,
+    pub(super) before: Vec<usize>,
     /// It came in by a merge. The branch may have stood there or not.
-    is_side: bool,
+    pub(super) is_side: bool,
     /// When it was made, as it says itself, or when it came into force.
-    time: Timestamp,
+    pub(super) time: Timestamp,
 }
 
 /// A commit that says that it is older than one that it follows from.
@@ -63,12 +50,6 @@ pub struct Misdated {
     pub after_time: Timestamp,
 }
 
-/// What lies under `files/`, and the tree that it is of.
-struct Given {
-    of: Option<Oid>,
-    carried: Arc<BTreeMap<String, Carried>>,
-}
-
 impl History {
     /// The commits that led to a revision. `below` is the folder of the repository with fleet.yaml in it; empty for the top.
     ///
@@ -81,7 +62,7 @@ impl History {
         let rewritten = opened.rewritten(rev);
         let parts: Vec<&str> = below.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         let below = parts.join("/");
-        Ok(Self { opened, steps, newest, below, carried: RefCell::default(), rewritten })
+        Ok(Self { opened, steps, newest, below, rewritten })
     }
 
     /// The same as it was in force: `accepted` are commits and when each came into force, in that order. What led to
@@ -198,6 +179,46 @@ impl History {
         self.newest == commit || self.repository().graph_descendant_of(self.newest, commit).unwrap_or(false)
     }
 
+    /// All ids of it, each with the places of those that it follows from: whatever else is known of a history follows from
+    /// these bytes.
+    pub fn trace(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.steps.len() * 40);
+        for Step { id, before, .. } in &self.steps {
+            bytes.extend_from_slice(id.as_bytes());
+            bytes.extend_from_slice(&(before.len() as u64).to_le_bytes());
+            before.iter().for_each(|place| bytes.extend_from_slice(&(*place as u64).to_le_bytes()));
+        }
+        bytes
+    }
+
+    /// The repository's own folder, which its work trees share. `None` where git says where that is.
+    pub fn folder(&self) -> Option<PathBuf> {
+        self.opened.folder()
+    }
+
+    /// Whether the commit at a place came in by a merge, so that the branch may have stood there or not.
+    pub fn is_side(&self, place: usize) -> bool {
+        self.steps.get(place).is_some_and(|step| step.is_side)
+    }
+
+    /// Who made the commit at a place, and when, as if it were not signed; and whether it is.
+    ///
+    /// # Errors
+    /// The repository is damaged.
+    pub fn moment(&self, place: usize) -> Result<Option<(Moment, bool)>, SourceError> {
+        let Some(step) = self.steps.get(place) else { return Ok(None) };
+        moment::unsigned(self.repository(), step.id).map(Some).map_err(|source| self.damaged(source))
+    }
+
+    /// Who signed the commit at a place.
+    ///
+    /// # Errors
+    /// The repository is damaged.
+    pub fn signature(&self, place: usize, keys: &Keys) -> Result<Signature, SourceError> {
+        let Some(step) = self.steps.get(place) else { return Ok(Signature::None) };
+        moment::signature(self.repository(), step.id, keys).map_err(|source| self.damaged(source))
+    }
+
     /// The revision's commit.
     pub fn head(&self) -> String {
         self.newest.to_string()
@@ -226,35 +247,18 @@ impl History {
         &self.rewritten
     }
 
-    /// Follows all commits, each after those that it follows from. `visit` is told of each and may read the files of some
-    /// tenants at it.
-    ///
-    /// # Errors
-    /// The repository is damaged.
-    pub fn follow<E: From<SourceError>>(
-        &self,
-        keys: &Keys,
-        mut visit: impl FnMut(At<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut is_found = false;
-        for (place, step) in self.steps.iter().enumerate() {
-            let commit = self.repository().find_commit(step.id).map_err(|source| self.damaged(source))?;
-            let root = self.root(&commit)?;
-            is_found |= root.is_some();
-            visit(At { history: self, commit: &commit, root: root.as_ref(), keys, place, step })?;
-        }
-        if !is_found && !self.steps.is_empty() {
-            let (path, commit) = (self.below.clone(), self.newest.to_string());
-            return Err(SourceError::PathMissing { path, commit }.into());
-        }
-        Ok(())
+    /// The folder with fleet.yaml in it at a commit, if it has one.
+    pub(super) fn root<'r>(&'r self, commit: &Commit<'r>) -> Result<Option<GitTree<'r>>, SourceError> {
+        // Whoever follows a history goes on over one that is too large, and says so where it is read.
+        let open = |id| self.tree(id);
+        git::below(commit.tree_id(), &self.below, open)?.map(open).transpose()
     }
 
-    /// The folder with fleet.yaml in it at a commit, if it has one.
-    fn root<'r>(&'r self, commit: &Commit<'r>) -> Result<Option<GitTree<'r>>, SourceError> {
-        // Whoever follows a history goes on over one that is too large, and says so where it is read.
-        let open = |id| self.repository().find_tree(id).map_err(|e| self.damaged(e));
-        git::below(commit.tree_id(), &self.below, open)?.map(open).transpose()
+    /// A folder by its id.
+    pub(super) fn tree(&self, id: Oid) -> Result<GitTree<'_>, SourceError> {
+        let repository = self.repository();
+        let checked = repository.odb().and_then(|objects| objects::check(&objects, id));
+        checked.and_then(|()| repository.find_tree(id)).map_err(|e| self.damaged(e))
     }
 
     /// Reads any commit of the repository, also one that is not of this history any more.
@@ -287,36 +291,6 @@ impl History {
         };
         read().map_err(|e| self.opened.explain(e))
     }
-
-    fn changed(&self, before: Option<&GitTree<'_>>, after: &GitTree<'_>) -> Result<Changed, SourceError> {
-        let damaged = |source| self.damaged(source);
-        let id = |tree: Option<&GitTree<'_>>, name: &str| Some(tree?.get_name(name)?.id());
-        let differs = |name: &&str| id(before, name) != id(Some(after), name);
-        let mut changed = Changed {
-            policy: TOP.iter().any(differs) || before.is_none(),
-            files: differs(&FILES),
-            tenants: BTreeSet::new(),
-        };
-        if !differs(&TENANTS) {
-            return Ok(changed);
-        }
-        let folder = |tree: Option<&GitTree<'_>>| -> Result<Option<GitTree<'_>>, SourceError> {
-            let entry = tree.and_then(|tree| tree.get_name(TENANTS).map(|entry| (entry.kind(), entry.id())));
-            match entry {
-                Some((Some(ObjectType::Tree), id)) => self.repository().find_tree(id).map(Some).map_err(damaged),
-                _ => Ok(None),
-            }
-        };
-        let (old, new) = (folder(before)?, folder(Some(after))?);
-        let diff = self.repository().diff_tree_to_tree(old.as_ref(), new.as_ref(), None).map_err(damaged)?;
-        for delta in diff.deltas() {
-            for file in [delta.old_file(), delta.new_file()] {
-                let path = file.path_bytes().map(String::from_utf8_lossy).unwrap_or_default();
-                changed.tenants.insert(tenant_of(&path).to_owned());
-            }
-        }
-        Ok(changed)
-    }
 }
 
 /// All that led to a commit, each after its parents.
@@ -340,165 +314,4 @@ fn ancestors(repository: &Repository, newest: Oid) -> Result<Vec<Step>, git2::Er
         place = step.before.first().copied();
     }
     Ok(steps)
-}
-
-/// Somebody as a commit names them.
-fn person(one: &git2::Signature<'_>, encoding: Option<&str>) -> Person {
-    Person { name: decode(one.name_bytes(), encoding), email: decode(one.email_bytes(), encoding) }
-}
-
-/// Who wrote a commit.
-pub(super) fn author(of: &Commit<'_>) -> Person {
-    person(&of.author(), encoding(of))
-}
-
-/// The encoding that a commit names; one that is not written in ASCII is none.
-fn encoding<'c>(of: &'c Commit<'_>) -> Option<&'c str> {
-    of.message_encoding().ok().flatten()
-}
-
-/// What differs between a commit and the one before it.
-#[derive(Clone, Debug, Default)]
-pub struct Changed {
-    /// What holds for all tenants.
-    pub policy: bool,
-    /// Something that tenants' files name.
-    pub files: bool,
-    /// Tenants, by the names of their files.
-    pub tenants: BTreeSet<String>,
-}
-
-/// One commit of a history.
-pub struct At<'a> {
-    history: &'a History,
-    commit: &'a Commit<'a>,
-    /// The folder with fleet.yaml in it.
-    root: Option<&'a GitTree<'a>>,
-    keys: &'a Keys,
-    step: &'a Step,
-    /// Its place in the history, counted from 0.
-    pub place: usize,
-}
-
-impl At<'_> {
-    /// The places of the commits that it follows from, the first parent first.
-    pub fn before(&self) -> &[usize] {
-        &self.step.before
-    }
-
-    /// Whether it came in by a merge, so that the branch may have stood there or not.
-    pub const fn is_side(&self) -> bool {
-        self.step.is_side
-    }
-
-    /// Whether it has no folder of the name that holds fleet.yaml.
-    pub const fn is_missing(&self) -> bool {
-        self.root.is_none()
-    }
-
-    /// What differs from the commit at another place; from nothing without one.
-    ///
-    /// # Errors
-    /// The repository is damaged.
-    pub fn changed(&self, before: Option<usize>) -> Result<Changed, SourceError> {
-        let damaged = |source| self.history.damaged(source);
-        let before = before.and_then(|place| self.history.steps.get(place));
-        let before = before.map(|step| self.history.repository().find_commit(step.id).map_err(damaged)).transpose()?;
-        let before = before.as_ref().map(|commit| self.history.root(commit)).transpose()?.flatten();
-        match (&before, self.root) {
-            (Some(before), Some(root)) if before.id() == root.id() => Ok(Changed::default()),
-            (before, Some(root)) => self.history.changed(before.as_ref(), root),
-            (_, None) => Ok(Changed::default()),
-        }
-    }
-
-    /// Reads what holds for all tenants, and the files of some, or of all.
-    ///
-    /// # Errors
-    /// The repository is damaged, or has no such folder.
-    pub fn read(&self, only: Option<&BTreeSet<String>>) -> Result<Tree, SourceError> {
-        let commit = self.commit.id();
-        let Some(root) = self.root else {
-            return Err(SourceError::PathMissing { path: self.history.below.clone(), commit: commit.to_string() });
-        };
-        let revision = format!("sha1:{commit}");
-        let read = || {
-            let tree = git::read_some(self.history.repository(), root, revision.clone(), only)?;
-            Ok(Tree { carried: self.carried(root)?, ..tree })
-        };
-        budget::within(revision.clone(), read()).map_err(|e| self.history.opened.explain(e))
-    }
-
-    fn carried(&self, root: &GitTree<'_>) -> Result<Arc<BTreeMap<String, Carried>>, SourceError> {
-        let id = root.get_name(FILES).map(|entry| entry.id());
-        let mut last = self.history.carried.borrow_mut();
-        if let Some(given) = last.as_ref().filter(|given| given.of == id) {
-            return Ok(Arc::clone(&given.carried));
-        }
-        let carried = git::carried(self.history.repository(), root, None)?;
-        *last = Some(Given { of: id, carried: Arc::clone(&carried) });
-        Ok(carried)
-    }
-
-    /// When it was committed.
-    pub fn time(&self) -> Timestamp {
-        time(self.commit.time())
-    }
-
-    /// Who made the commit, and when.
-    ///
-    /// # Errors
-    /// The repository is damaged.
-    pub fn moment(&self) -> Result<Moment, SourceError> {
-        let damaged = |source| self.history.damaged(source);
-        let commit = self.commit;
-        let subject = commit.message_bytes().split(|byte| *byte == b'\n').next().unwrap_or_default();
-        Ok(Moment {
-            commit: commit.id().to_string(),
-            time: self.time(),
-            author: author(commit),
-            committer: person(&commit.committer(), encoding(commit)),
-            subject: decode(subject, encoding(commit)),
-            signature: self.signature().map_err(damaged)?,
-            merged: self.merged().map_err(damaged)?,
-        })
-    }
-
-    fn signature(&self) -> Result<Signature, git2::Error> {
-        let objects = self.history.repository().odb()?;
-        let object = objects.read(self.commit.id())?;
-        let signed = match Signed::of(object.data()) {
-            Ok(signed) => signed,
-            Err(Fault::Unsigned) => return Ok(Signature::None),
-            Err(fault) => return Ok(Signature::Bad(fault.to_string())),
-        };
-        let kind = if signed.is_pgp() { "GnuPG" } else { "SSH" };
-        if !self.keys.may_know(&signed) {
-            return Ok(Signature::Unknown(kind.to_owned()));
-        }
-        Ok(match self.keys.signer(&signed) {
-            Ok(Ok(signer)) => Signature::By(signer),
-            Ok(Err(fault)) => Signature::Bad(fault.to_string()),
-            Err(error) => Signature::Unknown(format!("{kind}: {error}")),
-        })
-    }
-
-    /// The authors of what a merge brought, newest first.
-    fn merged(&self) -> Result<Vec<Person>, git2::Error> {
-        let mut people: Vec<Person> = Vec::new();
-        if self.commit.parent_count() < 2 {
-            return Ok(people);
-        }
-        let mut walk = self.history.repository().revwalk()?;
-        self.commit.parent_ids().skip(1).try_for_each(|parent| walk.push(parent))?;
-        self.commit.parent_ids().take(1).try_for_each(|parent| walk.hide(parent))?;
-        for id in walk.take(MERGED) {
-            let commit = self.history.repository().find_commit(id?)?;
-            let person = author(&commit);
-            if !people.contains(&person) {
-                people.push(person);
-            }
-        }
-        Ok(people)
-    }
 }

@@ -3,6 +3,7 @@
 //! The daemon reads neither a work tree nor someone else's repository: a [`Mirror`] of its own keeps
 //! what was fetched, whatever becomes of the source.
 
+mod ahead;
 mod approve;
 mod ask;
 mod blame;
@@ -15,6 +16,7 @@ mod entries;
 mod environment;
 mod error;
 mod fetch;
+mod follow;
 mod format;
 mod git;
 mod gpg;
@@ -22,8 +24,12 @@ mod history;
 mod kept;
 mod keys;
 mod mirror;
+mod moment;
+mod names;
+mod objects;
 mod place;
 mod process;
+mod reader;
 mod repository;
 mod settings;
 mod signature;
@@ -38,13 +44,15 @@ pub use bound::{Bound, MAX_FILES};
 pub use directory::read_directory;
 pub use error::SourceError;
 pub use fetch::FetchError;
+pub use follow::{At, Read};
 pub use git::{read_commit, read_commit_below};
 pub use gpg::GpgError;
-pub use history::{At, Changed, History, Misdated};
+pub use history::{History, Misdated};
 pub use kept::commits_in;
 pub use keys::Keys;
 pub use mirror::{Mirror, Relation};
 pub use place::Place;
+pub use reader::Changed;
 pub use repository::Opened;
 pub use settings::{local_path, shown_url};
 pub use signature::Fault;

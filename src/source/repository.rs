@@ -34,7 +34,9 @@ enum Names {
     /// git, and the folder of the repository that leads libgit2 to the objects.
     Git {
         asked: Asked,
-        _folder: TempDir,
+        folder: TempDir,
+        /// Where the objects lie.
+        objects: Vec<PathBuf>,
     },
 }
 
@@ -85,20 +87,35 @@ impl Opened {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
             _ => {}
         }
-        let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
-        let beside = Repository::open_ext(folder.path(), flags, &[] as &[&Path]);
-        let beside = beside.map_err(|e| failed(io::Error::other(e)))?;
+        let beside = open_bare(folder.path()).map_err(|e| failed(io::Error::other(e)))?;
         let mut folders = vec![objects];
         if in_environment {
             folders.extend(environment::alternates());
         }
         lead_to(&beside, &folders).map_err(|source| SourceError::Repository { path: shown.clone(), source })?;
-        Ok(Self { objects: beside, names: Names::Git { asked, _folder: folder }, shown })
+        Ok(Self { objects: beside, names: Names::Git { asked, folder, objects: folders }, shown })
     }
 
     /// The objects, for whoever knows their ids.
     pub fn objects(&self) -> &Repository {
         &self.objects
+    }
+
+    /// The objects once more, for a thread of its own.
+    pub(super) fn again(&self) -> Result<Repository, git2::Error> {
+        match &self.names {
+            Names::Libgit2 => open_bare(self.objects.commondir()),
+            Names::Git { folder, objects, .. } => {
+                let beside = open_bare(folder.path())?;
+                lead_to(&beside, objects)?;
+                Ok(beside)
+            }
+        }
+    }
+
+    /// The repository's own folder, which its work trees share. `None` where git says where that is.
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        matches!(self.names, Names::Libgit2).then(|| self.objects.commondir().to_owned())
     }
 
     /// The commit that a revision names.
@@ -202,6 +219,12 @@ impl Opened {
             Names::Git { asked, .. } => asked.is_partial(),
         }
     }
+}
+
+/// Opens a repository's own folder, whatever lies above or beside it.
+fn open_bare(folder: &Path) -> Result<Repository, git2::Error> {
+    let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
+    Repository::open_ext(folder, flags, &[] as &[&Path])
 }
 
 /// Has a repository find its objects in these folders.

@@ -21,6 +21,7 @@ mod values;
 mod yaml;
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -34,6 +35,7 @@ use crate::model::{
 };
 use budget::Room;
 use decode::decode;
+use files::TenantFile;
 use fleet::Policy;
 use paths::stem;
 use tenant::{Compiled, Given};
@@ -44,21 +46,79 @@ use tenant::{Compiled, Given};
 /// the folder of tenants itself, nobody's settings are known and nobody is known to be gone: every
 /// tenant is held. So it is where the files declare more than the bound.
 pub fn compile(tree: &Tree) -> Desired {
+    let files = tree.files.iter().filter(|file| stem(&file.path).is_some());
+    compile_with(tree, policy(tree), files.map(TenantSource::read))
+}
+
+/// A tenant's file as far as it can be understood by itself, whatever holds for all tenants.
+#[derive(Debug)]
+pub struct TenantSource {
+    path: String,
+    content: Option<TenantFile>,
+    findings: Vec<Finding>,
+}
+
+impl TenantSource {
+    /// Reads a file under `tenants/`.
+    pub fn read(file: &SourceFile) -> Self {
+        let (content, findings) = decode(&file.path, &file.bytes);
+        Self { path: file.path.clone(), content, findings }
+    }
+}
+
+/// Compiles what changes little from one time to the next: what holds for all tenants is read anew only where it is
+/// another text.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    last: Option<(Vec<SourceFile>, Arc<PolicyRead>)>,
+}
+
+impl Compiler {
+    /// What [`compile`] would make of a tree if it had these tenants' files beside its own, in the order of their paths.
+    pub fn compile(&mut self, tree: &Tree, tenants: &[Arc<TenantSource>]) -> Desired {
+        // What is wrong with the tree itself has a say in what is missing.
+        if !tree.findings.is_empty() {
+            return compile_with(tree, policy(tree), tenants.iter().map(Arc::clone));
+        }
+        let known = self.last.as_ref().filter(|(files, _)| *files == tree.files).map(|(_, read)| Arc::clone(read));
+        let read = known.unwrap_or_else(|| {
+            let read = Arc::new(policy(tree));
+            self.last = Some((tree.files.clone(), Arc::clone(&read)));
+            read
+        });
+        compile_with(tree, PolicyRead::clone(&read), tenants.iter().map(Arc::clone))
+    }
+}
+
+/// What holds for all tenants, with what was found where it stands.
+#[derive(Clone, Debug)]
+struct PolicyRead {
+    policy: Arc<Policy>,
+    /// Those of the tree, and those of the policy.
+    findings: Vec<Finding>,
+    is_usable: bool,
+}
+
+fn policy(tree: &Tree) -> PolicyRead {
     let mut findings = tree.findings.clone();
     let of_tree = findings.len();
     let mut policy = Policy::read(tree, &mut findings);
     let of_policy = findings.split_off(of_tree);
     budget::list(FLEET, of_policy, &mut findings);
-    let mut usable = !findings.iter().any(|f| f.severity == Severity::Error && !f.file.starts_with(TENANTS));
-    policy.complete = usable;
+    let is_usable = !findings.iter().any(|f| f.severity == Severity::Error && !f.file.starts_with(TENANTS));
+    policy.complete = is_usable;
+    PolicyRead { policy: Arc::new(policy), findings, is_usable }
+}
 
-    let files: Vec<&SourceFile> = tree.files.iter().filter(|file| stem(&file.path).is_some()).collect();
-    let mut compiled: Vec<Compiled> = Vec::with_capacity(files.len());
+fn compile_with(tree: &Tree, read: PolicyRead, tenants: impl Iterator<Item: Borrow<TenantSource>>) -> Desired {
+    let PolicyRead { policy, mut findings, is_usable: mut usable } = read;
+    let mut compiled: Vec<Compiled> = Vec::new();
     let (mut room, mut given) = (Room::new(), Given::new(&tree.carried));
-    for file in files {
-        let (content, mut found) = decode(&file.path, &file.bytes);
-        let one = content.map(|content| tenant::compile(&file.path, &content, &policy, &mut given, &mut found));
-        budget::list(&file.path, found, &mut findings);
+    for source in tenants {
+        let TenantSource { path, content, findings: found } = source.borrow();
+        let mut found = found.clone();
+        let one = content.as_ref().map(|content| tenant::compile(path, content, &policy, &mut given, &mut found));
+        budget::list(path, found, &mut findings);
         let taken = one.as_ref().and_then(|one| one.tenant.as_ref()).map_or(Ok(()), |tenant| room.take(tenant));
         compiled.extend(one);
         if let Err(beyond) = taken {

@@ -12,6 +12,7 @@ mod egress;
 mod engine_defaults;
 mod explain;
 mod files;
+mod followed;
 mod fuzz;
 mod goldens;
 mod hanging;
