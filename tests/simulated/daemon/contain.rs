@@ -118,6 +118,16 @@ fn a_commit_that_concerns_the_tenant_ends_the_waiting() {
     assert_eq!(daemon.limit("ant", "Memory"), 256 * MIB);
 }
 
+#[test]
+fn a_commit_with_another_time_to_wait_ends_the_waiting_by_the_former_one() {
+    let daemon = waiting("");
+    daemon.engine.heal();
+    daemon.policy("health: {after: 400ms}\nretry: {initial: 1h, max: 2h}\n");
+    daemon.push();
+    daemon.settled();
+    assert_eq!(daemon.limit("ant", "Memory"), 512 * MIB);
+}
+
 /// A containment that the engine refuses is tried again before long, and however often something happens meanwhile, no
 /// more often than that.
 #[test]
