@@ -34,8 +34,8 @@ const KEYS: [(&str, Rest, &str); 27] = [
     ("AIza", Rest::Any(30), "a Google API key"),
     ("ya29.", Rest::Any(30), "a Google token"),
     ("AGE-SECRET-KEY-", Rest::Piece(20), "an age key"),
-    ("hf_", Rest::Piece(30), "a Hugging Face token"),
-    ("npm_", Rest::Piece(30), "an npm token"),
+    ("hf_", Rest::Piece(20), "a Hugging Face token"),
+    ("npm_", Rest::Piece(20), "an npm token"),
     ("pypi-", Rest::Any(50), "a PyPI token"),
     ("dop_v1_", Rest::Piece(40), "a DigitalOcean token"),
     ("shpat_", Rest::Piece(30), "a Shopify token"),
@@ -80,17 +80,27 @@ pub(super) fn kind(value: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether a URL in a text has a password in it. What stands for one that is put in elsewhere is none.
+/// Whether a URL in a text has a password in it, of its user or among its parameters, as JDBC has it. What stands for one that is
+/// put in elsewhere is none.
 fn has_password(text: &str) -> bool {
     text.split("://").skip(1).any(|behind| {
         let ends = |c: char| c.is_whitespace() || "/?#\"'`<>|\\".contains(c);
         // A placeholder may be in angle brackets.
         let authority = behind.split(|c| ends(c) && !"<>".contains(c)).next().unwrap_or_default();
-        let password =
+        let of_user =
             authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')).map(|(_, password)| password);
-        password.is_some_and(|password| !is_placeholder(password))
+        let url = behind.split(|c: char| c.is_whitespace() || "\"'`|\\".contains(c)).next().unwrap_or_default();
+        let parameters = url.split_once('?').map_or("", |(_, query)| query).split(['&', ';', '#']);
+        let of_query = parameters.filter_map(|parameter| {
+            let (name, value) = parameter.split_once('=')?;
+            PARAMETERS.iter().any(|known| name.eq_ignore_ascii_case(known)).then_some(value)
+        });
+        of_user.into_iter().chain(of_query).any(|password| !is_placeholder(password))
     })
 }
+
+/// Parameters of URLs that are passwords.
+const PARAMETERS: [&str; 3] = ["password", "passwd", "pwd"];
 
 fn is_placeholder(password: &str) -> bool {
     let is_filler = |c: char| "*xX.…".contains(c);
@@ -124,6 +134,7 @@ mod tests {
             ("glpat-abc_DEF-0123456789xyz", Some("a GitLab token")),
             ("AKIAIOSFODNN7EXAMPLE", Some("an AWS access key")),
             (&format!("hf_{letters}"), Some("a Hugging Face token")),
+            ("hf_0123456789abcdefghij", Some("a Hugging Face token")),
             (&format!("//registry.npmjs.org/:_authToken=npm_{letters}"), Some("an npm token")),
             (&format!("pypi-AgEIcHlwaS5vcmc{letters}{letters}"), Some("a PyPI token")),
             ("SG.aB3dEf6hIj9kLm2nOp5qRs.x", Some("a SendGrid key")),
@@ -133,6 +144,8 @@ mod tests {
             ("redis://:s3cret@cache.example.com", Some("a URL with a password")),
             ("https://a.example.com https://ada:p@ss@b.example.com/x", Some("a URL with a password")),
             ("proxy=http://ada:%2Fx@proxy.example.com", Some("a URL with a password")),
+            ("jdbc:postgresql://db.example.com/app?user=app&password=s3cret", Some("a URL with a password")),
+            ("'mysql://db.example.com/app?Pwd=s3cret'", Some("a URL with a password")),
             (&format!("https://hf_{letters}@huggingface.co/x"), Some("a Hugging Face token")),
             ("-----BEGIN OPENSSH PRIVATE KEY-----", Some("a private key or certificate")),
             ("sk-short", None),
@@ -140,6 +153,7 @@ mod tests {
             ("sk-learn-pipeline-2024-01-01-release-candidate", None),
             ("hf_transfer_enabled_for_all_downloads_of_models", None),
             ("hf_hub_cache", None),
+            ("hf_bert-base-uncased-finetuned-on-all", None),
             ("npm_config_cache_directory_of_this_very_project", None),
             ("npm-run-all-of-the-things-in-parallel", None),
             ("task-runner-of-a-long-name-0123456789abcdef", None),
@@ -152,6 +166,8 @@ mod tests {
             ("https://ada:@example.com/x", None),
             ("postgres://app:${DB_PASSWORD}@db.example.com/app", None),
             ("postgres://app:<password>@db.example.com/app", None),
+            ("jdbc:postgresql://db.example.com/app?user=app&password=${DB_PASSWORD}", None),
+            ("https://example.com/reset?password=&passwords=many#password", None),
             ("postgres://app:****@db.example.com/app", None),
             ("git@git.example.com:ops/fleet.git", None),
             ("ssh://git@git.example.com:2222/ops/fleet.git", None),
