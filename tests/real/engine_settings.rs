@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use serde_json::{Value, json};
@@ -115,6 +116,37 @@ fn limits_and_log_options_of_the_engine_are_neither_drift_nor_an_obstacle() {
     fleet.host(&format!("seccompProfile: {}\n", profile.display()));
     fleet.converge();
     fleet.end();
+}
+
+/// What this host's engine can be told is in the table that says what each setting does to tenants.
+#[test]
+fn every_setting_of_this_engine_is_documented() {
+    let help = Command::new("dockerd").arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let options = help.lines().filter_map(|line| line.split_once("--").filter(|(before, _)| before.len() < 8));
+    let options: Vec<&str> = options.filter_map(|(_, option)| option.split(' ').next()).collect();
+    assert!(options.len() > 60, "{help}");
+    let text = include_str!("../../docs/operations.md");
+    let table: Vec<&str> = text
+        .lines()
+        .skip_while(|line| *line != "| setting | effect | why |")
+        .take_while(|line| !line.is_empty())
+        .collect();
+    // What may be said more than once is a list of another name in the file, and what is about a run of the program is in none.
+    let missing: Vec<&&str> = options
+        .iter()
+        .filter(|option| !["config-file", "help", "validate", "version"].contains(option))
+        .filter(|option| {
+            let name = match **option {
+                "add-runtime" => "runtimes".to_owned(),
+                "containerd-plugins-namespace" => "containerd-plugin-namespace".to_owned(),
+                other => other.to_owned(),
+            };
+            let names = [format!("`{name}`"), format!("`{name}s`"), format!("`{}ies`", name.trim_end_matches('y'))];
+            !table.iter().any(|row| names.iter().any(|name| row.contains(name)))
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 /// The user and group of the host that own a path.
