@@ -16,7 +16,10 @@ use tenantd::{
     spec::{self, schema::schemas},
 };
 
-use crate::samples::samples;
+use crate::{
+    cli::{bare, end},
+    samples::samples,
+};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -117,6 +120,64 @@ fn every_block_of_yaml_is_valid() {
     }
     assert_eq!(wrong, Vec::<String>::new());
     assert!(count >= 10, "{count} blocks");
+}
+
+/// The commands in a document, each with its line: those of blocks, and those between backticks, which may go on in the next line.
+fn commands(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let (mut is_block, mut inline) = (false, None::<(usize, String)>);
+    for (line, number) in text.lines().zip(1..) {
+        if line.trim_start().starts_with("```") {
+            is_block = !is_block;
+        } else if is_block {
+            let typed =
+                line.trim_start().split_once(['$', '#']).filter(|(host, _)| host.chars().all(char::is_alphabetic));
+            let typed = typed.map_or(line, |(_, typed)| typed).trim_start();
+            found.extend(typed.starts_with("tenantd ").then(|| (number, typed.to_owned())));
+        } else {
+            for (part, is_first) in line.split('`').zip((0..).map(|at| at == 0)) {
+                if !is_first {
+                    match inline.take() {
+                        None => inline = Some((number, String::new())),
+                        Some(code) => found.push(code),
+                    }
+                }
+                if let Some((_, code)) = &mut inline {
+                    code.push_str(part);
+                    code.push(' ');
+                }
+            }
+        }
+    }
+    found.retain(|(_, code)| code.starts_with("tenantd "));
+    found
+}
+
+/// What is typed can be: each command, its options and the form of their values. What a line does beside that is the shell's.
+#[test]
+fn every_command_is_one() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for (name, text) in documents() {
+        for (line, code) in commands(&text) {
+            // What the program prints begins with its name as well.
+            if code.starts_with(concat!("tenantd ", env!("CARGO_PKG_VERSION"))) {
+                continue;
+            }
+            let anchor = format!("1..2:{}", "0".repeat(64));
+            let words = code.split_whitespace().skip(1);
+            let words = words.take_while(|word| !word.starts_with(['#', '|', '<', '>', '&']));
+            let words: Vec<&str> =
+                words.map(|word| if word == "FIRST..SEQ:HASH" { &anchor } else { word }).chain(["--help"]).collect();
+            let ended = end(bare(&words));
+            if ended.code != 0 {
+                wrong.push(format!("{name}:{line}: {code}: {}", ended.err.lines().next().unwrap_or_default()));
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(count >= 100, "{count} commands");
 }
 
 /// The examples of a schema, each with the path of its key: `[]` is any item, `NAME` any key.
