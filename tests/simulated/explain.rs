@@ -204,6 +204,6 @@ fn a_daemons_host_is_told_as_its_status_has_it() {
     let words = ["explain", "ant", "--repo", repo.to_str().unwrap(), "--rev", "main", "--format", "json"];
     let told: Value = serde_json::from_str(&daemon.ask(&words).with(0).out).unwrap();
     let host = &told["on_host"];
-    assert_eq!(host["in_force"]["revision"], daemon.status()["source"]["applied"]);
+    assert_eq!(host["in_force"]["revision"], json!(daemon.status().source.applied));
     assert_eq!((&host["as_shown"], &host["suspended"]["reason"]), (&json!(true), &json!("disk check")));
 }

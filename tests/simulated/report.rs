@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     cli::{Cli, Ended, bare, end},
-    daemon::Daemon,
+    daemon::{Daemon, at},
     origin::{command, git},
 };
 
@@ -157,16 +157,11 @@ fn the_figures_are_those_of_git_and_of_the_journal() {
     daemon.tenant("dog", "allowlist: [\"a.example.com:443\"]\nlimits: {memory: 256MiB}\n");
     daemon.tenant("elk", "");
     let accepted = daemon.push();
-    daemon.wait("it is in force", || {
-        (daemon.status()["source"]["applied"] == format!("main@sha1:{accepted}")).then_some(())
-    });
+    daemon.wait("it is in force", || (daemon.status().source.applied == at(&accepted)).then_some(()));
     daemon.without("cat");
     daemon.without("elk");
     let held = daemon.push();
-    let plan = daemon.wait("it is held", || {
-        let held = daemon.status()["source"]["held"].clone();
-        held["plan"].as_str().map(str::to_owned)
-    });
+    let plan = daemon.wait("it is held", || daemon.status().source.held?.plan);
     daemon.ask(&["approve", &plan]).with(0);
     daemon.wait("they are gone", || (!daemon.ids().contains_key("cat")).then_some(()));
     daemon.stop();

@@ -1,6 +1,6 @@
 //! Runtimes that can start nothing: found out by a test of their own, and no tenant's fault.
 
-use tenantd::model::{RuntimeClass, Tenant, quantity::Timespan};
+use tenantd::model::{RuntimeClass, Tenant, quantity::Timespan, status::ConditionKind};
 use tenantd_test_support::{Options, Runtime};
 
 use crate::{
@@ -80,8 +80,7 @@ fn the_daemon_blocks_the_tenants_of_a_failing_runtime_and_finds_out_when_it_work
     daemon.start();
     daemon.wait("bee is blocked", || (daemon.reason("bee") == "Blocked").then_some(()));
     let status = daemon.status();
-    let ready = condition(shown(&status, "bee").unwrap(), "Ready").clone();
-    let message = ready["message"].as_str().unwrap().to_owned();
+    let message = &condition(&shown(&status, "bee").unwrap().conditions, ConditionKind::Ready).message;
     assert!(message.starts_with("runtime-fails: the runtime runsc cannot start anything"), "{message}");
     assert!(message.contains("exit code 2") && message.contains("no weaker runtime"), "{message}");
     daemon.wait("ant runs", || (daemon.state("tenantd-ant") == "running").then_some(()));

@@ -1,9 +1,12 @@
 //! Loosenings that need a person on the host's list of approvers.
 
 use rustix::process::Signal;
-use tenantd::model::Entry;
+use tenantd::model::{
+    Entry,
+    status::{ConditionKind, Reason},
+};
 
-use super::{Daemon, condition};
+use super::{Daemon, at, condition, shown};
 use crate::signatures::Key;
 
 /// A daemon that wants Ada's approval for higher limits, with Bob, who may sign and not approve.
@@ -52,9 +55,7 @@ impl Guarded {
         daemon.git(&options.iter().map(String::as_str).collect::<Vec<_>>());
         daemon.push_ref("HEAD");
         let commit = daemon.git(&["rev-parse", "HEAD"]);
-        daemon.wait("the commit is in force", || {
-            (daemon.status()["source"]["applied"] == format!("main@sha1:{commit}")).then_some(())
-        });
+        daemon.wait("the commit is in force", || (daemon.status().source.applied == at(&commit)).then_some(()));
         commit
     }
 
@@ -73,9 +74,7 @@ impl Guarded {
     fn force(&self, commit: &str) {
         let daemon = &self.daemon;
         daemon.push_ref(commit);
-        daemon.wait("the commit is in force", || {
-            (daemon.status()["source"]["applied"] == format!("main@sha1:{commit}")).then_some(())
-        });
+        daemon.wait("the commit is in force", || (daemon.status().source.applied == at(commit)).then_some(()));
     }
 
     /// The line that approves what waits, as the status has it.
@@ -104,9 +103,9 @@ impl Guarded {
     fn waits(&self, tenant: &str) -> String {
         self.daemon.wait("it waits for an approval", || {
             let status = self.daemon.status();
-            let tenants = status["tenants"].as_array().unwrap();
-            let ready = condition(tenants.iter().find(|one| one["tenant"] == tenant)?, "Ready").clone();
-            (ready["reason"] == "ApprovalNeeded").then(|| ready["message"].as_str().unwrap().to_owned())
+            let one = shown(&status, tenant)?;
+            let ready = condition(&one.conditions, ConditionKind::Ready);
+            (ready.reason == Reason::ApprovalNeeded).then(|| ready.message.clone())
         })
     }
 
@@ -265,10 +264,7 @@ fn an_approval_is_for_what_it_saw_and_counts_once() {
 #[test]
 fn one_line_approves_all_that_waits_and_nothing_that_came_later() {
     let guarded = Guarded::new("{loosenings: [limit]}");
-    let line = || {
-        let status = guarded.daemon.status();
-        status["source"]["approve"].as_str().map(str::to_owned)
-    };
+    let line = || guarded.daemon.status().source.approve;
     assert_eq!(line(), None);
     guarded.limit("ant", 200);
     guarded.commit("More for one", None);

@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 use tenantd::model::record::{StepResult, Trigger, Verdict, Why};
 
-use super::{Daemon, reason};
+use super::{Daemon, at, reason};
 
 const MIB: i64 = 1 << 20;
 
@@ -79,15 +79,15 @@ fn a_commit_that_comes_during_work_is_carried_out_as_intent() {
 fn a_wrong_file_keeps_the_last_good_declaration() {
     let mut daemon = Daemon::running(&["ant", "bee"]);
     daemon.proved();
-    let good = daemon.status()["source"]["applied"].clone();
+    let good = daemon.status().source.applied;
     daemon.tenant("ant", "limits: {memory: much}\n");
     daemon.tenant("bee", "limits: {memory: 256MiB}\n");
     daemon.push();
     daemon.wait("bee changes", || (daemon.limit("bee", "Memory") == 256 * MIB).then_some(()));
     daemon.wait("ant's file is told of", || (daemon.reason("ant") == "InvalidFile").then_some(()));
     let status = daemon.status();
-    assert_eq!(super::shown(&status, "ant").unwrap()["revision"], good);
-    assert!(status["source"]["findings"][0].as_str().unwrap().contains("tenants/ant.yaml"), "{status:#}");
+    assert_eq!(super::shown(&status, "ant").unwrap().revision, good);
+    assert!(status.source.findings[0].contains("tenants/ant.yaml"), "{status:?}");
     // What it stands at is still looked after, and after a restart as well.
     for restart in [false, true] {
         if restart {
@@ -107,17 +107,17 @@ fn a_wrong_file_keeps_the_last_good_declaration() {
 #[test]
 fn a_wrong_policy_is_refused_as_a_whole() {
     let daemon = Daemon::running(&["ant", "bee"]);
-    let good = daemon.status()["source"]["applied"].clone();
+    let good = daemon.status().source.applied;
     daemon.tenant("ant", "limits: {memory: 256MiB}\n");
     daemon.policy("teirs: {}\n");
     let wrong = daemon.push();
     let status = daemon.wait("it is refused", || {
         let status = daemon.status();
-        (status["source"]["held"]["revision"] == format!("main@sha1:{wrong}")).then_some(status)
+        (status.source.held.as_ref().map(|held| &held.revision) == at(&wrong).as_ref()).then_some(status)
     });
-    assert_eq!(status["source"]["applied"], good);
-    assert!(status["source"]["held"]["plan"].is_null());
-    assert!(status["source"]["findings"][0].as_str().unwrap().contains("fleet.yaml"), "{status:#}");
+    assert_eq!(status.source.applied, good);
+    assert_eq!(status.source.held.as_ref().unwrap().plan, None);
+    assert!(status.source.findings[0].contains("fleet.yaml"), "{status:?}");
     assert_eq!(daemon.verdicts().last().unwrap().verdict, Verdict::Refused);
     daemon.update("bee", 64 * MIB);
     daemon.wait("drift is repaired", || (daemon.limit("bee", "Memory") == 512 * MIB).then_some(()));
@@ -125,8 +125,8 @@ fn a_wrong_policy_is_refused_as_a_whole() {
     // Back to the commit in force: nothing is told of the wrong one any more.
     daemon.push_ref("HEAD~1");
     daemon.wait("nothing waits", || {
-        let source = &daemon.status()["source"];
-        (source["held"].is_null() && source["findings"] == json!([])).then_some(())
+        let source = daemon.status().source;
+        (source.held.is_none() && source.findings.is_empty()).then_some(())
     });
 }
 
@@ -140,12 +140,9 @@ fn a_source_that_cannot_be_read_changes_nothing() {
     let bare = daemon.bare();
     let (branch, kept) = (bare.join("refs/heads/main"), daemon.folder().join("kept"));
     let objects = bare.join("objects");
-    let broken = |daemon: &Daemon, what: &str| {
-        daemon.wait(what, || daemon.status()["source"]["error"].as_str().map(str::to_owned))
-    };
-    let whole = |daemon: &Daemon| {
-        daemon.wait("it is read again", || daemon.status()["source"]["error"].is_null().then_some(()))
-    };
+    let broken = |daemon: &Daemon, what: &str| daemon.wait(what, || daemon.status().source.error);
+    let whole =
+        |daemon: &Daemon| daemon.wait("it is read again", || daemon.status().source.error.is_none().then_some(()));
 
     fs::rename(&branch, &kept).unwrap();
     assert!(broken(&daemon, "the branch is gone").contains("main"));
@@ -280,16 +277,16 @@ fn a_small_push_that_says_a_lot_is_refused_and_takes_no_memory() {
         (vec![("tree", nested(unseen.clone(), 2), "tenants")], "the paths in the folders"),
         (vec![("tree", nested(unseen, 7), "files")], "the paths in the folders"),
     ];
-    let good = daemon.status()["source"]["applied"].clone();
+    let good = daemon.status().source.applied;
     for (entries, words) in &cases {
         let commit = push_with(&daemon, entries);
         let held = daemon.wait_long("it is refused", || {
-            let held = daemon.status()["source"]["held"].clone();
-            (held["revision"] == format!("main@sha1:{commit}")).then_some(held)
+            let held = daemon.status().source.held?;
+            (Some(&held.revision) == at(&commit).as_ref()).then_some(held)
         });
-        let reason = held["reason"].as_str().unwrap();
-        assert!(held["plan"].is_null() && reason.contains(words), "{words}: {reason}");
-        assert_eq!(daemon.status()["source"]["applied"], good);
+        let reason = &held.reason;
+        assert!(held.plan.is_none() && reason.contains(words), "{words}: {reason}");
+        assert_eq!(daemon.status().source.applied, good);
         daemon.remove("ant");
         daemon.runs("ant");
         let most = memory(&daemon, "VmHWM");

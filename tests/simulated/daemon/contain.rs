@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tenantd::model::{Entry, record::StepRecord};
 use tenantd_test_support::Call;
 
-use super::{Daemon, object, shown};
+use super::{Daemon, at, object, shown};
 
 const MIB: i64 = 1 << 20;
 
@@ -40,7 +40,7 @@ fn waiting(settings: &str) -> Daemon {
 /// Whether ant's repair waits for more than half an hour.
 fn waits(daemon: &Daemon) -> bool {
     let status = daemon.status();
-    let next = shown(&status, "ant").and_then(|ant| ant["next_try"].as_str()?.parse::<jiff::Timestamp>().ok());
+    let next = shown(&status, "ant").and_then(|ant| ant.next_try);
     next.is_some_and(|next| next.duration_since(jiff::Timestamp::now()) > jiff::SignedDuration::from_mins(30))
 }
 
@@ -77,7 +77,7 @@ fn a_repair_that_waits_holds_up_no_containment() {
     assert!(waits(&daemon));
 
     // Contained is contained: there is nothing to do again and again.
-    daemon.wait("it is looked at", || (!daemon.status()["tenants"][0]["conditions"].is_null()).then_some(()));
+    daemon.wait("it is looked at", || (!daemon.status().tenants[0].conditions.is_empty()).then_some(()));
     sleep(Duration::from_millis(300));
     let head = daemon.head();
     sleep(Duration::from_secs(1));
@@ -108,8 +108,7 @@ fn a_commit_that_concerns_the_tenant_ends_the_waiting() {
     daemon.tenant("bee", "environment: {A: b}\n");
     daemon.push();
     daemon.wait("bee follows", || {
-        let status = daemon.status();
-        (status["source"]["applied"] == format!("main@sha1:{}", daemon.git(&["rev-parse", "HEAD"]))).then_some(())
+        (daemon.status().source.applied == at(&daemon.git(&["rev-parse", "HEAD"]))).then_some(())
     });
     assert!(waits(&daemon), "another tenant's commit changes nothing for it");
     daemon.tenant("ant", "limits: {memory: 256MiB}\n");

@@ -10,7 +10,10 @@ use std::{
 };
 
 use serde_json::json;
-use tenantd::model::Entry;
+use tenantd::model::{
+    Entry,
+    status::{ConditionKind, Reason, Truth},
+};
 
 use super::{Daemon, condition};
 
@@ -50,7 +53,7 @@ fn without_a_journal_nothing_but_containment_is_done() {
     daemon.wait("it says so", || {
         daemon.ask(&["suspend", "cat", "--reason", "to write something", "--until", "1h"]);
         daemon.ask(&["resume", "cat"]);
-        daemon.status()["journal"]["error"].as_str().map(str::to_owned)
+        daemon.status().journal.error
     });
     daemon.ask(&["resume", "cat"]);
     let ant = daemon.id("tenantd-ant");
@@ -58,10 +61,8 @@ fn without_a_journal_nothing_but_containment_is_done() {
     daemon.push();
     daemon.wait("it is in force", || (daemon.reason("ant") != "ReconciliationSucceeded").then_some(()));
     let status = daemon.status();
-    assert_eq!(
-        (&condition(&status, "Ready")["status"], &condition(&status, "Ready")["reason"]),
-        (&json!("False"), &json!("JournalUnavailable"))
-    );
+    let ready = condition(&status.conditions, ConditionKind::Ready);
+    assert_eq!((ready.status, ready.reason), (Truth::False, Reason::JournalUnavailable));
     assert!(readyz(&daemon).contains("503"));
     // Drift and what a commit changes wait, isolation and what a commit takes away do not.
     daemon.update("bee", 64 << 20);

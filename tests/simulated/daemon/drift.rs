@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tenantd::model::{
     Entry,
     record::{Trigger, Why},
+    status::{ConditionKind, Truth},
 };
 
 use super::{Daemon, cause, condition, object, reason, shown};
@@ -71,8 +72,8 @@ fn each_kind_of_event_leads_to_a_repair() {
     }
     // The stranger was taken off the network and is otherwise left alone.
     assert_eq!(daemon.state("stranger"), "running");
-    let last = shown(&daemon.status(), "ant").unwrap()["last_correction"].clone();
-    assert_eq!((last["why"].as_str(), last["what"].as_str().is_some()), (Some("drift"), true), "{last}");
+    let last = shown(&daemon.status(), "ant").unwrap().last_correction.clone().unwrap();
+    assert_eq!((last.why, last.what.is_empty()), (Why::Drift, false), "{last:?}");
     daemon.verified();
 }
 
@@ -108,15 +109,15 @@ fn without_events_the_full_pass_repairs() {
     // The engine answers everything but refuses to tell events.
     daemon.engine.fail(|call| call.path == "/events", 500, "no events today");
     daemon.engine.end_event_streams();
-    daemon.wait("it is told of", || (daemon.status()["engine"]["events"] == false).then_some(()));
+    daemon.wait("it is told of", || (!daemon.status().engine.events).then_some(()));
     let before = daemon.head();
     daemon.update("bee", 64 * MIB);
     daemon.wait("it is repaired", || (daemon.limit("bee", "Memory") == 512 * MIB).then_some(()));
-    assert_eq!(daemon.status()["engine"]["up"], true);
+    assert!(daemon.status().engine.up);
     assert!(!daemon.steps("bee", before).is_empty());
     daemon.engine.with(|state| state.silence_events(false));
     daemon.engine.heal();
-    daemon.wait("events arrive again", || (daemon.status()["engine"]["events"] == true).then_some(()));
+    daemon.wait("events arrive again", || daemon.status().engine.events.then_some(()));
 }
 
 #[test]
@@ -177,8 +178,8 @@ fn drift_can_be_left_as_it_is() {
             (reason(&status, name) == "DriftDetected").then_some(status)
         });
         let tenant = shown(&status, name).unwrap();
-        assert_eq!(condition(tenant, "Drifted")["status"], "True");
-        assert_eq!(tenant["drift"], json!(["container.memory", "container.memory_swap"]));
+        assert_eq!(condition(&tenant.conditions, ConditionKind::Drifted).status, Truth::True);
+        assert_eq!(tenant.drift, ["container.memory", "container.memory_swap"]);
         assert_eq!(daemon.limit(name, "Memory"), 64 * MIB);
     }
     // It is on record once, however often it is looked at.

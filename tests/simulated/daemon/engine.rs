@@ -3,14 +3,17 @@
 use std::{thread::sleep, time::Duration};
 
 use serde_json::{Value, json};
-use tenantd::model::Entry;
+use tenantd::model::{
+    Entry,
+    status::{ConditionKind, Reason, Truth},
+};
 use tenantd_test_support::Call;
 
 use super::{Daemon, condition, object, shown};
 use crate::world::image;
 
 fn up(daemon: &Daemon) -> bool {
-    daemon.status()["engine"]["up"] == true
+    daemon.status().engine.up
 }
 
 fn surveys(calls: &[Call]) -> usize {
@@ -24,16 +27,15 @@ fn an_engine_that_is_away_is_waited_for() {
     daemon.start();
     daemon.wait("it says so", || {
         let status = daemon.status();
-        let ready = condition(&status, "Ready");
-        (status["engine"]["error"].is_string() && ready["status"] == "False").then_some(())
+        let ready = condition(&status.conditions, ConditionKind::Ready);
+        (status.engine.error.is_some() && ready.status == Truth::False).then_some(())
     });
     daemon.engine.come_back();
     daemon.settled();
 
     daemon.engine.leave();
     daemon.wait("it is noticed", || (!up(&daemon)).then_some(()));
-    let reason = condition(&daemon.status(), "Ready")["reason"].clone();
-    assert_eq!(reason, "DependencyNotReady");
+    assert_eq!(condition(&daemon.status().conditions, ConditionKind::Ready).reason, Reason::DependencyNotReady);
     daemon.remove("ant");
     daemon.tenant("cat", "");
     daemon.push();
@@ -142,7 +144,7 @@ fn one_that_fails_waits_until_a_commit_or_a_person_changes_its_chances() {
     let waits = |daemon: &Daemon| {
         daemon.wait("ant waits", || {
             let status = daemon.status();
-            shown(&status, "ant").unwrap()["next_try"].is_string().then_some(())
+            shown(&status, "ant").unwrap().next_try.is_some().then_some(())
         });
     };
     daemon.engine.fail(|call| call.path == "/containers/create" && call.query.contains("ant"), 500, "no room");
@@ -192,7 +194,8 @@ fn a_setting_of_the_engine_is_no_commits_fault_and_pauses_nobody() {
     daemon.push();
     for name in ["ant", "bee", "cat", "new"] {
         daemon.wait("it is blocked", || (daemon.reason(name) == "Blocked").then_some(()));
-        let message = condition(shown(&daemon.status(), name).unwrap(), "Ready")["message"].to_string();
+        let message =
+            condition(&shown(&daemon.status(), name).unwrap().conditions, ConditionKind::Ready).message.clone();
         assert!(message.contains("daemon.json"), "{message}");
     }
     for name in ["ant", "bee", "cat"] {

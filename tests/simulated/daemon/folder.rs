@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::Daemon;
+use super::{Daemon, at};
 use crate::signatures::Key;
 
 const MIB: i64 = 1 << 20;
@@ -58,12 +58,11 @@ fn a_commit_without_the_folder_is_refused_and_holds_up_no_other() {
         let wrong = commit(&daemon, &ada, entry, Some(&last));
         daemon.push_ref(&wrong);
         let reason = daemon.wait("it is refused", || {
-            let held = daemon.status()["source"]["held"].clone();
-            let is_it = held["revision"] == format!("main@sha1:{wrong}");
-            is_it.then(|| held["reason"].as_str().unwrap().to_owned())
+            let held = daemon.status().source.held?;
+            (Some(held.revision) == at(&wrong)).then_some(held.reason)
         });
         assert!(reason.contains("there is no folder \"fleet\""), "{reason}");
-        assert!(daemon.status()["source"]["error"].is_null());
+        assert!(daemon.status().source.error.is_none());
         daemon.remove("ant");
         daemon.runs("ant");
         // On the way to a good one it holds nothing up, whether it was the head before or not.

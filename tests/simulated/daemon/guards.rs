@@ -3,10 +3,12 @@
 use std::fs;
 
 use rustix::process::Signal;
-use serde_json::Value;
-use tenantd::model::record::Verdict;
+use tenantd::model::{
+    record::Verdict,
+    status::{ConditionKind, HeldRevision, Reason},
+};
 
-use super::{Daemon, condition};
+use super::{Daemon, at, condition};
 
 fn names(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("t{n:02}")).collect()
@@ -19,15 +21,15 @@ fn fleet(count: usize, settings: &str) -> Daemon {
 
 /// Waits until a commit is held, and returns what is said of it.
 #[track_caller]
-fn held(daemon: &Daemon, commit: &str) -> Value {
+fn held(daemon: &Daemon, commit: &str) -> HeldRevision {
     daemon.wait("it is held", || {
-        let held = daemon.status()["source"]["held"].clone();
-        (held["revision"] == format!("main@sha1:{commit}") && held["plan"].is_string()).then_some(held)
+        let held = daemon.status().source.held?;
+        (Some(&held.revision) == at(commit).as_ref() && held.plan.is_some()).then_some(held)
     })
 }
 
-fn plan(held: &Value) -> &str {
-    held["plan"].as_str().unwrap()
+fn plan(held: &HeldRevision) -> &str {
+    held.plan.as_deref().unwrap()
 }
 
 fn count(daemon: &Daemon) -> usize {
@@ -52,9 +54,9 @@ fn many_removals_are_held_until_somebody_agrees() {
     daemon.tenant("t04", "limits: {memory: 256MiB}\n");
     let first = daemon.push();
     let waiting = held(&daemon, &first);
-    assert_eq!(waiting["tenants"], serde_json::json!(["t02", "t03"]));
-    assert!(waiting["reason"].as_str().unwrap().contains("2 of 10"), "{waiting}");
-    assert_eq!(condition(&daemon.status(), "Stalled")["reason"], "RevisionHeld");
+    assert_eq!(waiting.tenants, ["t02", "t03"]);
+    assert!(waiting.reason.contains("2 of 10"), "{waiting:?}");
+    assert_eq!(condition(&daemon.status().conditions, ConditionKind::Stalled).reason, Reason::RevisionHeld);
     assert_eq!(daemon.verdicts().last().unwrap().verdict, Verdict::Held);
 
     // Nothing of it is done; drift is repaired meanwhile.
@@ -92,7 +94,7 @@ fn many_removals_are_held_until_somebody_agrees() {
     let last = daemon.verdicts().pop().unwrap();
     assert_eq!((last.verdict, last.plan.as_deref()), (Verdict::Approved, Some(plan(&newer))));
     assert!(last.by.is_some());
-    assert!(daemon.status()["source"]["held"].is_null());
+    assert!(daemon.status().source.held.is_none());
     daemon.restart();
     daemon.settled();
     assert_eq!(count(&daemon), 7);
@@ -111,8 +113,8 @@ fn removals_in_many_commits_count_as_one() {
         let commit = daemon.push();
         let waiting = held(&daemon, &commit);
         let gone: Vec<String> = names(6).into_iter().take(2 + round).collect();
-        assert_eq!(waiting["tenants"], serde_json::json!(gone));
-        assert!(waiting["reason"].as_str().unwrap().contains("with the 1 that were removed within 24h"), "{waiting}");
+        assert_eq!(waiting.tenants, gone);
+        assert!(waiting.reason.contains("with the 1 that were removed within 24h"), "{waiting:?}");
         match round {
             0 => daemon.restart(),
             1 => {
@@ -131,7 +133,7 @@ fn removals_in_many_commits_count_as_one() {
     }
     daemon.tenant("renamed", "");
     let commit = daemon.push();
-    assert_eq!(held(&daemon, &commit)["tenants"], serde_json::json!(["t00", "t01"]));
+    assert_eq!(held(&daemon, &commit).tenants, ["t00", "t01"]);
 
     // One that removes nobody passes always, and tenants that are added do not thin the others out.
     daemon.tenant("t01", "");
@@ -143,8 +145,8 @@ fn removals_in_many_commits_count_as_one() {
     daemon.without("t01");
     let commit = daemon.push();
     let waiting = held(&daemon, &commit);
-    assert_eq!(waiting["tenants"], serde_json::json!(["t00", "t01"]));
-    assert!(waiting["reason"].as_str().unwrap().contains("2 of the 6 tenants"), "{waiting}");
+    assert_eq!(waiting.tenants, ["t00", "t01"]);
+    assert!(waiting.reason.contains("2 of the 6 tenants"), "{waiting:?}");
 
     // What was agreed to counts no more.
     daemon.ask(&["approve", plan(&waiting)]).with(0);
@@ -155,7 +157,7 @@ fn removals_in_many_commits_count_as_one() {
     daemon.settled();
     daemon.without("t03");
     let commit = daemon.push();
-    assert_eq!(held(&daemon, &commit)["tenants"], serde_json::json!(["t02", "t03"]));
+    assert_eq!(held(&daemon, &commit).tenants, ["t02", "t03"]);
 }
 
 #[test]
@@ -168,17 +170,15 @@ fn a_wrong_file_in_the_place_of_a_removed_tenant_brings_nobody_back() {
     daemon.tenant("t00", "wrong: key\n");
     daemon.without("t01");
     let commit = daemon.push();
-    assert_eq!(held(&daemon, &commit)["tenants"], serde_json::json!(["t00", "t01"]));
+    assert_eq!(held(&daemon, &commit).tenants, ["t00", "t01"]);
     // Nor does one that passes by itself, and a restart.
     daemon.tenant("t01", "");
     let commit = daemon.push();
-    daemon.wait("it is in force", || {
-        (daemon.status()["source"]["applied"] == format!("main@sha1:{commit}")).then_some(())
-    });
+    daemon.wait("it is in force", || (daemon.status().source.applied == at(&commit)).then_some(()));
     daemon.restart();
     daemon.without("t01");
     let commit = daemon.push();
-    assert_eq!(held(&daemon, &commit)["tenants"], serde_json::json!(["t00", "t01"]));
+    assert_eq!(held(&daemon, &commit).tenants, ["t00", "t01"]);
     assert_eq!(count(&daemon), 5);
     // Once it runs again, it is back.
     daemon.tenant("t00", "");
@@ -231,7 +231,7 @@ fn a_commit_that_comes_back_needs_nobody() {
     daemon.tenant("t01", "");
     daemon.push();
     daemon.settled();
-    assert!(daemon.status()["source"]["held"].is_null());
+    assert!(daemon.status().source.held.is_none());
     assert_eq!(count(&daemon), 4);
 }
 
@@ -254,7 +254,7 @@ fn an_emptied_and_a_moved_folder_are_held() {
     }
     let commit = daemon.push();
     daemon.wait("it is not in force", || {
-        (daemon.status()["source"]["held"]["revision"] == format!("main@sha1:{commit}")).then_some(())
+        (daemon.status().source.held.map(|held| held.revision) == at(&commit)).then_some(())
     });
     daemon.remove("t00");
     daemon.runs("t00");
@@ -287,7 +287,7 @@ fn no_commit_loosens_the_guard_that_it_is_judged_by() {
     daemon.wait("they are gone", || (count(&daemon) == 6).then_some(()));
     daemon.without("t04");
     let commit = daemon.push();
-    assert_eq!(held(&daemon, &commit)["tenants"].as_array().unwrap().len(), 5);
+    assert_eq!(held(&daemon, &commit).tenants.len(), 5);
     assert_eq!(count(&daemon), 6);
 }
 
@@ -305,7 +305,7 @@ fn a_first_start_removes_nobody_elses_tenants() {
     let commit = other.git(&["rev-parse", "HEAD"]);
     other.start();
     let waiting = held(&other, &commit);
-    assert_eq!(waiting["tenants"], serde_json::json!(["ant", "bee"]));
+    assert_eq!(waiting.tenants, ["ant", "bee"]);
     assert_eq!(count(&other), 2);
     other.ask(&["approve", plan(&waiting)]).with(0);
     other.settled();
@@ -327,7 +327,7 @@ fn many_tenants_that_go_at_once_keep_nobody_busy() {
     let _ = daemon.engine.take_calls();
     std::thread::sleep(std::time::Duration::from_secs(1));
     assert_eq!(daemon.engine.take_calls(), []);
-    assert_eq!(daemon.status()["tenants"].as_array().unwrap().len(), 5);
+    assert_eq!(daemon.status().tenants.len(), 5);
     daemon.remove("t01");
     daemon.runs("t01");
 }

@@ -31,8 +31,9 @@ use serde_json::{Value, json};
 use tenantd::{
     journal,
     model::{
-        Entry, Record,
+        Entry, Record, Revision, Status,
         record::{OutcomeRecord, RevisionRecord, StepRecord},
+        status::{Condition, ConditionKind, Reason, TenantStatus, Truth},
     },
 };
 
@@ -233,7 +234,7 @@ impl Daemon {
         self.cli.run(arguments)
     }
 
-    pub fn status(&self) -> Value {
+    pub fn status(&self) -> Status {
         serde_json::from_str(&self.ask(&["status", "--format", "json"]).with(0).out).unwrap()
     }
 
@@ -256,17 +257,15 @@ impl Daemon {
     /// The same with more time, and pauses between the questions: a long status is work as well.
     #[track_caller]
     pub fn settled_within(&self, patience: Duration, pause: Duration) {
-        let newest =
-            format!("main@sha1:{}", self.git(&["--git-dir", self.bare().to_str().unwrap(), "rev-parse", "main"]));
+        let newest = self.git(&["--git-dir", self.bare().to_str().unwrap(), "rev-parse", "main"]);
         self.wait_as_long(patience, "the newest commit is in force everywhere", || {
             sleep(pause);
             let status = self.status();
-            let tenants = status["tenants"].as_array().unwrap();
-            let all = tenants.iter().all(|tenant| {
-                condition(tenant, "Ready")["reason"] == "ReconciliationSucceeded"
-                    && condition(tenant, "Reconciling")["status"] == "False"
+            let all = status.tenants.iter().all(|tenant| {
+                condition(&tenant.conditions, ConditionKind::Ready).reason == Reason::ReconciliationSucceeded
+                    && condition(&tenant.conditions, ConditionKind::Reconciling).status == Truth::False
             });
-            (status["source"]["applied"] == newest.as_str() && !tenants.is_empty() && all).then_some(())
+            (status.source.applied == at(&newest) && !status.tenants.is_empty() && all).then_some(())
         });
     }
 
@@ -274,8 +273,9 @@ impl Daemon {
     #[track_caller]
     pub fn proved(&self) {
         self.wait("the trial of all tenants is over", || {
-            let healthy = |tenant: &Value| condition(tenant, "Healthy")["reason"] == "Running";
-            self.status()["tenants"].as_array().unwrap().iter().all(healthy).then_some(())
+            let healthy =
+                |tenant: &TenantStatus| condition(&tenant.conditions, ConditionKind::Healthy).reason == Reason::Running;
+            self.status().tenants.iter().all(healthy).then_some(())
         });
     }
 
@@ -417,19 +417,24 @@ pub fn object(tenant: &str) -> String {
     format!("tenantd-{tenant}")
 }
 
-pub fn condition<'a>(of: &'a Value, kind: &str) -> &'a Value {
-    of["conditions"].as_array().unwrap().iter().find(|condition| condition["type"] == kind).unwrap()
+pub fn condition(of: &[Condition], kind: ConditionKind) -> &Condition {
+    of.iter().find(|condition| condition.kind == kind).unwrap()
+}
+
+/// A commit on the branch that is followed, as a status names it.
+pub fn at(commit: &str) -> Option<Revision> {
+    Some(Revision { branch: "main".to_owned(), commit: commit.to_owned() })
 }
 
 /// The reason of a tenant's condition `Ready` in a status; empty where the tenant is not shown.
-pub fn reason(status: &Value, tenant: &str) -> String {
+pub fn reason(status: &Status, tenant: &str) -> String {
     let found = shown(status, tenant);
-    found.map(|one| condition(one, "Ready")["reason"].as_str().unwrap().to_owned()).unwrap_or_default()
+    found.map(|one| condition(&one.conditions, ConditionKind::Ready).reason.to_string()).unwrap_or_default()
 }
 
 /// A tenant in a status.
-pub fn shown<'a>(status: &'a Value, tenant: &str) -> Option<&'a Value> {
-    status["tenants"].as_array().unwrap().iter().find(|one| one["tenant"] == tenant)
+pub fn shown<'a>(status: &'a Status, tenant: &str) -> Option<&'a TenantStatus> {
+    status.tenants.iter().find(|one| one.tenant == tenant)
 }
 
 fn path() -> std::ffi::OsString {

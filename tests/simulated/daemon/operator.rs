@@ -3,7 +3,10 @@
 use std::{fs, thread::sleep, time::Duration};
 
 use rustix::process::Signal;
-use tenantd::model::Entry;
+use tenantd::model::{
+    Entry,
+    status::{ConditionKind, Reason},
+};
 
 use super::{Daemon, condition, object, shown};
 
@@ -30,12 +33,10 @@ fn a_suspended_tenant_is_left_alone_until_its_time_is_over() {
         assert_eq!(daemon.limit("ant", "Memory"), 64 << 20);
         let status = daemon.status();
         let ant = shown(&status, "ant").unwrap();
-        let ready = condition(ant, "Ready");
-        assert_eq!(
-            (ready["reason"].as_str(), ant["suspended"]["reason"].as_str()),
-            (Some("Suspended"), Some("disk check"))
-        );
-        assert!(ready["message"].as_str().unwrap().contains("disk check"), "{ready}");
+        let ready = condition(&ant.conditions, ConditionKind::Ready);
+        let suspension = ant.suspended.as_ref().map(|suspension| suspension.reason.as_str());
+        assert_eq!((ready.reason, suspension), (Reason::Suspended, Some("disk check")));
+        assert!(ready.message.contains("disk check"), "{ready:?}");
     }
     let suspended = daemon.records().into_iter().find_map(|record| match record.entry {
         Entry::Suspended { tenant, reason, by, .. } => Some((tenant, reason, by)),
@@ -106,6 +107,6 @@ fn another_repo_is_followed_after_a_reload() {
     daemon.settings(&format!("source: {{url: {}, interval: 1h}}", other.display()));
     daemon.signal(Signal::HUP);
     daemon.runs("bee");
-    assert_eq!(daemon.status()["source"]["url"], other.to_str().unwrap());
+    assert_eq!(daemon.status().source.url, other.to_str().unwrap());
     fs::remove_dir_all(&other).unwrap();
 }

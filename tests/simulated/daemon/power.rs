@@ -3,7 +3,10 @@
 use std::{fs, thread::sleep, time::Duration};
 
 use rustix::process::Signal;
-use tenantd::model::{Entry, Power, PowerReason};
+use tenantd::model::{
+    Entry, Power, PowerReason,
+    status::{ConditionKind, Truth},
+};
 
 use super::{Daemon, condition, object, shown};
 
@@ -14,10 +17,10 @@ impl Daemon {
         self.wait(&format!("{tenant} is {reason}"), || {
             let status = self.status();
             let one = shown(&status, tenant)?;
-            let ready = condition(one, "Ready");
-            (ready["reason"] == reason
-                && ready["status"] == "True"
-                && condition(one, "Reconciling")["status"] == "False")
+            let ready = condition(&one.conditions, ConditionKind::Ready);
+            (ready.reason.as_str() == reason
+                && ready.status == Truth::True
+                && condition(&one.conditions, ConditionKind::Reconciling).status == Truth::False)
                 .then_some(())
         });
     }
@@ -103,8 +106,8 @@ fn who_is_frozen_and_cannot_be_kept_sleeps_and_that_is_said() {
     daemon.ready_as("ant", "Asleep");
     daemon.wait("nothing of it is left", || daemon.addresses("ant").is_none().then_some(()));
     let status = daemon.status();
-    let ready = condition(shown(&status, "ant").unwrap(), "Ready");
-    assert!(ready["message"].as_str().unwrap().contains("could not be kept"), "{ready}");
+    let ready = condition(&shown(&status, "ant").unwrap().conditions, ConditionKind::Ready);
+    assert!(ready.message.contains("could not be kept"), "{ready:?}");
     assert_eq!(daemon.powers("ant").pop(), Some((Power::Asleep, PowerReason::NotKept)));
     daemon.ask(&["start", "ant"]).with(0);
     daemon.runs("ant");

@@ -80,5 +80,5 @@ fn one_data_root_has_one_master() {
         assert_eq!(ended.code, 1, "{command:?}");
         assert!(ended.err.contains(&format!("process {}", daemon.pid())), "{}", ended.err);
     }
-    assert_eq!(daemon.status()["tenants"].as_array().unwrap().len(), 1);
+    assert_eq!(daemon.status().tenants.len(), 1);
 }

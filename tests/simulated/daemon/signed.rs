@@ -2,7 +2,9 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
-use super::{Daemon, condition};
+use tenantd::model::status::{ConditionKind, Truth};
+
+use super::{Daemon, at, condition};
 use crate::signatures::{Gpg, Key};
 
 #[test]
@@ -23,21 +25,21 @@ fn only_signed_commits_come_into_force_and_old_ones_only_with_a_person() {
     let next = |daemon: &Daemon| daemon.git(&["commit", "--quiet", "--allow-empty", "-m", "next"]);
     let held = |daemon: &Daemon, commit: &str| {
         daemon.wait("it waits", || {
-            let source = daemon.status()["source"].clone();
-            (source["held"]["revision"] == format!("main@sha1:{commit}")).then_some(source)
+            let source = daemon.status().source;
+            (source.held.as_ref().map(|held| &held.revision) == at(commit).as_ref()).then_some(source)
         })
     };
 
     daemon.start();
     let unsigned = daemon.git(&["rev-parse", "HEAD"]);
-    assert!(held(&daemon, &unsigned)["applied"].is_null());
-    assert_eq!(condition(&daemon.status(), "SourceVerified")["status"], "False");
+    assert!(held(&daemon, &unsigned).applied.is_none());
+    assert_eq!(condition(&daemon.status().conditions, ConditionKind::SourceVerified).status, Truth::False);
     assert_eq!(daemon.engine.containers().len(), 0);
 
     let first = push(&daemon, 100, true);
     daemon.settled();
-    assert_eq!(daemon.status()["source"]["signer"], "ada");
-    assert_eq!(condition(&daemon.status(), "SourceVerified")["status"], "True");
+    assert_eq!(daemon.status().source.signer.as_deref(), Some("ada"));
+    assert_eq!(condition(&daemon.status().conditions, ConditionKind::SourceVerified).status, Truth::True);
     assert!(daemon.steps("ant", 0).iter().all(|(step, _)| step.signer.as_deref() == Some("ada")));
 
     // Neither an unsigned head, nor a signed one that would carry it in.
@@ -46,7 +48,7 @@ fn only_signed_commits_come_into_force_and_old_ones_only_with_a_person() {
     held(&daemon, &wrong);
     next(&daemon);
     let carried = push(&daemon, 201, true);
-    assert!(held(&daemon, &carried)["held"]["plan"].is_null());
+    assert!(held(&daemon, &carried).held.unwrap().plan.is_none());
     assert_eq!(daemon.limit("ant", "Memory"), 100 << 20);
 
     daemon.git(&["reset", "--quiet", "--hard", &first]);
@@ -58,9 +60,9 @@ fn only_signed_commits_come_into_force_and_old_ones_only_with_a_person() {
     // Somebody who cannot sign puts an old commit back.
     daemon.push_ref(&first);
     let waiting = held(&daemon, &first);
-    assert_eq!(waiting["applied"], format!("main@sha1:{second}"));
+    assert_eq!(waiting.applied, at(&second));
     assert_eq!(daemon.limit("ant", "Memory"), 300 << 20);
-    daemon.ask(&["approve", waiting["held"]["plan"].as_str().unwrap()]).with(0);
+    daemon.ask(&["approve", waiting.held.unwrap().plan.as_deref().unwrap()]).with(0);
     daemon.settled();
     assert_eq!(daemon.limit("ant", "Memory"), 100 << 20);
 }
@@ -103,11 +105,11 @@ fn a_head_is_judged_by_what_is_in_force_when_it_is_decided() {
     let second = commit(&daemon, ada.options(), &[]);
     let held = |daemon: &Daemon, commit: &str| {
         daemon.wait("it is held", || {
-            let source = daemon.status()["source"].clone();
-            (source["held"]["revision"] == format!("main@sha1:{commit}")).then_some(source)
+            let source = daemon.status().source;
+            (source.held.as_ref().map(|held| &held.revision) == at(commit).as_ref()).then_some(source)
         })
     };
-    let plan = held(&daemon, &second)["held"]["plan"].as_str().unwrap().to_owned();
+    let plan = held(&daemon, &second).held.unwrap().plan.unwrap();
 
     fs::write(&hold, "").unwrap();
     daemon.git(&["reset", "--quiet", "--hard", &first]);
@@ -115,10 +117,10 @@ fn a_head_is_judged_by_what_is_in_force_when_it_is_decided() {
     let beside = commit(&daemon, gpg.options(false), &[]);
     daemon.wait("it is being judged", || asked.exists().then_some(()));
     daemon.ask(&["approve", &plan]).with(0);
-    assert_eq!(daemon.status()["source"]["applied"], format!("main@sha1:{second}"));
+    assert_eq!(daemon.status().source.applied, at(&second));
     fs::remove_file(&hold).unwrap();
 
     let source = held(&daemon, &beside);
-    assert_eq!(source["applied"], format!("main@sha1:{second}"), "it does not descend from what is in force");
+    assert_eq!(source.applied, at(&second), "it does not descend from what is in force");
     assert_eq!(daemon.limit("ant", "Memory"), 512 << 20);
 }

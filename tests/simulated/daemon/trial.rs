@@ -4,10 +4,10 @@ use std::{thread::sleep, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tenantd::model::{Entry, Revision, record::Why};
+use tenantd::model::{Entry, Revision, record::Why, status::ConditionKind};
 use tenantd_test_support::Call;
 
-use super::{Daemon, condition, object, shown};
+use super::{Daemon, at, condition, object, shown};
 use crate::lookalikes;
 
 /// What makes the simulated engine's container end right after its start.
@@ -42,8 +42,8 @@ fn a_bad_commit_goes_back_for_those_that_it_is_bad_for() {
     daemon.runs("ant");
     daemon.wait("it is bad for new", || (daemon.reason("new") == "BadCommit").then_some(()));
     let status = daemon.status();
-    assert_eq!(shown(&status, "ant").unwrap()["revision"], format!("main@sha1:{good}"));
-    assert_eq!(status["source"]["applied"], format!("main@sha1:{wrong}"));
+    assert_eq!(shown(&status, "ant").unwrap().revision, at(&good));
+    assert_eq!(status.source.applied, at(&wrong));
     daemon.wait("others stay at the new one", || (daemon.limit("bee", "Memory") == 256 << 20).then_some(()));
     let [(back_to, reason)] = &*bad(&daemon, "ant") else { panic!("{:?}", bad(&daemon, "ant")) };
     assert_eq!(back_to.as_ref().map(|revision| revision.commit.as_str()), Some(good.as_str()));
@@ -107,8 +107,8 @@ fn one_that_ends_during_its_trial_goes_back_too() {
 /// The status, reason and message of a tenant's condition `Healthy`.
 fn health(daemon: &Daemon, tenant: &str) -> [String; 3] {
     let status = daemon.status();
-    let healthy = condition(shown(&status, tenant).unwrap(), "Healthy");
-    ["status", "reason", "message"].map(|key| healthy[key].as_str().unwrap_or_default().to_owned())
+    let healthy = condition(&shown(&status, tenant).unwrap().conditions, ConditionKind::Healthy);
+    [healthy.status.to_string(), healthy.reason.to_string(), healthy.message.clone()]
 }
 
 fn says(daemon: &Daemon, tenant: &str, word: &str) {
@@ -270,9 +270,7 @@ fn exits_after_the_trial_slow_a_tenant_down_and_condemn_nothing() {
         let next = daemon.wait("it waits", || {
             let status = daemon.status();
             let ant = shown(&status, "ant").unwrap();
-            let (now, next) = (status["time"].as_str()?, ant["next_try"].as_str()?);
-            let (now, next): (jiff::Timestamp, jiff::Timestamp) = (now.parse().unwrap(), next.parse().unwrap());
-            Some(next.duration_since(now))
+            Some(ant.next_try?.duration_since(status.time))
         });
         if next > jiff::SignedDuration::from_millis(1200) {
             break;
@@ -302,9 +300,8 @@ fn has_variable(daemon: &Daemon, tenant: &str, variable: &str) -> bool {
 fn commits(daemon: &Daemon, tenant: &str) -> Vec<String> {
     let status = daemon.status();
     let shown = shown(&status, tenant).unwrap();
-    let narrowed_by = shown["narrowed_by"].as_array().cloned().unwrap_or_default();
-    let all = std::iter::once(&shown["revision"]).chain(&narrowed_by);
-    all.map(|revision| revision.as_str().unwrap().trim_start_matches("main@sha1:").to_owned()).collect()
+    let all = std::iter::once(shown.revision.as_ref().unwrap()).chain(&shown.narrowed_by);
+    all.map(|revision| revision.commit.clone()).collect()
 }
 
 /// What a tenant stands at does not change: not by a while, not by a look, not by a restart, not by a crash.
@@ -505,8 +502,8 @@ fn a_commit_in_force_that_is_back_only_after_a_fetch_keeps_what_is_gone_back_to(
     daemon.runs("ant");
     let stands = |daemon: &Daemon| {
         let status = daemon.status();
-        let shown = shown(&status, "ant").map(|tenant| tenant["revision"].clone());
-        shown.is_some_and(|at| at == format!("main@sha1:{good}")) && daemon.reason("ant") == "BadCommit"
+        let revision = shown(&status, "ant").and_then(|tenant| tenant.revision.clone());
+        revision == at(&good) && daemon.reason("ant") == "BadCommit"
     };
     assert!(stands(&daemon));
     let made = creates(&daemon, "ant");
@@ -521,7 +518,7 @@ fn a_commit_in_force_that_is_back_only_after_a_fetch_keeps_what_is_gone_back_to(
     daemon.push_ref(&wrong);
     let refused = |daemon: &Daemon| {
         daemon.wait("it is refused in words", || {
-            let error = daemon.status()["source"]["error"].as_str().map(str::to_owned);
+            let error = daemon.status().source.error;
             error.filter(|error| error.contains("cannot be read")).map(drop)
         });
     };
