@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 PREFIX ?= /usr/local
 # The binary that is installed.
-BINARY ?= $(or $(CARGO_TARGET_DIR),target)/release/tenantd
+BINARY ?= $(or $(CARGO_TARGET_DIR),target)/dist/tenantd
 
 .PHONY: help demo test soak check bench build install install-files uninstall schema audit clean
 
@@ -31,12 +31,11 @@ check: ## Only format, lints and docs
 
 bench: ## Measure, beside a bare client and docker-compose
 	@tests/engine/install-packages docker-compose haproxy squid tinyproxy
-	$(CARGO) build --release --locked
 	$(CARGO) bench --locked
 
-build: ## Build the release binary, target/release/tenantd
+build: ## Build the binary to install, target/dist/tenantd
 	@tests/engine/install-packages
-	$(CARGO) build --release --locked
+	$(CARGO) build --profile dist --locked
 
 # Where each kind of file goes.
 bin := $(DESTDIR)$(PREFIX)/bin
