@@ -60,7 +60,7 @@ pub struct Asked<C: Call> {
     pub reply: Reply<C::Answer>,
 }
 
-/// A list of calls, made by [`calls!`].
+/// A list of calls, made by `calls!`.
 pub trait Calls: Send + Sized + 'static {
     /// Shows each call's type to a visitor.
     fn each(visitor: &mut impl Visitor<Self>);
