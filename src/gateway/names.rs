@@ -47,10 +47,9 @@ pub(super) async fn serve_datagrams(gateway: Arc<Shared>, socket: UdpSocket) {
                 let answer = match gateway.tenants.find(local, *peer.ip()) {
                     None => continue,
                     Some(Caller::Tenant(client)) => answer(&gateway, &client, local, packet),
-                    Some(Caller::Foreign(tenant)) => {
+                    Some(Caller::Foreign(client)) => {
                         let destination = format!("a look-up from {}", peer.ip());
-                        gateway.refusals.note(&Refusal { tenant, destination, rule: Rule::ForeignAddress });
-                        dns::refuse(packet)
+                        refuse(&gateway, &client, destination, Rule::ForeignAddress, packet)
                     }
                 };
                 if let Some(answer) = answer {
@@ -115,19 +114,28 @@ pub(super) async fn serve_stream(gateway: &Shared, client: &Client, mut stream: 
     }
 }
 
+/// How many questions of one network are answered, and how many refused, at once.
+fn limit(gateway: &Shared) -> u32 {
+    gateway.settings().limits.lookups.saturating_mul(QUESTIONS_PER_LOOKUP)
+}
+
+/// Refuses a question, whoever on a tenant's network asks it. Who floods is told so as often as it would be answered; the
+/// rest costs nobody anything.
+fn refuse(gateway: &Shared, client: &Client, destination: String, rule: Rule, packet: &[u8]) -> Option<Vec<u8>> {
+    if !client.load.too_many.try_take(limit(gateway)) {
+        client.load.dropped.fetch_add(1, Ordering::Relaxed);
+        return None;
+    }
+    gateway.refusals.note(&Refusal { tenant: client.name().clone(), destination, rule });
+    dns::refuse(packet)
+}
+
 /// Answers a question, or refuses it where there are too many. `None` where it gets no answer.
 fn answer(gateway: &Shared, client: &Client, local: Ipv4Addr, packet: &[u8]) -> Option<Vec<u8>> {
     gateway.questions.add();
     let refusal = |rule, name: &str| Refusal { tenant: client.name().clone(), destination: name.to_owned(), rule };
-    let limit = gateway.settings().limits.lookups.saturating_mul(QUESTIONS_PER_LOOKUP);
-    if !client.load.questions.try_take(limit) {
-        // Who floods is told so as often as it is answered. The rest costs nobody anything.
-        if !client.load.too_many.try_take(limit) {
-            client.load.dropped.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        gateway.refusals.note(&refusal(Rule::OverLimit, "a look-up"));
-        return dns::refuse(packet);
+    if !client.load.questions.try_take(limit(gateway)) {
+        return refuse(gateway, client, "a look-up".to_owned(), Rule::OverLimit, packet);
     }
     let in_force = client.now();
     let answer = dns::answer(packet, &in_force.policy, local, |rule, name| refusal(rule, name).to_string())?;

@@ -62,7 +62,8 @@ fn admit(gateway: &Arc<Shared>, stream: TcpStream, peer: Ipv4Addr, port: u16) {
     gateway.accepted.add();
     let client = match caller {
         Caller::Tenant(client) => client,
-        Caller::Foreign(tenant) => {
+        Caller::Foreign(client) => {
+            let tenant = client.name().clone();
             let destination = format!("a connection from {peer} to port {port}");
             return turn_away(gateway, &Refusal { tenant, destination, rule: Rule::ForeignAddress }, &stream, port);
         }

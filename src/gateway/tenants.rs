@@ -48,8 +48,8 @@ struct Member {
 pub enum Caller {
     /// It is the tenant's.
     Tenant(Arc<Client>),
-    /// It comes from another address of the tenant's network.
-    Foreign(TenantName),
+    /// It comes from another address of this tenant's network.
+    Foreign(Arc<Client>),
 }
 
 /// What is to be listened on for the tenants that are served.
@@ -76,7 +76,7 @@ impl Tenants {
         }
         Some(match *address == Some(peer) {
             true => Caller::Tenant(Arc::clone(client)),
-            false => Caller::Foreign(client.name().clone()),
+            false => Caller::Foreign(Arc::clone(client)),
         })
     }
 
@@ -351,7 +351,7 @@ mod tests {
         fn find(&self, local: [u8; 4], peer: [u8; 4]) -> Option<String> {
             self.tenants.find(local.into(), peer.into()).map(|caller| match caller {
                 Caller::Tenant(client) => client.name().to_string(),
-                Caller::Foreign(tenant) => format!("foreign to {tenant}"),
+                Caller::Foreign(client) => format!("foreign to {}", client.name()),
             })
         }
 
