@@ -58,7 +58,7 @@ fn anew() -> Vec<Drift> {
             .any_declared(),
         Drift::host("network_mode", "host", "NetworkMode", json!("host"))
             .values(json!("host"), json!(OURS))
-            .also(&["networks", "hostname"]),
+            .also(&["networks", "address", "hostname"]),
     ]
 }
 
