@@ -23,11 +23,14 @@ fn what_the_engine_does_not_see_is_healed_at_once() {
     service.settings(&format!("{HOST}{}", secrets_and_settings(&service.fleet)));
     shell(&service.fleet, "ip netns add tenantd");
     service.fleet.declare(TENANT, WAY_OUT);
-    // Repairs that failed wait for longer than this test takes.
-    service.fleet.policy("retry: {initial: 1h, max: 1h}\n");
+    // Repairs that failed wait for longer than this test takes. What ends during its trial would be the commit's fault.
+    service.fleet.policy("retry: {initial: 1h, max: 1h}\nhealth: {after: 1s}\n");
     let commit = service.push();
     service.start();
     service.wait_until_in_order(&commit);
+    service.wait("its trial is over", || {
+        service.condition(TENANT, "Healthy").is_some_and(|(_, reason, _)| reason == "Running")
+    });
 
     let dir = service.fleet.engine.dir().display().to_string();
     let (link, bridge) = names_of(TENANT);
