@@ -7,22 +7,17 @@
 // Both macros panic where nobody reads any more; `cli::output` does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod audit;
 pub mod cli;
 pub mod daemon;
 pub mod engine;
-mod fault;
-pub mod gateway;
-pub mod host;
-pub mod journal;
 pub mod metrics;
-pub mod model;
 pub mod notify;
-pub mod plan;
 pub mod reconcile;
-pub mod review;
-mod signals;
-pub mod snapshot;
 pub mod source;
-pub mod spec;
 pub mod web;
+
+use tenantd_core::fault;
+pub use tenantd_core::{audit, model, plan, review, snapshot, spec};
+pub use tenantd_gateway as gateway;
+pub use tenantd_host as host;
+pub use tenantd_journal as journal;

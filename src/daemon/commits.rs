@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     fault::chain,
+    host::signals,
     model::{Desired, Revision, record::Trigger},
     plan::guard::{self, Hold},
-    signals,
     source::Approval,
     web::{
         Refusal,

@@ -41,14 +41,16 @@ use jiff::Timestamp;
 
 use crate::{
     fault::chain,
-    host::{Change, Lock, LockError, WaysOut, modes},
+    host::{
+        Change, Lock, LockError, WaysOut, modes,
+        signals::{self, Signals},
+    },
     journal::{self, Journal},
     metrics::Metrics,
     model::{Host, Powers, record::Trigger, status::Correction},
     notify::Notifier,
     plan::brief,
     reconcile::{Known, Recorder},
-    signals::{self, Signals},
     web::Request,
 };
 pub use in_force::StateError;

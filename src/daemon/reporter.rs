@@ -3,11 +3,11 @@
 use super::events::DaemonEvent;
 use crate::{
     fault::chain,
+    host::signals::Signals,
     journal::{Journal, JournalError},
     metrics::Metrics,
     model::Entry,
     notify::Notifier,
-    signals::Signals,
 };
 
 /// How many records are handed to the journal at once, until the watchdog is told.

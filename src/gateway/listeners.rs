@@ -28,8 +28,8 @@ use super::{
     serve::{self, NAMES},
     tenants::Listening,
 };
-use crate::{
-    host::namespace::{self, NamespaceError},
+use crate::host::{
+    namespace::{self, NamespaceError},
     signals,
 };
 

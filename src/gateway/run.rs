@@ -30,10 +30,10 @@ use crate::{
     fault::chain,
     host::{
         namespace::{self, NamespaceError},
+        signals::{self, Signal, Signals},
         watch::FolderWatch,
     },
     model::Host,
-    signals::{self, Signal, Signals},
 };
 
 /// How often the policies are looked at without an event.

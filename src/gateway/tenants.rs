@@ -309,7 +309,7 @@ fn read_file<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::{authority::Authority, decide::decide};
+    use crate::{authority::Authority, decide::decide};
 
     struct Folder {
         _folder: tempfile::TempDir,

@@ -19,7 +19,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::{gateway::ledger::day, model::TenantName};
+use crate::{ledger::day, model::TenantName};
 
 pub use count::{Count, Days};
 pub use store::{UsageError, counted_since, read};

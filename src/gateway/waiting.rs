@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        gateway::{InForce, Pools},
+        InForce, Pools,
         model::{EgressPolicy, egress::POLICY_VERSION},
     };
 

@@ -66,7 +66,7 @@ pub(super) fn claim(folder: &Path) -> Result<(), VersionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::{Lock, LockError};
+    use crate::{Lock, LockError};
 
     #[test]
     fn what_a_newer_program_keeps_is_left_alone() -> Result<(), Box<dyn std::error::Error>> {

@@ -229,8 +229,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        journal::tests::{step, stopped},
         model::Record,
+        tests::{step, stopped},
     };
 
     fn one(entry: &Entry) -> Vec<u8> {

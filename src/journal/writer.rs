@@ -283,7 +283,7 @@ fn reason(error: &JournalError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{open::open, tests::stopped, verify};
+    use crate::{open::open, tests::stopped, verify};
 
     #[test]
     fn what_a_failed_write_left_is_set_aside_before_the_next() -> Result<(), Box<dyn std::error::Error>> {

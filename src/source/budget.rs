@@ -13,14 +13,12 @@ use crate::model::{
     tree::{TOO_LARGE, Tree, UNPARSED},
 };
 
-impl Tree {
-    /// Whether no more files are in it than are read, with so many that are read later.
-    pub(super) fn is_within_bounds(&self, later: usize) -> Result<(), SourceError> {
-        if self.files.len() + self.findings.len() + later > MAX_FILES {
-            return Err(SourceError::TooLarge(Bound::Files));
-        }
-        Ok(())
+/// Whether no more files are in a tree than are read, with so many that are read later.
+pub(super) fn is_within_bounds(tree: &Tree, later: usize) -> Result<(), SourceError> {
+    if tree.files.len() + tree.findings.len() + later > MAX_FILES {
+        return Err(SourceError::TooLarge(Bound::Files));
     }
+    Ok(())
 }
 
 /// What may still be read.

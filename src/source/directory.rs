@@ -132,7 +132,7 @@ fn read_folder(folder: &Path, prefix: &str, tree: &mut Tree, budget: &mut Budget
                 )),
             },
         }
-        tree.is_within_bounds(0)?;
+        budget::is_within_bounds(tree, 0)?;
     }
     Ok(())
 }

@@ -314,7 +314,7 @@ impl Reading<'_> {
                     }
                 }
             }
-            self.listed.tree.is_within_bounds(self.listed.tenants.len())?;
+            budget::is_within_bounds(&self.listed.tree, self.listed.tenants.len())?;
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 //! The list is some ten thousand small functions that are compiled anew in each crate that asks it. This one asks it
 //! alone, so that no change of tenantd itself compiles them: that took four minutes of a processor each time.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 /// Whether anyone can register names below a name, as below `com`, `co.uk` and `github.io`.
 ///
 /// The name is in lower case and does not end with a dot. Where no rule speaks of it, the last label counts.

@@ -76,10 +76,12 @@ pub fn imports(files: &BTreeMap<String, String>) -> Result<Imports, String> {
 /// The file in which the item of a path stands, and its name: none for a module and for what is another crate's.
 fn item(modules: &BTreeMap<Vec<String>, Module>, (start, names): &Path, hops: usize) -> Option<(String, String)> {
     match start {
-        Start::Crate if names.first().is_some_and(|name| name == SUFFIX.0) => {
-            return Some((SUFFIX.1.to_owned(), names.last()?.clone()));
+        Start::Crate => {
+            let (first, behind) = names.split_first()?;
+            let (_, place) = CRATES.iter().find(|(name, _)| name == first)?;
+            let names = place.iter().map(|name| (*name).to_owned()).chain(behind.iter().cloned()).collect();
+            return item(modules, &(Start::Root, names), hops + 1);
         }
-        Start::Crate => return None,
         Start::Root => {}
     }
     let depth = (0..=names.len()).rev().find(|&depth| modules.contains_key(&names[..depth]))?;
@@ -98,15 +100,25 @@ fn item(modules: &BTreeMap<Vec<String>, Module>, (start, names): &Path, hops: us
     }
 }
 
-/// The list of public suffixes is a crate of its own, and a folder here.
-const SUFFIX: (&str, &str) = ("tenantd_suffix", "suffix/lib.rs");
+/// The crates of the workspace, each with the module that it is here.
+pub const CRATES: &[(&str, &[&str])] = &[
+    ("tenantd_core", &[]),
+    ("tenantd_gateway", &["gateway"]),
+    ("tenantd_host", &["host"]),
+    ("tenantd_journal", &["journal"]),
+    ("tenantd_suffix", &["suffix"]),
+];
 
 /// A path as its module means it: none for what begins with a name of the file's own, such as a type.
 fn absolute(module: &Module, path: &[String]) -> Option<Path> {
     let (first, behind) = path.split_first()?;
     let within = |names: &[String]| Some((Start::Root, [names, behind].concat()));
     match first.as_str() {
-        "crate" => within(&[]),
+        "crate" => {
+            let is_root = |place: &[&str]| place.first() == module.names.first().map(String::as_str).as_ref();
+            let is_crate = CRATES.iter().any(|(_, place)| is_root(place));
+            within(if is_crate { &module.names[..1] } else { &[] })
+        }
         "self" => within(&module.names),
         "super" => {
             let up = path.iter().take_while(|name| *name == "super").count();

@@ -30,10 +30,10 @@ fn table(document: &str) -> Vec<Row> {
     rows
 }
 
-/// The names in backticks, without what makes them folders or files.
+/// The names in backticks, without what makes them folders or files, nor the crate that several of them are.
 fn quoted(cell: &str) -> impl Iterator<Item = String> {
     let names = cell.split('`').skip(1).step_by(2);
-    names.map(|name| name.trim_end_matches('/').trim_end_matches(".rs").to_owned())
+    names.map(|name| name.trim_start_matches("core/").trim_end_matches('/').trim_end_matches(".rs").to_owned())
 }
 
 /// The row that a file belongs to: its folder, or the file at the top.

@@ -15,7 +15,7 @@ use serde::{
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::gateway::{Client, Rule, gathered::Gathered};
+use crate::{Client, Rule, gathered::Gathered};
 
 /// How much of a body is read before it is sent on, in bytes, and how long that may take. Of a longer
 /// one only the answer tells.

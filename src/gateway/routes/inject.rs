@@ -13,8 +13,8 @@ use hyper::{
 
 use super::{redact::Keys, target};
 use crate::{
-    gateway::websocket,
     model::egress::{Inject, Part, Route, SecretValues, Template},
+    websocket,
 };
 
 /// Headers that are for one connection alone, and those that are written anew.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::{HeaderMap, header::CONTENT_TYPE};
 use serde_json::Value;
 
-use crate::gateway::{
+use crate::{
     Client,
     gathered::Gathered,
     ledger::{MAX_COST, Reservation},

@@ -12,7 +12,7 @@ use std::{
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
-use crate::gateway::usage::Use;
+use crate::usage::Use;
 
 /// A request's body on its way to the upstream. Trailers stay behind.
 pub(super) struct Sent {

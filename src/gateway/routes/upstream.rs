@@ -24,17 +24,15 @@ use tokio_rustls::TlsConnector;
 
 use super::sent::Sent;
 use crate::{
-    gateway::{
-        Client, Rule,
-        limits::Lease,
-        refusal::unanswered,
-        wire::{Seen, Wire},
-    },
+    Client, Rule,
+    limits::Lease,
     model::{
         TenantName,
         egress::{RouteName, Upstream},
         host::Egress,
     },
+    refusal::unanswered,
+    wire::{Seen, Wire},
 };
 
 /// How long connecting may take, and TLS after it.

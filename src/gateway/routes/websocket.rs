@@ -25,7 +25,7 @@ use super::{
     body::Revoked,
     redact::{Keys, Redactor},
 };
-use crate::gateway::usage::Use;
+use crate::usage::Use;
 
 /// How much is read at once, in bytes.
 const BUFFER: usize = 16 << 10;

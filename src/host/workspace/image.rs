@@ -27,8 +27,8 @@ use super::{
     volume::{Measured, Volume},
 };
 use crate::{
-    host::replace,
     model::workspace::{BLOCK, Backend, VolumeSpec},
+    replace,
 };
 
 /// What takes the blocks that the tenant may not have, beside what it sees.

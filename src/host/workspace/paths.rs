@@ -12,7 +12,7 @@ use rustix::{
 };
 
 use super::WorkspaceError;
-use crate::host::modes;
+use crate::modes;
 
 /// A path as the kernel writes it, without links.
 pub(super) fn canonical(folder: &Path) -> PathBuf {

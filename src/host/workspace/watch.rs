@@ -31,7 +31,7 @@ type Mounts = BTreeMap<String, Entry>;
 impl Workspaces {
     /// Tells the names of tenants whose mounts came, went or became others, for as long as it is polled. Where the
     /// kernel does not tell, nothing is heard.
-    pub(in crate::host) async fn follow_mounts(&self, tell: impl Fn(String)) -> Infallible {
+    pub(crate) async fn follow_mounts(&self, tell: impl Fn(String)) -> Infallible {
         let mut known: Option<Mounts> = None;
         loop {
             // One that cannot be listened to now may be there again later.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{WorkspaceError, Workspaces, paths::make};
-use crate::{host::modes, model::workspace::Wish};
+use crate::{model::workspace::Wish, modes};
 
 /// Notes what somebody asked for. It appears whole or not at all.
 pub(super) fn write(workspaces: &Workspaces, tenant: &str, wish: &Wish) -> Result<(), WorkspaceError> {

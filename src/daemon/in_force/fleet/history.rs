@@ -7,8 +7,12 @@ use proptest::{prelude::*, sample::select};
 use super::*;
 use crate::{
     model::quantity::Timespan,
-    review::{Mark, arbitrary, review},
+    review::{Mark, review},
 };
+
+// The generator of declarations belongs to the tests of two crates.
+#[path = "../../../core/review/arbitrary.rs"]
+mod arbitrary;
 
 /// The most commits that a declaration may be made of: as many as there are limits, after those that are tried first, and
 /// that of the tier.

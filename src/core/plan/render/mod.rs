@@ -12,5 +12,5 @@ pub use junit::junit;
 pub use lines::{Line, lines};
 pub use markdown::markdown;
 pub(crate) use markdown::{add_rows, code, value};
-pub(crate) use text::{GREEN, RED, YELLOW, values};
-pub use text::{Style, aligned, blocked_line, summary, text};
+pub(crate) use text::values;
+pub use text::{GREEN, RED, Style, YELLOW, aligned, blocked_line, summary, text};

@@ -27,7 +27,7 @@ use std::{
 };
 
 pub use host::{host, socket};
-pub(crate) use paths::{FLEET, TENANTS};
+pub use paths::{FLEET, TENANTS};
 
 use crate::model::{
     Desired, Finding, Severity, Tenant, TenantName,

@@ -360,7 +360,7 @@ mod tests {
         let all: Vec<&str> = SETTINGS.iter().flat_map(|(names, ..)| *names).copied().collect();
         let different: BTreeSet<&str> = all.iter().copied().collect();
         assert_eq!(all.len(), different.len());
-        let docs = include_str!("../../docs/operations.md");
+        let docs = include_str!("../../../docs/operations.md");
         assert!(docs.contains(&table()), "docs/operations.md has not this table:\n{}", table());
     }
 }

@@ -25,14 +25,17 @@ pub enum Style {
     Colour,
 }
 
-pub(crate) const GREEN: &str = "32";
-pub(crate) const YELLOW: &str = "33";
-pub(crate) const RED: &str = "31";
+/// The colour of what is added or well, as a code of ANSI terminals.
+pub const GREEN: &str = "32";
+/// The colour of what changes or waits.
+pub const YELLOW: &str = "33";
+/// The colour of what is removed or wrong.
+pub const RED: &str = "31";
 const BOLD: &str = "1";
 
 impl Style {
     /// Text in a colour, which is one of the codes of ANSI terminals.
-    pub(crate) fn paint(self, code: &str, text: &str) -> String {
+    pub fn paint(self, code: &str, text: &str) -> String {
         match self {
             Self::Plain => text.to_owned(),
             Self::Colour => format!("\x1b[{code}m{text}\x1b[0m"),

@@ -44,6 +44,10 @@ mod waiting;
 mod websocket;
 mod wire;
 
+use tenantd_core::{fault, model};
+use tenantd_host as host;
+use tenantd_journal as journal;
+
 pub use answer::status;
 pub use client::{Client, InForce};
 pub use control::socket;

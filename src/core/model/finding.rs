@@ -191,7 +191,7 @@ impl fmt::Display for Finding {
 /// Says whether a character is one that a person cannot see but a terminal, an editor or a program obeys:
 /// control characters (tab and line breaks among them), line separators, overrides and marks of direction,
 /// joiners and spaces without width, tags, a byte order mark.
-pub(crate) fn is_invisible(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
@@ -208,7 +208,7 @@ pub(crate) fn is_invisible(c: char) -> bool {
 }
 
 /// Escapes what [`is_invisible`].
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_invisible(c) {

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal as Unix, SignalKind, signal};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
+pub enum Signal {
     /// To end.
     End,
     /// To read the settings again.
@@ -19,7 +19,7 @@ pub(crate) enum Signal {
 }
 
 /// The signals that are heard.
-pub(crate) struct Signals {
+pub struct Signals {
     terminate: Unix,
     interrupt: Unix,
     hangup: Unix,
@@ -27,7 +27,11 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    pub(crate) fn listen() -> std::io::Result<Self> {
+    /// Listens for the signals that end the process or have it read its settings again.
+    ///
+    /// # Errors
+    /// The system refuses to tell of signals.
+    pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -36,7 +40,8 @@ impl Signals {
         })
     }
 
-    pub(crate) async fn next(&mut self) -> Signal {
+    /// Waits for the next signal.
+    pub async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.terminate.recv() => Signal::End,
             _ = self.interrupt.recv() => Signal::End,
@@ -45,12 +50,12 @@ impl Signals {
     }
 
     /// Waits for work of a bounded length, and tells the watchdog meanwhile.
-    pub(crate) async fn alive_while<T>(&mut self, work: impl Future<Output = T>) -> T {
+    pub async fn alive_while<T>(&mut self, work: impl Future<Output = T>) -> T {
         telling(work, || self.alive()).await
     }
 
     /// Tells the watchdog that the loop goes round.
-    pub(crate) fn alive(&mut self) {
+    pub fn alive(&mut self) {
         if self.told_alive.is_none_or(|told| told.elapsed() >= ALIVE) {
             self.told_alive = Some(Instant::now());
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
@@ -67,7 +72,7 @@ const MORE: Duration = Duration::from_secs(60);
 // Without systemd there is nobody to tell, and that is no error.
 
 /// Waits for work of a bounded length before the start is over, and has systemd wait for it as well.
-pub(crate) async fn starting_while<T>(work: impl Future<Output = T>) -> T {
+pub async fn starting_while<T>(work: impl Future<Output = T>) -> T {
     let micros = u32::try_from(MORE.as_micros()).unwrap_or(u32::MAX);
     telling(work, || drop(sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(micros)]))).await
 }
@@ -83,21 +88,23 @@ async fn telling<T>(work: impl Future<Output = T>, mut tell: impl FnMut()) -> T 
     }
 }
 
-pub(crate) fn ready() {
+/// Tells systemd that the process does its work.
+pub fn ready() {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }
 
-pub(crate) fn stopping() {
+/// Tells systemd that the process ends.
+pub fn stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
 }
 
 /// Has systemd keep a socket for the next process of the unit.
-pub(crate) fn keep(name: &str, socket: BorrowedFd<'_>) {
+pub fn keep(name: &str, socket: BorrowedFd<'_>) {
     let _ = sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName(name)], &[socket]);
 }
 
 /// Has systemd close a socket that it keeps.
-pub(crate) fn forget(name: &str) {
+pub fn forget(name: &str) {
     let _ = sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
 }
 

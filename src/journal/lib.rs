@@ -28,6 +28,7 @@ use std::{
     thread,
 };
 
+use tenantd_core::model;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use error::JournalError;

@@ -284,7 +284,7 @@ fn a_host_that_says_nothing_follows_nothing_and_a_url_alone_is_enough() {
 
 #[test]
 fn a_host_gets_what_its_file_says() {
-    let every_key = include_str!("../../tests/samples/valid-hosts/every-key.yaml");
+    let every_key = include_str!("../../../tests/samples/valid-hosts/every-key.yaml");
     let host = host("host.yaml", every_key.as_bytes()).unwrap();
     let source = host.source.unwrap();
     assert_eq!(source.url, "https://git.example.com/ops/fleet.git");
@@ -315,7 +315,7 @@ fn a_host_gets_what_its_file_says() {
     };
     assert_eq!(host.workspaces, workspaces);
 
-    let ssh = include_str!("../../tests/samples/valid-hosts/ssh.yaml");
+    let ssh = include_str!("../../../tests/samples/valid-hosts/ssh.yaml");
     let host = super::host("host.yaml", ssh.as_bytes()).unwrap();
     let source = host.source.unwrap();
     assert_eq!((source.path.as_str(), source.ssh_key), ("", Some("/etc/tenantd/id".into())));

@@ -18,10 +18,13 @@ mod reap;
 mod replace;
 pub mod seal;
 pub mod secret;
+pub mod signals;
 pub mod users;
 mod version;
 pub mod watch;
 mod workspace;
+
+use tenantd_core::{fault, model};
 
 pub use cache::Cache;
 pub use changes::{Change, Changes};
