@@ -24,7 +24,7 @@ use crate::{
         data::{Repo, Usage},
         render,
     },
-    gateway::{
+    gateway::accounting::{
         ledger::day,
         usage::{counted_since, folder},
     },

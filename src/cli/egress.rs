@@ -14,7 +14,7 @@ use similar::TextDiff;
 
 use super::{EXIT_OK, args::Global, failure::Failure, output, setup, time, usage};
 use crate::{
-    gateway::usage::{Count, counted_since, folder},
+    gateway::accounting::usage::{Count, counted_since, folder},
     host::seal,
     model::{
         Destination, SecretName, TenantName,
@@ -256,7 +256,7 @@ mod tests {
     use std::{fs, process::Command};
 
     use super::*;
-    use crate::gateway::usage::Usage;
+    use crate::gateway::accounting::usage::Usage;
 
     type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 

@@ -10,7 +10,12 @@ use crate::{
     daemon::StateError,
     engine::{CallError, ConnectError, VersionError},
     fault::chain,
-    gateway::{RunError, ledger::LedgerError, privilege::PrivilegeError, routes::TlsError, usage::UsageError},
+    gateway::{
+        RunError,
+        accounting::{ledger::LedgerError, usage::UsageError},
+        process::privilege::PrivilegeError,
+        routes::TlsError,
+    },
     host::{LockError, VersionError as FolderVersionError, WorkspaceError, namespace::NamespaceError},
     journal::{Broken, JournalError, Problem},
     plan::saved::Unusable,

@@ -21,7 +21,7 @@ use super::{
     output, setup, time,
 };
 use crate::{
-    gateway::{
+    gateway::accounting::{
         ledger,
         usage::{self, Count},
     },

@@ -4,12 +4,11 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{
-    limits::{Lease, Load, Pools},
-    race::Worked,
-    resolved::Names,
+use crate::{
+    accounting::limits::{Lease, Load, Pools},
+    model::{EgressPolicy, TenantName, egress::SecretValues},
+    names::{race::Worked, resolved::Names},
 };
-use crate::model::{EgressPolicy, TenantName, egress::SecretValues};
 
 /// What is in force for a tenant. A change replaces it as a whole.
 pub struct InForce {
@@ -31,13 +30,13 @@ pub struct Client {
     name: TenantName,
     in_force: watch::Receiver<Arc<InForce>>,
     /// What it uses of the gateway now.
-    pub(super) load: Load,
+    pub(crate) load: Load,
     /// What it shares with all others.
-    pub(super) pools: Arc<Pools>,
+    pub(crate) pools: Arc<Pools>,
     /// The names that were looked up for it.
-    pub(super) names: Names,
+    pub(crate) names: Names,
     /// Which addresses worked where others did not.
-    pub(super) worked: Worked,
+    pub(crate) worked: Worked,
 }
 
 impl Client {
@@ -47,7 +46,7 @@ impl Client {
     }
 
     /// Sets so many bytes of memory aside for it, if they are its own part or nobody's.
-    pub(super) fn memory(&self, bytes: u64) -> Option<Lease> {
+    pub(crate) fn memory(&self, bytes: u64) -> Option<Lease> {
         self.pools.memory.take(&self.name, bytes)
     }
 

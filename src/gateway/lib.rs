@@ -4,54 +4,24 @@
 //! from the host's. Between the two there is no path for a packet: what gets through was read, decided
 //! and written, byte by byte. Decisions are pure; everything around them is not.
 
-pub mod authority;
+pub mod accounting;
 pub mod client;
-pub mod decide;
-pub mod dial;
-pub mod dns;
-pub mod head;
-pub mod hello;
-pub mod ledger;
-pub mod privilege;
-pub mod refusal;
-pub mod refusals;
-pub mod reply;
+pub mod listening;
+pub mod names;
+pub mod policy;
+pub mod process;
+pub mod protocols;
 pub mod routes;
-pub mod shared;
-pub mod usage;
 
-mod allowance;
-mod answer;
-mod buffers;
-mod control;
-mod gathered;
-mod guard;
-mod http;
-mod inside;
-mod limits;
-mod listeners;
-mod names;
-mod race;
-mod recording;
-mod relay;
-mod resolve;
-mod resolved;
-mod run;
-mod serve;
-mod share;
-mod tenants;
-mod waiting;
-mod websocket;
-mod wire;
+mod proxy;
 
 use tenantd_core::{fault, model};
 use tenantd_host as host;
 use tenantd_journal as journal;
 
-pub use answer::status;
+pub use accounting::limits::Pools;
 pub use client::{Client, InForce};
-pub use control::socket;
-pub use limits::Pools;
-pub use refusal::{Refusal, Rule};
-pub use run::{RunError, prepare, run};
-pub use shared::Shared;
+pub use listening::shared::Shared;
+pub use policy::{Refusal, Rule};
+pub use process::{RunError, prepare, run, socket};
+pub use proxy::answer::status;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tenantd::{
-    gateway::{InForce, ledger},
+    gateway::{InForce, accounting::ledger},
     model::egress::{Budget, Cost, StreamMode},
 };
 

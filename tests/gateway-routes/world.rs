@@ -20,9 +20,11 @@ use tempfile::TempDir;
 use tenantd::{
     gateway::{
         Client, InForce, Pools,
-        ledger::{self, Ledger},
+        accounting::{
+            ledger::{self, Ledger},
+            usage::Usage,
+        },
         routes::{self, Answer, Connect, Routes},
-        usage::Usage,
     },
     model::{
         EgressPolicy,

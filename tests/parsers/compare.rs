@@ -10,27 +10,28 @@ use domain::{
 };
 use tenantd::{
     gateway::{
-        authority::Host,
-        dns,
-        head::{self, Body, Framing},
-        hello,
-        reply::{self, Read},
+        policy::authority::Host,
+        protocols::{
+            client_hello, dns,
+            http_head::{self, Body, Framing},
+            reply::{self, Read},
+        },
     },
     model::EgressPolicy,
 };
 
 /// The head of a request: its end, its first line, whom it is for and how long its body is.
 pub fn request(bytes: &[u8]) {
-    let end = head::end(bytes, 0);
+    let end = http_head::end(bytes, 0);
     let Ok(Some(length)) = end else { return };
     for cut in 0..length {
         // However it is cut on its way, it ends in the same place.
-        if let Ok(found) = head::end(&bytes[..cut], 0) {
+        if let Ok(found) = http_head::end(&bytes[..cut], 0) {
             assert_eq!(found, None, "{cut} bytes of {bytes:?}");
-            assert_eq!(head::end(bytes, cut), end, "from {cut} of {bytes:?}");
+            assert_eq!(http_head::end(bytes, cut), end, "from {cut} of {bytes:?}");
         }
     }
-    let Ok(ours) = head::parse(&bytes[..length]) else { return };
+    let Ok(ours) = http_head::parse(&bytes[..length]) else { return };
     let mut fields = [httparse::EMPTY_HEADER; 100];
     let mut theirs = httparse::Request::new(&mut fields);
     let shown = String::from_utf8_lossy(bytes);
@@ -96,7 +97,7 @@ pub fn chunks(bytes: &[u8]) {
 
 /// The first message of TLS: the server's name.
 pub fn client_hello(bytes: &[u8]) {
-    let Ok(Some(ours)) = hello::parse(bytes) else { return };
+    let Ok(Some(ours)) = client_hello::parse(bytes) else { return };
     let mut acceptor = rustls::server::Acceptor::default();
     let mut rest = bytes;
     while !rest.is_empty() {

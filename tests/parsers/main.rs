@@ -10,8 +10,8 @@ use simple_dns::{
     CLASS, Name, Packet, QCLASS, QTYPE, Question, ResourceRecord, TYPE,
     rdata::{A, CNAME, RData},
 };
-use tenantd::gateway::{
-    head,
+use tenantd::gateway::protocols::{
+    http_head,
     reply::{Read, read_answer},
 };
 
@@ -183,7 +183,7 @@ proptest! {
 fn what_was_found_stays_refused() {
     for text in ["GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\r\n\r\n"] {
         compare::request(text.as_bytes());
-        assert!(head::parse(text.as_bytes()).is_err(), "{text:?}");
+        assert!(http_head::parse(text.as_bytes()).is_err(), "{text:?}");
     }
     // An address of eleven bytes.
     let mut answer = packet(7, true, "a.example", TYPE::A, &[("a.example", Ok(*b"Host"))]);

@@ -16,7 +16,7 @@ use hyper::{
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{inject::Injection, meter::Meter, redact::Redactor, upstream::Connection};
-use crate::usage::Use;
+use crate::accounting::usage::Use;
 
 /// Ends when a body must not go on, whatever comes.
 pub(super) type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -14,7 +14,7 @@ use hyper::{
 use super::{redact::Keys, target};
 use crate::{
     model::egress::{Inject, Part, Route, SecretValues, Template},
-    websocket,
+    protocols::websocket,
 };
 
 /// Headers that are for one connection alone, and those that are written anew.

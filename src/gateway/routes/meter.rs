@@ -6,9 +6,9 @@ use hyper::{HeaderMap, header::CONTENT_TYPE};
 use serde_json::Value;
 
 use crate::{
-    Client,
-    gathered::Gathered,
-    ledger::{MAX_COST, Reservation},
+    accounting::ledger::{MAX_COST, Reservation},
+    client::Client,
+    proxy::gathered::Gathered,
 };
 
 /// The longest answer, or event of one, that is searched, in bytes. One that is longer costs what was

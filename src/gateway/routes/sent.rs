@@ -12,7 +12,7 @@ use std::{
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
-use crate::usage::Use;
+use crate::accounting::usage::Use;
 
 /// A request's body on its way to the upstream. Trailers stay behind.
 pub(super) struct Sent {

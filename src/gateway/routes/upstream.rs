@@ -24,15 +24,15 @@ use tokio_rustls::TlsConnector;
 
 use super::sent::Sent;
 use crate::{
-    Client, Rule,
-    limits::Lease,
+    accounting::limits::Lease,
+    client::Client,
     model::{
         TenantName,
         egress::{RouteName, Upstream},
         host::Egress,
     },
-    refusal::unanswered,
-    wire::{Seen, Wire},
+    policy::{Rule, refusal::unanswered},
+    proxy::wire::{Seen, Wire},
 };
 
 /// How long connecting may take, and TLS after it.

@@ -25,7 +25,7 @@ use super::{
     body::Revoked,
     redact::{Keys, Redactor},
 };
-use crate::usage::Use;
+use crate::accounting::usage::Use;
 
 /// How much is read at once, in bytes.
 const BUFFER: usize = 16 << 10;

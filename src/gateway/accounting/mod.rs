@@ -1,0 +1,11 @@
+//! What each tenant uses: counted, bounded, shared, and recorded.
+
+pub mod ledger;
+pub mod refusals;
+pub mod usage;
+
+pub(crate) mod buffers;
+pub(crate) mod limits;
+
+mod allowance;
+mod share;

@@ -1,0 +1,319 @@
+//! Connections as they come in: who it is, what it speaks, where it wants to.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::net::sockopt::set_tcp_user_timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+
+use super::{http, name_server, shared::Shared, tenants::Caller};
+use crate::{
+    accounting::buffers,
+    client::Client,
+    model::host::EgressLimits,
+    policy::{
+        Refusal, Rule,
+        authority::{Authority, shown},
+    },
+    protocols::{
+        client_hello::{self, MAX_BYTES},
+        http_head,
+    },
+    proxy::{
+        answer::{self, Language, farewell},
+        gathered::Gathered,
+        relay::{Awaited, Begun, End, Session},
+    },
+};
+
+/// The port of name servers.
+pub(crate) const NAMES: u16 = 53;
+
+/// How long is waited where a connection cannot be accepted, as without a free descriptor.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How much longer than `limits.stall` the kernel keeps what a client does not take: what the gateway sees waiting, it cuts
+/// and counts itself.
+const UNSEEN: Duration = Duration::from_secs(10);
+
+/// How much is made room for at once, in bytes.
+const PIECE: usize = 2 << 10;
+
+/// Accepts connections to a port until the end of the process, whatever goes wrong.
+pub(crate) async fn accept(gateway: Arc<Shared>, listener: TcpListener, port: u16) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, SocketAddr::V4(peer))) => admit(&gateway, stream, *peer.ip(), port),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(port, %error, "cannot accept a connection");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves a connection on a task of its own, if it is a tenant's that has not too many.
+fn admit(gateway: &Arc<Shared>, stream: TcpStream, peer: Ipv4Addr, port: u16) {
+    let Ok(SocketAddr::V4(local)) = stream.local_addr() else { return };
+    // Nobody's: it gets no answer.
+    let Some(caller) = gateway.tenants.find(*local.ip(), peer) else { return };
+    gateway.accepted.add();
+    let client = match caller {
+        Caller::Tenant(client) => client,
+        Caller::Foreign(client) => {
+            let tenant = client.name().clone();
+            let destination = format!("a connection from {peer} to port {port}");
+            return turn_away(gateway, &Refusal { tenant, destination, rule: Rule::ForeignAddress }, &stream, port);
+        }
+    };
+    let EgressLimits { connections: limit, stall, .. } = gateway.settings().limits;
+    let Some(place) = gateway.pools.connections.enter(client.name(), limit) else {
+        let (tenant, destination) = (client.name().clone(), format!("a connection to port {port}"));
+        return turn_away(gateway, &Refusal { tenant, destination, rule: Rule::OverLimit }, &stream, port);
+    };
+    // What fits into the kernel's buffer waits there unseen: the kernel itself ends it.
+    let unseen = u32::try_from((stall.get() + UNSEEN).as_millis()).unwrap_or(u32::MAX);
+    let _ = set_tcp_user_timeout(&stream, unseen);
+    let gateway = Arc::clone(gateway);
+    let local = *local.ip();
+    tokio::spawn(async move {
+        let served = async {
+            if port == NAMES {
+                name_server::serve_stream(&gateway, &client, stream, local).await;
+            } else {
+                // Small answers must not wait for one another.
+                let _ = stream.set_nodelay(true);
+                connection(Arc::clone(&gateway), client, stream, port).await;
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = place.called_back() => gateway.called_back.add(),
+        }
+    });
+}
+
+/// Says why a connection is not served, as far as that goes without waiting.
+fn turn_away(gateway: &Shared, refusal: &Refusal, stream: &TcpStream, port: u16) {
+    gateway.refusals.note(refusal);
+    let is_http = port == 80 || port == gateway.settings().proxy_port;
+    let words = answer::bytes(refusal, if is_http { Language::Http } else { Language::Tls });
+    if port != NAMES {
+        let _ = stream.try_write(&words);
+    }
+}
+
+/// What a connection begins with.
+enum Beginning {
+    Tls(Authority),
+    Tunnel { to: Authority, after: Vec<u8> },
+    Http(Gathered),
+}
+
+/// Why a connection goes no further.
+struct Stop {
+    language: Language,
+    /// What is refused; `None` where the client went away.
+    refused: Option<(Rule, String)>,
+}
+
+impl Stop {
+    fn new(language: Language, rule: Rule, asked: &[u8]) -> Self {
+        Self { language, refused: Some((rule, shown(asked))) }
+    }
+
+    fn gone() -> Self {
+        Self { language: Language::Unknown, refused: None }
+    }
+}
+
+async fn connection(gateway: Arc<Shared>, client: Arc<Client>, mut stream: TcpStream, port: u16) {
+    let settings = gateway.settings();
+    let (limits, may_be_encrypted) = (settings.limits, settings.encrypted_hello.contains(client.name()));
+    let max_head = usize::try_from(limits.head.get()).unwrap_or(usize::MAX);
+    let mut read = Read { client: Arc::clone(&client), bytes: Gathered::default() };
+    let begun = timeout(limits.hello.get(), begin(&mut stream, &mut read, port, max_head, may_be_encrypted)).await;
+    let Read { bytes, .. } = &mut read;
+    let late = || match language_of(bytes.as_ref()) {
+        // Whoever asks for nothing is refused nothing.
+        _ if bytes.as_ref().is_empty() => Err(Stop::gone()),
+        language => Err(Stop::new(language, Rule::TooLate, format!("a connection to port {port}").as_bytes())),
+    };
+    let (to, begun, language) = match begun.unwrap_or_else(|_| late()) {
+        Err(Stop { refused: None, .. }) => return,
+        Err(Stop { refused: Some((rule, destination)), language }) => {
+            let refusal = Refusal { tenant: client.name().clone(), destination, rule };
+            return refuse(&gateway, &mut stream, &refusal, language).await;
+        }
+        Ok(Beginning::Http(begun)) => {
+            let Some(_memory) = client.memory(buffers::HTTP) else {
+                let destination = format!("a connection to port {port}");
+                let refusal = Refusal { tenant: client.name().clone(), destination, rule: Rule::OverLimit };
+                return refuse(&gateway, &mut stream, &refusal, Language::Http).await;
+            };
+            return http::serve(gateway, client, stream, begun, port).await;
+        }
+        Ok(Beginning::Tls(to)) => (to, std::mem::take(bytes.bytes()), Language::Tls),
+        Ok(Beginning::Tunnel { to, after }) => (to, after, Language::Http),
+    };
+    match gateway.dialer.dial(&client, &to).await {
+        Err(refusal) => refuse(&gateway, &mut stream, &refusal, language).await,
+        Ok((far, rule)) => {
+            let session = Session {
+                counts: gateway.usage.begin(client.name(), &rule),
+                client,
+                to,
+                bandwidth: limits.bandwidth.map(|bytes| bytes.get()),
+                idle: limits.idle.get(),
+                stall: limits.stall.get(),
+            };
+            let begun = Begun { near: begun, far: Vec::new() };
+            let hello = (language == Language::Http).then(|| Awaited { time: limits.hello.get(), may_be_encrypted });
+            relay(&gateway, &session, stream, far, begun, hello).await;
+        }
+    }
+}
+
+async fn relay(
+    gateway: &Shared,
+    session: &Session,
+    mut near: TcpStream,
+    mut far: TcpStream,
+    begun: Begun,
+    hello: Option<Awaited>,
+) {
+    const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+    if hello.is_some() && near.write_all(ESTABLISHED).await.is_err() {
+        return;
+    }
+    match session.relay(&mut near, &mut far, begun, hello).await {
+        End::Revoked => gateway.cut.add(),
+        End::Refused(rule) => {
+            let tenant = session.client.name().clone();
+            let refusal = Refusal { tenant, destination: session.to.to_string(), rule };
+            refuse(gateway, &mut near, &refusal, Language::Tls).await;
+        }
+        End::Closed | End::Broken | End::Idle | End::Stalled => {}
+    }
+}
+
+async fn refuse(gateway: &Shared, stream: &mut TcpStream, refusal: &Refusal, language: Language) {
+    gateway.refusals.note(refusal);
+    farewell(stream, &answer::bytes(refusal, language)).await;
+}
+
+/// What bytes look like, for an answer.
+fn language_of(bytes: &[u8]) -> Language {
+    match bytes.first() {
+        Some(_) if client_hello::looks_like_tls(bytes) => Language::Tls,
+        Some(first) if first.is_ascii_uppercase() => Language::Http,
+        _ => Language::Unknown,
+    }
+}
+
+/// What was read of a tenant's connection.
+struct Read {
+    client: Arc<Client>,
+    bytes: Gathered,
+}
+
+impl Read {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+
+    async fn more(&mut self, stream: &mut TcpStream) -> Result<(), Stop> {
+        if !self.bytes.make_room(&self.client, PIECE) {
+            let line = self.bytes().split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
+            return Err(Stop::new(language_of(self.bytes()), Rule::OverLimit, line));
+        }
+        match stream.read_buf(self.bytes.bytes()).await {
+            Ok(0) | Err(_) => Err(Stop::gone()),
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+/// Reads until it is clear what a connection is.
+async fn begin(
+    stream: &mut TcpStream,
+    read: &mut Read,
+    port: u16,
+    max_head: usize,
+    may_be_encrypted: bool,
+) -> Result<Beginning, Stop> {
+    // Nothing is set aside for a connection that says nothing.
+    stream.readable().await.map_err(|_| Stop::gone())?;
+    read.more(stream).await?;
+    match language_of(read.bytes()) {
+        Language::Tls => read_hello(stream, read, port, may_be_encrypted).await,
+        Language::Http => read_head(stream, read, max_head).await,
+        Language::Unknown => {
+            Err(Stop::new(Language::Unknown, Rule::UnknownProtocol, format!("a connection to port {port}").as_bytes()))
+        }
+    }
+}
+
+async fn read_hello(
+    stream: &mut TcpStream,
+    read: &mut Read,
+    port: u16,
+    may_be_encrypted: bool,
+) -> Result<Beginning, Stop> {
+    let stop = |rule| Stop::new(Language::Tls, rule, format!("TLS on port {port}").as_bytes());
+    loop {
+        match client_hello::parse(read.bytes()).map_err(stop)? {
+            Some(hello) => {
+                let name = hello.judged_name(may_be_encrypted).map_err(stop)?;
+                let host = name.ok_or_else(|| stop(Rule::UnknownProtocol))?;
+                return Ok(Beginning::Tls(Authority { host, port }));
+            }
+            None if read.bytes().len() >= MAX_BYTES => return Err(stop(Rule::MalformedHello)),
+            None => read.more(stream).await?,
+        }
+    }
+}
+
+/// Reads the first head, and lets all of HTTP but tunnels be read by who serves it.
+async fn read_head(stream: &mut TcpStream, read: &mut Read, max_head: usize) -> Result<Beginning, Stop> {
+    let mut looked_at = 0;
+    let length = loop {
+        let bytes = read.bytes();
+        let line = || bytes.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
+        match http_head::end(bytes, looked_at).map_err(|rule| Stop::new(Language::Http, rule, line()))? {
+            Some(length) => break length,
+            None if bytes.len() > max_head => return Err(Stop::new(Language::Http, Rule::HeadTooLarge, line())),
+            None => {}
+        }
+        looked_at = bytes.len();
+        read.more(stream).await?;
+    };
+    let bytes = read.bytes.bytes();
+    if !bytes.starts_with(b"CONNECT ") {
+        return Ok(Beginning::Http(std::mem::take(&mut read.bytes)));
+    }
+    let after = bytes.split_off(length);
+    let to = tunnel(bytes).map_err(|(rule, asked)| Stop::new(Language::Http, rule, &asked))?;
+    Ok(Beginning::Tunnel { to, after })
+}
+
+/// Where a request for a tunnel wants to. Its Host must say the same.
+fn tunnel(bytes: &[u8]) -> Result<Authority, (Rule, Vec<u8>)> {
+    let line = bytes.split(|b| *b == b'\r').next().unwrap_or_default().to_vec();
+    let head = http_head::parse(bytes).map_err(|rule| (rule, line))?;
+    let to = Authority::parse(&head.target, None).map_err(|rule| (rule, head.target.clone().into_bytes()))?;
+    let host = head.host.as_deref().map(|host| Authority::parse(host, Some(to.port))).transpose();
+    match host {
+        Ok(host) if host.as_ref().is_none_or(|host| *host == to) => Ok(to),
+        Ok(_) => Err((Rule::NameDiffers, format!("{to} (Host: {})", head.host.unwrap_or_default()).into_bytes())),
+        Err(rule) => Err((rule, head.host.unwrap_or_default().into_bytes())),
+    }
+}

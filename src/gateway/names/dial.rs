@@ -1,0 +1,152 @@
+//! Dialling: the very addresses that were looked up once and judged.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use ipnet::Ipv4Net;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
+use super::{
+    race::{DELAY, race},
+    resolve::Resolver,
+};
+use crate::{
+    client::Client,
+    model::EgressPolicy,
+    policy::{
+        Refusal, Rule,
+        authority::{Authority, Host},
+        decide::{decide, may_dial},
+    },
+    proxy::wire,
+};
+
+/// How long it may take until a destination is connected, all of its addresses together.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Dials for tenants. It works in the network namespace of the threads that call it: the host's.
+#[derive(Debug)]
+pub struct Dialer {
+    resolver: Resolver,
+    rules: RwLock<Arc<Rules>>,
+}
+
+/// What the host's settings say about dialling.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The addresses that tenants' networks are cut from.
+    pub pool: Ipv4Net,
+    /// Who is asked for names; empty for those of /etc/resolv.conf.
+    pub resolvers: Vec<SocketAddr>,
+    /// How many names a tenant may look up in a second.
+    pub lookups: u32,
+}
+
+impl Dialer {
+    /// Dials as the host's settings say.
+    pub fn new(rules: Rules) -> Self {
+        let resolver = Resolver::default();
+        resolver.set_servers(&rules.resolvers);
+        Self { resolver, rules: RwLock::new(Arc::new(rules)) }
+    }
+
+    /// Dials as changed settings say from now on.
+    pub fn set_rules(&self, rules: Rules) {
+        self.resolver.set_servers(&rules.resolvers);
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// Connects a tenant with a destination on its allowlist, and names the entry that lets it through.
+    ///
+    /// # Errors
+    /// No entry does, its addresses may not be dialled, or it does not answer.
+    pub async fn dial(&self, client: &Client, to: &Authority) -> Result<(TcpStream, String), Refusal> {
+        let in_force = client.now();
+        let rule = decide(&in_force.policy, to).map(ToString::to_string);
+        let refused = |rule| Refusal { tenant: client.name().clone(), destination: to.to_string(), rule };
+        let rule = rule.map_err(refused)?;
+        Ok((self.connect(client, to).await?, rule))
+    }
+
+    /// Connects a tenant with a destination that something else than its allowlist has let through, such
+    /// as a route of its own. Its addresses are judged all the same.
+    ///
+    /// # Errors
+    /// Its addresses may not be dialled, or it does not answer.
+    pub async fn connect(&self, client: &Client, to: &Authority) -> Result<TcpStream, Refusal> {
+        let rules = Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner));
+        let refused = |rule| Refusal { tenant: client.name().clone(), destination: to.to_string(), rule };
+        let addresses = match &to.host {
+            Host::Address(address) => vec![*address],
+            Host::Name(name) => self.resolver.lookup(client, name, rules.lookups).await.map_err(refused)?,
+        };
+        let policy = client.now();
+        let addresses = permitted(&policy.policy, &addresses, to.port, rules.pool).map_err(refused)?;
+        let addresses = client.worked.first(to, addresses, Instant::now());
+        match connect_first(client, &addresses, to.port).await {
+            Ok((address, stream)) => {
+                client.worked.note(to, &addresses, address, Instant::now());
+                Ok(stream)
+            }
+            Err(error) => {
+                tracing::debug!(tenant = %client.name(), destination = %to, %error, "a destination does not answer");
+                Err(refused(Rule::Unreachable))
+            }
+        }
+    }
+}
+
+/// The addresses that may be dialled, in their order.
+fn permitted(policy: &EgressPolicy, addresses: &[Ipv4Addr], port: u16, pool: Ipv4Net) -> Result<Vec<Ipv4Addr>, Rule> {
+    let may = |address: &Ipv4Addr| {
+        let is_pool = pool.contains(address);
+        may_dial(policy, *address, port, is_own(*address), is_pool).is_ok()
+    };
+    let permitted: Vec<Ipv4Addr> = addresses.iter().copied().filter(may).collect();
+    if permitted.is_empty() { Err(Rule::AddressNotPublic) } else { Ok(permitted) }
+}
+
+/// Whether an address is one of this host's: the kernel then chooses it as the source as well. A
+/// datagram's socket is connected without a packet.
+fn is_own(address: Ipv4Addr) -> bool {
+    // Any port but 0 will do.
+    const PORT: u16 = 9;
+    let source = || -> io::Result<SocketAddr> {
+        let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+        connect(&socket, &SocketAddrV4::new(address, PORT))?;
+        Ok(SocketAddr::try_from(getsockname(&socket)?)?)
+    };
+    // Where there is no route, nothing can be dialled either.
+    source().is_ok_and(|source| source.ip() == address)
+}
+
+/// Connects with the first of several addresses that answers. Each attempt beside the first has a place of its own
+/// among those of all tenants.
+async fn connect_first(client: &Client, addresses: &[Ipv4Addr], port: u16) -> io::Result<(Ipv4Addr, TcpStream)> {
+    let attempt = |address| TcpStream::connect((address, port));
+    let place = || client.pools.attempts.take(client.name(), 1);
+    let racing = timeout(CONNECT, race(addresses, attempt, place, || sleep(DELAY)));
+    let (address, stream) = racing.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    stream.set_nodelay(true)?;
+    wire::bound(&stream)?;
+    Ok((address, stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_own_addresses_are_known() {
+        assert!(is_own(Ipv4Addr::LOCALHOST));
+        assert!(!is_own(Ipv4Addr::new(192, 0, 2, 77)));
+    }
+}

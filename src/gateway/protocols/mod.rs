@@ -1,0 +1,8 @@
+//! What tenants and resolvers say, read byte by byte, before anything is done about it. Pure.
+
+pub mod client_hello;
+pub mod dns;
+pub mod http_head;
+pub mod reply;
+
+pub(crate) mod websocket;

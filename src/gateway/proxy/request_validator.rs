@@ -1,0 +1,350 @@
+//! A client's side of HTTP/1: what a server reads of it was judged before, byte by byte.
+//!
+//! Requests are read here with [`http_head`], and passed on only when they can be read in one
+//! way. One that cannot be is replaced by a request that asks for its refusal.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+use super::{answer::MAX_DISCARDED, gathered::Gathered, waiting::Waiting, wire::Seen};
+use crate::{
+    accounting::buffers::INSIDE,
+    client::Client,
+    policy::Rule,
+    protocols::http_head::{self, Body},
+};
+
+/// How much is read at once, in bytes.
+const PIECE: usize = 16 << 10;
+
+/// What a server reads in place of a head that is refused.
+const REPLACED: &[u8] = b"GET / HTTP/1.1\r\nHost: gateway.internal\r\n\r\n";
+
+/// What a connection and those who serve it both know.
+#[derive(Debug, Default)]
+pub struct Watched {
+    /// Why the request that is being served is refused, if it is, and what it asked for.
+    refused: Mutex<Option<(Rule, Vec<u8>)>>,
+    /// Whether bytes went since this was last looked at.
+    pub active: AtomicBool,
+    /// What became of a WebSocket that was offered.
+    upgrade: Mutex<Upgrade>,
+    /// The connection that the answer in hand comes from.
+    far: Mutex<Seen>,
+}
+
+/// A WebSocket on a connection.
+#[derive(Debug, Default)]
+enum Upgrade {
+    /// None was asked for.
+    #[default]
+    None,
+    /// One was, and whoever serves the request has not answered yet. Who reads waits for that.
+    Asked(Option<Waker>),
+    /// The answer was 101.
+    Agreed,
+    /// It was another one.
+    Declined,
+}
+
+impl Watched {
+    /// Why the last request that was passed on is refused, and its beginning.
+    pub fn refused(&self) -> Option<(Rule, Vec<u8>)> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the request that is being served offers a WebSocket. To be asked as [`Self::refused`]
+    /// is: before anything else of the connection is read.
+    pub fn is_upgrade_asked(&self) -> bool {
+        matches!(*self.upgrade(), Upgrade::Asked(_))
+    }
+
+    /// Takes note how an offer of a WebSocket was answered. Without 101 nothing is read of the
+    /// connection any more: what follows is of that protocol or of nothing, and never a request.
+    pub fn answered(&self, agreed: bool) {
+        let next = if agreed { Upgrade::Agreed } else { Upgrade::Declined };
+        if let Upgrade::Asked(Some(reader)) = std::mem::replace(&mut *self.upgrade(), next) {
+            reader.wake();
+        }
+    }
+
+    /// Takes note of where the answer in hand comes from.
+    pub fn reads_from(&self, far: Seen) {
+        *self.far.lock().unwrap_or_else(PoisonError::into_inner) = far;
+    }
+
+    /// How much waits for the client, where it takes nothing, in bytes of memory.
+    fn held(&self) -> u64 {
+        let far = self.far.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        INSIDE + far.unread()
+    }
+
+    fn upgrade(&self) -> MutexGuard<'_, Upgrade> {
+        self.upgrade.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection of a client.
+#[derive(Debug)]
+pub struct RequestValidator {
+    stream: TcpStream,
+    waiting: Waiting,
+    client: Arc<Client>,
+    bandwidth: Option<u64>,
+    max_head: usize,
+    watched: Arc<Watched>,
+    /// What was read and not passed on, and how much of it is judged.
+    held: Gathered,
+    judged: usize,
+    state: State,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// So much of a head was looked at.
+    Head(usize),
+    Body(Body),
+    /// A WebSocket was offered: nothing is passed on until that is answered.
+    Asked,
+    /// Frames follow.
+    Raw,
+    /// Nothing more is passed on. So many bytes were thrown away.
+    Over(usize),
+}
+
+/// Whether bytes of a client wait for an answer to it.
+enum Waits {
+    /// More may be read.
+    Not,
+    /// No more may be read.
+    Full,
+    /// It was answered meanwhile.
+    Over,
+}
+
+impl RequestValidator {
+    /// A connection of which `held` was read already.
+    pub fn new(
+        stream: TcpStream,
+        held: Gathered,
+        waiting: Waiting,
+        client: Arc<Client>,
+        bandwidth: Option<u64>,
+        max_head: usize,
+        watched: Arc<Watched>,
+    ) -> Self {
+        let held = held.and(PIECE);
+        Self {
+            stream,
+            waiting,
+            client,
+            bandwidth,
+            max_head,
+            watched,
+            held,
+            judged: 0,
+            state: State::Head(0),
+            pause: None,
+        }
+    }
+
+    /// The connection, and what was read of it and not passed on.
+    pub fn into_parts(mut self) -> (TcpStream, Vec<u8>) {
+        (self.stream, std::mem::take(self.held.bytes()))
+    }
+
+    /// Judges what is held, as far as it can be.
+    fn judge(&mut self) -> io::Result<()> {
+        if matches!(self.state, State::Asked) {
+            match &*self.watched.upgrade() {
+                Upgrade::Agreed => self.state = State::Raw,
+                Upgrade::Declined => self.state = State::Over(0),
+                Upgrade::None | Upgrade::Asked(_) => {}
+            }
+        }
+        while self.judged < self.held.as_ref().len() {
+            let fresh = self.held.as_ref().get(self.judged..).unwrap_or_default();
+            match &mut self.state {
+                State::Asked => return Ok(()),
+                State::Raw => self.judged = self.held.as_ref().len(),
+                State::Over(_) => {
+                    self.held.bytes().truncate(self.judged);
+                    return Ok(());
+                }
+                State::Body(body) => {
+                    self.judged += body.advance(fresh).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+                    if body.is_over() {
+                        self.state = State::Head(0);
+                    }
+                }
+                // Who serves the request before must have begun with it before the next is judged.
+                State::Head(_) if self.judged > 0 => return Ok(()),
+                // What stands alone between two requests is passed over, as RFC 9112 has it.
+                State::Head(0) if fresh.starts_with(b"\r\n") => {
+                    self.held.consume(2);
+                }
+                State::Head(0) if fresh == b"\r" => return Ok(()),
+                State::Head(looked_at) => {
+                    let found = http_head::end(fresh, *looked_at);
+                    *looked_at = fresh.len();
+                    match found {
+                        Ok(None) if fresh.len() > self.max_head => self.refuse(Rule::HeadTooLarge),
+                        Ok(None) => return Ok(()),
+                        Ok(Some(length)) => self.judge_head(length),
+                        Err(rule) => self.refuse(rule),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_head(&mut self, length: usize) {
+        let bytes = self.held.as_ref().get(self.judged..self.judged + length).unwrap_or_default();
+        if length > self.max_head {
+            return self.refuse(Rule::HeadTooLarge);
+        }
+        match http_head::parse(bytes) {
+            // A tunnel is asked for with a connection's first request alone.
+            Ok(head) if head.method == "CONNECT" => self.refuse(Rule::LateTunnel),
+            Ok(head) if head.target.parse::<hyper::Uri>().is_err() => self.refuse(Rule::MalformedRequest),
+            Ok(head) => {
+                self.judged += length;
+                if head.upgrade {
+                    *self.watched.upgrade() = Upgrade::Asked(None);
+                    self.state = State::Asked;
+                    return;
+                }
+                let body = Body::new(head.framing);
+                self.state = if body.is_over() { State::Head(0) } else { State::Body(body) };
+            }
+            Err(rule) => self.refuse(rule),
+        }
+    }
+
+    fn refuse(&mut self, rule: Rule) {
+        let asked = self.held.as_ref().get(self.judged..).unwrap_or_default();
+        let line = asked.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default().to_vec();
+        let held = self.held.bytes();
+        held.truncate(self.judged);
+        held.extend_from_slice(REPLACED);
+        self.judged = held.len();
+        *self.watched.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((rule, line));
+        self.state = State::Over(0);
+    }
+
+    /// What follows an offer of a WebSocket waits until that is answered. Of it no more is read than
+    /// shows whether the client is still there.
+    fn waits(&self, cx: &Context<'_>) -> Waits {
+        if !matches!(self.state, State::Asked) {
+            return Waits::Not;
+        }
+        match &mut *self.watched.upgrade() {
+            Upgrade::Asked(reader) => *reader = Some(cx.waker().clone()),
+            _ => return Waits::Over,
+        }
+        if self.held.as_ref().len() < PIECE { Waits::Not } else { Waits::Full }
+    }
+
+    fn spent(&mut self, bytes: usize) {
+        self.watched.active.store(true, Ordering::Relaxed);
+        if let Some(bandwidth) = self.bandwidth {
+            let wait = self.client.load.bandwidth.spend(bytes as u64, bandwidth);
+            self.pause = Some(wait).filter(|wait| !wait.is_zero()).map(|wait| Box::pin(sleep(wait)));
+        }
+    }
+
+    fn paused(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl AsyncRead for RequestValidator {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let guard = self.get_mut();
+        loop {
+            guard.judge()?;
+            if guard.judged > 0 {
+                let length = guard.judged.min(to.remaining());
+                to.put_slice(guard.held.as_ref().get(..length).unwrap_or_default());
+                guard.held.consume(length);
+                guard.judged -= length;
+                return Poll::Ready(Ok(()));
+            }
+            ready!(guard.paused(cx));
+            match guard.waits(cx) {
+                Waits::Not => {}
+                Waits::Full => return Poll::Pending,
+                Waits::Over => continue,
+            }
+            let mut piece = [0; PIECE];
+            let mut read = ReadBuf::new(&mut piece);
+            ready!(Pin::new(&mut guard.stream).poll_read(cx, &mut read))?;
+            let read = read.filled();
+            if let State::Over(discarded) = &mut guard.state {
+                *discarded += read.len();
+                // The refusal is written and the connection closed. To leave bytes unread would take it back.
+                if read.is_empty() || *discarded > MAX_DISCARDED {
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            if read.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let length = read.len();
+            match guard.held.add(&guard.client, read) {
+                true => {}
+                false if matches!(guard.state, State::Head(_)) => guard.refuse(Rule::OverLimit),
+                false => return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into())),
+            }
+            guard.spent(length);
+        }
+    }
+}
+
+impl AsyncWrite for RequestValidator {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let guard = self.get_mut();
+        ready!(guard.paused(cx));
+        let Poll::Ready(written) = Pin::new(&mut guard.stream).poll_write(cx, bytes) else {
+            guard.waiting.blocked(cx, || guard.watched.held())?;
+            return Poll::Pending;
+        };
+        let written = written?;
+        guard.waiting.taken();
+        guard.spent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let guard = self.get_mut();
+        // Whoever flushes has written all; more may wait behind that.
+        if guard.waiting.is_waiting() && guard.watched.held() == INSIDE {
+            guard.waiting.drained();
+        }
+        Pin::new(&mut guard.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,180 @@
+//! Bytes that nobody takes: whoever does not read keeps what was sent to it in the kernel's buffers and in
+//! the gateway's, for as long as its connection lives.
+//!
+//! What waits is looked at once a second while it waits, and counted as memory of the tenant's. A connection
+//! ends where that is more than the tenant can have, and where nothing was taken for a time.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::Context,
+    time::Duration,
+};
+
+use rustix::{fd::AsFd, io::ioctl_fionread};
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::{accounting::limits::Lease, client::Client};
+
+/// How often what waits is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// One direction of a tenant's connection.
+#[derive(Debug)]
+pub struct Waiting {
+    client: Arc<Client>,
+    /// How long nothing may be taken.
+    stall: Duration,
+    /// What waits, since the last time that nothing did.
+    now: Option<Box<Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    look: Pin<Box<Sleep>>,
+    lease: Option<Lease>,
+    /// When bytes were last taken.
+    taken: Instant,
+}
+
+impl Waiting {
+    /// Nothing waits yet.
+    pub fn new(client: Arc<Client>, stall: Duration) -> Self {
+        Self { client, stall, now: None }
+    }
+
+    /// The receiver takes nothing at this moment. `bytes` says how many wait for it.
+    ///
+    /// # Errors
+    /// The connection must end ([`is_cut`] tells): it has waited for too long, or too much waits.
+    pub fn blocked(&mut self, cx: &mut Context<'_>, bytes: impl Fn() -> u64) -> io::Result<()> {
+        let fresh = || Box::new(Held { look: Box::pin(sleep(LOOK)), lease: None, taken: Instant::now() });
+        let held = self.now.get_or_insert_with(fresh);
+        while held.look.as_mut().poll(cx).is_ready() {
+            if held.taken.elapsed() >= self.stall || !held.set_aside(&self.client, bytes()) {
+                self.client.load.stalled.fetch_add(1, Ordering::Relaxed);
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
+            held.look.as_mut().reset(Instant::now() + LOOK);
+        }
+        Ok(())
+    }
+
+    /// The receiver took something. What was set aside stays, for as long as anything waits: who reads a
+    /// little now and then has no less in the buffers.
+    pub fn taken(&mut self) {
+        if let Some(held) = &mut self.now {
+            held.taken = Instant::now();
+        }
+    }
+
+    /// Nothing waits any more.
+    pub fn drained(&mut self) {
+        self.now = None;
+    }
+
+    /// Whether anything waited when that was last looked at.
+    pub fn is_waiting(&self) -> bool {
+        self.now.is_some()
+    }
+}
+
+impl Held {
+    fn set_aside(&mut self, client: &Client, bytes: u64) -> bool {
+        match &mut self.lease {
+            Some(lease) => lease.resize(bytes),
+            None => client.memory(bytes).map(|lease| self.lease = Some(lease)).is_some(),
+        }
+    }
+}
+
+/// Whether a connection ends because of what waited.
+pub fn is_cut(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::QuotaExceeded
+}
+
+/// How much memory what a socket has received and nobody has read takes: the kernel keeps up to as much
+/// again around the bytes themselves.
+pub fn unread(socket: impl AsFd) -> u64 {
+    ioctl_fionread(socket).unwrap_or_default().saturating_mul(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::{
+        accounting::limits::Pools,
+        client::InForce,
+        model::{EgressPolicy, egress::POLICY_VERSION},
+    };
+
+    fn client(pools: &Arc<Pools>) -> Arc<Client> {
+        let policy = EgressPolicy {
+            v: POLICY_VERSION,
+            tenant: "ant".parse().unwrap(),
+            subnet: "10.77.0.0/28".parse().unwrap(),
+            address: Some([10, 77, 0, 2].into()),
+            allow: Default::default(),
+            routes: Vec::new(),
+            budget: Default::default(),
+        };
+        let in_force = Arc::new(InForce { policy, secrets: Default::default() });
+        Arc::new(Client::new("ant".parse().unwrap(), watch::channel(in_force).1, Arc::clone(pools)))
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(test);
+    }
+
+    #[test]
+    fn what_waits_is_set_aside_until_nothing_does() {
+        run(async {
+            let pools = Arc::new(Pools::new(1 << 14));
+            let client = client(&pools);
+            let held = || pools.memory.of(client.name());
+            let mut waiting = Waiting::new(Arc::clone(&client), Duration::from_secs(60));
+            let cx = &mut Context::from_waker(Waker::noop());
+            waiting.blocked(cx, || 1000).unwrap();
+            assert_eq!(held(), 0, "a moment is nothing");
+            sleep(LOOK + LOOK / 10).await;
+            waiting.blocked(cx, || 1000).unwrap();
+            assert_eq!(held(), 1000);
+            waiting.taken();
+            assert_eq!(held(), 1000, "as long as something waits");
+            sleep(LOOK + LOOK / 10).await;
+            waiting.blocked(cx, || 5000).unwrap();
+            assert_eq!(held(), 5000);
+            waiting.drained();
+            assert_eq!((held(), waiting.is_waiting()), (0, false));
+        });
+    }
+
+    #[test]
+    fn too_much_and_too_long_end_a_connection() {
+        run(async {
+            let pools = Arc::new(Pools::new(1 << 14));
+            let client = client(&pools);
+            let cx = &mut Context::from_waker(Waker::noop());
+            let mut much = Waiting::new(Arc::clone(&client), Duration::from_secs(60));
+            let mut long = Waiting::new(Arc::clone(&client), LOOK);
+            let mut slow = Waiting::new(Arc::clone(&client), 2 * LOOK);
+            for waiting in [&mut much, &mut long, &mut slow] {
+                waiting.blocked(cx, || 1).unwrap();
+            }
+            sleep(LOOK + LOOK / 10).await;
+            slow.taken();
+            assert!(much.blocked(cx, || 1 << 40).is_err_and(|error| is_cut(&error)));
+            assert!(long.blocked(cx, || 1).is_err_and(|error| is_cut(&error)));
+            slow.blocked(cx, || 1).unwrap();
+            sleep(LOOK + LOOK / 10).await;
+            slow.blocked(cx, || 1).unwrap();
+            assert_eq!(client.load.stalled.load(Ordering::Relaxed), 2);
+        });
+    }
+}
