@@ -312,7 +312,7 @@ fn a_killed_process_has_spent_what_it_said() -> Result {
     let mut spent = 0;
     for round in 0..12 {
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["--exact", "ledger::tests::child", "--nocapture", "--test-threads=1"])
+            .args(["--exact", "accounting::ledger::tests::child", "--nocapture", "--test-threads=1"])
             .env(CHILD, folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
