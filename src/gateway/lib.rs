@@ -11,17 +11,16 @@ pub mod names;
 pub mod policy;
 pub mod process;
 pub mod protocols;
+pub mod proxy;
 pub mod routes;
-
-mod proxy;
 
 use tenantd_core::{fault, model};
 use tenantd_host as host;
 use tenantd_journal as journal;
 
 pub use accounting::limits::Pools;
-pub use client::{Client, InForce};
+pub use client::Client;
 pub use listening::shared::Shared;
-pub use policy::{Refusal, Rule};
+pub use policy::{Refusal, Rule, in_force::InForce};
 pub use process::{RunError, prepare, run, socket};
 pub use proxy::answer::status;

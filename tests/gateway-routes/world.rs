@@ -24,7 +24,8 @@ use tenantd::{
             ledger::{self, Ledger},
             usage::Usage,
         },
-        routes::{self, Answer, Connect, Routes},
+        proxy::server::Answer,
+        routes::{self, Connect, Routes},
     },
     model::{
         EgressPolicy,
@@ -316,7 +317,7 @@ async fn gateway(routes: Arc<Routes>, client: Arc<Client>) -> SocketAddr {
                 let (routes, client) = (Arc::clone(&routes), Arc::clone(&client));
                 async move {
                     Ok::<_, std::convert::Infallible>(match routes.serve(client, request).await {
-                        Ok(Answer { response, relay }) => {
+                        Ok(Answer { response, relay, .. }) => {
                             relay.map(tokio::spawn);
                             response
                         }

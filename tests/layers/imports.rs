@@ -86,7 +86,12 @@ fn item(modules: &BTreeMap<Vec<String>, Module>, (start, names): &Path, hops: us
     }
     let depth = (0..=names.len()).rev().find(|&depth| modules.contains_key(&names[..depth]))?;
     let module = &modules[&names[..depth]];
-    let (name, behind) = names[depth..].split_first()?;
+    let Some((name, behind)) = names[depth..].split_first() else {
+        // A module may hand on an item that is called as one of its modules is.
+        let (last, above) = names.split_last()?;
+        let binding = modules.get(above)?.bindings.get(last).filter(|_| hops < 16)?;
+        return item(modules, &binding.target, hops + 1);
+    };
     // A macro that is exported is called by the crate's root, and stands where it is written.
     if let Some(module) = modules.values().find(|module| depth == 0 && module.macros.contains(name)) {
         return Some((module.file.clone(), name.clone()));

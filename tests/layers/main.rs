@@ -111,6 +111,16 @@ fn a_row_that_says_too_much_is_found() {
 }
 
 #[test]
+fn a_row_within_a_row_counts_for_its_own_files() {
+    let files = [("low/mod.rs", "mod a; mod b;"), ("low/a.rs", "pub struct A;"), ("low/b.rs", "use super::a::A;")];
+    let (a, b) = ("| `low/a.rs` | it | nothing | nothing |", "| `low/b.rs` | it | nothing | `low/a` |");
+    assert!(wrong_with(&files, &[a, b]).is_empty());
+    assert_eq!(wrong_with(&files, &[b, a]), ["low/b.rs -> low/a.rs points up: A"]);
+    let rest = "| `low/` | it | nothing | nothing |";
+    assert_eq!(wrong_with(&files, &[a, rest]), ["low/b.rs -> low/a.rs is not in the table: A"]);
+}
+
+#[test]
 fn a_missing_row_is_found() {
     let files = [("low/mod.rs", "pub struct Low;"), ("high.rs", "use crate::low::Low;")];
     assert_eq!(wrong_with(&files, &[LOW]), ["high.rs -> low/mod.rs: the table has no row for one of them"]);
@@ -177,6 +187,10 @@ fn an_import_leads_to_where_the_item_stands() {
     let user = ("user.rs", "use crate::face::Child; pub struct User;");
     let told = circles_of(&[face, child, user], &[]);
     assert_eq!(told[0], "a circle of face/child.rs, user.rs", "the face only hands it on");
+    let (same, of_same) = ("mod child; pub use child::child;", "use crate::user::User; pub fn child() {}");
+    let caller = ("user.rs", "use crate::face; pub struct User; fn call() { face::child() }");
+    let told = circles_of(&[("face/mod.rs", same), ("face/child.rs", of_same), caller], &[]);
+    assert_eq!(told[0], "a circle of face/child.rs, user.rs", "it is called as its module is");
     let face = ("face/mod.rs", "mod child; pub use child::Child; pub struct Face(Child);");
     let child = ("face/child.rs", "use super::Face; pub struct Child;");
     assert_eq!(circles_of(&[face, child], &[])[0], "a circle of face/child.rs, face/mod.rs", "it uses it as well");

@@ -36,9 +36,13 @@ fn quoted(cell: &str) -> impl Iterator<Item = String> {
     names.map(|name| name.trim_start_matches("core/").trim_end_matches('/').trim_end_matches(".rs").to_owned())
 }
 
-/// The row that a file belongs to: its folder, or the file at the top.
-fn layer(file: &str) -> &str {
-    file.split('/').next().unwrap_or(file).trim_end_matches(".rs")
+/// The row that a file belongs to: that of its folder or its own, and of several the one that says most.
+fn layer(rows: &[Row], file: &str) -> Option<usize> {
+    let path = file.trim_end_matches(".rs").trim_end_matches("/mod");
+    let is_of =
+        |row: &Row| path.strip_prefix(row.name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let rows = rows.iter().enumerate().filter(|(_, row)| is_of(row));
+    rows.max_by_key(|(_, row)| row.name.len()).map(|(place, _)| place)
 }
 
 /// What is wrong with the layers.
@@ -48,16 +52,15 @@ pub fn layers(imports: &Imports, document: &str) -> Vec<String> {
     let mut found: BTreeMap<&str, BTreeSet<&str>> =
         rows.iter().map(|row| (row.name.as_str(), BTreeSet::new())).collect();
     for ((from, to), names) in imports {
-        let (above, below) = (layer(from), layer(to));
-        if above == below {
-            continue;
-        }
-        found.entry(above).or_default().insert(below);
-        let place = |name: &str| rows.iter().position(|row| row.name == name);
-        let (Some(row), Some(of)) = (place(above), place(below)) else {
+        let (Some(row), Some(of)) = (layer(&rows, from), layer(&rows, to)) else {
             wrong.push(format!("{from} -> {to}: the table has no row for one of them"));
             continue;
         };
+        if row == of {
+            continue;
+        }
+        let (above, below) = (&rows[row].name, &rows[of].name);
+        found.entry(above).or_default().insert(below);
         let names = names.iter().cloned().collect::<Vec<_>>().join(", ");
         if of > row {
             wrong.push(format!("{from} -> {to} points up: {names}"));

@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 
 use super::{
@@ -26,9 +27,9 @@ pub struct Load {
     /// Questions beyond those that are told that they are too many.
     pub(crate) too_many: Bucket,
     /// How many questions got no answer at all.
-    pub(crate) dropped: AtomicU64,
+    pub(crate) dropped: Counter,
     /// How many connections ended because of what waited.
-    pub(crate) stalled: AtomicU64,
+    pub(crate) stalled: Counter,
 }
 
 /// A bucket of tokens that fills at a rate and holds those of one second.

@@ -1,5 +1,7 @@
 //! What each tenant uses: counted, bounded, shared, and recorded.
 
+pub mod account;
+pub mod counters;
 pub mod ledger;
 pub mod refusals;
 pub mod usage;

@@ -8,7 +8,6 @@ mod store;
 
 use std::{
     collections::BTreeMap,
-    fmt::Write,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -144,33 +143,16 @@ impl Usage {
         tenants.filter(|(_, changed)| !changed.is_empty()).collect()
     }
 
-    /// Everything that is known, in the text form that Prometheus reads, without an end mark.
-    pub fn render(&self) -> String {
-        let rows: Vec<(String, Count)> = self
-            .all()
-            .iter()
-            .flat_map(|(tenant, destinations)| {
-                destinations.iter().map(move |(destination, counts)| {
-                    // Neither holds a quote, a backslash or a line break.
-                    (format!("{{tenant=\"{tenant}\",destination=\"{destination}\"}}"), counts.total())
-                })
-            })
-            .collect();
-        let mut text = String::new();
-        let mut metric = |name: &str, help: &str, value: &dyn Fn(&Count) -> String| {
-            // Writing to a string does not fail.
-            let _ = write!(text, "# HELP {name} {help}.\n# TYPE {name} counter\n");
-            for (labels, count) in &rows {
-                let _ = writeln!(text, "{name}{labels} {}", value(count));
-            }
-        };
-        metric("tenantd_egress_requests_total", "Requests and connections", &|count| count.requests.to_string());
-        metric("tenantd_egress_sent_bytes_total", "Bytes towards a destination", &|count| count.sent.to_string());
-        metric("tenantd_egress_received_bytes_total", "Bytes from a destination", &|count| count.received.to_string());
-        metric("tenantd_egress_duration_seconds_total", "How long requests and connections took", &|count| {
-            format!("{}.{:03}", count.millis / 1000, count.millis % 1000)
+    /// Everything that is known, by tenant and destination.
+    pub fn totals(&self) -> BTreeMap<(TenantName, String), Count> {
+        let all = self.all();
+        let each = all.iter().flat_map(|(tenant, destinations)| {
+            let of_tenant = |(destination, counts): (&String, &Arc<Counts>)| {
+                ((tenant.clone(), destination.clone()), counts.total())
+            };
+            destinations.iter().map(of_tenant)
         });
-        text
+        each.collect()
     }
 }
 
@@ -261,11 +243,9 @@ mod tests {
         assert_eq!((of("2026-05-31")?, of("2026-06-01")?), ((1, 10, 20), (2, 6, 12)));
         let again = Usage::open(folder.path())?;
         again.begin(&ant, "api.example.com:443").sent(4);
-        let text = again.render();
-        let labels = "{tenant=\"ant\",destination=\"api.example.com:443\"}";
-        assert!(text.contains(&format!("tenantd_egress_requests_total{labels} 4\n")), "{text}");
-        assert!(text.contains(&format!("tenantd_egress_sent_bytes_total{labels} 20\n")), "{text}");
-        assert!(text.contains(&format!("tenantd_egress_received_bytes_total{labels} 32\n")), "{text}");
+        let totals = again.totals();
+        let total = totals.get(&(ant, "api.example.com:443".to_owned())).ok_or("no total")?;
+        assert_eq!((total.requests, total.sent, total.received), (4, 20, 32));
         Ok(())
     }
 
@@ -278,7 +258,8 @@ mod tests {
         usage.write(folder.path(), "2026-06-01T00:00:00Z".parse()?)?;
         std::fs::write(folder.path().join("ant/2026-06.json.new"), "{\"2026-0")?;
         let again = Usage::open(folder.path())?;
-        assert!(again.render().contains("destination=\"route:crm\"} 7\n"));
+        let total = again.totals().remove(&(ant, "route:crm".to_owned())).ok_or("no total")?;
+        assert_eq!(total.sent, 7);
         Ok(())
     }
 

@@ -9,3 +9,4 @@ pub(crate) mod tenants;
 mod http;
 mod name_server;
 mod serve;
+mod tunnel;

@@ -4,7 +4,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     net::{Ipv4Addr, SocketAddrV4},
     os::fd::AsRawFd,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -123,8 +123,8 @@ fn limit(gateway: &Shared) -> u32 {
 /// Refuses a question, whoever on a tenant's network asks it. Who floods is told so as often as it would be answered; the
 /// rest costs nobody anything.
 fn refuse(gateway: &Shared, client: &Client, destination: String, rule: Rule, packet: &[u8]) -> Option<Vec<u8>> {
-    if !client.load.too_many.try_take(limit(gateway)) {
-        client.load.dropped.fetch_add(1, Ordering::Relaxed);
+    if !client.account.load.too_many.try_take(limit(gateway)) {
+        client.account.load.dropped.inc();
         return None;
     }
     gateway.refusals.note(&Refusal { tenant: client.name().clone(), destination, rule });
@@ -133,9 +133,9 @@ fn refuse(gateway: &Shared, client: &Client, destination: String, rule: Rule, pa
 
 /// Answers a question, or refuses it where there are too many. `None` where it gets no answer.
 fn answer(gateway: &Shared, client: &Client, local: Ipv4Addr, packet: &[u8]) -> Option<Vec<u8>> {
-    gateway.questions.add();
+    gateway.counters.questions.inc();
     let refusal = |rule, name: &str| Refusal { tenant: client.name().clone(), destination: name.to_owned(), rule };
-    if !client.load.questions.try_take(limit(gateway)) {
+    if !client.account.load.questions.try_take(limit(gateway)) {
         return refuse(gateway, client, "a look-up".to_owned(), Rule::OverLimit, packet);
     }
     let in_force = client.now();

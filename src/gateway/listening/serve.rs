@@ -13,23 +13,26 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{http, name_server, shared::Shared, tenants::Caller};
+use super::{http, name_server, shared::Shared, tenants::Caller, tunnel};
 use crate::{
-    accounting::buffers,
+    accounting::{account::Account, buffers},
     client::Client,
     model::host::EgressLimits,
     policy::{
         Refusal, Rule,
         authority::{Authority, shown},
+        decide::decide,
+        in_force::InForce,
     },
     protocols::{
         client_hello::{self, MAX_BYTES},
         http_head,
     },
     proxy::{
-        answer::{self, Language, farewell},
+        answer::{self, Language, say_and_drain},
         gathered::Gathered,
-        relay::{Awaited, Begun, End, Session},
+        relay::{End, Session},
+        revocation::revoked,
     },
 };
 
@@ -65,7 +68,7 @@ fn admit(gateway: &Arc<Shared>, stream: TcpStream, peer: Ipv4Addr, port: u16) {
     let Ok(SocketAddr::V4(local)) = stream.local_addr() else { return };
     // Nobody's: it gets no answer.
     let Some(caller) = gateway.tenants.find(*local.ip(), peer) else { return };
-    gateway.accepted.add();
+    gateway.counters.accepted.inc();
     let client = match caller {
         Caller::Tenant(client) => client,
         Caller::Foreign(client) => {
@@ -96,7 +99,9 @@ fn admit(gateway: &Arc<Shared>, stream: TcpStream, peer: Ipv4Addr, port: u16) {
         };
         tokio::select! {
             () = served => {}
-            () = place.called_back() => gateway.called_back.add(),
+            () = place.called_back() => {
+                gateway.counters.called_back.inc();
+            }
         }
     });
 }
@@ -139,7 +144,7 @@ async fn connection(gateway: Arc<Shared>, client: Arc<Client>, mut stream: TcpSt
     let settings = gateway.settings();
     let (limits, may_be_encrypted) = (settings.limits, settings.encrypted_hello.contains(client.name()));
     let max_head = usize::try_from(limits.head.get()).unwrap_or(usize::MAX);
-    let mut read = Read { client: Arc::clone(&client), bytes: Gathered::default() };
+    let mut read = Read { account: Arc::clone(&client.account), bytes: Gathered::default() };
     let begun = timeout(limits.hello.get(), begin(&mut stream, &mut read, port, max_head, may_be_encrypted)).await;
     let Read { bytes, .. } = &mut read;
     let late = || match language_of(bytes.as_ref()) {
@@ -154,7 +159,7 @@ async fn connection(gateway: Arc<Shared>, client: Arc<Client>, mut stream: TcpSt
             return refuse(&gateway, &mut stream, &refusal, language).await;
         }
         Ok(Beginning::Http(begun)) => {
-            let Some(_memory) = client.memory(buffers::HTTP) else {
+            let Some(_memory) = client.account.memory(buffers::HTTP) else {
                 let destination = format!("a connection to port {port}");
                 let refusal = Refusal { tenant: client.name().clone(), destination, rule: Rule::OverLimit };
                 return refuse(&gateway, &mut stream, &refusal, Language::Http).await;
@@ -164,41 +169,45 @@ async fn connection(gateway: Arc<Shared>, client: Arc<Client>, mut stream: TcpSt
         Ok(Beginning::Tls(to)) => (to, std::mem::take(bytes.bytes()), Language::Tls),
         Ok(Beginning::Tunnel { to, after }) => (to, after, Language::Http),
     };
-    match gateway.dialer.dial(&client, &to).await {
+    match gateway.dial(&client, &to).await {
         Err(refusal) => refuse(&gateway, &mut stream, &refusal, language).await,
         Ok((far, rule)) => {
-            let session = Session {
-                counts: gateway.usage.begin(client.name(), &rule),
-                client,
-                to,
-                bandwidth: limits.bandwidth.map(|bytes| bytes.get()),
-                idle: limits.idle.get(),
-                stall: limits.stall.get(),
-            };
-            let begun = Begun { near: begun, far: Vec::new() };
-            let hello = (language == Language::Http).then(|| Awaited { time: limits.hello.get(), may_be_encrypted });
-            relay(&gateway, &session, stream, far, begun, hello).await;
+            let counts = Arc::new(gateway.usage.begin(client.name(), &rule));
+            let session = Session { account: Arc::clone(&client.account), counts, limits: gateway.limits() };
+            let admission = tunnel::Admission { time: limits.hello.get(), may_be_encrypted };
+            let admission = (language == Language::Http).then_some(admission);
+            relay(&gateway, &client, to, &session, (stream, begun), far, admission).await;
         }
     }
 }
 
 async fn relay(
     gateway: &Shared,
+    client: &Client,
+    to: Authority,
     session: &Session,
-    mut near: TcpStream,
+    (mut near, mut begun): (TcpStream, Vec<u8>),
     mut far: TcpStream,
-    begun: Begun,
-    hello: Option<Awaited>,
+    admission: Option<tunnel::Admission>,
 ) {
     const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
-    if hello.is_some() && near.write_all(ESTABLISHED).await.is_err() {
+    if admission.is_some() && near.write_all(ESTABLISHED).await.is_err() {
         return;
     }
-    match session.relay(&mut near, &mut far, begun, hello).await {
-        End::Revoked => gateway.cut.add(),
+    let (mut from_client, to_client) = near.split();
+    let first = async {
+        if let Some(admission) = admission {
+            admission.admit(&mut from_client, &mut begun, &to.host).await?;
+        }
+        Ok((from_client, begun))
+    };
+    let revoked = revoked(client.in_force.changes(), |now: &InForce| decide(&now.policy, &to).is_ok());
+    match session.relay(first, to_client, &mut far, Vec::new(), revoked).await {
+        End::Revoked => {
+            gateway.counters.cut.inc();
+        }
         End::Refused(rule) => {
-            let tenant = session.client.name().clone();
-            let refusal = Refusal { tenant, destination: session.to.to_string(), rule };
+            let refusal = Refusal { tenant: client.name().clone(), destination: to.to_string(), rule };
             refuse(gateway, &mut near, &refusal, Language::Tls).await;
         }
         End::Closed | End::Broken | End::Idle | End::Stalled => {}
@@ -207,7 +216,7 @@ async fn relay(
 
 async fn refuse(gateway: &Shared, stream: &mut TcpStream, refusal: &Refusal, language: Language) {
     gateway.refusals.note(refusal);
-    farewell(stream, &answer::bytes(refusal, language)).await;
+    say_and_drain(stream, &answer::bytes(refusal, language)).await;
 }
 
 /// What bytes look like, for an answer.
@@ -221,7 +230,7 @@ fn language_of(bytes: &[u8]) -> Language {
 
 /// What was read of a tenant's connection.
 struct Read {
-    client: Arc<Client>,
+    account: Arc<Account>,
     bytes: Gathered,
 }
 
@@ -231,7 +240,7 @@ impl Read {
     }
 
     async fn more(&mut self, stream: &mut TcpStream) -> Result<(), Stop> {
-        if !self.bytes.make_room(&self.client, PIECE) {
+        if !self.bytes.make_room(&self.account, PIECE) {
             let line = self.bytes().split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
             return Err(Stop::new(language_of(self.bytes()), Rule::OverLimit, line));
         }

@@ -1,18 +1,22 @@
 //! What all connections of the gateway share.
 
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ClientConfig;
+use tokio::net::TcpStream;
 
 use super::tenants::Tenants;
 use crate::{
-    accounting::{ledger::Ledger, limits::Pools, refusals::Refusals, usage::Usage},
+    accounting::{counters::Counters, ledger::Ledger, limits::Pools, refusals::Refusals, usage::Usage},
+    client::Client,
     model::{self, host::Egress},
     names::dial::{Dialer, Rules},
-    policy::authority::{Authority, Host},
+    policy::{
+        Refusal,
+        authority::{Authority, Host},
+        decide::decide,
+    },
+    proxy::limits::Limits,
     routes::{Connect, Routes},
 };
 
@@ -33,14 +37,8 @@ pub struct Shared {
     pub refusals: Refusals,
     /// What the tenants share.
     pub pools: Arc<Pools>,
-    /// How many connections were accepted.
-    pub accepted: Count,
-    /// How many questions were asked of the name server inside.
-    pub questions: Count,
-    /// How many connections were cut because of a change of what is in force.
-    pub cut: Count,
-    /// How many connections were cut because another tenant needed the place that they were lent.
-    pub called_back: Count,
+    /// What is counted for all tenants together.
+    pub counters: Counters,
 }
 
 /// What is counted, and kept over restarts.
@@ -50,22 +48,6 @@ pub struct Counted {
     pub usage: Usage,
     /// Credits.
     pub ledger: Ledger,
-}
-
-/// A number that grows.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// Adds one.
-    pub fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The number now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 impl Shared {
@@ -83,16 +65,36 @@ impl Shared {
             ledger,
             refusals: Refusals::new(host.journal),
             pools,
-            accepted: Count::default(),
-            questions: Count::default(),
-            cut: Count::default(),
-            called_back: Count::default(),
+            counters: Counters::default(),
         }
     }
 
     /// The settings that are in force.
     pub fn settings(&self) -> Arc<Egress> {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What bounds each connection.
+    pub fn limits(&self) -> Limits {
+        let limits = self.settings().limits;
+        Limits {
+            head: usize::try_from(limits.head.get()).unwrap_or(usize::MAX),
+            head_time: limits.hello.get(),
+            idle: limits.idle.get(),
+            stall: limits.stall.get(),
+            bandwidth: limits.bandwidth.map(|bytes| bytes.get()),
+        }
+    }
+
+    /// Connects a tenant with a destination on its allowlist, and names the entry that lets it through.
+    ///
+    /// # Errors
+    /// No entry does, its addresses may not be dialled, or it does not answer.
+    pub(crate) async fn dial(&self, client: &Client, to: &Authority) -> Result<(TcpStream, String), Refusal> {
+        let refused = |rule| Refusal { tenant: client.name().clone(), destination: to.to_string(), rule };
+        let entry = decide(&client.now().policy, to).map(ToString::to_string).map_err(refused)?;
+        let connecting = self.dialer.connect(&client.account, &client.remembered, &client.in_force, to);
+        Ok((connecting.await.map_err(refused)?, entry))
     }
 
     /// Takes resolvers, limits and who may encrypt its hello of new settings from now on. Where the gateway listens, what it reads
@@ -115,7 +117,7 @@ fn connect(dialer: Arc<Dialer>) -> Connect {
         let dialer = Arc::clone(&dialer);
         Box::pin(async move {
             let to = Authority { host: Host::Name(host), port };
-            dialer.connect(&client, &to).await.map_err(|refusal| refusal.rule)
+            dialer.connect(&client.account, &client.remembered, &client.in_force, &to).await
         })
     })
 }

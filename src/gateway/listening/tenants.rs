@@ -17,9 +17,10 @@ use tokio::sync::watch;
 
 use crate::{
     accounting::limits::Pools,
-    client::{Client, InForce},
+    client::Client,
     host::{SecretsFile, policies},
     model::{EgressPolicy, TenantName, egress::POLICY_VERSION},
+    policy::in_force::InForce,
 };
 
 /// The largest file that is read, in bytes: more than a thousand entries.
@@ -390,7 +391,7 @@ mod tests {
         let ant = folder.client([10, 77, 0, 1], [10, 77, 0, 2]);
         folder.allow_at("ant", "10.77.0.0/28", Some([10, 77, 0, 14].into()), r#""a.example:443""#);
         folder.loader.load(&folder.tenants).unwrap();
-        assert!(ant.is_gone(), "what is connected from the former address is cut");
+        assert!(ant.in_force.is_gone(), "what is connected from the former address is cut");
         assert_eq!(folder.find([10, 77, 0, 1], [10, 77, 0, 2]).as_deref(), Some("foreign to ant"));
         assert_eq!(folder.find([10, 77, 0, 1], [10, 77, 0, 14]).as_deref(), Some("ant"));
         folder.allow_at("ant", "10.77.0.0/28", None, r#""a.example:443""#);
@@ -424,7 +425,7 @@ mod tests {
             }
             folder.loader.load(&folder.tenants).unwrap();
             assert_eq!(folder.find([10, 77, 0, 1], [10, 77, 0, 2]), None, "{text:?}");
-            assert!(ant.is_gone(), "{text:?}");
+            assert!(ant.in_force.is_gone(), "{text:?}");
             assert_eq!(folder.find([10, 77, 0, 33], [10, 77, 0, 34]).as_deref(), Some("cat"));
         }
     }
@@ -448,6 +449,6 @@ mod tests {
         assert!(decide(&ant.now().policy, &to).is_err());
         folder.allow("ant", "10.77.0.0/28", r#""a.example:443","b.example:443""#);
         folder.loader.load(&folder.tenants).unwrap();
-        assert!(decide(&ant.now().policy, &to).is_ok() && !ant.is_gone());
+        assert!(decide(&ant.now().policy, &to).is_ok() && !ant.in_force.is_gone());
     }
 }

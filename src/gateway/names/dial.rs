@@ -15,16 +15,18 @@ use tokio::{
 };
 
 use super::{
-    race::{DELAY, race},
+    race::{DELAY, Worked, race},
     resolve::Resolver,
+    resolved::Names,
 };
 use crate::{
-    client::Client,
+    accounting::account::Account,
     model::EgressPolicy,
     policy::{
-        Refusal, Rule,
+        Rule,
         authority::{Authority, Host},
-        decide::{decide, may_dial},
+        decide::may_dial,
+        in_force::Newest,
     },
     proxy::wire,
 };
@@ -50,6 +52,15 @@ pub struct Rules {
     pub lookups: u32,
 }
 
+/// What is remembered for a tenant of the names that it asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Remembered {
+    /// Their addresses.
+    names: Names,
+    /// Which addresses worked where others did not.
+    worked: Worked,
+}
+
 impl Dialer {
     /// Dials as the host's settings say.
     pub fn new(rules: Rules) -> Self {
@@ -64,41 +75,33 @@ impl Dialer {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
-    /// Connects a tenant with a destination on its allowlist, and names the entry that lets it through.
+    /// Connects a tenant with a destination that its allowlist or a route of its own has let through. The addresses are
+    /// judged by what is in force when they are there.
     ///
     /// # Errors
-    /// No entry does, its addresses may not be dialled, or it does not answer.
-    pub async fn dial(&self, client: &Client, to: &Authority) -> Result<(TcpStream, String), Refusal> {
-        let in_force = client.now();
-        let rule = decide(&in_force.policy, to).map(ToString::to_string);
-        let refused = |rule| Refusal { tenant: client.name().clone(), destination: to.to_string(), rule };
-        let rule = rule.map_err(refused)?;
-        Ok((self.connect(client, to).await?, rule))
-    }
-
-    /// Connects a tenant with a destination that something else than its allowlist has let through, such
-    /// as a route of its own. Its addresses are judged all the same.
-    ///
-    /// # Errors
-    /// Its addresses may not be dialled, or it does not answer.
-    pub async fn connect(&self, client: &Client, to: &Authority) -> Result<TcpStream, Refusal> {
+    /// The addresses may not be dialled, or it does not answer.
+    pub(crate) async fn connect(
+        &self,
+        account: &Account,
+        remembered: &Remembered,
+        in_force: &Newest,
+        to: &Authority,
+    ) -> Result<TcpStream, Rule> {
         let rules = Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner));
-        let refused = |rule| Refusal { tenant: client.name().clone(), destination: to.to_string(), rule };
         let addresses = match &to.host {
             Host::Address(address) => vec![*address],
-            Host::Name(name) => self.resolver.lookup(client, name, rules.lookups).await.map_err(refused)?,
+            Host::Name(name) => self.resolver.lookup(account, &remembered.names, name, rules.lookups).await?,
         };
-        let policy = client.now();
-        let addresses = permitted(&policy.policy, &addresses, to.port, rules.pool).map_err(refused)?;
-        let addresses = client.worked.first(to, addresses, Instant::now());
-        match connect_first(client, &addresses, to.port).await {
+        let addresses = permitted(&in_force.now().policy, &addresses, to.port, rules.pool)?;
+        let addresses = remembered.worked.first(to, addresses, Instant::now());
+        match connect_first(account, &addresses, to.port).await {
             Ok((address, stream)) => {
-                client.worked.note(to, &addresses, address, Instant::now());
+                remembered.worked.note(to, &addresses, address, Instant::now());
                 Ok(stream)
             }
             Err(error) => {
-                tracing::debug!(tenant = %client.name(), destination = %to, %error, "a destination does not answer");
-                Err(refused(Rule::Unreachable))
+                tracing::debug!(tenant = %account.tenant(), destination = %to, %error, "a destination does not answer");
+                Err(Rule::Unreachable)
             }
         }
     }
@@ -130,9 +133,9 @@ fn is_own(address: Ipv4Addr) -> bool {
 
 /// Connects with the first of several addresses that answers. Each attempt beside the first has a place of its own
 /// among those of all tenants.
-async fn connect_first(client: &Client, addresses: &[Ipv4Addr], port: u16) -> io::Result<(Ipv4Addr, TcpStream)> {
+async fn connect_first(account: &Account, addresses: &[Ipv4Addr], port: u16) -> io::Result<(Ipv4Addr, TcpStream)> {
     let attempt = |address| TcpStream::connect((address, port));
-    let place = || client.pools.attempts.take(client.name(), 1);
+    let place = || account.attempt();
     let racing = timeout(CONNECT, race(addresses, attempt, place, || sleep(DELAY)));
     let (address, stream) = racing.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     stream.set_nodelay(true)?;

@@ -17,9 +17,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::resolved::Answer;
+use super::resolved::{Answer, Names};
 use crate::{
-    client::Client,
+    accounting::account::Account,
     policy::Rule,
     protocols::reply::{Read, question, read_answer},
 };
@@ -53,16 +53,22 @@ impl Resolver {
         *self.servers.write().unwrap_or_else(PoisonError::into_inner) = servers.into();
     }
 
-    /// The IPv4 addresses of a name, as `client`'s memory or a resolver has them.
+    /// The IPv4 addresses of a name, as `names` or a resolver has them.
     ///
     /// # Errors
     /// There are none, nobody answers in time, or the tenant has looked up too much.
-    pub async fn lookup(&self, client: &Client, name: &str, per_second: u32) -> Result<Vec<Ipv4Addr>, Rule> {
-        let slot = client.names.slot(name);
+    pub async fn lookup(
+        &self,
+        account: &Account,
+        names: &Names,
+        name: &str,
+        per_second: u32,
+    ) -> Result<Vec<Ipv4Addr>, Rule> {
+        let slot = names.slot(name);
         let ask = async || {
             // Each has a socket; a resolver that says nothing must not take all of them.
-            let _lease = client.pools.lookups.take(client.name(), 1).ok_or(Rule::OverLimit)?;
-            if !client.load.lookups.try_take(per_second) {
+            let _lease = account.lookup().ok_or(Rule::OverLimit)?;
+            if !account.load.lookups.try_take(per_second) {
                 return Err(Rule::OverLimit);
             }
             Ok(self.ask(name).await)

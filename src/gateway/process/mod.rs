@@ -3,6 +3,7 @@
 pub mod privilege;
 
 mod control;
+mod metrics;
 mod recording;
 mod run;
 

@@ -17,7 +17,7 @@ pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// How long somebody who is refused may take to read that, and how many bytes it may send meanwhile:
 /// a socket that is closed with bytes unread takes the answer back.
-const LINGER: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const MAX_DISCARDED: usize = 256 << 10;
 
 /// What a connection is spoken to in.
@@ -142,8 +142,8 @@ pub fn alert(rule: Rule) -> [u8; 7] {
     [21, 3, 3, 0, 2, 2, description]
 }
 
-/// Writes last words and closes, so that they arrive.
-pub async fn farewell(stream: &mut TcpStream, words: &[u8]) {
+/// Writes last words and reads what still comes, so that they arrive, and closes.
+pub async fn say_and_drain(stream: &mut TcpStream, words: &[u8]) {
     let say = async {
         stream.write_all(words).await?;
         stream.shutdown().await?;
@@ -158,5 +158,5 @@ pub async fn farewell(stream: &mut TcpStream, words: &[u8]) {
         std::io::Result::Ok(())
     };
     // Whoever does not listen is not waited for.
-    let _ = timeout(LINGER, say).await;
+    let _ = timeout(DRAIN_TIMEOUT, say).await;
 }

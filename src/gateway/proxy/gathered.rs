@@ -1,6 +1,6 @@
 //! Bytes that are read before they can go on.
 
-use crate::{accounting::limits::Lease, client::Client};
+use crate::accounting::{account::Account, limits::Lease};
 
 /// Bytes that wait in memory, which is set aside as they come.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ impl Gathered {
     }
 
     /// Adds bytes. False where the tenant can have no more memory: then nothing was added.
-    pub fn add(&mut self, client: &Client, bytes: &[u8]) -> bool {
-        let has_room = self.make_room(client, bytes.len());
+    pub fn add(&mut self, account: &Account, bytes: &[u8]) -> bool {
+        let has_room = self.make_room(account, bytes.len());
         if has_room {
             self.bytes.extend_from_slice(bytes);
         }
@@ -41,7 +41,7 @@ impl Gathered {
     }
 
     /// Sees to it that so many bytes can be added. False where the tenant can have no more memory.
-    pub fn make_room(&mut self, client: &Client, more: usize) -> bool {
+    pub fn make_room(&mut self, account: &Account, more: usize) -> bool {
         let needed = self.bytes.len().saturating_add(more);
         if needed <= self.bytes.capacity() {
             return true;
@@ -51,7 +51,7 @@ impl Gathered {
         let is_set_aside = match &mut self.lease {
             _ if room <= self.free => true,
             Some(lease) => lease.resize(room as u64),
-            None => client.memory(room as u64).map(|lease| self.lease = Some(lease)).is_some(),
+            None => account.memory(room as u64).map(|lease| self.lease = Some(lease)).is_some(),
         };
         if is_set_aside {
             self.bytes.reserve_exact(room - self.bytes.len());

@@ -6,23 +6,20 @@
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Sleep, sleep},
 };
 
-use super::{answer::MAX_DISCARDED, gathered::Gathered, waiting::Waiting, wire::Seen};
+use super::{
+    activity::Activity, answer::MAX_DISCARDED, gathered::Gathered, limits::Limits, waiting::Waiting, wire::Seen,
+};
 use crate::{
-    accounting::buffers::INSIDE,
-    client::Client,
+    accounting::{account::Account, buffers::INSIDE},
     policy::Rule,
     protocols::http_head::{self, Body},
 };
@@ -38,8 +35,8 @@ const REPLACED: &[u8] = b"GET / HTTP/1.1\r\nHost: gateway.internal\r\n\r\n";
 pub struct Watched {
     /// Why the request that is being served is refused, if it is, and what it asked for.
     refused: Mutex<Option<(Rule, Vec<u8>)>>,
-    /// Whether bytes went since this was last looked at.
-    pub active: AtomicBool,
+    /// Whether bytes go.
+    pub activity: Activity,
     /// What became of a WebSocket that was offered.
     upgrade: Mutex<Upgrade>,
     /// The connection that the answer in hand comes from.
@@ -99,10 +96,10 @@ impl Watched {
 
 /// A connection of a client.
 #[derive(Debug)]
-pub struct RequestValidator {
-    stream: TcpStream,
+pub struct RequestValidator<S> {
+    stream: S,
     waiting: Waiting,
-    client: Arc<Client>,
+    account: Arc<Account>,
     bandwidth: Option<u64>,
     max_head: usize,
     watched: Arc<Watched>,
@@ -136,24 +133,16 @@ enum Waits {
     Over,
 }
 
-impl RequestValidator {
+impl<S> RequestValidator<S> {
     /// A connection of which `held` was read already.
-    pub fn new(
-        stream: TcpStream,
-        held: Gathered,
-        waiting: Waiting,
-        client: Arc<Client>,
-        bandwidth: Option<u64>,
-        max_head: usize,
-        watched: Arc<Watched>,
-    ) -> Self {
+    pub fn new(stream: S, held: Gathered, account: Arc<Account>, limits: &Limits, watched: Arc<Watched>) -> Self {
         let held = held.and(PIECE);
         Self {
             stream,
-            waiting,
-            client,
-            bandwidth,
-            max_head,
+            waiting: Waiting::new(Arc::clone(&account), limits.stall),
+            account,
+            bandwidth: limits.bandwidth,
+            max_head: limits.head,
             watched,
             held,
             judged: 0,
@@ -163,7 +152,7 @@ impl RequestValidator {
     }
 
     /// The connection, and what was read of it and not passed on.
-    pub fn into_parts(mut self) -> (TcpStream, Vec<u8>) {
+    pub fn into_parts(mut self) -> (S, Vec<u8>) {
         (self.stream, std::mem::take(self.held.bytes()))
     }
 
@@ -261,9 +250,9 @@ impl RequestValidator {
     }
 
     fn spent(&mut self, bytes: usize) {
-        self.watched.active.store(true, Ordering::Relaxed);
+        self.watched.activity.note();
         if let Some(bandwidth) = self.bandwidth {
-            let wait = self.client.load.bandwidth.spend(bytes as u64, bandwidth);
+            let wait = self.account.load.bandwidth.spend(bytes as u64, bandwidth);
             self.pause = Some(wait).filter(|wait| !wait.is_zero()).map(|wait| Box::pin(sleep(wait)));
         }
     }
@@ -277,29 +266,29 @@ impl RequestValidator {
     }
 }
 
-impl AsyncRead for RequestValidator {
+impl<S: AsyncRead + Unpin> AsyncRead for RequestValidator<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let guard = self.get_mut();
+        let validator = self.get_mut();
         loop {
-            guard.judge()?;
-            if guard.judged > 0 {
-                let length = guard.judged.min(to.remaining());
-                to.put_slice(guard.held.as_ref().get(..length).unwrap_or_default());
-                guard.held.consume(length);
-                guard.judged -= length;
+            validator.judge()?;
+            if validator.judged > 0 {
+                let length = validator.judged.min(to.remaining());
+                to.put_slice(validator.held.as_ref().get(..length).unwrap_or_default());
+                validator.held.consume(length);
+                validator.judged -= length;
                 return Poll::Ready(Ok(()));
             }
-            ready!(guard.paused(cx));
-            match guard.waits(cx) {
+            ready!(validator.paused(cx));
+            match validator.waits(cx) {
                 Waits::Not => {}
                 Waits::Full => return Poll::Pending,
                 Waits::Over => continue,
             }
             let mut piece = [0; PIECE];
             let mut read = ReadBuf::new(&mut piece);
-            ready!(Pin::new(&mut guard.stream).poll_read(cx, &mut read))?;
+            ready!(Pin::new(&mut validator.stream).poll_read(cx, &mut read))?;
             let read = read.filled();
-            if let State::Over(discarded) = &mut guard.state {
+            if let State::Over(discarded) = &mut validator.state {
                 *discarded += read.len();
                 // The refusal is written and the connection closed. To leave bytes unread would take it back.
                 if read.is_empty() || *discarded > MAX_DISCARDED {
@@ -311,37 +300,37 @@ impl AsyncRead for RequestValidator {
                 return Poll::Ready(Ok(()));
             }
             let length = read.len();
-            match guard.held.add(&guard.client, read) {
+            match validator.held.add(&validator.account, read) {
                 true => {}
-                false if matches!(guard.state, State::Head(_)) => guard.refuse(Rule::OverLimit),
+                false if matches!(validator.state, State::Head(_)) => validator.refuse(Rule::OverLimit),
                 false => return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into())),
             }
-            guard.spent(length);
+            validator.spent(length);
         }
     }
 }
 
-impl AsyncWrite for RequestValidator {
+impl<S: AsyncWrite + Unpin> AsyncWrite for RequestValidator<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let guard = self.get_mut();
-        ready!(guard.paused(cx));
-        let Poll::Ready(written) = Pin::new(&mut guard.stream).poll_write(cx, bytes) else {
-            guard.waiting.blocked(cx, || guard.watched.held())?;
+        let validator = self.get_mut();
+        ready!(validator.paused(cx));
+        let Poll::Ready(written) = Pin::new(&mut validator.stream).poll_write(cx, bytes) else {
+            validator.waiting.blocked(cx, || validator.watched.held())?;
             return Poll::Pending;
         };
         let written = written?;
-        guard.waiting.taken();
-        guard.spent(written);
+        validator.waiting.taken();
+        validator.spent(written);
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let guard = self.get_mut();
+        let validator = self.get_mut();
         // Whoever flushes has written all; more may wait behind that.
-        if guard.waiting.is_waiting() && guard.watched.held() == INSIDE {
-            guard.waiting.drained();
+        if validator.waiting.is_waiting() && validator.watched.held() == INSIDE {
+            validator.waiting.drained();
         }
-        Pin::new(&mut guard.stream).poll_flush(cx)
+        Pin::new(&mut validator.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

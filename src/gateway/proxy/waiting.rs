@@ -4,18 +4,12 @@
 //! What waits is looked at once a second while it waits, and counted as memory of the tenant's. A connection
 //! ends where that is more than the tenant can have, and where nothing was taken for a time.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-    task::Context,
-    time::Duration,
-};
+use std::{io, pin::Pin, sync::Arc, task::Context, time::Duration};
 
 use rustix::{fd::AsFd, io::ioctl_fionread};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{accounting::limits::Lease, client::Client};
+use crate::accounting::{account::Account, limits::Lease};
 
 /// How often what waits is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -23,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// One direction of a tenant's connection.
 #[derive(Debug)]
 pub struct Waiting {
-    client: Arc<Client>,
+    account: Arc<Account>,
     /// How long nothing may be taken.
     stall: Duration,
     /// What waits, since the last time that nothing did.
@@ -40,8 +34,8 @@ struct Held {
 
 impl Waiting {
     /// Nothing waits yet.
-    pub fn new(client: Arc<Client>, stall: Duration) -> Self {
-        Self { client, stall, now: None }
+    pub fn new(account: Arc<Account>, stall: Duration) -> Self {
+        Self { account, stall, now: None }
     }
 
     /// The receiver takes nothing at this moment. `bytes` says how many wait for it.
@@ -52,8 +46,8 @@ impl Waiting {
         let fresh = || Box::new(Held { look: Box::pin(sleep(LOOK)), lease: None, taken: Instant::now() });
         let held = self.now.get_or_insert_with(fresh);
         while held.look.as_mut().poll(cx).is_ready() {
-            if held.taken.elapsed() >= self.stall || !held.set_aside(&self.client, bytes()) {
-                self.client.load.stalled.fetch_add(1, Ordering::Relaxed);
+            if held.taken.elapsed() >= self.stall || !held.set_aside(&self.account, bytes()) {
+                self.account.load.stalled.inc();
                 return Err(io::ErrorKind::QuotaExceeded.into());
             }
             held.look.as_mut().reset(Instant::now() + LOOK);
@@ -81,10 +75,10 @@ impl Waiting {
 }
 
 impl Held {
-    fn set_aside(&mut self, client: &Client, bytes: u64) -> bool {
+    fn set_aside(&mut self, account: &Account, bytes: u64) -> bool {
         match &mut self.lease {
             Some(lease) => lease.resize(bytes),
-            None => client.memory(bytes).map(|lease| self.lease = Some(lease)).is_some(),
+            None => account.memory(bytes).map(|lease| self.lease = Some(lease)).is_some(),
         }
     }
 }
@@ -104,27 +98,11 @@ pub fn unread(socket: impl AsFd) -> u64 {
 mod tests {
     use std::task::Waker;
 
-    use tokio::sync::watch;
-
     use super::*;
-    use crate::{
-        accounting::limits::Pools,
-        client::InForce,
-        model::{EgressPolicy, egress::POLICY_VERSION},
-    };
+    use crate::accounting::limits::Pools;
 
-    fn client(pools: &Arc<Pools>) -> Arc<Client> {
-        let policy = EgressPolicy {
-            v: POLICY_VERSION,
-            tenant: "ant".parse().unwrap(),
-            subnet: "10.77.0.0/28".parse().unwrap(),
-            address: Some([10, 77, 0, 2].into()),
-            allow: Default::default(),
-            routes: Vec::new(),
-            budget: Default::default(),
-        };
-        let in_force = Arc::new(InForce { policy, secrets: Default::default() });
-        Arc::new(Client::new("ant".parse().unwrap(), watch::channel(in_force).1, Arc::clone(pools)))
+    fn account(pools: &Arc<Pools>) -> Arc<Account> {
+        Arc::new(Account::new("ant".parse().unwrap(), Arc::clone(pools)))
     }
 
     fn run(test: impl Future<Output = ()>) {
@@ -136,9 +114,9 @@ mod tests {
     fn what_waits_is_set_aside_until_nothing_does() {
         run(async {
             let pools = Arc::new(Pools::new(1 << 14));
-            let client = client(&pools);
-            let held = || pools.memory.of(client.name());
-            let mut waiting = Waiting::new(Arc::clone(&client), Duration::from_secs(60));
+            let account = account(&pools);
+            let held = || pools.memory.of(account.tenant());
+            let mut waiting = Waiting::new(Arc::clone(&account), Duration::from_secs(60));
             let cx = &mut Context::from_waker(Waker::noop());
             waiting.blocked(cx, || 1000).unwrap();
             assert_eq!(held(), 0, "a moment is nothing");
@@ -159,11 +137,11 @@ mod tests {
     fn too_much_and_too_long_end_a_connection() {
         run(async {
             let pools = Arc::new(Pools::new(1 << 14));
-            let client = client(&pools);
+            let account = account(&pools);
             let cx = &mut Context::from_waker(Waker::noop());
-            let mut much = Waiting::new(Arc::clone(&client), Duration::from_secs(60));
-            let mut long = Waiting::new(Arc::clone(&client), LOOK);
-            let mut slow = Waiting::new(Arc::clone(&client), 2 * LOOK);
+            let mut much = Waiting::new(Arc::clone(&account), Duration::from_secs(60));
+            let mut long = Waiting::new(Arc::clone(&account), LOOK);
+            let mut slow = Waiting::new(Arc::clone(&account), 2 * LOOK);
             for waiting in [&mut much, &mut long, &mut slow] {
                 waiting.blocked(cx, || 1).unwrap();
             }
@@ -174,7 +152,7 @@ mod tests {
             slow.blocked(cx, || 1).unwrap();
             sleep(LOOK + LOOK / 10).await;
             slow.blocked(cx, || 1).unwrap();
-            assert_eq!(client.load.stalled.load(Ordering::Relaxed), 2);
+            assert_eq!(account.load.stalled.get(), 2);
         });
     }
 }

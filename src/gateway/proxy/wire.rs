@@ -14,12 +14,12 @@ use tokio::{
 };
 
 use super::waiting::{Waiting, unread};
-use crate::{
-    accounting::buffers::{OUTSIDE, UNSENT},
-    client::Client,
+use crate::accounting::{
+    account::Account,
+    buffers::{OUTSIDE, UNSENT},
 };
 
-/// A connection to a destination for a tenant.
+/// A connection to a destination.
 #[derive(Debug)]
 pub struct Wire {
     stream: Arc<TcpStream>,
@@ -43,9 +43,9 @@ pub fn bound(stream: &TcpStream) -> io::Result<()> {
 }
 
 impl Wire {
-    /// A connection of `client`, whose far side may take nothing for so long.
-    pub fn new(stream: TcpStream, client: Arc<Client>, stall: Duration) -> Self {
-        Self { stream: Arc::new(stream), waiting: Waiting::new(client, stall) }
+    /// A connection on this account, whose far side may take nothing for so long.
+    pub fn new(stream: TcpStream, account: Arc<Account>, stall: Duration) -> Self {
+        Self { stream: Arc::new(stream), waiting: Waiting::new(account, stall) }
     }
 
     /// What others may see of it.

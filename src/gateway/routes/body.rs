@@ -1,37 +1,33 @@
-//! Bodies on their way: counted, bounded, watched, and rid of keys.
+//! An answer's body on its way: watched, and rid of keys.
 
 use std::{
-    future::Future,
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use hyper::{
     HeaderMap,
-    body::{Body, Bytes, Frame, Incoming, SizeHint},
+    body::{Body, Bytes, Frame, SizeHint},
 };
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{inject::Injection, meter::Meter, redact::Redactor, upstream::Connection};
-use crate::accounting::usage::Use;
+use super::{inject::Injection, meter::Meter, redact::Redactor, sent::Sent, upstream::Key};
+use crate::proxy::{metered::Metered, revocation::Revoked, upstreams::Answered};
 
-/// Ends when a body must not go on, whatever comes.
-pub(super) type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// An answer's body as it comes from the upstream.
+type Answer = Answered<Key, Metered<Sent>>;
 
 /// An answer's body on its way to the caller.
 pub(super) struct Received {
-    body: Incoming,
+    body: Answer,
     redactor: Redactor,
     injection: Injection,
-    usage: Arc<Use>,
     meter: Option<Meter>,
-    connection: Option<Connection>,
     revoked: Revoked,
     quiet: Pin<Box<Sleep>>,
-    patience: Duration,
+    idle: Duration,
     next: Next,
 }
 
@@ -48,26 +44,20 @@ enum Next {
 
 /// What a body is watched with.
 pub(super) struct Watch {
-    /// Where its bytes are counted.
-    pub usage: Arc<Use>,
     /// What reads its cost, if it costs anything.
     pub meter: Option<Meter>,
-    /// The connection that it comes from.
-    pub connection: Connection,
     /// When it must end.
     pub revoked: Revoked,
     /// How long nothing may come.
-    pub patience: Duration,
+    pub idle: Duration,
 }
 
 impl Received {
-    pub(super) fn new(body: Incoming, injection: Injection, watch: Watch) -> Self {
-        let Watch { usage, meter, connection, revoked, patience } = watch;
+    pub(super) fn new(body: Answer, injection: Injection, watch: Watch) -> Self {
+        let Watch { meter, revoked, idle } = watch;
         let redactor = Redactor::new(injection.keys.clone());
-        let quiet = Box::pin(sleep(patience));
-        let connection = Some(connection);
-        let mut received =
-            Self { body, redactor, injection, usage, meter, connection, revoked, quiet, patience, next: Next::Body };
+        let quiet = Box::pin(sleep(idle));
+        let mut received = Self { body, redactor, injection, meter, revoked, quiet, idle, next: Next::Body };
         if received.body.is_end_stream() {
             received.end();
         }
@@ -80,14 +70,10 @@ impl Received {
         if let Some(meter) = self.meter.take() {
             meter.settle();
         }
-        if let Some(connection) = self.connection.take() {
-            connection.keep();
-        }
     }
 
     /// Takes a piece, and returns what can be given out of it.
     fn take(&mut self, data: Bytes) -> Bytes {
-        self.usage.received(data.len() as u64);
         let over = self.meter.as_mut().and_then(|meter| meter.observe(&data)).filter(|_| !self.body.is_end_stream());
         let mut given = self.redactor.push(data);
         if let Some(why) = over {
@@ -111,7 +97,7 @@ impl Received {
 
     fn cut(&mut self, why: &'static str) -> Option<io::Result<Frame<Bytes>>> {
         self.next = Next::End;
-        self.connection = None;
+        self.body.close();
         self.meter = None;
         Some(Err(io::Error::other(why)))
     }
@@ -128,8 +114,8 @@ impl Received {
                     return Poll::Ready(self.cut("the upstream fell silent"));
                 }
             };
-            let patience = self.patience;
-            self.quiet.as_mut().reset(Instant::now() + patience);
+            let idle = self.idle;
+            self.quiet.as_mut().reset(Instant::now() + idle);
             let given = match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => self.take(data),
                 Some(Ok(Err(frame))) => match frame.into_trailers() {

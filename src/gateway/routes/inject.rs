@@ -6,33 +6,27 @@ use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use hyper::{
     HeaderMap, Method,
     header::{
-        ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue,
-        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SEC_WEBSOCKET_EXTENSIONS, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+        ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue,
+        SEC_WEBSOCKET_EXTENSIONS, TRAILER,
     },
 };
 
-use super::{redact::Keys, target};
+use super::{
+    redact::Keys,
+    target::{self, Called},
+};
 use crate::{
     model::egress::{Inject, Part, Route, SecretValues, Template},
-    protocols::websocket,
+    proxy::headers,
 };
 
-/// Headers that are for one connection alone, and those that are written anew.
-const OWN: [HeaderName; 13] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    websocket::HTTP2_SETTINGS,
-    EXPECT,
-    HOST,
-    CONTENT_LENGTH,
-    ACCEPT_ENCODING,
-];
+/// Headers that are written anew, beside those that are hop by hop.
+const OWN: [HeaderName; 4] = [EXPECT, HOST, CONTENT_LENGTH, ACCEPT_ENCODING];
+
+/// Whether a header is not the caller's to choose.
+fn is_own(name: &HeaderName) -> bool {
+    headers::is_hop_by_hop(name) || OWN.contains(name)
+}
 
 /// A route's key, ready to be sent.
 pub(super) struct Injection {
@@ -62,7 +56,7 @@ impl Injection {
         }
         let place = match &route.inject {
             Inject::Header { name, .. } => {
-                let name = HeaderName::from_bytes(name.as_bytes()).ok().filter(|name| !OWN.contains(name))?;
+                let name = HeaderName::from_bytes(name.as_bytes()).ok().filter(|name| !is_own(name))?;
                 Place::Header(name, sensitive(&value)?)
             }
             Inject::Query { name, .. } => Place::Query(name.clone(), escaped(&value)),
@@ -78,8 +72,14 @@ impl Injection {
         Some(Self { place, keys: Keys::new(&keys).ok()? })
     }
 
+    /// The path and query that the upstream is asked for.
+    pub(super) fn target(&self, route: &Route, called: &Called) -> String {
+        let query = self.query(called.query.as_deref());
+        target::path_and_query(&route.upstream, &called.path, query.as_deref())
+    }
+
     /// A caller's query with the key, and without its own of that name.
-    pub(super) fn query(&self, query: Option<&str>) -> Option<String> {
+    fn query(&self, query: Option<&str>) -> Option<String> {
         let Place::Query(name, value) = &self.place else { return query.map(str::to_owned) };
         let rest = query.map_or_else(String::new, |query| target::without(query, name));
         let and = if rest.is_empty() { "" } else { "&" };
@@ -88,7 +88,8 @@ impl Injection {
 
     /// Makes a caller's headers those that the upstream gets.
     pub(super) fn headers(&self, headers: &mut HeaderMap, route: &Route, is_websocket: bool) {
-        for name in listed(headers).into_iter().chain(OWN).chain([TRAILER]) {
+        headers::strip(headers);
+        for name in OWN.into_iter().chain([TRAILER]) {
             headers.remove(name);
         }
         if let Ok(host) = HeaderValue::from_str(&target::authority(&route.upstream)) {
@@ -98,8 +99,7 @@ impl Injection {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.remove(SEC_WEBSOCKET_EXTENSIONS);
         if is_websocket {
-            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers::upgrade(headers);
         }
         if let Place::Header(name, value) = &self.place {
             let same: Vec<HeaderName> = headers.keys().filter(|other| is_same(other, name)).cloned().collect();
@@ -118,16 +118,10 @@ fn is_same(a: &HeaderName, b: &HeaderName) -> bool {
         && a.as_str().bytes().zip(b.as_str().bytes()).all(|(a, b)| a == b || (b"-_".contains(&a) && b"-_".contains(&b)))
 }
 
-/// The headers that `Connection` says are for one connection alone.
-pub(super) fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(CONNECTION).into_iter();
-    let names = values.flat_map(|value| value.as_bytes().split(|b| *b == b','));
-    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
-}
-
 /// Removes what is for one connection alone from an answer.
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
-    for name in listed(headers).into_iter().chain(OWN).filter(|name| *name != CONTENT_LENGTH) {
+    headers::strip(headers);
+    for name in OWN.into_iter().filter(|name| *name != CONTENT_LENGTH) {
         headers.remove(name);
     }
 }

@@ -6,8 +6,10 @@ use hyper::{HeaderMap, header::CONTENT_TYPE};
 use serde_json::Value;
 
 use crate::{
-    accounting::ledger::{MAX_COST, Reservation},
-    client::Client,
+    accounting::{
+        account::Account,
+        ledger::{MAX_COST, Reservation},
+    },
     proxy::gathered::Gathered,
 };
 
@@ -17,7 +19,7 @@ const MAX_SEARCHED: usize = 1 << 20;
 
 /// Settles what a request costs when its answer has passed.
 pub(super) struct Meter {
-    client: Arc<Client>,
+    account: Arc<Account>,
     reservation: Reservation,
     search: Option<(String, Search)>,
     cost: Option<u64>,
@@ -39,9 +41,9 @@ struct Searched {
 
 impl Searched {
     /// Adds bytes. False where there is no memory for them.
-    fn add(&mut self, client: &Client, bytes: &[u8]) -> bool {
+    fn add(&mut self, account: &Account, bytes: &[u8]) -> bool {
         self.is_too_long |= self.bytes().len().saturating_add(bytes.len()) > MAX_SEARCHED;
-        let is_kept = self.is_too_long || self.gathered.add(client, bytes);
+        let is_kept = self.is_too_long || self.gathered.add(account, bytes);
         if self.is_too_long || !is_kept {
             *self = Self { gathered: Gathered::default(), is_too_long: true };
         }
@@ -91,7 +93,7 @@ fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
 impl Meter {
     /// Reads the cost of an answer with these headers.
     pub(super) fn new(
-        client: &Arc<Client>,
+        account: &Arc<Account>,
         reservation: Reservation,
         pointer: Option<&str>,
         headers: &HeaderMap,
@@ -104,16 +106,16 @@ impl Meter {
             };
             (pointer.to_owned(), search)
         });
-        Self { client: Arc::clone(client), reservation, search, cost: None }
+        Self { account: Arc::clone(account), reservation, search, cost: None }
     }
 
     /// Reads a piece. It says why the answer must not go on, if that is so: the budget is overdrawn by what
     /// the piece says, or there is no memory left to read what the answer costs.
     pub(super) fn observe(&mut self, data: &[u8]) -> Option<&'static str> {
-        let (before, client) = (self.cost, &*self.client);
+        let (before, account) = (self.cost, &*self.account);
         let mut is_kept = true;
         match &mut self.search {
-            Some((_, Search::Whole(searched))) => is_kept = searched.add(client, data),
+            Some((_, Search::Whole(searched))) => is_kept = searched.add(account, data),
             Some((pointer, Search::Events { data: event, line, after_return })) => {
                 for piece in data.split_inclusive(|byte| matches!(byte, b'\r' | b'\n')) {
                     let (text, end) = match piece.split_last() {
@@ -125,9 +127,9 @@ impl Meter {
                     if is_second_half {
                         continue;
                     }
-                    is_kept &= line.add(client, text);
+                    is_kept &= line.add(account, text);
                     if end.is_some() {
-                        let (cost, is_event_kept) = line_of(client, event, line, pointer);
+                        let (cost, is_event_kept) = line_of(account, event, line, pointer);
                         self.cost = cost.or(self.cost);
                         is_kept &= is_event_kept;
                     }
@@ -147,7 +149,7 @@ impl Meter {
             Some((pointer, Search::Whole(searched))) => searched.cost(pointer),
             // A stream may end without an empty line.
             Some((pointer, Search::Events { data, line, .. })) => {
-                let (last, _) = line_of(&self.client, data, line, pointer);
+                let (last, _) = line_of(&self.account, data, line, pointer);
                 data.cost(pointer).or(last).or(self.cost)
             }
             None => None,
@@ -160,7 +162,7 @@ impl Meter {
 
 /// Takes a line of events; one that is empty ends an event, whose cost is returned. It says whether there
 /// was memory for it.
-fn line_of(client: &Client, event: &mut Searched, line: &mut Searched, pointer: &str) -> (Option<u64>, bool) {
+fn line_of(account: &Account, event: &mut Searched, line: &mut Searched, pointer: &str) -> (Option<u64>, bool) {
     let line = std::mem::take(line);
     if line.bytes().is_empty() && !line.is_too_long {
         return (std::mem::take(event).cost(pointer), true);
@@ -169,6 +171,6 @@ fn line_of(client: &Client, event: &mut Searched, line: &mut Searched, pointer: 
         event.is_too_long = true;
     }
     let Some(data) = line.bytes().strip_prefix(b"data:") else { return (None, true) };
-    let is_kept = event.add(client, data.strip_prefix(b" ").unwrap_or(data)) && event.add(client, b"\n");
+    let is_kept = event.add(account, data.strip_prefix(b" ").unwrap_or(data)) && event.add(account, b"\n");
     (None, is_kept)
 }

@@ -4,6 +4,7 @@
 //! never sees; whatever comes back is rid of the key. Nothing is kept of either but counts.
 
 mod body;
+mod frames;
 mod inject;
 mod meter;
 mod redact;
@@ -11,20 +12,14 @@ mod sent;
 mod stream_detection;
 mod target;
 mod upstream;
-mod websocket;
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper::{
     HeaderMap, Request, Response, StatusCode, Version,
     body::{Body as _, Bytes, Incoming},
-    header::{CONNECTION, CONTENT_ENCODING, HOST, HeaderValue, LOCATION, SEC_WEBSOCKET_EXTENSIONS, UPGRADE},
+    header::{CONTENT_ENCODING, HOST, HeaderValue, LOCATION, SEC_WEBSOCKET_EXTENSIONS},
     http::{request, response},
     upgrade::OnUpgrade,
 };
@@ -32,15 +27,17 @@ use jiff::Timestamp;
 use rustls::ClientConfig;
 
 use self::{
-    body::{Received, Revoked, Watch},
+    body::{Received, Watch},
+    frames::Frames,
     inject::Injection,
     meter::Meter,
     sent::Sent,
     target::{Called, Wrong},
-    upstream::{Failed, Key, Upstreams},
+    upstream::{Connector, Key},
 };
 use crate::{
     accounting::{
+        account::Account,
         ledger::{Ledger, Reservation, ReserveError},
         usage::Usage,
     },
@@ -50,28 +47,23 @@ use crate::{
         finding::printable,
         host::{Egress, EgressLimits},
     },
-    policy::{Refusal, Rule},
-    protocols::websocket::{is_agreed_to, is_offered_by},
-    proxy::{answer::Body, request_validator::Watched},
+    policy::{Refusal, Rule, in_force::InForce},
+    proxy::{
+        answer::Body,
+        metered::Metered,
+        revocation::{Revoked, revoked},
+        server::{Answer, Relay},
+        upgrade,
+        upstreams::{Failed, Upstreams, exchange},
+    },
 };
 
 pub use upstream::{Connect, Connecting, TlsError, tls};
 
-/// Moves the bytes of a connection that goes on in another protocol, until it ends or must.
-pub type Relay = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// An answer, and what is to be done with its connection afterwards.
-pub struct Answer {
-    /// What the caller gets.
-    pub response: Response<Body>,
-    /// To be run by whoever serves the connection once it speaks HTTP no longer, as long as that has a
-    /// place: nothing else moves a byte of it.
-    pub relay: Option<Relay>,
-}
-
 /// Everything that serves routes.
 pub struct Routes {
-    upstreams: Arc<Upstreams>,
+    connector: Connector,
+    kept: Arc<Upstreams<Key, Metered<Sent>>>,
     usage: Usage,
     ledger: Ledger,
     limits: EgressLimits,
@@ -82,7 +74,8 @@ impl Routes {
     /// to upstreams.
     pub fn new(settings: &Egress, tls: ClientConfig, connect: Connect, usage: Usage, ledger: Ledger) -> Self {
         Self {
-            upstreams: Upstreams::new(connect, tls, settings.limits.stall.get()),
+            connector: Connector::new(connect, tls, settings.limits.stall.get()),
+            kept: Upstreams::new(),
             usage,
             ledger,
             limits: settings.limits,
@@ -122,10 +115,8 @@ impl Routes {
         injection: Injection,
         mut request: Request<Incoming>,
     ) -> Result<Answer, Rule> {
-        let is_websocket = is_offered_by(&request);
-        let upgrade = is_websocket.then(|| hyper::upgrade::on(&mut request));
+        let upgrade = upgrade::offered(&mut request);
         let limit = self.limits.body.get();
-        let watched = request.extensions_mut().remove::<Arc<Watched>>();
         let (head, mut body) = request.into_parts();
         if !inject::is_sendable(&head.method) {
             return Err(Rule::UnsupportedMethod);
@@ -133,16 +124,20 @@ impl Routes {
         if body.size_hint().lower() > limit {
             return Err(Rule::TooLarge);
         }
-        let read = if refuses_streams(route) { asked(client, &head.headers, &mut body).await? } else { Bytes::new() };
+        let read =
+            if refuses_streams(route) { asked(&client.account, &head.headers, &mut body).await? } else { Bytes::new() };
         let mut reservation = self.reserve(client, route).await?;
         let usage = Arc::new(self.usage.begin(client.name(), &format!("route:{}", route.name)));
-        let sent = Sent::new(read, body, limit, Arc::clone(&usage));
+        let sent = Sent::new(read, body, limit);
         let too_long = sent.too_long();
-        let outgoing = outgoing(head, route, called, &injection, is_websocket, sent).ok_or(Rule::MalformedRequest)?;
+        let sent = Metered::sent(sent, Arc::clone(&usage));
+        let outgoing =
+            outgoing(head, route, called, &injection, upgrade.is_some(), sent).ok_or(Rule::MalformedRequest)?;
         let key = Key { tenant: client.name().clone(), route: route.name.clone(), upstream: route.upstream.clone() };
-        let patience = self.patience();
+        let idle = self.limits.idle.get();
         let begins = || reservation.iter_mut().for_each(Reservation::begin);
-        let (answer, connection) = match self.upstreams.send(client, key, outgoing, patience, begins).await {
+        let open = self.connector.open(client, &route.upstream);
+        let (answer, connection) = match exchange(|| self.kept.take(&key), open, outgoing, Some(idle), begins).await {
             Ok(answered) => answered,
             Err(Failed { rule, unsent }) => {
                 if let (true, Some(reservation)) = (unsent, reservation) {
@@ -151,13 +146,18 @@ impl Routes {
                 return Err(if too_long.load(Ordering::Relaxed) { Rule::TooLarge } else { rule });
             }
         };
-        if let Some(watched) = watched {
-            watched.reads_from(connection.seen());
-        }
-        let revoked = revoked(client, route);
+        let from = connection.seen();
+        let revoked = still_leads_there(client, route);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let watch = websocket::Watch { keys: injection.keys.clone(), usage, revoked, patience };
-            return switched(answer, upgrade, &injection, watch);
+            let (response, client, destination) = switched(answer, upgrade, &injection)?;
+            let relay: Relay = Box::pin(async move {
+                // It lives as long as its bytes are relayed.
+                let _connection = connection;
+                let mut frames = Frames::new(injection.keys);
+                let filter = move |bytes| frames.push(bytes);
+                upgrade::relay_filtered(client, destination, usage, idle, filter, revoked).await
+            });
+            return Ok(Answer { response, from, relay: Some(relay) });
         }
         let (mut head, body) = answer.into_parts();
         // What answers HEAD, 204 and 304 have no body that could hide anything, whatever their headers say of one.
@@ -170,11 +170,11 @@ impl Routes {
             }
         }
         let pointer = route.cost.as_ref().and_then(|cost| cost.settle.as_deref());
-        let meter = reservation.map(|reservation| Meter::new(client, reservation, pointer, &head.headers));
+        let meter = reservation.map(|reservation| Meter::new(&client.account, reservation, pointer, &head.headers));
         clean(&mut head, route, called, &injection);
-        let watch = Watch { usage, meter, connection, revoked, patience };
-        let response = Response::from_parts(head, Received::new(body, injection, watch).boxed_unsync());
-        Ok(Answer { response, relay: None })
+        let body = self.kept.answered(Metered::received(body, usage), &client.account, key, connection);
+        let received = Received::new(body, injection, Watch { meter, revoked, idle });
+        Ok(Answer { response: Response::from_parts(head, received.boxed_unsync()), from, relay: None })
     }
 
     /// Sets aside what a request costs, if it costs anything.
@@ -189,11 +189,6 @@ impl Routes {
                 Rule::NoLedger
             }
         })
-    }
-
-    /// How long an upstream may say nothing.
-    fn patience(&self) -> Duration {
-        self.limits.idle.get()
     }
 }
 
@@ -213,11 +208,11 @@ fn refuses_streams(route: &Route) -> bool {
 }
 
 /// Refuses a request for a stream. Returns what was read of its body.
-async fn asked(client: &Client, headers: &HeaderMap, body: &mut Incoming) -> Result<Bytes, Rule> {
+async fn asked(account: &Account, headers: &HeaderMap, body: &mut Incoming) -> Result<Bytes, Rule> {
     if stream_detection::in_headers(headers) {
         return Err(Rule::NoStreams);
     }
-    match stream_detection::in_body(client, body).await? {
+    match stream_detection::in_body(account, body).await? {
         (_, true) => Err(Rule::NoStreams),
         (read, false) => Ok(read),
     }
@@ -230,12 +225,11 @@ fn outgoing(
     called: &Called,
     injection: &Injection,
     is_websocket: bool,
-    body: Sent,
-) -> Option<Request<Sent>> {
+    body: Metered<Sent>,
+) -> Option<Request<Metered<Sent>>> {
     injection.headers(&mut head.headers, route, is_websocket);
-    let query = injection.query(called.query.as_deref());
     let mut request = Request::new(body);
-    *request.uri_mut() = target::path_and_query(&route.upstream, &called.path, query.as_deref()).parse().ok()?;
+    *request.uri_mut() = injection.target(route, called).parse().ok()?;
     *request.method_mut() = head.method;
     *request.headers_mut() = head.headers;
     Some(request)
@@ -263,46 +257,29 @@ fn clean(head: &mut response::Parts, route: &Route, called: &Called, injection: 
     head.version = Version::HTTP_11;
 }
 
-/// The answer that makes a WebSocket of the connection, which is relayed from then on. It costs what
-/// was set aside.
+/// The answer that makes a WebSocket of the connection, and both sides of that. It costs what was set aside.
 fn switched(
     mut answer: Response<Incoming>,
     upgrade: Option<OnUpgrade>,
     injection: &Injection,
-    watch: websocket::Watch,
-) -> Result<Answer, Rule> {
-    let caller = upgrade.filter(|_| is_agreed_to(answer.headers())).ok_or(Rule::BadAnswer)?;
+) -> Result<(Response<Body>, OnUpgrade, OnUpgrade), Rule> {
+    let (Some(client), Some(destination)) = (upgrade, upgrade::agreed(&mut answer)) else {
+        return Err(Rule::BadAnswer);
+    };
     if answer.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) {
         return Err(Rule::HiddenAnswer);
     }
-    let relay = websocket::relay(caller, hyper::upgrade::on(&mut answer), watch);
     let mut headers = std::mem::take(answer.headers_mut());
     inject::strip_answer(&mut headers);
     body::redact_headers(&mut headers, injection);
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let mut switched = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *switched.headers_mut() = headers;
-    Ok(Answer { response: switched, relay: Some(Box::pin(relay)) })
+    Ok((upgrade::switching(headers), client, destination))
 }
 
 /// Ends when the route is taken from the tenant, or leads elsewhere. A new value of its secret ends
 /// nothing.
-fn revoked(client: &Client, route: &Route) -> Revoked {
-    let mut changes = client.changes();
+fn still_leads_there(client: &Client, route: &Route) -> Revoked {
     let route = route.clone();
-    Box::pin(async move {
-        loop {
-            let stands = changes
-                .borrow_and_update()
-                .policy
-                .routes
-                .iter()
-                .any(|now| now.name == route.name && now.upstream == route.upstream && now.inject == route.inject);
-            if !stands || changes.changed().await.is_err() {
-                return;
-            }
-        }
-    })
+    let is_same =
+        move |now: &Route| now.name == route.name && now.upstream == route.upstream && now.inject == route.inject;
+    Box::pin(revoked(client.in_force.changes(), move |in_force: &InForce| in_force.policy.routes.iter().any(&is_same)))
 }

@@ -12,23 +12,20 @@ use std::{
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
-use crate::accounting::usage::Use;
-
 /// A request's body on its way to the upstream. Trailers stay behind.
 pub(super) struct Sent {
     /// What was read already.
     read: Option<Bytes>,
     rest: Incoming,
     left: u64,
-    usage: Arc<Use>,
     too_long: Arc<AtomicBool>,
 }
 
 impl Sent {
     /// At most `limit` bytes of a body, of which some were read.
-    pub(super) fn new(read: Bytes, rest: Incoming, limit: u64, usage: Arc<Use>) -> Self {
+    pub(super) fn new(read: Bytes, rest: Incoming, limit: u64) -> Self {
         let read = (!read.is_empty()).then_some(read);
-        Self { read, rest, left: limit, usage, too_long: Arc::default() }
+        Self { read, rest, left: limit, too_long: Arc::default() }
     }
 
     /// Turns true when the body turns out to be too long.
@@ -41,7 +38,6 @@ impl Sent {
         match self.left.checked_sub(length) {
             Some(left) => {
                 self.left = left;
-                self.usage.sent(length);
                 Ok(Frame::data(data))
             }
             None => {

@@ -15,7 +15,7 @@ use serde::{
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::{client::Client, policy::Rule, proxy::gathered::Gathered};
+use crate::{accounting::account::Account, policy::Rule, proxy::gathered::Gathered};
 
 /// How much of a body is read before it is sent on, in bytes, and how long that may take. Of a longer
 /// one only the answer tells.
@@ -34,19 +34,19 @@ pub(super) fn in_headers(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// It breaks off or takes too long, or more of the tenant's bytes wait than are its own or nobody's.
-pub(super) async fn in_body(client: &Client, body: &mut Incoming) -> Result<(Bytes, bool), Rule> {
-    let read = timeout(READ, beginning(client, body)).await.map_err(|_| Rule::IncompleteBody)??;
+pub(super) async fn in_body(account: &Account, body: &mut Incoming) -> Result<(Bytes, bool), Rule> {
+    let read = timeout(READ, beginning(account, body)).await.map_err(|_| Rule::IncompleteBody)??;
     let asks = serde_json::from_slice::<Wanted>(read.as_ref()).is_ok_and(|wanted| wanted.0);
     // What was set aside for it is free when the last of it was sent.
     Ok((Bytes::from_owner(read), asks))
 }
 
-async fn beginning(client: &Client, body: &mut Incoming) -> Result<Gathered, Rule> {
+async fn beginning(account: &Account, body: &mut Incoming) -> Result<Gathered, Rule> {
     let mut read = Gathered::default();
     while read.as_ref().len() < MAX_READ && !body.is_end_stream() {
         let Some(frame) = body.frame().await else { break };
         if let Ok(data) = frame.map_err(|_| Rule::IncompleteBody)?.into_data()
-            && !read.add(client, &data)
+            && !read.add(account, &data)
         {
             return Err(Rule::OverLimit);
         }

@@ -1,37 +1,12 @@
-//! WebSockets through a route: what the caller sends passes as it is, what comes back is rid of keys.
+//! The frames of a WebSocket that come back through a route, rid of keys. Pure.
 //!
 //! Messages are looked through one by one; a key that an upstream spreads over several is not seen.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::io;
 
-use hyper::{
-    body::Bytes,
-    upgrade::{OnUpgrade, Upgraded},
-};
-use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split},
-    time::{sleep, timeout},
-};
+use hyper::body::Bytes;
 
-use super::{
-    body::Revoked,
-    redact::{Keys, Redactor},
-};
-use crate::accounting::usage::Use;
-
-/// How much is read at once, in bytes.
-const BUFFER: usize = 16 << 10;
-
-/// How long both sides may take to become what they agreed on.
-const UPGRADE: Duration = Duration::from_secs(10);
+use super::redact::{Keys, Redactor};
 
 /// The longest head and the longest payload of a control frame, in bytes (RFC 6455, 5.2 and 5.5).
 const MAX_HEAD: usize = 10;
@@ -44,79 +19,9 @@ const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 const CONTROL: u8 = 0x8;
 
-/// What a relay is watched with.
-pub(super) struct Watch {
-    pub keys: Keys,
-    pub usage: Arc<Use>,
-    pub revoked: Revoked,
-    /// How long nothing may come from either side.
-    pub patience: Duration,
-}
-
-/// Relays between both sides until both end, one breaks off, or they must. A side that has said all may hear on.
-pub(super) async fn relay(caller: OnUpgrade, upstream: OnUpgrade, watch: Watch) {
-    let both = async { tokio::try_join!(caller, upstream) };
-    let Ok(Ok((caller, upstream))) = timeout(UPGRADE, both).await else { return };
-    let (from_caller, to_caller) = split(TokioIo::new(caller));
-    let (from_upstream, to_upstream) = split(TokioIo::new(upstream));
-    let is_active = AtomicBool::new(true);
-    let Watch { keys, usage, mut revoked, patience } = watch;
-    let silent = async {
-        while is_active.swap(false, Ordering::Relaxed) {
-            sleep(patience).await;
-        }
-    };
-    let out = pass(from_caller, to_upstream, &usage, &is_active);
-    let back = clean(from_upstream, to_caller, Frames::new(keys), &usage, &is_active);
-    tokio::select! {
-        // What goes wrong ends both.
-        _ = async { tokio::try_join!(out, back) } => {}
-        () = silent => {}
-        () = &mut revoked => {}
-    }
-}
-
-type Reader = ReadHalf<TokioIo<Upgraded>>;
-type Writer = WriteHalf<TokioIo<Upgraded>>;
-
-async fn pass(mut from: Reader, mut to: Writer, usage: &Use, is_active: &AtomicBool) -> io::Result<()> {
-    while let Some(bytes) = read(&mut from).await? {
-        is_active.store(true, Ordering::Relaxed);
-        usage.sent(bytes.len() as u64);
-        write(&mut to, &bytes).await?;
-    }
-    to.shutdown().await
-}
-
-async fn clean(
-    mut from: Reader,
-    mut to: Writer,
-    mut frames: Frames,
-    usage: &Use,
-    is_active: &AtomicBool,
-) -> io::Result<()> {
-    while let Some(bytes) = read(&mut from).await? {
-        is_active.store(true, Ordering::Relaxed);
-        usage.received(bytes.len() as u64);
-        write(&mut to, &frames.push(bytes)?).await?;
-    }
-    to.shutdown().await
-}
-
-async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Bytes>> {
-    let mut buffer = Vec::with_capacity(BUFFER);
-    let read = from.read_buf(&mut buffer).await?;
-    Ok((read > 0).then(|| Bytes::from(buffer)))
-}
-
-async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
-    to.write_all(bytes).await?;
-    to.flush().await
-}
-
 /// The frames of an upstream, made anew without keys. What is held back of a frame goes into the next
 /// one of its message.
-struct Frames {
+pub(super) struct Frames {
     keys: Keys,
     redactor: Redactor,
     head: Vec<u8>,
@@ -135,7 +40,7 @@ struct Frame {
 }
 
 impl Frames {
-    fn new(keys: Keys) -> Self {
+    pub(super) fn new(keys: Keys) -> Self {
         Self { redactor: Redactor::new(keys.clone()), keys, head: Vec::new(), now: None, opcode: 0 }
     }
 
@@ -143,7 +48,7 @@ impl Frames {
     ///
     /// # Errors
     /// It is not what a server sends without extensions, and cannot be looked through.
-    fn push(&mut self, mut bytes: Bytes) -> io::Result<Vec<u8>> {
+    pub(super) fn push(&mut self, mut bytes: Bytes) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         loop {
             let Some(frame) = &mut self.now else {
