@@ -286,7 +286,10 @@ fn policy(folder: &Path, tenant: &str, gateway: Ipv4Addr, open: bool) -> anyhow:
     let allow: Vec<String> = ports.iter().map(|port| format!("{NAME}:{port}")).collect();
     let (routes, _) = injection::route();
     let routes = if open { routes } else { serde_json::json!([]) };
-    let policy = serde_json::json!({"v": 1, "tenant": tenant, "subnet": subnet, "allow": allow, "routes": routes});
+    let address = Ipv4Addr::from(u32::from(gateway) + 1);
+    let policy = serde_json::json!({
+        "v": 2, "tenant": tenant, "subnet": subnet, "address": address, "allow": allow, "routes": routes,
+    });
     let path = folder.join("policies/policies").join(format!("{tenant}.json"));
     let temporary = path.with_extension("tmp");
     fs::write(&temporary, policy.to_string())?;

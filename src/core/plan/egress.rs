@@ -11,8 +11,8 @@ use crate::model::{
     attribute::{Attribute, egress as table},
     change::{Action, AttributeChange, Change, Object},
     egress::{
-        Budget, Cost, Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, Inject, ObservedEgress, POLICY_VERSION,
-        Route, Site, WayOut,
+        Budget, Cost, Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, ObservedEgress, POLICY_VERSION, Route,
+        Site, WayOut,
     },
     host::SecretPlace,
     plan::Blocked,
@@ -547,11 +547,6 @@ fn told(policy: &EgressPolicy) -> WayOut {
 }
 
 fn route(route: &Route) -> String {
-    let inject = match &route.inject {
-        Inject::Header { name, value } => format!("header {name}: {value}"),
-        Inject::Query { name, value } => format!("query {name}={value}"),
-        Inject::Basic { username, password } => format!("basic {username}:{password}"),
-    };
     let cost = route.cost.as_ref().map(|Cost { reserve, settle, stream }| {
         let settle = settle.as_ref().map_or_else(String::new, |settle| format!(" settled at {settle}"));
         let stream = match stream {
@@ -560,5 +555,5 @@ fn route(route: &Route) -> String {
         };
         format!("; {reserve} credits{settle}{stream}")
     });
-    format!("/{}/ -> {} with {inject}{}", route.name, route.upstream, cost.unwrap_or_default())
+    format!("/{}/ -> {} with {}{}", route.name, route.upstream, route.inject, cost.unwrap_or_default())
 }

@@ -182,6 +182,17 @@ impl Inject {
     }
 }
 
+/// As plans show it, the secrets by their names.
+impl fmt::Display for Inject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header { name, value } => write!(f, "header {name}: {value}"),
+            Self::Query { name, value } => write!(f, "query {name}={value}"),
+            Self::Basic { username, password } => write!(f, "basic {username}:{password}"),
+        }
+    }
+}
+
 /// A text with secrets by name: `Bearer ${secret:acme/crm}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
