@@ -69,9 +69,9 @@ uninstall: ## Remove what install has put there; settings and data stay
 schema: ## Make schema/ and the tables of docs/config.md anew from the Rust types
 	$(CARGO) run --quiet --locked -- schema --write schema --reference docs/config.md
 
-audit: ## Check licences, sources and duplicates of all dependencies
+audit: ## Check advisories, licences, sources and duplicates of all dependencies
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
-	$(CARGO) deny --locked check bans licenses sources
+	$(CARGO) deny --locked check advisories bans licenses sources
 
 clean: ## Remove what was built
 	$(CARGO) clean
