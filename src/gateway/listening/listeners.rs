@@ -91,7 +91,13 @@ pub(crate) struct Listeners {
     names: Option<JoinHandle<()>>,
     /// Who answers each tenant's questions, by the gateway's address in its network.
     names_of: BTreeMap<Ipv4Addr, JoinHandle<()>>,
-    tasks: BTreeMap<u16, JoinHandle<()>>,
+    accepting: BTreeMap<u16, Accepting>,
+}
+
+/// A port that connections are accepted on.
+struct Accepting {
+    listener: Arc<TcpListener>,
+    task: JoinHandle<()>,
 }
 
 /// What the kernel keeps of one tenant's questions until they are read, in bytes: about a hundred of them.
@@ -99,7 +105,7 @@ const QUESTIONS: usize = 64 << 10;
 
 impl Listeners {
     pub fn new(inside: NamespaceWorker, inherited: Inherited) -> Self {
-        Self { inside, inherited, names: None, names_of: BTreeMap::new(), tasks: BTreeMap::new() }
+        Self { inside, inherited, names: None, names_of: BTreeMap::new(), accepting: BTreeMap::new() }
     }
 
     /// Answers questions for names at all addresses. It is the socket that systemd keeps, and serves those
@@ -165,26 +171,30 @@ impl Listeners {
     fn set_ports(&mut self, shared: &Arc<Shared>, mut ports: BTreeSet<u16>) -> bool {
         ports.extend(PORTS);
         ports.insert(shared.settings().proxy_port);
-        self.tasks.retain(|port, task| {
+        self.accepting.retain(|port, accepting| {
             let is_wanted = ports.contains(port);
             if !is_wanted {
-                task.abort();
+                accepting.task.abort();
                 signals::forget(&kept_as(*port));
             }
             is_wanted
         });
         let mut is_missing = false;
         for port in &ports {
-            if self.tasks.contains_key(port) {
+            if self.accepting.contains_key(port) {
                 continue;
             }
             match self.listen(shared, *port) {
-                Ok(task) => drop(self.tasks.insert(*port, task)),
+                Ok(accepting) => drop(self.accepting.insert(*port, accepting)),
                 Err(error) => {
                     tracing::warn!(port, %error, "cannot listen inside");
                     is_missing = true;
                 }
             }
+        }
+        let stall = shared.settings().limits.stall.get();
+        for accepting in self.accepting.values() {
+            serve::bound(&accepting.listener, stall);
         }
         for port in std::mem::take(&mut self.inherited.listeners).into_keys() {
             signals::forget(&kept_as(port));
@@ -192,7 +202,7 @@ impl Listeners {
         is_missing
     }
 
-    fn listen(&mut self, shared: &Arc<Shared>, port: u16) -> io::Result<JoinHandle<()>> {
+    fn listen(&mut self, shared: &Arc<Shared>, port: u16) -> io::Result<Accepting> {
         let listener = match self.inherited.listeners.remove(&port) {
             Some(listener) => listener,
             None => {
@@ -201,14 +211,17 @@ impl Listeners {
                 listener
             }
         };
-        let listener = TcpListener::from_std(listener)?;
-        Ok(tokio::spawn(serve::accept(Arc::clone(shared), listener, port)))
+        let listener = Arc::new(TcpListener::from_std(listener)?);
+        serve::bound(&listener, shared.settings().limits.stall.get());
+        let task = tokio::spawn(serve::accept(Arc::clone(shared), Arc::clone(&listener), port));
+        Ok(Accepting { listener, task })
     }
 }
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        self.names.iter().chain(self.names_of.values()).chain(self.tasks.values()).for_each(JoinHandle::abort);
+        let accepting = self.accepting.values().map(|accepting| &accepting.task);
+        self.names.iter().chain(self.names_of.values()).chain(accepting).for_each(JoinHandle::abort);
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::sockopt::set_tcp_user_timeout;
+use rustix::net::sockopt::{set_tcp_nodelay, set_tcp_user_timeout};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -17,7 +17,6 @@ use super::{http, name_server, shared::Shared, tenants::Caller, tunnel};
 use crate::{
     accounting::{account::Account, buffers},
     client::Client,
-    model::host::EgressLimits,
     policy::{
         Refusal, Rule,
         authority::{Authority, shown},
@@ -49,8 +48,17 @@ const UNSEEN: Duration = Duration::from_secs(10);
 /// How much is made room for at once, in bytes.
 const PIECE: usize = 2 << 10;
 
+/// Sets what each connection of a listener begins with: the kernel hands it on, without a call for each.
+pub(crate) fn bound(listener: &TcpListener, stall: Duration) {
+    // Small answers must not wait for one another.
+    let _ = set_tcp_nodelay(listener, true);
+    // What fits into the kernel's buffer waits there unseen: the kernel itself ends it.
+    let unseen = u32::try_from((stall + UNSEEN).as_millis()).unwrap_or(u32::MAX);
+    let _ = set_tcp_user_timeout(listener, unseen);
+}
+
 /// Accepts connections to a port until the end of the process, whatever goes wrong.
-pub(crate) async fn accept(gateway: Arc<Shared>, listener: TcpListener, port: u16) {
+pub(crate) async fn accept(gateway: Arc<Shared>, listener: Arc<TcpListener>, port: u16) {
     loop {
         match listener.accept().await {
             Ok((stream, SocketAddr::V4(peer))) => admit(&gateway, stream, *peer.ip(), port),
@@ -77,14 +85,11 @@ fn admit(gateway: &Arc<Shared>, stream: TcpStream, peer: Ipv4Addr, port: u16) {
             return turn_away(gateway, &Refusal { tenant, destination, rule: Rule::ForeignAddress }, &stream, port);
         }
     };
-    let EgressLimits { connections: limit, stall, .. } = gateway.settings().limits;
+    let limit = gateway.settings().limits.connections;
     let Some(place) = gateway.pools.connections.enter(client.name(), limit) else {
         let (tenant, destination) = (client.name().clone(), format!("a connection to port {port}"));
         return turn_away(gateway, &Refusal { tenant, destination, rule: Rule::OverLimit }, &stream, port);
     };
-    // What fits into the kernel's buffer waits there unseen: the kernel itself ends it.
-    let unseen = u32::try_from((stall.get() + UNSEEN).as_millis()).unwrap_or(u32::MAX);
-    let _ = set_tcp_user_timeout(&stream, unseen);
     let gateway = Arc::clone(gateway);
     let local = *local.ip();
     tokio::spawn(async move {
@@ -92,8 +97,6 @@ fn admit(gateway: &Arc<Shared>, stream: TcpStream, peer: Ipv4Addr, port: u16) {
             if port == NAMES {
                 name_server::serve_stream(&gateway, &client, stream, local).await;
             } else {
-                // Small answers must not wait for one another.
-                let _ = stream.set_nodelay(true);
                 connection(Arc::clone(&gateway), client, stream, port).await;
             }
         };
