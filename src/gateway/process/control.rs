@@ -23,7 +23,7 @@ use crate::listening::shared::Shared;
 
 /// How many are answered at once, and how long one may take.
 const CLIENTS: usize = 16;
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long is waited where a connection cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -68,7 +68,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: UnixListener) {
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).keep_alive(false);
             // Who asks wrongly or too slowly gets no answer.
-            let _ = timeout(PATIENCE, server.serve_connection(TokioIo::new(stream), service)).await;
+            let _ = timeout(REQUEST_TIMEOUT, server.serve_connection(TokioIo::new(stream), service)).await;
             drop(place);
         });
     }

@@ -19,7 +19,7 @@ use crate::{
 const TICK: Duration = Duration::from_secs(5);
 
 /// How long another gateway, which this one takes over from, may write on.
-const PATIENCE: Duration = Duration::from_secs(60);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Writes refusals into the journal of the gateway's own folder until `end`, and then what is left. Where
 /// that cannot be written, it is tried again, and nobody is let through for it.
@@ -52,7 +52,7 @@ async fn open_at_last(state: &Path, limits: JournalLimits) -> (Lock, Journal) {
 }
 
 async fn open(state: &Path, folder: &Path, limits: JournalLimits) -> anyhow::Result<(Lock, Journal)> {
-    let lock = Lock::wait(state, PATIENCE, |held| tracing::info!(%held, "waiting for the journal of refusals")).await?;
+    let lock = Lock::wait(state, LOCK_TIMEOUT, |held| tracing::info!(%held, "waiting for the journal of refusals")).await?;
     let folder = folder.to_owned();
     let (journal, _) = tokio::task::spawn_blocking(move || Journal::open(&folder, limits)).await??;
     Ok((lock, journal))

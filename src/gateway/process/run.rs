@@ -56,7 +56,7 @@ const END: Duration = Duration::from_secs(1);
 const ALIVE: Duration = Duration::from_secs(5);
 
 /// How long the last refusals may take to be written at the end.
-const FAREWELL: Duration = Duration::from_secs(3);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +187,7 @@ async fn serve(
     drop(listeners);
     // What is refused from now on is not recorded; who is served meanwhile is cut off.
     drop(end);
-    let _ = timeout(FAREWELL, recording).await;
+    let _ = timeout(DRAIN_TIMEOUT, recording).await;
     counting.abort();
     write_counts(&shared.usage, &usage::folder(&shared.settings().state)).await;
     Ok(())
