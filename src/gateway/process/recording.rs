@@ -52,7 +52,8 @@ async fn open_at_last(state: &Path, limits: JournalLimits) -> (Lock, Journal) {
 }
 
 async fn open(state: &Path, folder: &Path, limits: JournalLimits) -> anyhow::Result<(Lock, Journal)> {
-    let lock = Lock::wait(state, LOCK_TIMEOUT, |held| tracing::info!(%held, "waiting for the journal of refusals")).await?;
+    let lock =
+        Lock::wait(state, LOCK_TIMEOUT, |held| tracing::info!(%held, "waiting for the journal of refusals")).await?;
     let folder = folder.to_owned();
     let (journal, _) = tokio::task::spawn_blocking(move || Journal::open(&folder, limits)).await??;
     Ok((lock, journal))

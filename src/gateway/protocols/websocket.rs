@@ -2,7 +2,7 @@
 //!
 //! RFC 9110, section 7.8, leaves it to a server to answer a request as if nothing had been offered. That is
 //! done with HTTP/2 in the clear and all else, whose bytes nobody here could judge; such an offer goes no
-//! further than the gateway. Whoever reads a head, the guard, the proxy or a route, asks here.
+//! further than the gateway. Whoever reads a head, the validator, the proxy or a route, asks here.
 
 use hyper::{
     HeaderMap, Method, Request, Version,
