@@ -259,6 +259,8 @@ fn alone(desired: &Desired, name: &str) -> Desired {
     }
     if desired.held.contains(name) {
         one.held.insert(name.to_owned());
+        one.held_back
+            .extend(desired.held_back.get_key_value(name).map(|(name, tenant)| (name.clone(), tenant.clone())));
     }
     one
 }

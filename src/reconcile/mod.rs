@@ -282,5 +282,5 @@ pub async fn observe_images(engine: &Engine, desired: &Desired, observed: &mut O
 
 /// The images that are asked for.
 fn references(desired: &Desired) -> BTreeSet<String> {
-    desired.tenants.values().map(|tenant| tenant.image.to_string()).collect()
+    desired.tenants.values().chain(desired.held_back.values()).map(|tenant| tenant.image.to_string()).collect()
 }

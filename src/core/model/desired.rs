@@ -20,8 +20,11 @@ use super::{
 pub struct Desired {
     /// The tenants whose declaration holds, shared by all that hold them.
     pub tenants: BTreeMap<TenantName, Arc<Tenant>>,
-    /// Names whose file is wrong: what runs under them is left as it is.
+    /// Names of which nothing can be carried out: what runs under them is left as it is.
     pub held: BTreeSet<String>,
+    /// Of those, the declarations that can be read, and are known to be bad or not approved: by these their tenants are
+    /// contained, and no more.
+    pub held_back: BTreeMap<TenantName, Arc<Tenant>>,
     /// What was found in the files, errors and warnings.
     pub findings: Vec<Finding>,
     /// Whether the policy for all tenants could be read. Without it every tenant is held.

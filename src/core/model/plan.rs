@@ -81,7 +81,7 @@ pub enum Note {
     DiskUnenforced,
     /// The tenant may have more processors than the engine has: it is given all of them.
     CpusCapped,
-    /// The tenant's file has errors: what runs is left as it is.
+    /// Nothing of the tenant's file can be carried out: what runs is left as it is, and at most contained.
     Held,
     /// The tenant is frozen, as somebody asked.
     Paused,
@@ -171,7 +171,7 @@ impl TenantPlan {
 
     /// Whether nothing of it is made as declared, because something is in the way. At most it is contained.
     pub fn is_stopped(&self) -> bool {
-        self.blocked.is_some() && self.steps.is_empty()
+        (self.blocked.is_some() || self.notes.contains(&Note::Held)) && self.steps.is_empty()
     }
 
     /// Whether carrying it out would change anything.
@@ -191,6 +191,6 @@ pub struct Totals {
     pub destroy: usize,
     /// Workspaces that are moved aside, with everything in them.
     pub keep_aside: usize,
-    /// Blocked tenants of which something is stopped that weakens isolation.
+    /// Tenants that are blocked or held, and of which something is stopped that weakens isolation.
     pub contain: usize,
 }

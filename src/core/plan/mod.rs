@@ -156,9 +156,10 @@ fn plan_one(
     let nothing = Found::default();
     let found = found.unwrap_or(&nothing);
     let plan = match desired.tenants.get(name) {
-        _ if desired.held.contains(name) => {
-            TenantPlan { tenant: name.to_owned(), notes: vec![Note::Held], ..TenantPlan::default() }
-        }
+        _ if desired.held.contains(name) => match desired.held_back.get(name) {
+            Some(tenant) => tenant::contain(tenant, host, observed, found, subnet),
+            None => TenantPlan { tenant: name.to_owned(), notes: vec![Note::Held], ..TenantPlan::default() },
+        },
         Some(tenant) => tenant::converge(tenant, host, observed, found, subnet),
         None => tenant::remove(name, host, observed, found),
     };

@@ -22,7 +22,8 @@ pub(super) fn allocate<'a>(
     let mut given = BTreeMap::new();
     let mut taken = Taken::default();
     let mut kept_networks = std::collections::BTreeSet::new();
-    for (name, tenant) in &desired.tenants {
+    // Who is only contained gets no new one.
+    for (name, tenant) in desired.tenants.iter().chain(&desired.held_back) {
         let own = found.get(name.as_str()).into_iter().flat_map(|found| &found.networks);
         if let Some((network, subnet)) = own.filter_map(|n| Some((n, kept(tenant, host, n)?))).next() {
             given.insert(name.as_str(), subnet);

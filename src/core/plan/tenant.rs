@@ -54,6 +54,22 @@ pub(super) fn converge(
     }
 }
 
+/// Plans what is taken away from a tenant whose declaration is not carried out, wherever it is more than that declares.
+pub(super) fn contain(
+    tenant: &Tenant,
+    host: &Host,
+    observed: &Observed,
+    found: &Found<'_>,
+    subnet: Option<Ipv4Net>,
+) -> TenantPlan {
+    let plan = converge(tenant, host, observed, found, subnet);
+    let held = TenantPlan { tenant: plan.tenant, notes: vec![Note::Held], ..TenantPlan::default() };
+    match plan.contain.is_empty() {
+        true => held,
+        false => TenantPlan { changes: plan.changes, contain: plan.contain, ..held },
+    }
+}
+
 /// Plans a declared tenant that has a container: it runs, or it is frozen.
 fn awake(
     tenant: &Tenant,

@@ -141,7 +141,7 @@ fn compile_with(tree: &Tree, read: PolicyRead, tenants: impl Iterator<Item: Borr
             tenants.insert(tenant.name.clone(), Arc::new(tenant));
         }
     }
-    Desired { tenants, held, findings, policy_usable: usable, policy: policy.daemon }
+    Desired { tenants, held, held_back: BTreeMap::new(), findings, policy_usable: usable, policy: policy.daemon }
 }
 
 /// The paths under `files/` that tenants' files name, whether they may or not.

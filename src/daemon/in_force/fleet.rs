@@ -82,9 +82,9 @@ impl Fleet {
                     effective.held.remove(name);
                     effective.tenants.insert(one.tenant.name.clone(), one.tenant.clone());
                 }
-                // Nothing is known that may run: it is left as it is.
+                // Nothing is known that may run: it is left as it is, and contained by what is known.
                 None => {
-                    effective.tenants.remove(name.as_str());
+                    effective.held_back.extend(effective.tenants.remove_entry(name.as_str()));
                     effective.held.insert(name.clone());
                 }
             }
@@ -302,7 +302,9 @@ impl Fleet {
 
     /// What is done about a tenant's drift: what it declares, and never less than the host wants.
     pub(in crate::daemon) fn drift_mode(&self, tenant: &str, weakest: DriftMode) -> DriftMode {
-        self.effective.tenants.get(tenant).map_or(DriftMode::Enabled, |tenant| tenant.drift).max(weakest)
+        let Desired { tenants, held_back, .. } = &*self.effective;
+        let declared = tenants.get(tenant).or_else(|| held_back.get(tenant));
+        declared.map_or(DriftMode::Enabled, |tenant| tenant.drift).max(weakest)
     }
 
     /// When a commit after this one is held: what this one says counts as well as what the new one

@@ -53,6 +53,31 @@ fn is_taken_off(daemon: &Daemon, tenant: &str) {
     daemon.wait("it is taken off the foreign network", || (daemon.networks(tenant) == [object(tenant)]).then_some(()));
 }
 
+/// A tenant whose first declaration is bad has nothing that could be made of it, and is no less watched.
+#[test]
+fn one_that_never_ran_well_is_contained_by_what_it_declares() {
+    let mut daemon = Daemon::running(&["ant", "bee"]);
+    daemon.proved();
+    daemon.act("POST", "/networks/create", json!({"Name": "office"}));
+    daemon.tenant("new", "environment: {SIM_EXIT: \"3\"}\n");
+    daemon.push();
+    daemon.wait("its only declaration is bad", || (daemon.reason("new") == "BadCommit").then_some(()));
+    for _ in 0..2 {
+        connect(&daemon, "new");
+        // Engines do not tell of networks of what does not run.
+        daemon.ask(&["reconcile", "new"]).with(0);
+        is_taken_off(&daemon, "new");
+        // What takes nothing away is not done: nothing of it is carried out.
+        daemon.update("new", 64 * MIB);
+        daemon.ask(&["reconcile", "new"]).with(0);
+        sleep(Duration::from_millis(300));
+        assert_eq!(daemon.limit("new", "Memory"), 64 * MIB);
+        assert_eq!(daemon.reason("new"), "BadCommit");
+        daemon.restart();
+    }
+    daemon.runs("ant");
+}
+
 fn named(daemon: &Daemon, after: u64, step: &str) -> Vec<StepRecord> {
     let steps = daemon.steps("ant", after).into_iter().map(|(intent, _)| intent);
     steps.filter(|intent| intent.step == step).collect()
