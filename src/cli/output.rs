@@ -6,7 +6,11 @@ use std::{
 };
 
 use crate::{
-    model::{Finding, Observed, Plan, Severity, finding::is_invisible, tree::Tree},
+    model::{
+        Finding, Observed, Plan, Severity,
+        finding::is_invisible,
+        tree::{Carried, Tree},
+    },
     plan::{
         Promise,
         render::{self, Style},
@@ -115,7 +119,12 @@ fn source_line(finding: &Finding, tree: &Tree) -> Option<String> {
     if finding.length == 0 || finding.code == "secret" {
         return None;
     }
-    let text = std::str::from_utf8(&tree.file(&finding.file)?.bytes).ok()?;
+    let declared = tree.file(&finding.file).map(|file| file.bytes.as_slice());
+    let given = || match tree.carried.get(&finding.file) {
+        Some(Carried::File(bytes)) => Some(&**bytes),
+        _ => None,
+    };
+    let text = std::str::from_utf8(declared.or_else(given)?).ok()?;
     let line = text.lines().nth(finding.line.checked_sub(1)? as usize)?;
     let short = line.chars().count() <= MAX_LINE;
     (short && !line.chars().any(is_invisible)).then(|| line.to_owned())

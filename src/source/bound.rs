@@ -34,7 +34,10 @@ pub enum Bound {
 impl std::fmt::Display for Bound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Files => write!(f, "there are more than {MAX_FILES} files under tenants/, or under files/"),
+            Self::Files => write!(
+                f,
+                "there are more than {MAX_FILES} files under tenants/, or under files/, schemas/ and rules/ together"
+            ),
             Self::Names => write!(f, "there are more than {MAX_NAMES} names in the folders that are read"),
             Self::Paths => {
                 write!(f, "the paths in the folders that are read have more than {} MiB together", MAX_PATHS >> 20)

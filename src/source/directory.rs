@@ -11,7 +11,7 @@ use super::{
     MAX_FILE, SourceError,
     budget::{self, Budget},
     carrier::Carrier,
-    entries::{FILES, Kind, MAX_FILES_DEPTH, TENANTS, Verdict, is_looked_into, judge, too_large},
+    entries::{GIVEN, Kind, MAX_GIVEN_DEPTH, TENANTS, Verdict, is_looked_into, judge, too_large},
 };
 use crate::model::{
     Finding,
@@ -36,12 +36,14 @@ fn read_all(root: &Path, revision: String) -> Result<Tree, SourceError> {
     if fs::symlink_metadata(&tenants).is_ok_and(|metadata| metadata.is_dir()) {
         read_folder(&tenants, "tenants/", &mut tree, &mut budget)?;
     }
-    let files = root.join(FILES);
-    if fs::symlink_metadata(&files).is_ok_and(|metadata| metadata.is_dir()) {
-        let mut carrier = Carrier::new();
-        carry(&files, FILES, MAX_FILES_DEPTH, &mut carrier, &mut Budget::new())?;
-        tree.carried = carrier.end();
+    let (mut carrier, mut budget) = (Carrier::new(), Budget::new());
+    for name in GIVEN {
+        let folder = root.join(name);
+        if fs::symlink_metadata(&folder).is_ok_and(|metadata| metadata.is_dir()) {
+            carry(&folder, name, MAX_GIVEN_DEPTH, &mut carrier, &mut budget)?;
+        }
     }
+    tree.carried = carrier.end();
     tree.files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(tree)
 }

@@ -6,9 +6,16 @@ use crate::model::{Finding, tree::MAX_FILE};
 pub(super) const TOP: [&str; 2] = ["fleet.yaml", "tiers.yaml"];
 pub(super) const TENANTS: &str = "tenants";
 
-/// The folder of files that tenants' files name, and how many folders lie in one another there.
+/// The folder of files that tenants' files name, and those of the schemas that such files and tenants' settings must
+/// satisfy.
 pub(super) const FILES: &str = "files";
-pub(super) const MAX_FILES_DEPTH: usize = 16;
+pub(super) const SCHEMAS: [&str; 2] = ["schemas", "rules"];
+
+/// The folders of which files are given on as they are. Those with the fewest come first, so that the others leave them room.
+pub(super) const GIVEN: [&str; 3] = [SCHEMAS[0], SCHEMAS[1], FILES];
+
+/// How many folders lie in one another there.
+pub(super) const MAX_GIVEN_DEPTH: usize = 16;
 
 /// What an entry of a tree is, as far as it matters here.
 #[derive(Clone, Copy, PartialEq, Eq)]

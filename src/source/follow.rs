@@ -10,7 +10,7 @@ use git2::{ObjectType, Oid, Tree as GitTree};
 
 use super::{
     Changed, History, SourceError, ahead, budget,
-    entries::{FILES, TENANTS, TOP},
+    entries::{FILES, GIVEN, SCHEMAS, TENANTS, TOP},
     git::{self, Blob},
     history::Step,
     objects,
@@ -80,7 +80,7 @@ impl History {
         let id = |tree: Option<&GitTree<'_>>, name: &str| Some(tree?.get_name(name)?.id());
         let differs = |name: &&str| id(before, name) != id(Some(after), name);
         let mut changed = Changed {
-            policy: TOP.iter().any(differs) || before.is_none(),
+            policy: TOP.iter().chain(&SCHEMAS).any(differs) || before.is_none(),
             files: differs(&FILES),
             tenants: BTreeSet::new(),
         };
@@ -120,9 +120,9 @@ struct Files<T> {
     size: usize,
 }
 
-/// What lies under `files/`, and the tree that it is of.
+/// Files that are given on, and the folders that they are of.
 struct Given {
-    of: Option<Oid>,
+    of: [Option<Oid>; GIVEN.len()],
     carried: Arc<BTreeMap<String, Carried>>,
 }
 
@@ -267,7 +267,10 @@ impl<T> At<'_, T> {
     fn carried(&self, root: Oid) -> Result<Arc<BTreeMap<String, Carried>>, SourceError> {
         let id = match &self.difference {
             Some(difference) => difference.given,
-            None => self.history.tree(root)?.get_name(FILES).map(|entry| entry.id()),
+            None => {
+                let root = self.history.tree(root)?;
+                GIVEN.map(|name| root.get_name(name).map(|entry| entry.id()))
+            }
         };
         let mut last = self.kept.carried.borrow_mut();
         if let Some(given) = last.as_ref().filter(|given| given.of == id) {

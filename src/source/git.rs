@@ -13,7 +13,7 @@ use super::{
     budget::{self, Budget},
     carrier::Carrier,
     directory::not_utf8_name,
-    entries::{FILES, Kind, MAX_FILES_DEPTH, TENANTS, Verdict, is_looked_into, judge, too_large},
+    entries::{GIVEN, Kind, MAX_GIVEN_DEPTH, SCHEMAS, TENANTS, Verdict, is_looked_into, judge, too_large},
     objects,
 };
 use crate::model::tree::{Carried, SourceFile, Tree, tenant_of};
@@ -100,8 +100,8 @@ pub(super) fn read_root(repository: &Repository, root: Oid, revision: String) ->
     budget::within(revision, read)
 }
 
-/// Reads what holds for all of the tree that holds fleet.yaml, the files of some tenants alone, and of what lies under
-/// `files/` only what those name.
+/// Reads what holds for all of the tree that holds fleet.yaml, schemas among it, the files of some tenants alone, and of
+/// what lies under `files/` only what those name.
 pub(super) fn read_root_of(
     repository: &Repository,
     root: Oid,
@@ -111,16 +111,13 @@ pub(super) fn read_root_of(
 ) -> Result<Tree, SourceError> {
     let read = folder(repository, root).and_then(|root| {
         let tree = read_some(repository, &root, revision.clone(), Some(only))?;
-        let carried = match named(&tree) {
-            none if none.is_empty() => Arc::default(),
-            named => carried(repository, &root, Some(&named))?,
-        };
+        let carried = carried(repository, &root, Some(&named(&tree)))?;
         Ok(Tree { carried, ..tree })
     });
     budget::within(revision, read)
 }
 
-/// What lies under `files/` of a tree: everything, or some paths alone.
+/// What lies in a tree's folders of files that are given on: everything, or of `files/` some paths alone.
 pub(super) fn carried(
     repository: &Repository,
     root: &GitTree<'_>,
@@ -128,8 +125,11 @@ pub(super) fn carried(
 ) -> Result<Arc<BTreeMap<String, Carried>>, SourceError> {
     let (carrier, budget, read) = (Carrier::new(), Budget::new(), BTreeMap::new());
     let mut carrying = Carrying { repository, only, carrier, budget, read };
-    if let Some(entry) = root.get_name(FILES).filter(|entry| entry.kind() == Some(ObjectType::Tree)) {
-        carrying.carry(entry.id(), FILES, MAX_FILES_DEPTH)?;
+    for name in GIVEN {
+        let folder = root.get_name(name).filter(|entry| entry.kind() == Some(ObjectType::Tree));
+        if let Some(entry) = folder.filter(|_| carrying.wants(name)) {
+            carrying.carry(entry.id(), name, MAX_GIVEN_DEPTH)?;
+        }
     }
     Ok(carrying.carrier.end())
 }
@@ -196,10 +196,10 @@ pub(super) fn damaged(repository: &Repository, source: git2::Error) -> SourceErr
     SourceError::Repository { path: repository.path().display().to_string(), source }
 }
 
-/// What is taken of what lies under `files/`.
+/// What is taken of files that are given on.
 struct Carrying<'r> {
     repository: &'r Repository,
-    /// The paths that are wanted, where it is not all.
+    /// The paths under `files/` that are wanted, where it is not all.
     only: Option<&'r BTreeSet<String>>,
     carrier: Carrier,
     budget: Budget,
@@ -247,9 +247,12 @@ impl Carrying<'_> {
 
     /// Whether a path is wanted, or one below it.
     fn wants(&self, path: &str) -> bool {
+        let folder = path.split('/').next().unwrap_or_default();
         self.only.is_none_or(|only| {
             let below = format!("{path}/");
-            only.contains(path) || only.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
+            SCHEMAS.contains(&folder)
+                || only.contains(path)
+                || only.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
         })
     }
 }

@@ -13,7 +13,7 @@ use git2::{Error, ObjectType, Odb, Oid};
 
 use super::{
     bound::MAX_NAMES,
-    entries::{FILES, Kind, TENANTS, TOP, Verdict, judge},
+    entries::{FILES, GIVEN, Kind, TENANTS, TOP, Verdict, judge},
     names::{Middle, Names, differing},
     objects,
 };
@@ -42,7 +42,7 @@ pub type Make<'m, T> = &'m (dyn Fn(&SourceFile) -> T + Sync);
 /// What differs between a commit and the one before it.
 #[derive(Clone, Debug, Default)]
 pub struct Changed {
-    /// What holds for all tenants.
+    /// What holds for all tenants, schemas among it.
     pub policy: bool,
     /// Something that tenants' files name.
     pub files: bool,
@@ -66,8 +66,8 @@ pub(super) struct Difference<T> {
     /// The folder with fleet.yaml in it, if the commit has one.
     pub(super) root: Option<Oid>,
     pub(super) changed: Changed,
-    /// What lies under `files/`.
-    pub(super) given: Option<Oid>,
+    /// The folders of files that are given on.
+    pub(super) given: [Option<Oid>; GIVEN.len()],
     /// What the entries at the top follow from, whatever lies in folders; `None` where that is much.
     pub(super) top: Option<Vec<u8>>,
     /// The files of the tenants that are other ones, by their paths; `None` where they are not read here.
@@ -90,14 +90,14 @@ struct Root {
     /// All entries without the ids of folders.
     entries: Option<Vec<u8>>,
     top: [Option<Oid>; TOP.len()],
-    files: Option<Oid>,
+    given: [Option<Oid>; GIVEN.len()],
     tenants: Option<(bool, Oid)>,
     size: usize,
 }
 
 impl Root {
     fn difference<T>(&self, changed: Changed, files: Option<Vec<Made<T>>>) -> Difference<T> {
-        Difference { root: self.id, changed, given: self.files, top: self.entries.clone(), files }
+        Difference { root: self.id, changed, given: self.given, top: self.entries.clone(), files }
     }
 }
 
@@ -135,7 +135,10 @@ impl<'r> Reader<'r> {
             return Ok(Some(root.difference(changed, Some(Vec::new()))));
         }
         changed.policy = before.id.is_none() || root.top != before.top;
-        changed.files = root.files != before.files;
+        for ((name, old), new) in GIVEN.iter().zip(before.given).zip(root.given) {
+            let of_kind = if *name == FILES { &mut changed.files } else { &mut changed.policy };
+            *of_kind |= old != new;
+        }
         let mut files = Some(Vec::new());
         if root.tenants.map(|(_, id)| id) != before.tenants.map(|(_, id)| id) {
             let Some((old, _)) = self.names(&before, &Names::default())? else { return Ok(None) };
@@ -176,7 +179,7 @@ impl<'r> Reader<'r> {
             id: Some(id),
             entries: (folder.len() <= MAX_TOP).then(|| without_folders(&entries)),
             top: TOP.map(|name| named(name).map(|entry| entry.id)),
-            files: named(FILES).map(|entry| entry.id),
+            given: GIVEN.map(|name| named(name).map(|entry| entry.id)),
             tenants: named(TENANTS).map(|entry| (entry.mode == FOLDER, entry.id)),
             size: folder.len(),
         }))

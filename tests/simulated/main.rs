@@ -26,6 +26,7 @@ mod modes;
 mod notify;
 mod operator;
 mod origin;
+mod payloads;
 mod peers;
 mod planning;
 mod policy;

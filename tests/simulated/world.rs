@@ -256,6 +256,7 @@ pub fn tenant(name: &str) -> Tenant {
         allowlist: Default::default(),
         sandbox: Sandbox::default(),
         drift: Default::default(),
+        rules: Default::default(),
     }
 }
 

@@ -79,6 +79,18 @@ pub struct Tenant {
     pub sandbox: Sandbox,
     /// What is done about drift.
     pub drift: DriftMode,
+    /// The rules of its fleet, which it satisfies.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub rules: BTreeSet<HeldRule>,
+}
+
+/// A rule of a fleet that a declaration satisfies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct HeldRule {
+    /// Its path in the repo.
+    pub path: String,
+    /// A hash of what it says, with all that it refers to.
+    pub digest: String,
 }
 
 impl Tenant {
@@ -120,6 +132,7 @@ impl Tenant {
                     workspace_noexec,
                 },
             drift: _,
+            rules: _,
         } = self;
         fn read_at_start(files: &[ConfigFile]) -> impl Iterator<Item = &ConfigFile> {
             files.iter().filter(|file| file.apply == Apply::Restart)
@@ -141,6 +154,13 @@ impl Tenant {
     /// Whether anything at all is open to it, so that it needs a way out.
     pub fn has_way_out(&self) -> bool {
         !(self.allowlist.is_empty() && self.routes.is_empty())
+    }
+}
+
+impl HeldRule {
+    /// Its path below `rules/`.
+    pub fn name(&self) -> &str {
+        self.path.strip_prefix("rules/").unwrap_or(&self.path)
     }
 }
 

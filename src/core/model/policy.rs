@@ -49,11 +49,12 @@ pub enum Loosening {
     Variable,
     Image,
     Detection,
+    Rule,
 }
 
 impl Loosening {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Runtime,
         Self::Limit,
         Self::Allowlist,
@@ -65,6 +66,7 @@ impl Loosening {
         Self::Variable,
         Self::Image,
         Self::Detection,
+        Self::Rule,
     ];
 
     /// The rule's name.
@@ -81,6 +83,7 @@ impl Loosening {
             Self::Variable => "variable",
             Self::Image => "image",
             Self::Detection => "detection",
+            Self::Rule => "rule",
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct Tree {
     pub revision: String,
     /// The files that could be read, sorted by their path.
     pub files: Vec<SourceFile>,
-    /// What lies under `files/`, by its path in the repo: tenants' files name it.
+    /// What lies under `files/`, `schemas/` and `rules/`, by its path in the repo: tenants' files and `fleet.yaml` name it.
     pub carried: Arc<BTreeMap<String, Carried>>,
     /// What could not be read, and why: links, submodules, files beyond the bounds.
     pub findings: Vec<Finding>,

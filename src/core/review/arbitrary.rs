@@ -14,7 +14,7 @@ use proptest::{
 
 use crate::model::{
     Bytes, Destination, DriftMode, RuntimeClass, Tenant,
-    desired::{Limits, Sandbox},
+    desired::{HeldRule, Limits, Sandbox},
     egress::{Budget, Cost, Inject, Route, StreamMode},
     files::{Apply, ConfigFile, Content},
     workspace::Restore,
@@ -124,11 +124,13 @@ pub fn tenant() -> impl Strategy<Value = Tenant> {
             Restore::Entry("ant.1".to_owned()),
             Restore::Entry("ant.2".to_owned()),
         ])),
+        btree_set((0..2u8, 0..2u8), 0..3),
     );
-    (runs, opens, kept).prop_map(|(runs, opens, (limits, sessions, drift, restore))| {
+    (runs, opens, kept).prop_map(|(runs, opens, (limits, sessions, drift, restore, rules))| {
         let (tier, class, image, command, environment, files, sandbox) = runs;
         let (source, allowlist, routes, secrets, (day, month)) = opens;
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let rule = |(path, digest): (u8, u8)| HeldRule { path: format!("rules/{path}"), digest: digest.to_string() };
         let secret = |(name, value): (u8, u8)| (format!("s{name}").parse().unwrap(), sealed(value).parse().unwrap());
         Tenant {
             name: "ant".parse().unwrap(),
@@ -149,6 +151,7 @@ pub fn tenant() -> impl Strategy<Value = Tenant> {
             budget: Budget { day, month },
             sandbox,
             drift,
+            rules: rules.into_iter().map(rule).collect(),
         }
     })
 }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::model::{
     Destination, Policy, SecretName, Tenant,
+    desired::HeldRule,
     egress::{Cost, Place, Route, Sealed},
     files::{Apply, ConfigFile},
     finding::Location,
@@ -170,6 +171,17 @@ impl Effects {
         self.entries(&by_name(before), &by_name(after), |value| json!(value), "environment", loosens);
     }
 
+    /// What a rule with other words refuses nobody can tell: the old one is gone, and a new one is there.
+    fn rules(&mut self, before: &BTreeSet<HeldRule>, after: &BTreeSet<HeldRule>) {
+        let parts = |rule: &HeldRule| (format!("rules.{}", rule.name()), json!(rule.digest.get(..12)));
+        for (field, gone) in before.difference(after).map(parts) {
+            self.push(field, "rule", gone, Value::Null, Mark::Loosens);
+        }
+        for (field, new) in after.difference(before).map(parts) {
+            self.push(field, "rule", Value::Null, new, Mark::Tightens);
+        }
+    }
+
     /// Whose key another text holds cannot be read from it.
     fn sealed(&mut self, before: &BTreeMap<SecretName, Sealed>, after: &BTreeMap<SecretName, Sealed>) {
         fn by_name(all: &BTreeMap<SecretName, Sealed>) -> BTreeMap<&str, &Sealed> {
@@ -272,6 +284,7 @@ impl Visitor for Compared<'_> {
             Listed::Environment => self.effects.variables(&self.before.environment, &self.after.environment),
             Listed::Files => self.effects.files(&self.before.files, &self.after.files),
             Listed::Sealed => self.effects.sealed(&self.before.sealed, &self.after.sealed),
+            Listed::Rules => self.effects.rules(&self.before.rules, &self.after.rules),
             // These are compared of a tenant that is new or gone as well.
             Listed::Allowlist | Listed::Routes | Listed::Source | Listed::Restore => {}
         }

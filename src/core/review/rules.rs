@@ -1,7 +1,7 @@
 //! What the rules of a review say.
 
 /// The rules by name, and what each says.
-pub const RULES: [(&str, &str); 15] = [
+pub const RULES: [(&str, &str); 16] = [
     ("runtime", "a weaker class of runtime loosens; the order is container, gvisor, microvm"),
     ("limit", "a higher limit loosens"),
     ("allowlist", "a destination more loosens, unless an entry that stays covers it: a wildcard, a range"),
@@ -22,6 +22,7 @@ pub const RULES: [(&str, &str); 15] = [
     ),
     ("image", "a tag in place of a digest loosens: who may move the tag decides what runs"),
     ("detection", "drift that is only told, or not looked for, loosens"),
+    ("rule", "a rule of the fleet less loosens, and so does one with other words in its place; one more tightens"),
     (
         "guard",
         "a guard that lets more removals pass loosens, and so does a longer trial: a tenant that ends itself meanwhile undoes the commit for itself",

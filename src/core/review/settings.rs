@@ -41,6 +41,7 @@ pub(super) enum Listed {
     Source,
     Files,
     Restore,
+    Rules,
 }
 
 /// What does something with each setting.
@@ -87,6 +88,7 @@ pub(super) fn visit(to: &mut impl Visitor) {
     to.setting(setting!("logs.maxFiles", more("limit", 0), sandbox.log_files));
     to.setting(setting!("logs.compress", neutral("upkeep"), sandbox.log_compress));
     to.setting(setting!("driftDetection.mode", less("detection", DriftMode::Enabled), drift));
+    to.listed(Listed::Rules);
 }
 
 /// A field that is added to a tenant does not compile before it is named here, and belongs into [`visit`] unless it follows
@@ -122,6 +124,7 @@ const _: fn(&Tenant) = |tenant| {
                 workspace_noexec: _,
             },
         drift: _,
+        rules: _,
     } = tenant;
 };
 
@@ -222,7 +225,7 @@ impl Visitor for All<'_> {
     }
 
     fn listed(&mut self, setting: Listed) {
-        let Tenant { environment, allowlist, routes, sealed, source, files, restore, .. } = self.tenant;
+        let Tenant { environment, allowlist, routes, sealed, source, files, restore, rules, .. } = self.tenant;
         match setting {
             Listed::Environment => {
                 environment.iter().for_each(|(name, value)| self.add(&format!("environment.{name}"), json!(value)));
@@ -240,6 +243,9 @@ impl Visitor for All<'_> {
                 self.add(&format!("files.{}", file.path), json!(file.content.digest.get(..12)));
             }),
             Listed::Restore => self.add("workspace.restore", json!(restore)),
+            Listed::Rules => rules.iter().for_each(|rule| {
+                self.add(&format!("rules.{}", rule.name()), json!(rule.digest.get(..12)));
+            }),
         }
     }
 }

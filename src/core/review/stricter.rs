@@ -52,6 +52,7 @@ impl Visitor for Mix<'_> {
             Listed::Source => self.result.source = older.source.clone().filter(|_| older.source == newer.source),
             Listed::Files => self.prefer(&older.files, |tenant| &mut tenant.files),
             Listed::Restore => self.restore(older),
+            Listed::Rules => self.result.rules = older.rules.union(&newer.rules).cloned().collect(),
         }
     }
 }
@@ -126,6 +127,7 @@ fn bare(tenant: &Tenant) -> Tenant {
         allowlist: BTreeSet::new(),
         routes: Vec::new(),
         sealed: BTreeMap::new(),
+        rules: BTreeSet::new(),
         ..tenant.clone()
     }
 }

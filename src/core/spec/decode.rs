@@ -58,6 +58,11 @@ pub fn decode<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> (Option<T>, Vec<
     (value, findings)
 }
 
+/// A node as it would be read by somebody who expects nothing of it; what is wrong with it is added to the findings.
+pub(super) fn decode_value(file: &str, node: &Node, findings: &mut Vec<Finding>) -> Option<serde_json::Value> {
+    decode_node(file, node, findings)
+}
+
 /// Decodes a node, adds what is wrong to the findings and sorts them.
 fn decode_node<T: DeserializeOwned>(file: &str, node: &Node, findings: &mut Vec<Finding>) -> Option<T> {
     let context = Context {

@@ -10,7 +10,8 @@ use super::{
     values::{
         AbsolutePath, ApprovalAge, AsideName, BranchName, CommitId, EngineUrl, Factor, FilePath, FleetName, GroupName,
         HealthTime, JournalFileSize, LoopbackAddress, Number, Period, Pool, RemovalWindow, RepoFile, RepoFolder,
-        RetryInitial, RetryMax, RuntimeName, SecretPlace, SignerName, SocketPath, SourceName, UserName, VariableName,
+        RetryInitial, RetryMax, RulePath, RuntimeName, SchemaPath, SecretPlace, SignerName, SocketPath, SourceName,
+        UserName, VariableName,
     },
 };
 use crate::model::{
@@ -115,6 +116,8 @@ pub struct ConfigFileEntry {
     pub path: Located<FilePath>,
     /// Where it lies in the repo: below `files/` and the tenant's name, or below `files/shared/`.
     pub from: Located<RepoFile>,
+    /// The JSON Schema that it must satisfy, below `schemas/` of the repo; then it is JSON or YAML, by its name. Default: none.
+    pub schema: Option<Located<SchemaPath>>,
     /// How a change of it reaches the tenant: `restart` makes the container anew, `inPlace` puts it into
     /// its place while the tenant runs. Default: restart.
     pub apply: Option<Located<Apply>>,
@@ -168,6 +171,9 @@ pub struct FleetFile {
     pub logs: Option<Located<LogsFile>>,
     /// What the daemon does about drift. Default: {mode: enabled}.
     pub drift_detection: Option<Located<DriftFile>>,
+    /// JSON Schemas of the repo, below `rules/`, that the settings of every tenant must satisfy after its tier and this file
+    /// gave what its own does not say; schema/settings.json has their form. At most 64. Default: none.
+    pub rules: Option<Located<Vec<Located<RulePath>>>>,
     /// When a commit is held until a person agrees. `host.yaml` has floors that go before it.
     pub guards: Option<Located<GuardsFile>>,
     /// How long the daemon waits before it tries a tenant again that failed.

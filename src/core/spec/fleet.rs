@@ -6,7 +6,9 @@ use super::{
     decode::{Located, LocatedMap, decode},
     files::{DriftFile, FleetFile, LimitsFile, RemovalsFile, RetryFile, TierFile, TiersFile},
     paths::{FLEET, TIERS},
+    rules::{self, Rule},
     secrets,
+    validation::Schemas,
     values::VariableName,
 };
 use crate::model::{
@@ -29,6 +31,7 @@ pub(super) struct Policy {
     pub(super) daemon: crate::model::Policy,
     /// Each tier by its name; `None` where what it gives is wrong, which is reported already.
     pub(super) tiers: BTreeMap<TierName, Option<Tier>>,
+    pub(super) rules: Vec<Rule>,
     /// Whether all of it could be read: else what is missing here may only be misspelt there.
     pub(super) complete: bool,
 }
@@ -47,7 +50,7 @@ pub(super) struct Tier {
 const PIDS: Pids = Pids::new(256);
 
 impl Policy {
-    pub(super) fn read(tree: &Tree, findings: &mut Vec<Finding>) -> Self {
+    pub(super) fn read(tree: &Tree, schemas: &mut Schemas, findings: &mut Vec<Finding>) -> Self {
         let mut policy = Self::default();
         match tree.file(TIERS) {
             Some(file) => {
@@ -63,6 +66,8 @@ impl Policy {
                 findings.append(&mut found);
                 if let Some(content) = content {
                     policy.take(&content, findings);
+                    let rules = content.rules.as_ref();
+                    policy.rules = rules.map_or_else(Vec::new, |rules| rules::read(rules, tree, schemas, findings));
                 }
             }
             None if findings

@@ -9,14 +9,18 @@ pub mod origin;
 pub mod prune;
 pub mod reference;
 pub mod schema;
+pub mod settings;
 
 mod budget;
+mod carried;
 mod fleet;
 mod host;
 mod paths;
+mod rules;
 mod secrets;
 mod tenant;
 mod url;
+mod validation;
 mod values;
 mod yaml;
 
@@ -31,14 +35,15 @@ pub use paths::{FLEET, TENANTS};
 
 use crate::model::{
     Desired, Finding, Severity, Tenant, TenantName,
-    tree::{SourceFile, Tree, tenant_of},
+    tree::{Carried, SourceFile, Tree, tenant_of},
 };
 use budget::Room;
 use decode::decode;
 use files::TenantFile;
 use fleet::Policy;
-use paths::stem;
+use paths::{RULES, SCHEMAS, stem};
 use tenant::{Compiled, Given};
+use validation::Schemas;
 
 /// Compiles the files of a config repo.
 ///
@@ -47,7 +52,8 @@ use tenant::{Compiled, Given};
 /// tenant is held. So it is where the files declare more than the bound.
 pub fn compile(tree: &Tree) -> Desired {
     let files = tree.files.iter().filter(|file| stem(&file.path).is_some());
-    compile_with(tree, policy(tree), files.map(TenantSource::read))
+    let mut schemas = Schemas::default();
+    compile_with(tree, policy(tree, &mut schemas), files.map(TenantSource::read), &mut schemas)
 }
 
 /// A tenant's file as far as it can be understood by itself, whatever holds for all tenants.
@@ -70,7 +76,8 @@ impl TenantSource {
 /// another text.
 #[derive(Debug, Default)]
 pub struct Compiler {
-    last: Option<(Vec<SourceFile>, Arc<PolicyRead>)>,
+    last: Option<Last>,
+    schemas: Schemas,
 }
 
 impl Compiler {
@@ -78,16 +85,42 @@ impl Compiler {
     pub fn compile(&mut self, tree: &Tree, tenants: &[Arc<TenantSource>]) -> Desired {
         // What is wrong with the tree itself has a say in what is missing.
         if !tree.findings.is_empty() {
-            return compile_with(tree, policy(tree), tenants.iter().map(Arc::clone));
+            let read = policy(tree, &mut self.schemas);
+            return compile_with(tree, read, tenants.iter().map(Arc::clone), &mut self.schemas);
         }
-        let known = self.last.as_ref().filter(|(files, _)| *files == tree.files).map(|(_, read)| Arc::clone(read));
+        self.schemas.begin();
+        let known = self.last.as_ref().filter(|last| last.is_of(tree)).map(|last| Arc::clone(&last.read));
         let read = known.unwrap_or_else(|| {
-            let read = Arc::new(policy(tree));
-            self.last = Some((tree.files.clone(), Arc::clone(&read)));
+            let read = Arc::new(policy(tree, &mut self.schemas));
+            let (files, carried) = (tree.files.clone(), Arc::clone(&tree.carried));
+            self.last = Some(Last { files, carried, read: Arc::clone(&read) });
             read
         });
-        compile_with(tree, PolicyRead::clone(&read), tenants.iter().map(Arc::clone))
+        compile_with(tree, PolicyRead::clone(&read), tenants.iter().map(Arc::clone), &mut self.schemas)
     }
+}
+
+/// What holds for all tenants, and what it was read from.
+#[derive(Debug)]
+struct Last {
+    files: Vec<SourceFile>,
+    carried: Arc<BTreeMap<String, Carried>>,
+    read: Arc<PolicyRead>,
+}
+
+impl Last {
+    /// Whether a tree says the same to all tenants.
+    fn is_of(&self, tree: &Tree) -> bool {
+        self.files == tree.files
+            && (Arc::ptr_eq(&self.carried, &tree.carried) || schemas_of(&self.carried).eq(schemas_of(&tree.carried)))
+    }
+}
+
+/// What lies below `rules/` and `schemas/`.
+fn schemas_of(carried: &BTreeMap<String, Carried>) -> impl Iterator<Item = (&String, &Carried)> {
+    let below =
+        |folder: &'static str| carried.range(folder.to_owned()..).take_while(move |(path, _)| path.starts_with(folder));
+    below(RULES).chain(below(SCHEMAS))
 }
 
 /// What holds for all tenants, with what was found where it stands.
@@ -99,10 +132,11 @@ struct PolicyRead {
     is_usable: bool,
 }
 
-fn policy(tree: &Tree) -> PolicyRead {
+fn policy(tree: &Tree, schemas: &mut Schemas) -> PolicyRead {
+    schemas.begin();
     let mut findings = tree.findings.clone();
     let of_tree = findings.len();
-    let mut policy = Policy::read(tree, &mut findings);
+    let mut policy = Policy::read(tree, schemas, &mut findings);
     let of_policy = findings.split_off(of_tree);
     budget::list(FLEET, of_policy, &mut findings);
     let is_usable = !findings.iter().any(|f| f.severity == Severity::Error && !f.file.starts_with(TENANTS));
@@ -110,10 +144,15 @@ fn policy(tree: &Tree) -> PolicyRead {
     PolicyRead { policy: Arc::new(policy), findings, is_usable }
 }
 
-fn compile_with(tree: &Tree, read: PolicyRead, tenants: impl Iterator<Item: Borrow<TenantSource>>) -> Desired {
+fn compile_with(
+    tree: &Tree,
+    read: PolicyRead,
+    tenants: impl Iterator<Item: Borrow<TenantSource>>,
+    schemas: &mut Schemas,
+) -> Desired {
     let PolicyRead { policy, mut findings, is_usable: mut usable } = read;
     let mut compiled: Vec<Compiled> = Vec::new();
-    let (mut room, mut given) = (Room::new(), Given::new(&tree.carried));
+    let (mut room, mut given) = (Room::new(), Given::new(tree, schemas));
     for source in tenants {
         let TenantSource { path, content, findings: found } = source.borrow();
         let mut found = found.clone();
@@ -156,11 +195,11 @@ fn held_names(findings: &[Finding], compiled: &[Compiled]) -> BTreeSet<String> {
     let wrong: BTreeSet<&str> =
         findings.iter().filter(|f| f.severity == Severity::Error).map(|f| f.file.as_str()).collect();
     let by_file = wrong.iter().filter_map(|path| path.strip_prefix(TENANTS)).map(|path| tenant_of(path).to_owned());
-    let by_content = compiled
-        .iter()
-        .filter(|c| wrong.contains(c.file.as_str()))
-        .filter_map(|c| Some(c.claimed.as_ref()?.1.to_string()));
-    by_file.chain(by_content).filter(|name| !name.is_empty()).collect()
+    let is_wrong = |one: &&Compiled| one.is_wrong || wrong.contains(one.file.as_str());
+    let by_content = compiled.iter().filter(is_wrong).filter_map(|one| Some(one.claimed_name()?.to_string()));
+    // What it names may be wrong, and not the file itself.
+    let by_name = compiled.iter().filter(|one| one.is_wrong).map(|one| tenant_of(&one.file).to_owned());
+    by_file.chain(by_name).chain(by_content).filter(|name| !name.is_empty()).collect()
 }
 
 /// How many other files are named where one collides with them.

@@ -5,33 +5,33 @@ use std::{cell::RefCell, collections::BTreeMap};
 use serde_json::Value;
 
 use super::{
-    paths::{FLEET, TENANTS, TIERS},
+    paths::{FLEET, RULES, TENANTS, TIERS},
     yaml::{Node, NodeKind, parse},
 };
 use crate::model::{
-    Desired,
+    Desired, TierName,
     finding::{Location, Span},
     tree::Tree,
 };
 
-/// Finds settings in the files of a repo. Each file is parsed once.
+/// Finds settings in the files of a repo.
 pub struct Origins<'a> {
-    tree: &'a Tree,
+    lines: Lines<'a>,
     desired: &'a Desired,
-    parsed: RefCell<BTreeMap<String, Option<Node>>>,
 }
 
 impl<'a> Origins<'a> {
     /// Those of a tree and of what it declares.
     pub fn new(tree: &'a Tree, desired: &'a Desired) -> Self {
-        Self { tree, desired, parsed: RefCell::default() }
+        Self { lines: Lines::new(tree), desired }
     }
 
     /// Where a setting of a tenant, or of the fleet without one, stands: `limits.memory`, `allowlist`. Of a list's entry
     /// its value tells which. What stands nowhere is at the beginning of the file that it would stand in.
     pub fn locate(&self, tenant: Option<&str>, field: &str, value: &Value) -> Location {
+        let of = tenant.filter(|_| !field.starts_with("rules."));
         let beginning = || Location {
-            file: tenant.map_or(FLEET.to_owned(), |tenant| format!("{TENANTS}{tenant}.yaml")),
+            file: of.map_or(FLEET.to_owned(), |tenant| format!("{TENANTS}{tenant}.yaml")),
             span: Span { line: 1, column: 1, length: 0 },
         };
         self.written(tenant, field, value).unwrap_or_else(beginning)
@@ -39,10 +39,33 @@ impl<'a> Origins<'a> {
 
     /// The same for what is written somewhere.
     pub fn written(&self, tenant: Option<&str>, field: &str, value: &Value) -> Option<Location> {
-        let Some(tenant) = tenant else { return self.first(&[(FLEET.to_owned(), keys(field))], value) };
+        let Some(tenant) = tenant else { return self.lines.first(&[(FLEET.to_owned(), keys(field))], value) };
+        let tier = self.desired.tenants.get(tenant).map(|tenant| &tenant.tier);
+        self.lines.written(tenant, tier, field, value)
+    }
+}
+
+/// Finds what is written in the files of a repo. Each file is parsed once.
+pub(super) struct Lines<'a> {
+    tree: &'a Tree,
+    parsed: RefCell<BTreeMap<String, Option<Node>>>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(tree: &'a Tree) -> Self {
+        Self { tree, parsed: RefCell::default() }
+    }
+
+    /// Where a setting of a tenant of a tier is written: in its own file, in its tier, or in the fleet's policy.
+    pub(super) fn written(
+        &self,
+        tenant: &str,
+        tier: Option<&TierName>,
+        field: &str,
+        value: &Value,
+    ) -> Option<Location> {
         let file = format!("{TENANTS}{tenant}.yaml");
         let mut places = vec![(file, keys(field))];
-        let tier = self.desired.tenants.get(tenant).map(|tenant| &tenant.tier);
         let (first, rest) = field.split_once('.').unwrap_or((field, ""));
         if let Some(tier) = tier.filter(|_| matches!(first, "limits" | "runtime" | "sessions")) {
             let key = if rest.is_empty() { first } else { rest };
@@ -73,11 +96,11 @@ impl<'a> Origins<'a> {
     }
 }
 
-/// A field as keys: `credentials` and `files` are lists whose entries are found by what they name.
+/// A field as keys: `credentials`, `files` and `rules` are lists whose entries are found by what they name.
 fn keys(field: &str) -> Vec<&str> {
     match field.split_once('.') {
         // What these hold is named by people, with dots of its own.
-        Some((first @ ("credentials" | "files" | "environment" | "sealed"), entry)) => vec![first, entry],
+        Some((first @ ("credentials" | "files" | "environment" | "sealed" | "rules"), entry)) => vec![first, entry],
         _ => field.split('.').collect(),
     }
 }
@@ -105,9 +128,12 @@ fn entry(node: &Node, value: &Value) -> Option<Span> {
     items.iter().find(|item| text(item).is_some_and(|text| text.eq_ignore_ascii_case(wanted))).map(|item| item.span)
 }
 
-/// Whether an entry of `credentials` or `files` has a name: a route, with or without its slashes, or a path.
+/// Whether an entry of `credentials`, `files` or `rules` has a name: a route, with or without its slashes, or a path, of a
+/// rule below `rules/`.
 fn names(item: &Node, name: &str) -> bool {
-    let NodeKind::Map(entries) = &item.kind else { return false };
+    let NodeKind::Map(entries) = &item.kind else {
+        return text(item).and_then(|text| text.strip_prefix(RULES)) == Some(name);
+    };
     // Paths begin with no slash, and routes hold no dot.
     let name = name.strip_prefix('/').map_or(name, |route| route.split('.').next().unwrap_or(route)).trim_matches('/');
     entries

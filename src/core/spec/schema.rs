@@ -3,20 +3,34 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
 
-use super::files::{FleetFile, HostFile, TenantFile, TiersFile};
+use super::{
+    files::{FleetFile, HostFile, TenantFile, TiersFile},
+    settings::Settings,
+};
 
 /// Each schema by the name of its file under `schema/`.
 pub fn schemas() -> Vec<(&'static str, Value)> {
     vec![
         ("fleet.json", schema::<FleetFile>()),
         ("host.json", schema::<HostFile>()),
+        ("settings.json", written::<Settings<'_>>()),
         ("tenant.json", schema::<TenantFile>()),
         ("tiers.json", schema::<TiersFile>()),
     ]
 }
 
+/// The schema of what people write.
 fn schema<T: JsonSchema>() -> Value {
-    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value();
+    generated::<T>(SchemaSettings::draft2020_12())
+}
+
+/// The schema of what this program writes.
+fn written<T: JsonSchema>() -> Value {
+    generated::<T>(SchemaSettings::draft2020_12().for_serialize())
+}
+
+fn generated<T: JsonSchema>(settings: SchemaSettings) -> Value {
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     forbid_null(&mut schema);
     schema
 }

@@ -6,18 +6,21 @@ use std::{
 };
 
 use super::{
+    carried::problem,
     decode::Located,
     egress,
     files::{ConfigFileEntry, LimitsFile, TenantFile},
     fleet::{Policy, Tier, command, drift, environment, known_tier, value},
-    secrets, stem,
-    values::RepoFile,
+    origin::Lines,
+    rules, secrets, stem,
+    validation::{Checks, Schemas, is_readable},
+    values::{RepoFile, SchemaPath},
 };
 use crate::model::{
-    Destination, Finding, Span, Tenant, TenantName,
+    Destination, Finding, Severity, Span, Tenant, TenantName,
     desired::Limits,
     files::{ConfigFile, Content},
-    tree::Carried,
+    tree::{Carried, Tree},
     workspace::{Restore, owner_of},
 };
 
@@ -41,6 +44,8 @@ pub(super) struct Compiled {
     pub(super) claimed: Option<(Span, TenantName)>,
     /// The tenant, where everything that it needs could be read. The file may still have findings.
     pub(super) tenant: Option<Tenant>,
+    /// Whether anything that the file declares is wrong, in whatever file that stands.
+    pub(super) is_wrong: bool,
 }
 
 impl Compiled {
@@ -58,7 +63,13 @@ pub(super) fn compile(
 ) -> Compiled {
     let claimed = file.tenant.get().map(|name| (file.tenant.span, name.clone()));
     let tenant = Check { path, file, policy, given, findings }.tenant();
-    Compiled { file: path.to_owned(), claimed, tenant }
+    let is_error = |finding: &Finding| finding.severity == Severity::Error;
+    // What is wrong already may be other settings than were meant.
+    if let Some(tenant) = tenant.as_ref().filter(|_| !findings.iter().any(is_error)) {
+        rules::check(&policy.rules, (path, tenant, file), &given.lines, &mut given.checks, findings);
+    }
+    let is_wrong = findings.iter().any(is_error);
+    Compiled { file: path.to_owned(), claimed, tenant, is_wrong }
 }
 
 /// The paths in the repo that a file names, as many as are looked at.
@@ -76,11 +87,14 @@ type Searched = Result<Content, (usize, &'static str)>;
 pub(super) struct Given<'t> {
     carried: &'t BTreeMap<String, Carried>,
     searched: BTreeMap<&'t str, Searched>,
+    checks: Checks<'t>,
+    lines: Lines<'t>,
 }
 
 impl<'t> Given<'t> {
-    pub(super) fn new(carried: &'t BTreeMap<String, Carried>) -> Self {
-        Self { carried, searched: BTreeMap::new() }
+    pub(super) fn new(tree: &'t Tree, schemas: &'t mut Schemas) -> Self {
+        let carried = &tree.carried;
+        Self { carried, searched: BTreeMap::new(), checks: Checks::new(carried, schemas), lines: Lines::new(tree) }
     }
 
     /// What lies at a path, and what was found in it if it is a file.
@@ -141,13 +155,12 @@ impl Check<'_, '_> {
             budget: egress::budget(file.budget.as_ref()),
             sandbox: self.policy.sandbox,
             drift: drift(file.drift_detection.as_ref()).unwrap_or(self.policy.drift),
+            rules: rules::held(&self.policy.rules),
         })
     }
 
     fn has_unknown_key(&self) -> bool {
-        // Those of this file were found last.
-        let mut own = self.findings.iter().rev().take_while(|finding| finding.file == self.path);
-        own.any(|finding| finding.code == "unknown-key")
+        self.findings.iter().any(|finding| finding.file == self.path && finding.code == "unknown-key")
     }
 
     fn report(&mut self, span: Span, code: &'static str, message: &str, help: &str) {
@@ -236,9 +249,12 @@ impl Check<'_, '_> {
         let mut files: BTreeMap<&str, ConfigFile> = BTreeMap::new();
         // A longer list is refused as a whole.
         for entry in entries.iter().take(MAX_FILES) {
-            let Some(ConfigFileEntry { path: at, from, apply }) = entry.get() else { continue };
+            let Some(ConfigFileEntry { path: at, from, schema, apply }) = entry.get() else { continue };
             let content = self.carried(from);
             let (Some(path), Some(content)) = (at.get(), content) else { continue };
+            if let (Some(schema), Some(from)) = (schema, from.get()) {
+                self.satisfies(&from.0, &content, schema);
+            }
             let is_below = |one: &str, other: &str| one.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'));
             let path = path.0.as_str();
             if let Some(other) =
@@ -283,30 +299,32 @@ impl Check<'_, '_> {
                 format!("{path} holds what looks like {kind}, on line {line}"),
                 "secrets stay out of the repo: let the gateway add it, with `credentials`",
             ),
-            Some((Carried::TooLarge(size), None)) => {
-                ("file-too-large", format!("{path} is {size} bytes long"), "keep it within 256 KiB")
-            }
-            Some((Carried::Beyond, None)) => (
-                "file-too-large",
-                format!("{path} is not read: all under files/ is too large"),
-                "keep it within 64 MiB together",
-            ),
-            Some((Carried::Link, None)) => {
-                ("symlink", format!("{path} is a symbolic link, and links are not followed"), "commit the file itself")
-            }
-            Some((Carried::Folder | Carried::Unreadable | Carried::File(_), None)) => (
-                "not-a-file",
-                format!("{path} is not a file that can be read"),
-                "name a plain file; list those of a folder one by one",
-            ),
-            None => (
-                "file-missing",
-                format!("there is no file {path} in the repo"),
-                "commit it, or correct the path; it is written from the top of the repo on",
-            ),
+            other => problem(path, other.map(|(carried, _)| carried)),
         };
         self.report(from.span, code, &message, help);
         None
+    }
+
+    /// Holds a config file against its schema. What is wrong stands in either of the two, and holds this tenant.
+    fn satisfies(&mut self, from: &str, content: &Content, schema: &Located<SchemaPath>) {
+        let Some(SchemaPath(path)) = schema.get() else { return };
+        if !is_readable(from) {
+            let message = format!("{from} is neither JSON nor YAML by its name");
+            self.report(
+                schema.span,
+                "schema-format",
+                &message,
+                "let its name end in .json or .yaml, or leave out the schema",
+            );
+            return;
+        }
+        match self.given.carried.get(path) {
+            Some(Carried::File(_)) => self.findings.append(&mut self.given.checks.file(from, &content.bytes, path)),
+            other => {
+                let (code, message, help) = problem(path, other);
+                self.report(schema.span, code, &message, help);
+            }
+        }
     }
 
     fn allowlist(&mut self) -> BTreeSet<Destination> {

@@ -15,6 +15,7 @@ use serde::{
 };
 use serde_json::json;
 
+use super::paths::{RULES, SCHEMAS};
 use crate::model::{
     Bytes, Invalid,
     host::{Overcommit, Secret},
@@ -132,6 +133,31 @@ checked_text!(
     {"type": "string", "pattern": "^[^/]", "maxLength": 512, "not": {"pattern": "(^|/)\\.\\.?(/|$)|//|/$"}, "examples": ["files/acme/openclaw.json"]},
     |text| { text.parse::<FilePath>().map(drop) }
 );
+
+checked_text!(
+    /// The path of a JSON Schema that config files are held against.
+    SchemaPath,
+    {"type": "string", "pattern": "^schemas/[A-Za-z0-9._/-]+$", "maxLength": 512, "not": {"pattern": "(^|/)\\.\\.?(/|$)|//|/$"}, "examples": ["schemas/agent.json"]},
+    |text| { schema_below(SCHEMAS, text) }
+);
+
+checked_text!(
+    /// The path of a JSON Schema that tenants' settings are held against.
+    RulePath,
+    {"type": "string", "pattern": "^rules/[A-Za-z0-9._/-]+$", "maxLength": 512, "not": {"pattern": "(^|/)\\.\\.?(/|$)|//|/$"}, "examples": ["rules/regulated.json"]},
+    |text| { schema_below(RULES, text) }
+);
+
+/// Checks the path of a schema in a folder.
+fn schema_below(folder: &str, text: &str) -> Result<(), Invalid> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
+    text.parse::<FilePath>()?;
+    if text.starts_with(folder) && text.chars().all(is_plain) {
+        return Ok(());
+    }
+    let help = format!("name a file below {folder}, in letters, digits, `.`, `_` and `-`");
+    Err(Invalid::new("bad-path", format!("{text:?} is not the path of a schema there"), help))
+}
 
 /// The longest path of a socket that is taken, in bytes. The kernel takes 107.
 const MAX_SOCKET: usize = 100;

@@ -102,7 +102,7 @@ pub fn parse(file: &str, bytes: &[u8]) -> (Option<Node>, Vec<Finding>) {
 }
 
 /// Decodes UTF-8 and takes the byte order mark away; `None` if the bytes are no text at all.
-fn text_of<'a>(file: &str, bytes: &'a [u8], findings: &mut Vec<Finding>) -> Option<Cow<'a, str>> {
+pub(super) fn text_of<'a>(file: &str, bytes: &'a [u8], findings: &mut Vec<Finding>) -> Option<Cow<'a, str>> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let error = match std::str::from_utf8(bytes) {
         Ok(text) => return Some(Cow::Borrowed(text)),

@@ -133,6 +133,33 @@ impl Guarded {
 }
 
 #[test]
+fn a_rule_that_goes_or_has_other_words_waits_and_one_that_comes_does_not() {
+    let guarded = Guarded::new("{loosenings: [rule]}");
+    let repo = guarded.daemon.folder().join("repo");
+    let rule =
+        |most: u32| format!(r#"{{"properties": {{"limits": {{"properties": {{"pids": {{"maximum": {most}}}}}}}}}}}"#);
+    crate::repo::write(&repo, &[("rules/house.json", &rule(500))]);
+    guarded.daemon.policy("rules: [rules/house.json]\n");
+    let commit = guarded.commit("A rule", None);
+    guarded.daemon.settled();
+    assert_eq!(shown(&guarded.daemon.status(), "ant").unwrap().revision, at(&commit));
+
+    crate::repo::write(&repo, &[("rules/house.json", &rule(600))]);
+    guarded.commit("A weaker rule", None);
+    assert!(guarded.waits("ant").contains("rules.house.json"), "{}", guarded.waits("ant"));
+    guarded.waits("bee");
+    guarded.approve("ant");
+    guarded.daemon.wait("ant is approved", || (guarded.daemon.reason("ant") != "ApprovalNeeded").then_some(()));
+
+    // Bee still has the first one: without any, it waits for the same.
+    guarded.daemon.policy("");
+    guarded.commit("No rule", None);
+    for tenant in ["ant", "bee"] {
+        assert!(guarded.waits(tenant).contains("rules.house.json"));
+    }
+}
+
+#[test]
 fn a_loosening_waits_for_somebody_who_may_approve_it() {
     let mut guarded = Guarded::new("{loosenings: [limit]}");
     guarded.limit("ant", 200);

@@ -105,6 +105,53 @@ fn a_wrong_file_keeps_the_last_good_declaration() {
 }
 
 #[test]
+fn a_config_file_or_a_setting_that_a_schema_refuses_holds_its_tenant_alone() {
+    let mut daemon = Daemon::stopped(&["ant", "bee"], "");
+    let files = "files: [{path: a.json, from: files/shared/a.json, schema: schemas/a.json}]\n";
+    let write = |path: &str, text: &str| crate::repo::write(&daemon.folder().join("repo"), &[(path, text)]);
+    write("schemas/a.json", r#"{"properties": {"port": {"type": "integer"}}}"#);
+    write("files/shared/a.json", r#"{"port": 80}"#);
+    let rule = r#"{"title": "Few processes", "properties": {"limits": {"properties": {"pids": {"maximum": 500}}}}}"#;
+    write("rules/house.json", rule);
+    daemon.policy("rules: [rules/house.json]\n");
+    daemon.tenant("ant", files);
+    daemon.push();
+    daemon.start();
+    daemon.settled();
+    daemon.proved();
+    let good = daemon.status().source.applied;
+    let stricter = rule.replace("500", "100");
+    let wrong = [
+        (64, "files/shared/a.json", r#"{"port": "80"}"#, r#"{"port": 80}"#, "files/shared/a.json:1:10: error[schema]"),
+        (65, "rules/house.json", stricter.as_str(), rule, "error[rule]: Few processes"),
+    ];
+    for (pids, path, wrong, right, told) in wrong {
+        let is_rule = path.starts_with("rules/");
+        crate::repo::write(&daemon.folder().join("repo"), &[(path, wrong)]);
+        daemon.tenant("cow", &format!("limits: {{pids: {pids}}}\n"));
+        daemon.push();
+        daemon.wait("ant is held", || (daemon.reason("ant") == "InvalidFile").then_some(()));
+        daemon.wait("cow goes on", || {
+            (daemon.ids().contains_key("cow") && daemon.limit("cow", "PidsLimit") == pids).then_some(())
+        });
+        // The rule refuses bee as well.
+        let is_held = || (daemon.reason("bee") == "InvalidFile") == is_rule;
+        daemon.wait("bee is held by the rule alone", || is_held().then_some(()));
+        let status = daemon.status();
+        assert!(status.source.findings.iter().any(|finding| finding.contains(told)), "{status:?}");
+        if !is_rule {
+            assert_eq!(super::shown(&status, "ant").unwrap().revision, good);
+        }
+        // What it stands at is still looked after.
+        daemon.remove("ant");
+        daemon.runs("ant");
+        crate::repo::write(&daemon.folder().join("repo"), &[(path, right)]);
+        daemon.push();
+        daemon.settled();
+    }
+}
+
+#[test]
 fn a_wrong_policy_is_refused_as_a_whole() {
     let daemon = Daemon::running(&["ant", "bee"]);
     let good = daemon.status().source.applied;
