@@ -125,7 +125,7 @@ impl Metrics {
             engine_events: counters(
                 r,
                 "tenantd_engine_events",
-                "Events that the engine told",
+                "Events of the engine",
                 EVENTS.map(|kind| [("type", kind)]),
             ),
             fetches: counters(r, "tenantd_source_fetches", "Looks at the config repo", [true, false].map(fetch)),
@@ -133,7 +133,7 @@ impl Metrics {
             notifications: counters(
                 r,
                 "tenantd_notifications",
-                "What the webhook was told",
+                "Notifications to the webhook",
                 Notified::ALL.map(notified),
             ),
             registry: Arc::new(registry),

@@ -27,6 +27,7 @@ use crate::{
     model::{
         Revision,
         host::{Notify, NotifyEvent},
+        shown::shortened,
     },
 };
 use post::{PostError, Poster};
@@ -123,10 +124,7 @@ impl Notifier {
         if !state.settings.as_ref().is_some_and(|settings| settings.events.contains(&notification.event)) {
             return;
         }
-        if let Some((end, _)) = notification.message.char_indices().nth(MAX_MESSAGE) {
-            notification.message.truncate(end);
-            notification.message.push('…');
-        }
+        notification.message = shortened(&notification.message, MAX_MESSAGE).into_owned();
         let now = Instant::now();
         state.told.retain(|_, told| now.duration_since(*told) < MERGE);
         let Notification { event, tenant, revision, message } = &notification;

@@ -71,7 +71,7 @@ fn egress_settings(folder: &Path) -> String {
     let show = folder.display();
     format!(
         "egress:\n  resolvers: ['{}:53']\n  policies: {show}/policies\n  state: {show}/state\n  user: nobody\n  \
-         authorities: {show}/authority.pem\n  limits: {{connections: 4096}}\n",
+         caBundle: {show}/authority.pem\n  limits: {{connections: 4096}}\n",
         upstream::RESOLVER
     )
 }

@@ -105,7 +105,7 @@ impl Lab {
     /// Lets tenantd apply. What it waits at the end, to see that what it started goes on, is left out.
     fn bring_up(&self) -> anyhow::Result<Run> {
         let mut run = self.world.tenantd(&APPLY)?;
-        run.wall = run.wall.saturating_sub(Host::default().deadlines.settle.get());
+        run.wall = run.wall.saturating_sub(Host::default().deadlines.min_running.get());
         Ok(run)
     }
 
@@ -221,8 +221,10 @@ fn life(lab: &Lab) -> anyhow::Result<()> {
         table.row(std::iter::once(name).chain(cells).chain([mebibytes(peak(&runs))]));
     }
     table.print();
-    let settle = Host::default().deadlines.settle.get().as_millis();
-    println!("\n  Not counted: {settle} ms (deadlines.settle) for which apply watches what it started, when all runs.");
+    let watched = Host::default().deadlines.min_running.get().as_millis();
+    println!(
+        "\n  Not counted: {watched} ms (deadlines.minRunning) for which apply watches what it started, when all runs."
+    );
 
     let mut goals = Table::new("Goals beside the bare client", &["", "goal", "measured", ""]);
     let [first_up, no_op, heal_one, heal_three] = &pairs;

@@ -31,12 +31,12 @@ deny contains message if {
 	message := sprintf("%s: its root can be written", [container.tenant])
 }
 
-# A workspace is not set aside without a word.
+# A workspace is not archived without a word.
 warn contains message if {
 	some change in input.resource_changes
 	change.type == "workspace"
 	"delete" in change.change.actions
-	message := sprintf("%s: its workspace is kept aside", [change.tenant])
+	message := sprintf("%s: its workspace is archived", [change.tenant])
 }
 
 # What changed behind tenantd's back is for a person to know.

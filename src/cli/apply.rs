@@ -40,7 +40,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub struct Apply {
-    /// The config repo; or a plan that `tenantd plan --out` saved, which is carried out without asking, or refused
+    /// The config repo; or a plan saved by `tenantd plan --out`, which is applied without asking, or refused
     #[arg(default_value = ".", value_name = "REPO|PLAN")]
     what: PathBuf,
     /// With a saved plan: the config repo

@@ -35,6 +35,6 @@ pub fn reconcile(command: &Reconcile, global: &Global) -> anyhow::Result<u8> {
     let call = operators::Reconcile { tenant: command.tenant.clone() };
     setup::block_on(async { Ok(Client::new(&host.socket).call(&call).await?) })?;
     let what = command.tenant.as_deref().unwrap_or("every tenant");
-    output::print(&format!("The daemon looks at {} now; `tenantd status` shows what it finds.\n", printable(what)))?;
+    output::print(&format!("The daemon observes {} now; `tenantd status` shows the result.\n", printable(what)))?;
     Ok(EXIT_OK)
 }

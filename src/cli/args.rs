@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-/// Options of every command that looks at a host.
+/// Options of every command that observes a host.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Global {
     /// The host's settings [default: /etc/tenantd/host.yaml, else built-in ones]
     #[arg(long, global = true, value_name = "FILE")]
     pub host: Option<PathBuf>,
-    /// The engine's socket, such as unix:///var/run/docker.sock; goes before DOCKER_HOST, and that
-    /// before host.yaml
+    /// The engine's socket, such as unix:///var/run/docker.sock; overrides DOCKER_HOST, which overrides
+    /// host.yaml
     #[arg(long, global = true, value_name = "URL")]
     pub engine: Option<String>,
 }
@@ -65,7 +65,7 @@ pub struct Plan {
     pub approval: Option<String>,
     #[command(flatten)]
     pub from: FromSnapshot,
-    /// Save the plan as JSON as well: `tenantd apply FILE` carries it out as long as nothing has moved
+    /// Save the plan as JSON as well: `tenantd apply FILE` applies it as long as nothing it depends on has changed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "worktree"])]
     pub out: Option<PathBuf>,
     /// The form of the plan

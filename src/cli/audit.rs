@@ -25,10 +25,10 @@ pub enum Audit {
     /// Find any record that was altered, removed or reordered
     ///
     /// Exits with 0 where the chain of records holds and no more is missing than the oldest files, with 1 where it does
-    /// not, and says where it breaks and which records are missing. Half a record at the end, which a crash leaves, is told of and breaks nothing: the next
-    /// start sets it aside.
+    /// not, and says where it breaks and which records are missing. Half a record at the end, which a crash leaves, is reported and breaks nothing: the next
+    /// start moves it to a file beside.
     Verify(AuditVerify),
-    /// Tell what happened in a stretch of time: changes, drift, approvals, suspensions, allowlists, gaps in the record
+    /// Report what happened in a period: changes, drift, approvals, suspensions, allowlists, gaps in the record
     ///
     /// Reads the config repo's history and the journals. Exits with 1 where the chain of a journal does not hold; the
     /// report is made all the same and says so.
@@ -40,7 +40,7 @@ pub struct AuditVerify {
     /// Print only the first record and the last as FIRST..SEQ:HASH, to be kept elsewhere
     #[arg(long)]
     anchor: bool,
-    /// Fail unless all that was there when --anchor printed this is there, but for old files that had to go since
+    /// Fail unless everything that existed when --anchor printed this still exists, except for old files dropped since
     #[arg(long, value_name = "FIRST..SEQ:HASH")]
     against: Option<Anchor>,
     #[command(flatten)]
@@ -134,12 +134,12 @@ fn report(verified: &Verified, against: Option<&Anchor>) -> String {
     for aside in set_aside {
         let (bytes, offset) = (aside.bytes, aside.offset);
         let (file, name) = (printable(&aside.file), printable(&aside.aside));
-        let _ = writeln!(text, "Set aside: {bytes} bytes at {offset} of {file} were not a whole record; see {name}.");
+        let _ = writeln!(text, "Moved: {bytes} bytes at {offset} of {file} were not a whole record; see {name}.");
     }
     if let Some(tail) = tail {
         let _ = writeln!(
             text,
-            "Torn: {} bytes at {} of {}, after record {}, are not a whole record. The next start sets them aside.",
+            "Torn: {} bytes at {} of {}, after record {}, are not a whole record. The next start moves them to a file beside.",
             tail.bytes, tail.offset, tail.file, head.seq
         );
     }

@@ -35,10 +35,10 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub struct AuditReport {
-    /// The begin: a time such as 2026-09-01T00:00:00Z, or a length of time such as 90d
+    /// The beginning: a time such as 2026-09-01T00:00:00Z, or a duration such as 90d
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = time::since)]
     from: Timestamp,
-    /// The end: a time, or a length of time [default: now]
+    /// The end: a time, or a duration [default: now]
     #[arg(long, value_name = "TIME", value_parser = time::since)]
     to: Option<Timestamp>,
     /// The config repo
@@ -62,9 +62,9 @@ pub enum ReportFormat {
     Text,
     /// Markdown
     Md,
-    /// One page with a time line, to be looked at and printed
+    /// One page with a timeline, to view and print
     Html,
-    /// All of it, for programs
+    /// Everything, for programs
     Json,
     /// For spreadsheets: a line for each event
     Csv,
@@ -188,7 +188,7 @@ fn missing(command: &AuditReport, name: &'static str, period: Period, folder: &s
 fn used(command: &AuditReport, period: Period, global: &Global) -> anyhow::Result<Usage> {
     let note = |note: &str| Usage { note: Some(note.to_owned()), ..Usage::default() };
     if command.journal.folder.is_some() && global.host.is_none() {
-        return Ok(note("the journal was named by hand, so that no counts of a gateway belong to it"));
+        return Ok(note("the journal was named on the command line, so no counts of a gateway belong to it"));
     }
     let settings = setup::host(global)?.egress;
     let Some(since) = counted_since(&folder(&settings.state))? else {

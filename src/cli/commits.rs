@@ -20,12 +20,12 @@ use crate::{
         Desired, Entry,
         finding::Location,
         record::Verdict,
+        shown::short_id,
         tree::{Moment, Rewritten},
     },
     review::{
         self, Review,
         history::{Against, Brought, Commit, InForce},
-        render::short,
     },
     source::{At, History, Keys, SourceError},
     spec::{self, Compiler, TenantSource},
@@ -297,7 +297,7 @@ pub fn warn(history: &History) {
         output::tell("warning: the repository is shallow; what was before its oldest commit is not known");
     }
     for rewritten in history.rewritten() {
-        let (from, to) = (short(&rewritten.from), short(&rewritten.to));
+        let (from, to) = (short_id(&rewritten.from), short_id(&rewritten.to));
         output::tell(&format!(
             "warning: the branch was rewritten at {}, from {from} to {to}; what was in force in between is not in its history",
             rewritten.time
@@ -322,7 +322,7 @@ pub fn counted(count: usize) -> String {
 /// A few commits by the beginnings of their ids.
 pub fn named<'a>(commits: impl ExactSizeIterator<Item = &'a str>) -> String {
     let more = commits.len().saturating_sub(NAMED);
-    let shown: Vec<&str> = commits.take(NAMED).map(short).collect();
+    let shown: Vec<&str> = commits.take(NAMED).map(short_id).collect();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     shown.join(", ") + &more
 }

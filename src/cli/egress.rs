@@ -12,16 +12,23 @@ use git2::{BlameOptions, Commit, Oid};
 use jiff::Timestamp;
 use similar::TextDiff;
 
-use super::{EXIT_OK, args::Global, failure::Failure, output, setup, time, usage};
+use super::{
+    EXIT_OK,
+    args::{Global, Source},
+    failure::Failure,
+    output,
+    setup::{self, Layout},
+    time, usage,
+};
 use crate::{
     gateway::accounting::usage::{Count, counted_since, folder},
     host::seal,
     model::{
-        Destination, SecretName, TenantName,
+        Desired, Destination, SecretName, TenantName,
         host::Egress as Settings,
         tree::{SourceFile, Tree},
     },
-    source::{Opened, read_directory},
+    source::Opened,
     spec::{compile, prune},
 };
 
@@ -44,9 +51,8 @@ pub struct Seal {
 
 #[derive(Debug, clap::Args)]
 pub struct Review {
-    /// The config repo, as it lies in this folder
-    #[arg(default_value = ".")]
-    repo: PathBuf,
+    #[command(flatten)]
+    source: Source,
     /// Only what was not used for so long, and was in the repo for so long, such as 90d
     #[arg(long, value_name = "TIME", value_parser = time::since)]
     unused_for: Option<Timestamp>,
@@ -65,7 +71,8 @@ pub fn run(command: &Egress, global: &Global) -> anyhow::Result<u8> {
     match command {
         Egress::Seal(command) => output::print(&seal(command)?)?,
         Egress::Review(command) => {
-            output::print_as(!command.patch, &review(command, &setup::host(global)?.egress)?)?;
+            let layout = Layout::of(&command.source.which.path, global);
+            output::print_as(!command.patch, &review(command, &layout, &setup::host(global)?.egress)?)?;
         }
     }
     Ok(EXIT_OK)
@@ -90,10 +97,19 @@ struct Entry {
     listed: Option<(Destination, String, u32)>,
 }
 
-fn review(command: &Review, settings: &Settings) -> anyhow::Result<String> {
-    let tree = read_directory(&command.repo)?;
+fn review(command: &Review, layout: &Layout, settings: &Settings) -> anyhow::Result<String> {
+    let Source { repo, which } = &command.source;
+    let tree = setup::read(&command.source, layout)?;
+    let desired = compile(&tree);
     let counts = usage::counts(settings, ..)?;
-    let mut entries = entries(&tree, &counts);
+    let mut entries = entries(&tree, &desired, &counts);
+    if let Some(name) = &which.tenant {
+        entries.retain(|entry| entry.tenant.as_str() == name);
+        if !desired.tenants.keys().any(|tenant| tenant.as_str() == name) {
+            return Err(setup::unknown(format!("no tenant {name:?} is declared"), name, &desired).into());
+        }
+    }
+    let worktree = setup::worktree(repo, &which.path);
     if let Some(cutoff) = command.unused_for {
         match counted_since(&folder(&settings.state))? {
             Some(begun) if begun <= cutoff => {}
@@ -104,11 +120,17 @@ fn review(command: &Review, settings: &Settings) -> anyhow::Result<String> {
             None => {
                 let what = "the gateway has counted nothing yet: what is used is not known";
                 return Err(Failure::host(what)
-                    .hint("is `tenantd gateway` running? `systemctl status tenantd-gateway` tells")
+                    .hint("is `tenantd gateway` running? `systemctl status tenantd-gateway` shows it")
                     .into());
             }
         }
-        let ages = Ages::new(&command.repo, cutoff)?;
+        let ages = match which.worktree {
+            true => Ages::of_folder(&worktree, cutoff)?,
+            false => {
+                let (opened, folder) = layout.open(repo)?;
+                Ages::new(opened, &which.rev, folder, cutoff)?
+            }
+        };
         entries.retain(|entry| entry.count.last.is_none_or(|last| last < cutoff));
         let files: BTreeMap<&str, &SourceFile> = tree.files.iter().map(|file| (file.path.as_str(), file)).collect();
         entries.retain(|entry| {
@@ -119,18 +141,22 @@ fn review(command: &Review, settings: &Settings) -> anyhow::Result<String> {
         });
     }
     if command.patch {
-        return patch(&command.repo, &tree.files, &entries);
+        let folder = match which.worktree {
+            true => folder_in_repository(&worktree),
+            false => layout.open(repo)?.1,
+        };
+        return patch(&folder, &tree.files, &entries);
     }
     Ok(table(&entries))
 }
 
 /// All entries and routes of the repo's tenants, with what was counted of each.
-fn entries(tree: &Tree, counts: &BTreeMap<TenantName, BTreeMap<String, Count>>) -> Vec<Entry> {
+fn entries(tree: &Tree, desired: &Desired, counts: &BTreeMap<TenantName, BTreeMap<String, Count>>) -> Vec<Entry> {
     let count = |tenant: &TenantName, destination: &str| {
         counts.get(tenant).and_then(|counts| counts.get(destination)).copied().unwrap_or_default()
     };
     let mut entries = Vec::new();
-    for (name, tenant) in &compile(tree).tenants {
+    for (name, tenant) in &desired.tenants {
         let path = format!("tenants/{name}.yaml");
         let listed = tree.file(&path).map(|file| prune::allowlist(&path, &file.bytes)).unwrap_or_default();
         for (listed, line) in listed {
@@ -168,10 +194,9 @@ fn day(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
 
-/// What removes these entries. Tells on standard error what somebody has to remove by hand.
-/// Paths in it begin at the top of the repository, as `git apply` reads them.
-fn patch(repo: &Path, files: &[SourceFile], entries: &[Entry]) -> anyhow::Result<String> {
-    let folder = folder_in_repository(repo);
+/// What removes these entries. What somebody has to remove by hand is named on standard error.
+/// Paths in it begin at the top of the repository, as `git apply` reads them; `folder` is the config repo's below that.
+fn patch(folder: &Path, files: &[SourceFile], entries: &[Entry]) -> anyhow::Result<String> {
     let mut removed: BTreeMap<&str, BTreeSet<Destination>> = BTreeMap::new();
     for entry in entries {
         match &entry.listed {
@@ -210,7 +235,7 @@ fn diff(path: &str, before: &str, after: &str) -> String {
 /// How long lines have been in a repo.
 struct Ages {
     repo: Opened,
-    /// The newest commit.
+    /// The newest commit that counts.
     head: Oid,
     /// The config repo's folder within it.
     folder: PathBuf,
@@ -220,12 +245,18 @@ struct Ages {
 }
 
 impl Ages {
-    fn new(folder: &Path, cutoff: Timestamp) -> anyhow::Result<Self> {
+    /// Of the files in a folder of a work tree, committed or not.
+    fn of_folder(folder: &Path, cutoff: Timestamp) -> anyhow::Result<Self> {
         let repo = Opened::discover(folder)
             .with_context(|| format!("how old the entries of {} are is not known", folder.display()))?;
         let top = repo.top().context("the repository has no work tree")?;
         let folder = folder.canonicalize()?.strip_prefix(&top)?.to_owned();
-        let head = repo.commit("HEAD").context("the repository has no commit")?;
+        Self::new(repo, "HEAD", folder, cutoff)
+    }
+
+    /// Of the files of a commit.
+    fn new(repo: Opened, rev: &str, folder: PathBuf, cutoff: Timestamp) -> anyhow::Result<Self> {
+        let head = repo.commit(rev)?;
         let newest = head.id();
         let commits = std::iter::successors(Some(head), |commit: &Commit<'_>| commit.parent(0).ok());
         let old = commits.take(MAX_COMMITS).find(|commit| commit.time().seconds() <= cutoff.as_second());
@@ -255,8 +286,11 @@ impl Ages {
 mod tests {
     use std::{fs, process::Command};
 
-    use super::*;
-    use crate::gateway::accounting::usage::Usage;
+    use super::{
+        super::args::{ConfigPath, Which},
+        *,
+    };
+    use crate::{gateway::accounting::usage::Usage, source::read_directory};
 
     type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -313,12 +347,30 @@ mod tests {
         }
         usage.write(&super::folder(&settings.state), Timestamp::now())?;
         let cutoff: Timestamp = "2026-04-01T00:00:00Z".parse()?;
-        let mut command = Review { repo: repo.clone(), unused_for: Some(cutoff), patch: true };
-        let error = review(&command, &settings).err().map(|e| e.to_string()).unwrap_or_default();
+        let mut which = Which { rev: "HEAD".to_owned(), worktree: true, tenant: None, path: ConfigPath::default() };
+        let source = Source { repo: repo.clone(), which: which.clone() };
+        let mut command = Review { source, unused_for: Some(cutoff), patch: true };
+        let of =
+            |path: &str| Layout::of(&ConfigPath { path: Some(path.to_owned()) }, &Global { host: None, engine: None });
+        let layout = of("");
+        let error = review(&command, &layout, &settings).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains("is not known"), "{error}");
         fs::write(super::folder(&settings.state).join(".since"), "2026-01-01T00:00:00Z")?;
 
-        let text = review(&command, &settings)?;
+        let text = review(&command, &layout, &settings)?;
+        // That of a commit is the same, also where there is no work tree.
+        let bare = folder.path().join("bare");
+        let paths = [folder.path().join("git"), bare.clone()].map(|path| path.display().to_string());
+        git(folder.path(), "2026-06-01T00:00:00Z", &["clone", "-q", "--bare", &paths[0], &paths[1]])?;
+        which.worktree = false;
+        let source = Source { repo: bare, which: which.clone() };
+        let committed = Review { source, unused_for: Some(cutoff), patch: true };
+        let patch = review(&committed, &of("config"), &settings)?;
+        assert!(patch.contains("--- a/config/tenants/ant.yaml\n") && !patch.contains("newer"), "{patch}");
+        let removed = |text: &str| -> Vec<String> {
+            text.lines().filter(|line| line.starts_with('-')).map(str::to_owned).collect()
+        };
+        assert_eq!(removed(&patch), removed(&text));
         let file = folder.path().join("patch");
         fs::write(&file, &text)?;
         git(&repo, "2026-06-01T00:00:00Z", &["apply", &file.display().to_string()])?;
@@ -330,8 +382,11 @@ mod tests {
         assert_eq!((desired.tenants.len(), desired.findings.len()), (2, 0), "{:?}", desired.findings);
 
         (command.unused_for, command.patch) = (None, false);
-        let all = review(&command, &settings)?;
+        let all = review(&command, &layout, &settings)?;
         assert!(all.contains("new.example.com:443") && all.contains("never"), "{all}");
+        command.source.which.tenant = Some("bee".to_owned());
+        let bee = review(&command, &layout, &settings)?;
+        assert!(bee.contains("bee ") && !bee.contains("ant "), "{bee}");
         Ok(())
     }
 }

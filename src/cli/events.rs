@@ -22,7 +22,7 @@ use crate::{
         finding::printable,
         record::{OutcomeRecord, StepRecord, StepResult, Why},
     },
-    plan::render::{GREEN, RED, Style, YELLOW},
+    plan::render::{GREEN, PLAIN, Paint, RED, Style, YELLOW},
 };
 
 #[derive(Debug, clap::Args)]
@@ -30,10 +30,10 @@ pub struct Events {
     /// Only what concerns this tenant
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
-    /// Only what is not older: a time such as 2026-11-21T10:00:00Z, or a length of time such as 1h
+    /// Only what is not older: a time such as 2026-11-21T10:00:00Z, or a duration such as 1h
     #[arg(long, value_name = "TIME", value_parser = time::since)]
     since: Option<Timestamp>,
-    /// Go on with what happens from now on; a step is shown when it has ended
+    /// Follow: show what happens from now on; a step is shown when it has ended
     #[arg(long, short)]
     follow: bool,
     /// The form: lines for people, or the records as they are stored
@@ -111,7 +111,7 @@ impl Source {
                     {
                         let (first, last) = (last.saturating_add(1), record.seq.saturating_sub(1));
                         output::tell(&format!(
-                            "warning: the records {first} to {last} are not in {}; `tenantd audit verify` looks into it",
+                            "warning: the records {first} to {last} are not in {}; `tenantd audit verify` examines it",
                             self.folder.display()
                         ));
                     }
@@ -216,13 +216,13 @@ impl Shown<'_> {
             Some(step) => self.step(time, step, end),
             None => {
                 let what = format!("the step of record {}", outcome.intent);
-                self.line(time, Some(&outcome.tenant), ("", "step"), &what, Some(end), "");
+                self.line(time, Some(&outcome.tenant), (PLAIN, "step"), &what, Some(end), "");
             }
         }
     }
 
-    fn step(&mut self, time: Timestamp, step: &StepRecord, end: (&str, String)) {
-        let colour = if step.why == Why::Drift { YELLOW } else { "" };
+    fn step(&mut self, time: Timestamp, step: &StepRecord, end: (Paint, String)) {
+        let colour = if step.why == Why::Drift { YELLOW } else { PLAIN };
         let what = (colour, &*step.why.to_string());
         self.line(time, Some(&step.tenant), what, &words::step(step), Some(end), &words::because(step));
     }
@@ -230,7 +230,7 @@ impl Shown<'_> {
     fn other(&mut self, time: Timestamp, entry: &Entry) {
         let Some(Told { tenant, kind, tone, what }) = words::told(entry) else { return };
         let colour = match tone {
-            Tone::Plain => "",
+            Tone::Plain => PLAIN,
             Tone::Warning => YELLOW,
             Tone::Alarm => RED,
         };
@@ -242,26 +242,22 @@ impl Shown<'_> {
         &mut self,
         time: Timestamp,
         tenant: Option<&str>,
-        (colour, kind): (&str, &str),
+        (colour, kind): (Paint, &str),
         what: &str,
-        end: Option<(&str, String)>,
+        end: Option<(Paint, String)>,
         because: &str,
     ) {
-        let kind = self.paint(colour, &format!("{kind:7}"));
+        let kind = self.style.paint(colour, &format!("{kind:7}"));
         let tenant = tenant.map_or_else(|| "-".to_owned(), printable);
         let mut line = format!("{}  {tenant:16}  {kind}  {}", seconds(time), printable(what));
         if let Some((colour, end)) = end {
             line.push_str("   ");
-            line.push_str(&self.paint(colour, &printable(&end)));
+            line.push_str(&self.style.paint(colour, &printable(&end)));
         }
         if !because.is_empty() {
             line.push_str(&format!("   ({})", printable(because)));
         }
         line.push('\n');
         self.text.push_str(&line);
-    }
-
-    fn paint(&self, colour: &str, text: &str) -> String {
-        if colour.is_empty() { text.to_owned() } else { self.style.paint(colour, text) }
     }
 }

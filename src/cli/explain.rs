@@ -47,7 +47,7 @@ pub struct Explain {
     rev: String,
     #[command(flatten)]
     path: ConfigPath,
-    /// As it was declared then, and as it stood on this host: a time such as 2026-11-21T10:00:00Z, or a length of time
+    /// As it was declared then, and its state on this host then: a time such as 2026-11-21T10:00:00Z, or a duration
     /// such as 7d
     #[arg(long, value_name = "TIME", value_parser = time::since)]
     at: Option<Timestamp>,
@@ -100,10 +100,8 @@ pub fn run(command: &Explain, global: &Global) -> anyhow::Result<u8> {
     let Some(tenant) = desired.tenants.get(command.tenant.as_str()) else {
         if desired.held.contains(&command.tenant) || !desired.policy_usable {
             output::findings(&desired.findings, &tree);
-            let what = format!(
-                "the files have errors at {}, so that what was in force stands in an earlier commit",
-                tree.revision
-            );
+            let what =
+                format!("the files have errors at {}, so that an earlier commit says what was in force", tree.revision);
             return Err(Failure::asked(what).hint(format!("`tenantd history {}` shows it", command.tenant)).into());
         }
         let what = format!("no tenant {:?} is declared at {}", command.tenant, tree.revision);
@@ -142,7 +140,7 @@ fn text(command: &Explain, revision: &str, settings: &[Setting]) -> String {
     let row = |Setting { field, value, at, by }: &Setting| {
         let from = at.as_ref().map_or("built in".to_owned(), |at| format!("{}:{}", at.file, at.span.line));
         let by = by.as_ref().map_or_else(String::new, |Line { commit, author, time }| {
-            format!("{} {} {}", output::short(commit), time.strftime("%Y-%m-%d"), printable(&author.name))
+            format!("{} {} {}", output::short_id(commit), time.strftime("%Y-%m-%d"), printable(&author.name))
         });
         [format!("  {field}"), printable(&shown(value)), from, by]
     };
@@ -213,7 +211,7 @@ fn told(on_host: &OnHost) -> String {
     let mut rows: Vec<[String; 2]> = Vec::new();
     let mut add = |name: &str, what: String| rows.push([format!("  {name}"), printable(&what)]);
     if let Some(broken) = broken {
-        add("journal", format!("it does not hold, and may not tell all: {broken}"));
+        add("journal", format!("its chain is broken, and it may be incomplete: {broken}"));
     }
     match in_force {
         Some(InForce { revision, since, by }) => {

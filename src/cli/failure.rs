@@ -176,11 +176,11 @@ fn of_client(error: &ClientError) -> (Kind, Option<String>) {
         // The daemon says itself what to do.
         ClientError::Refused(refusal) => return (of_refusal(refusal.kind), refusal.hint.clone()),
         ClientError::Unreachable { .. } => {
-            "is `tenantd run` running? `systemctl status tenantd` tells; `socket` in host.yaml says where it listens"
+            "is `tenantd run` running? `systemctl status tenantd` shows it; `socket` in host.yaml says where it listens"
         }
         ClientError::Forbidden { .. } => "ask as root, or as a member of the group that socketGroup in host.yaml names",
         ClientError::Broken { .. } | ClientError::TimedOut { .. } => {
-            "it may have been done all the same: `tenantd status` and `tenantd events` tell"
+            "it may have been done all the same: `tenantd status` and `tenantd events` show it"
         }
         ClientError::Unexplained { .. } | ClientError::Malformed(_) => {
             "is the daemon of another version? Restart it after an update"
@@ -208,7 +208,7 @@ fn of_refusal(kind: RefusalKind) -> Kind {
 fn of_source(error: &SourceError) -> (Kind, Option<&'static str>) {
     match error {
         SourceError::Repository { .. } | SourceError::Unparsed { .. } => {
-            (Kind::Host, Some("`git fsck` in the repository tells what is damaged; a fresh clone has all of it"))
+            (Kind::Host, Some("`git fsck` in the repository shows what is damaged; a fresh clone has all of it"))
         }
         SourceError::NotARepository(_) => {
             (Kind::Asked, Some("name a clone of the config repo, or read a folder that is not committed by --worktree"))
@@ -220,7 +220,7 @@ fn of_source(error: &SourceError) -> (Kind, Option<&'static str>) {
         SourceError::NeedsGit(_) => (Kind::Host, Some("install git, or put it into PATH")),
         SourceError::Setting { .. } | SourceError::Secret(_) => (Kind::Settings, None),
         SourceError::TooLarge(_) => {
-            (Kind::Asked, Some("the bounds stand in docs/architecture.md; two smaller fleets have twice the room"))
+            (Kind::Asked, Some("docs/architecture.md has the bounds; two smaller fleets have twice the room"))
         }
         // They say what to do in their own text, which statuses show as well.
         SourceError::Owner { .. }
@@ -245,7 +245,7 @@ fn of_call(error: &CallError) -> Option<&'static str> {
         ),
         // The engine's own words.
         CallError::Refused { .. } => None,
-        CallError::Malformed { .. } => Some("is it a Docker Engine that listens there? `docker version` tells"),
+        CallError::Malformed { .. } => Some("is it a Docker Engine that listens there? `docker version` shows it"),
     }
 }
 
@@ -253,7 +253,7 @@ fn of_version(error: &VersionError) -> Option<&'static str> {
     match error {
         VersionError::TooOld { .. } => Some("update the engine"),
         VersionError::TooNew { .. } => Some("update tenantd"),
-        VersionError::Unreadable(_) => Some("is it a Docker Engine that listens there? `docker version` tells"),
+        VersionError::Unreadable(_) => Some("is it a Docker Engine that listens there? `docker version` shows it"),
     }
 }
 
@@ -283,7 +283,7 @@ fn of_listening(error: &BindError) -> (Kind, Option<&'static str>) {
         BindError::Socket(_) => (Kind::Settings, None),
         BindError::NotLoopback(_) => (Kind::Settings, Some("let `listen` in host.yaml name 127.0.0.1 or [::1]")),
         BindError::Listen { .. } => {
-            (Kind::Settings, Some("`ss -ltnp` tells who listens there; `listen` in host.yaml names another"))
+            (Kind::Settings, Some("`ss -ltnp` shows who listens there; `listen` in host.yaml names another"))
         }
         BindError::Settings(_) => (Kind::Settings, None),
     }
@@ -345,12 +345,12 @@ fn of_workspace(error: &WorkspaceError) -> (Kind, Option<&'static str>) {
         WorkspaceError::Program { .. } => Some("`tenantd workspace check TENANT` and `dmesg` may say more"),
         // They say what to do, to whoever reads a plan or a status as well.
         WorkspaceError::Damaged(_) | WorkspaceError::NotEmpty(_) | WorkspaceError::Covered(_) => None,
-        WorkspaceError::Busy(_) => Some("`fuser -vm` with this path tells who uses it"),
+        WorkspaceError::Busy(_) => Some("`fuser -vm` with this path shows who uses it"),
         WorkspaceError::Unseen(_) => {
             Some("let the engine run in the host's mount namespace: a unit without PrivateMounts=, not in a container")
         }
-        WorkspaceError::NoVolume(_) | WorkspaceError::NotAside(_) => {
-            Some("`tenantd workspace list` shows what there is, and what lies aside")
+        WorkspaceError::NoVolume(_) | WorkspaceError::NotArchived(_) => {
+            Some("`tenantd workspace list` shows what there is, and what is archived")
         }
         WorkspaceError::Taken(_) => Some("a tenant has one workspace: it takes another back once that one is gone"),
         WorkspaceError::Ended => return (Kind::Internal, None),
@@ -391,7 +391,7 @@ fn of_gateway(error: &RunError) -> (Kind, Option<&'static str>) {
         },
         RunError::Tls(error) => match error {
             TlsError::Authorities { .. } | TlsError::Certificate { .. } => {
-                (Kind::Settings, Some("let egress.authorities in host.yaml name a file of certificates in PEM"))
+                (Kind::Settings, Some("let egress.caBundle in host.yaml name a file of certificates in PEM"))
             }
             TlsError::Provider(_) => (Kind::Internal, None),
         },
@@ -474,9 +474,10 @@ mod tests {
 
     #[test]
     fn a_workspace_and_a_state_that_cannot_be_used_say_what_to_do() {
-        let lines = told(anyhow::Error::new(WorkspaceError::NotAside("ant.img".to_owned())).context("cannot adopt"));
+        let lines =
+            told(anyhow::Error::new(WorkspaceError::NotArchived("ant.img".to_owned())).context("cannot restore"));
         assert!(
-            lines.ends_with("\nhint: `tenantd workspace list` shows what there is, and what lies aside"),
+            lines.ends_with("\nhint: `tenantd workspace list` shows what there is, and what is archived"),
             "{lines}"
         );
         let lines = told(StateError::TooMuch { path: "/data/state.json".into() });

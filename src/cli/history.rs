@@ -15,12 +15,12 @@ use super::{
     time,
 };
 use crate::{
-    model::{finding::printable, tree::Rewritten},
+    model::{finding::printable, shown::short_id, tree::Rewritten},
     plan::render::{Style, YELLOW},
     review::{
         Effect, Mark, Review, TenantReview,
         history::{Against, Commit},
-        render::{came_or_went, csv::row, marked, person, short, shown, signature, words},
+        render::{came_or_went, csv::row, marked, person, shown, signature, words},
     },
     source::{self, Keys, SourceError},
 };
@@ -39,10 +39,10 @@ pub struct History {
     path: ConfigPath,
     #[command(flatten)]
     journal: JournalFolder,
-    /// Tell of every commit that led here, whether or not a journal says which of them were in force
+    /// Show every commit that led here, whether or not a journal says which of them were in force
     #[arg(long, conflicts_with = "folder")]
     all: bool,
-    /// Only what is not older: a time such as 2026-11-21T10:00:00Z, or a length of time such as 90d. The order goes before
+    /// Only what is not older: a time such as 2026-11-21T10:00:00Z, or a duration such as 90d. The order goes before
     /// the dates: what comes after such a commit is as new
     #[arg(long, value_name = "TIME", value_parser = time::since)]
     since: Option<Timestamp>,
@@ -114,12 +114,12 @@ fn by_journal(
         Ok(found) => found,
         Err(history) if command.journal.folder.is_none() => return Ok((history, None)),
         Err(_) => {
-            let what = format!("the repository has none of the commits that the journal in {folder} tells of");
+            let what = format!("the repository has none of the commits that the journal in {folder} names");
             return Err(Failure::asked(what).hint("name the config repo that this host follows, or take --all").into());
         }
     };
     output::tell(&format!(
-        "By what the daemon brought into force, as the journal in {folder} tells it; --all for every commit"
+        "Shows what the daemon brought into force, according to the journal in {folder}; --all for every commit"
     ));
     if !unknown.is_empty() {
         let names = commits::named(unknown.iter().map(String::as_str));
@@ -127,7 +127,7 @@ fn by_journal(
         output::tell(&format!("warning: this repository lacks {counted} that the daemon brought into force: {names}"));
     }
     if accepted.last().is_some_and(|(last, _)| *last != history.head()) {
-        output::tell(&format!("warning: {} is not in force, and not told of", short(&history.head())));
+        output::tell(&format!("warning: {} is not in force, and not shown", short_id(&history.head())));
     }
     Ok((history, Some(folder)))
 }
@@ -184,7 +184,7 @@ fn rewound(rewinds: &[Rewind], style: Style) -> String {
         let changes = |out: &mut String, review| changes(out, review, |one| came_or_went(one, &[]), style);
         let is_told = review.as_ref().is_none_or(|review| !review.is_empty());
         if is_told {
-            let _ = writeln!(out, "rewritten {time}  from {} to {}", short(from), short(to));
+            let _ = writeln!(out, "rewritten {time}  from {} to {}", short_id(from), short_id(to));
         }
         match review {
             Some(review) => changes(&mut out, review),
@@ -201,7 +201,7 @@ fn text(entries: &[Commit], style: Style) -> String {
     let mut out = String::new();
     for commit in entries {
         let Commit { moment, side, review, against, .. } = commit;
-        let short = short(&moment.commit);
+        let short = short_id(&moment.commit);
         let _ = writeln!(out, "{} {}  {}", style.paint(YELLOW, short), moment.time, printable(&moment.subject));
         let _ = writeln!(out, "  by {}, {}", person(&moment.author), signature(&moment.signature));
         if moment.committer != moment.author {
@@ -219,7 +219,7 @@ fn text(entries: &[Commit], style: Style) -> String {
         }
         changes(&mut out, review, |one| commit.became(one), style);
         for Against { commit, review } in against {
-            let _ = writeln!(out, "  and takes back of {}, which may have been in force:", self::short(commit));
+            let _ = writeln!(out, "  and takes back of {}, which may have been in force:", short_id(commit));
             changes(&mut out, review, |one| came_or_went(one, &[]), style);
         }
         out.push('\n');

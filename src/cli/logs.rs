@@ -11,10 +11,10 @@ use crate::{engine::LogRequest, model::TenantName};
 pub struct Logs {
     /// The tenant
     tenant: String,
-    /// Go on with what is printed from now on
+    /// Follow: show what is printed from now on
     #[arg(long, short)]
     follow: bool,
-    /// Only so many lines from the end
+    /// Only this many lines from the end
     #[arg(long, value_name = "LINES")]
     tail: Option<u32>,
     /// Begin each line with its time

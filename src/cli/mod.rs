@@ -66,50 +66,50 @@ enum Command {
     History(history::History),
     /// Show every setting of a tenant, where it comes from, and who wrote that
     Explain(explain::Explain),
-    /// Write what the engine and the host have, signed and without secrets, for plans that are made elsewhere
+    /// Write the observed state of this host, signed and without secrets, for plans made elsewhere
     Snapshot(snapshot::Command),
-    /// Make the engine as a config repo declares it
+    /// Change the engine once to what a config repo declares
     Apply(apply::Apply),
-    /// Follow the config repo and the engine, and make the one as the other says
+    /// Run the daemon: follow the config repo, and reconcile the engine with it
     Run(run::Run),
-    /// Let tenants out to where their allowlists say, and nowhere else
+    /// Run the egress gateway, which lets tenants reach what their allowlists say and nothing else
     Gateway(gateway::Gateway),
     /// Show what a tenant printed
     Logs(logs::Logs),
-    /// Show how the daemon, the config repo and the tenants stand
+    /// Show the state of the daemon, the config repo and the tenants
     Status(status::Command),
-    /// Have the daemon leave a tenant alone until a time
+    /// Stop reconciling a tenant until a time
     Suspend(suspend::Suspend),
-    /// Have the daemon look after a suspended tenant again
+    /// Reconcile a suspended tenant again
     Resume(suspend::Resume),
-    /// Have the daemon freeze a tenant, which keeps its memory
+    /// Freeze a tenant, which keeps its memory
     Pause(power::SetPower),
-    /// Have the daemon end a tenant's container and network, and keep its files and its addresses
+    /// End a tenant's container and network, and keep its files and its addresses
     Sleep(power::SetPower),
-    /// Have the daemon run a tenant again that is paused or asleep
+    /// Run a tenant again that is paused or asleep
     Start(power::SetPower),
-    /// Bring a commit into force that the daemon holds
+    /// Approve a commit that the daemon holds
     Approve(approve::Approve),
-    /// Have the daemon look now, without waiting for an event
+    /// Reconcile now, without waiting for an event
     Reconcile(approve::Reconcile),
-    /// Show what was changed, when and why, as the journal has it
+    /// Show from the journal what was changed, when and why
     Events(events::Events),
     /// Show what each tenant sent and received through the gateway, and the credits that it used
     Usage(usage::Usage),
-    /// Look after what tenants may reach
+    /// Review allowlists, and encrypt secrets
     #[command(subcommand)]
     Egress(egress::Egress),
-    /// Show what the workspaces of all tenants are promised, what they take, and what is free
+    /// Show the sum of all disk limits, what is used, and what is free
     Capacity(workspace::Capacity),
-    /// Look after the workspaces of tenants
+    /// List, check, repair, restore and delete workspaces
     #[command(subcommand)]
     Workspace(workspace::Workspace),
-    /// Check that nobody changed the journal, and tell what happened in a stretch of time
+    /// Verify the journal, and report what happened in a period
     #[command(subcommand)]
     Audit(audit::Audit),
     /// Print the schemas of the files and of the daemon's socket, or keep a folder of them up to date
     Schema(schema::Schema),
-    /// Print what a shell completes the command line with
+    /// Print a completion script for a shell
     Completions(manual::Completions),
     /// Write the manual pages, for packages
     #[command(hide = true)]

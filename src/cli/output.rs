@@ -5,6 +5,8 @@ use std::{
     io::{self, IsTerminal, Write as _},
 };
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::{
     model::{
         Finding, Observed, Plan, Severity,
@@ -19,7 +21,7 @@ use crate::{
 
 use super::terminal::readable;
 
-pub use crate::{plan::render::aligned, review::render::short};
+pub use crate::{model::shown::short_id, plan::render::aligned};
 
 /// Writes to standard output what people read. A reader that has gone away, as `head` does, is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
@@ -99,8 +101,13 @@ pub fn findings(findings: &[Finding], tree: &Tree) {
         let Finding { file, line, column, code, message, .. } = finding;
         let _ = writeln!(text, "{file}:{line}:{column}: {severity}[{code}]: {message}");
         if let Some(source) = source_line(finding, tree) {
-            let indent = " ".repeat(column.saturating_sub(1) as usize);
-            let mark = "^".repeat(finding.length.max(1) as usize);
+            // Columns of a finding are characters, and a character may take two of the terminal's.
+            let width = |start: u32, length: u32| {
+                source.chars().skip(start as usize).take(length as usize).collect::<String>().width()
+            };
+            let start = column.saturating_sub(1);
+            let indent = " ".repeat(width(0, start));
+            let mark = "^".repeat(width(start, finding.length).max(1));
             let _ = writeln!(text, "{line:>5} | {source}\n      | {indent}{mark}");
         }
         if let Some(help) = &finding.help {

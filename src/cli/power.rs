@@ -12,7 +12,7 @@ use crate::{
 pub struct SetPower {
     /// The tenant
     tenant: String,
-    /// Until when: a time such as 2026-12-01T08:00:00Z, or a span such as 2h or 3d; from then on it runs. Without it, until
+    /// Until when: a time such as 2026-12-01T08:00:00Z, or a duration such as 2h or 3d; from then on it runs. Without it, until
     /// somebody says otherwise
     #[arg(long, value_name = "TIME")]
     until: Option<String>,

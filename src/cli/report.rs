@@ -1,5 +1,6 @@
 //! Remarks on lines of files, for whoever shows them there: SARIF, and annotations of GitHub Actions.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::terminal::readable;
@@ -65,7 +66,7 @@ pub fn sarif(remarks: &[Remark]) -> String {
             "message": {"text": remark.message},
             "locations": [{
                 "physicalLocation": {
-                    "artifactLocation": {"uri": uri(&remark.at.file)},
+                    "artifactLocation": {"uri": utf8_percent_encode(&remark.at.file, PATH).to_string()},
                     "region": {"startLine": line, "startColumn": column, "endColumn": column + length},
                 },
             }],
@@ -87,15 +88,8 @@ pub fn sarif(remarks: &[Remark]) -> String {
     format!("{document:#}\n")
 }
 
-/// A path as a URI reference: what could be read as something else is escaped.
-fn uri(path: &str) -> String {
-    path.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
-}
+/// What is escaped in a path that is a URI reference: all that could be read as something else.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// Workflow commands of GitHub Actions, a line for each remark. What ends a command or a property is escaped, so that
 /// no file's text can write a command of its own.

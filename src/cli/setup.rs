@@ -23,7 +23,7 @@ use crate::{
         tree::{SourceFile, Tree},
     },
     plan, reconcile,
-    source::{History, Place, SourceError, local_path, read_commit_below, read_directory},
+    source::{History, Opened, Place, SourceError, local_path, read_commit_below, read_directory},
     spec,
 };
 
@@ -97,6 +97,15 @@ impl Layout {
         History::open(self.place(repo), rev, &self.below)
     }
 
+    /// Opens the repository itself, and says which of its folders is read.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn open(&self, repo: &Path) -> Result<(Opened, PathBuf), SourceError> {
+        let below = Path::new(&self.below);
+        Ok((Opened::open(self.place(repo))?, below.strip_prefix(".").unwrap_or(below).to_owned()))
+    }
+
     fn place<'a>(&'a self, repo: &'a Path) -> Place<'a> {
         Place { path: repo, followed: self.followed.as_deref() }
     }
@@ -144,16 +153,23 @@ pub async fn look(source: &Source, layout: &Layout, host: &Host) -> anyhow::Resu
     Ok(Look { tree, desired, engine, observed })
 }
 
+/// Reads the files of a commit, or of a folder as it lies there.
+///
+/// # Errors
+/// They cannot be read.
+pub fn read(Source { repo, which }: &Source, layout: &Layout) -> Result<Tree, SourceError> {
+    match which.worktree {
+        true => read_directory(&worktree(repo, &which.path)),
+        false => layout.read(repo, &which.rev),
+    }
+}
+
 /// Reads the declarations.
 ///
 /// # Errors
 /// They cannot be read at all, or the policy for all tenants has errors, which are printed.
 pub fn desired(source: &Source, layout: &Layout) -> anyhow::Result<(Tree, Desired)> {
-    let Source { repo, which } = source;
-    let tree = match which.worktree {
-        true => read_directory(&worktree(repo, &which.path))?,
-        false => layout.read(repo, &which.rev)?,
-    };
+    let tree = read(source, layout)?;
     let desired = spec::compile(&tree);
     output::findings(&desired.findings, &tree);
     if !desired.policy_usable {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     daemon, host,
-    model::{SignerKey, quantity::Timespan},
+    model::{SignerKey, quantity::Timespan, shown::duration},
     reconcile,
     snapshot::{self, Snapshot},
 };
@@ -81,11 +81,10 @@ pub fn open(path: &Path, from: &FromSnapshot) -> anyhow::Result<Snapshot> {
     if age.is_negative() {
         output::tell(&format!("warning: {shown} was taken at {}, which is yet to come", snapshot.taken));
     }
-    let age = Duration::try_from(age).unwrap_or_default();
-    output::tell(&format!("snapshot of {}, {} old, {signer}", snapshot.taken, rounded(age)));
+    output::tell(&format!("snapshot of {}, {} old, {signer}", snapshot.taken, duration(age)));
     if let Some(most) = &from.max_age {
         let most = most.parse::<Timespan>().context("--max-age")?;
-        if age > most.get() {
+        if Duration::try_from(age).is_ok_and(|age| age > most.get()) {
             let what = format!("{shown} is older than {most}");
             return Err(Failure::asked(what)
                 .hint("take another by `tenantd snapshot`, or let --max-age be longer")
@@ -104,15 +103,4 @@ fn wanted_key(text: &str) -> anyhow::Result<SignerKey> {
     let read = || fs::read_to_string(text).with_context(|| format!("--host-key: cannot read {text}"));
     let key = if text.contains(' ') { text.to_owned() } else { read()? };
     key.trim().parse().context("--host-key")
-}
-
-/// A length of time in its largest unit.
-fn rounded(age: Duration) -> String {
-    let seconds = age.as_secs();
-    match seconds {
-        0..120 => format!("{seconds}s"),
-        120..7200 => format!("{}m", seconds / 60),
-        7200..172_800 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
 }

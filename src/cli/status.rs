@@ -29,7 +29,7 @@ pub struct Command {
     /// The form of the answer
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
     format: PlanFormat,
-    /// Go on, each second on a terminal, else whenever something has changed
+    /// Repeat: each second on a terminal, else whenever something has changed
     #[arg(long, short)]
     watch: bool,
 }

@@ -12,10 +12,10 @@ use crate::{
 pub struct Suspend {
     /// The tenant
     tenant: String,
-    /// Why, for whoever looks at its status
+    /// Why, for whoever reads its status
     #[arg(long)]
     reason: String,
-    /// Until when: a time such as 2026-12-01T08:00:00Z, or a span such as 2h or 3d; 30 days at most
+    /// Until when: a time such as 2026-12-01T08:00:00Z, or a duration such as 2h or 3d; 30 days at most
     #[arg(long, value_name = "TIME")]
     until: String,
 }
@@ -42,6 +42,6 @@ pub fn resume(command: &Resume, global: &Global) -> anyhow::Result<u8> {
     let host = setup::host(global)?;
     let call = operators::Resume { tenant: command.tenant.clone() };
     setup::block_on(async { Ok(Client::new(&host.socket).call(&call).await?) })?;
-    output::print(&format!("{} is looked after again.\n", printable(&command.tenant)))?;
+    output::print(&format!("{} is reconciled again.\n", printable(&command.tenant)))?;
     Ok(EXIT_OK)
 }

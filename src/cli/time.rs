@@ -21,7 +21,7 @@ pub fn since(text: &str) -> anyhow::Result<Timestamp> {
 /// What `--until` names: a moment, or a span from now on, to the second.
 pub fn until(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
     moment(text, now).with_context(|| {
-        format!("--until takes a time such as 2026-12-01T08:00:00Z or a span such as 2h or 3d, not {text:?}")
+        format!("--until takes a time such as 2026-12-01T08:00:00Z or a duration such as 2h or 3d, not {text:?}")
     })
 }
 

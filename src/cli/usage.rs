@@ -36,7 +36,7 @@ use crate::{
 pub struct Usage {
     /// Only this tenant
     tenant: Option<String>,
-    /// Only what was counted on this day or later, in UTC: a time, or a length of time such as 7d
+    /// Only what was counted on this day or later, in UTC: a time, or a duration such as 7d
     #[arg(long, value_name = "TIME", value_parser = time::since)]
     since: Option<Timestamp>,
     /// The form of the answer

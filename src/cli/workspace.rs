@@ -26,24 +26,24 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub enum Workspace {
-    /// Show all workspaces: what bounds them, how full they are, and what lies aside
+    /// Show all workspaces: what bounds them, how full they are, and what is archived
     List(WorkspaceList),
-    /// Look whether a workspace is in order; changes nothing
+    /// Check whether a workspace is intact; changes nothing
     ///
     /// Exits with 0 where it is, with 1 where it is not.
     Check(OneWorkspace),
-    /// Have a damaged or removed workspace put right, with a copy kept aside
+    /// Repair a damaged or removed workspace; a copy is archived
     ///
     /// The daemon does it at once, else the next apply does. The tenant is stopped for it and started again.
     Repair(OneWorkspace),
-    /// Have something that lies aside taken back, as the workspace of a tenant that has no other
-    Adopt(Adopt),
-    /// Have something that lies aside removed for good
-    Purge(Purge),
+    /// Restore an archived workspace, for a tenant that has no other
+    Restore(Restore),
+    /// Delete an archived workspace for good
+    Delete(Delete),
 }
 
 #[derive(Debug, clap::Args)]
-pub struct Adopt {
+pub struct Restore {
     /// The tenant
     tenant: String,
     /// The name that `tenantd workspace list` shows
@@ -51,7 +51,7 @@ pub struct Adopt {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct Purge {
+pub struct Delete {
     /// The name that `tenantd workspace list` shows
     name: String,
     /// Do not ask; needed where there is no terminal
@@ -87,8 +87,8 @@ pub fn run(command: &Workspace, global: &Global) -> anyhow::Result<u8> {
             Workspace::List(command) => list(command, &host).await,
             Workspace::Check(command) => check(command, &host).await,
             Workspace::Repair(command) => repair(command, &host).await,
-            Workspace::Adopt(command) => adopt(command, &host).await,
-            Workspace::Purge(command) => purge(command, &host).await,
+            Workspace::Restore(command) => restore(command, &host).await,
+            Workspace::Delete(command) => delete(command, &host).await,
         }
     })
 }
@@ -143,13 +143,13 @@ fn state(volume: &FoundVolume) -> String {
 
 async fn list(command: &WorkspaceList, host: &Host) -> anyhow::Result<u8> {
     let workspaces = Workspaces::new(host);
-    let ObservedWorkspaces { found, site, .. } = workspaces.list().await.context("cannot look at the workspaces")?;
+    let ObservedWorkspaces { found, site, .. } = workspaces.list().await.context("cannot observe the workspaces")?;
     let rows: Vec<Row> = found.iter().map(|(tenant, found)| Row::of(tenant, found)).collect();
     let aside = workspaces.aside_list()?;
     if command.format == PlanFormat::Json {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
         let aside: Vec<Value> = aside.iter().map(|(name, size)| json!({"name": name, "on_disk": size})).collect();
-        output::print_data(&format!("{:#}\n", json!({"workspaces": rows, "aside": aside, "new": site})))?;
+        output::print_data(&format!("{:#}\n", json!({"workspaces": rows, "archived": aside, "new": site})))?;
         return Ok(EXIT_OK);
     }
     let titles = ["NAME", "BACKEND", "STATE", "LIMIT", "USED", "ON DISK"].map(str::to_owned);
@@ -160,7 +160,7 @@ async fn list(command: &WorkspaceList, host: &Host) -> anyhow::Result<u8> {
     let lines: Vec<[String; 6]> = std::iter::once(titles).chain(lines).collect();
     let mut text = output::aligned(&lines);
     if !aside.is_empty() {
-        text.push_str("\nAside:\n");
+        text.push_str("\nArchived:\n");
         aside.iter().for_each(|(name, on_disk)| text.push_str(&format!("  {name}  {}\n", size(*on_disk))));
     }
     text.push_str(&format!("\nNew ones: {}\n", by(&site)));
@@ -176,7 +176,7 @@ fn by(site: &Site) -> String {
 /// What there is of one tenant's workspace.
 async fn find(command: &OneWorkspace, workspaces: &Workspaces) -> anyhow::Result<(TenantName, FoundVolume)> {
     let tenant: TenantName = command.tenant.parse().context("this is no tenant's name")?;
-    let mut observed = workspaces.look_at(tenant.as_str()).await.context("cannot look at the workspace")?;
+    let mut observed = workspaces.look_at(tenant.as_str()).await.context("cannot observe the workspace")?;
     match observed.found.remove(tenant.as_str()) {
         Some(FoundWorkspace { volume: Some(volume), .. }) => Ok((tenant, volume)),
         Some(_) => {
@@ -235,19 +235,19 @@ async fn repair(command: &OneWorkspace, host: &Host) -> anyhow::Result<u8> {
     ask(&workspaces, host, &tenant, Wanted::Repair).await
 }
 
-async fn adopt(command: &Adopt, host: &Host) -> anyhow::Result<u8> {
+async fn restore(command: &Restore, host: &Host) -> anyhow::Result<u8> {
     let workspaces = Workspaces::new(host);
     let tenant: TenantName = command.tenant.parse().context("this is no tenant's name")?;
     check_aside(&workspaces, &command.name)?;
-    let observed = workspaces.look_at(tenant.as_str()).await.context("cannot look at the workspace")?;
+    let observed = workspaces.look_at(tenant.as_str()).await.context("cannot observe the workspace")?;
     if observed.found.get(tenant.as_str()).is_some_and(FoundWorkspace::exists) {
         let what = format!("{tenant} has a workspace");
-        return Err(Failure::asked(what).hint("remove its file and let that be set aside first").into());
+        return Err(Failure::asked(what).hint("remove its file and let that be archived first").into());
     }
-    ask(&workspaces, host, &tenant, Wanted::Adopt { name: command.name.clone() }).await
+    ask(&workspaces, host, &tenant, Wanted::Restore { name: command.name.clone() }).await
 }
 
-async fn purge(command: &Purge, host: &Host) -> anyhow::Result<u8> {
+async fn delete(command: &Delete, host: &Host) -> anyhow::Result<u8> {
     let workspaces = Workspaces::new(host);
     check_aside(&workspaces, &command.name)?;
     if !command.yes && !confirmed(&command.name)? {
@@ -255,7 +255,7 @@ async fn purge(command: &Purge, host: &Host) -> anyhow::Result<u8> {
         return Ok(EXIT_ERROR);
     }
     let tenant = owner_of(&command.name).parse().context("its name does not begin with a tenant's")?;
-    ask(&workspaces, host, &tenant, Wanted::Purge { name: command.name.clone() }).await
+    ask(&workspaces, host, &tenant, Wanted::Delete { name: command.name.clone() }).await
 }
 
 fn check_aside(workspaces: &Workspaces, name: &str) -> anyhow::Result<()> {
@@ -264,10 +264,10 @@ fn check_aside(workspaces: &Workspaces, name: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     let meant = suggest(name, aside.iter().map(|(name, _)| name.as_str()));
-    Err(Failure::asked(format!("nothing lies aside as {name:?}"))
+    Err(Failure::asked(format!("nothing is archived as {name:?}"))
         .hint(match meant {
             Some(meant) => format!("did you mean {meant}?"),
-            None => "`tenantd workspace list` lists what lies aside".to_owned(),
+            None => "`tenantd workspace list` lists what is archived".to_owned(),
         })
         .into())
 }
@@ -290,7 +290,7 @@ async fn ask(workspaces: &Workspaces, host: &Host, tenant: &TenantName, what: Wa
     let who = match told {
         Ok(_) => "the daemon does it now; `tenantd status` and `tenantd events` show what becomes of it",
         Err(ClientError::Unreachable { .. }) => "no daemon runs: the next `tenantd apply` does it",
-        Err(error) => return Err(error).context("it is noted, and the daemon could not be told"),
+        Err(error) => return Err(error).context("the request is kept, and the daemon could not be notified"),
     };
     output::print(&format!("Asked for: {who}.\n"))?;
     Ok(EXIT_OK)
@@ -300,7 +300,7 @@ async fn ask(workspaces: &Workspaces, host: &Host, tenant: &TenantName, what: Wa
 pub fn capacity(command: &Capacity, global: &Global) -> anyhow::Result<u8> {
     let host = setup::host(global)?;
     let workspaces = Workspaces::new(&host);
-    let observed = setup::block_on(async { workspaces.list().await.context("cannot look at the workspaces") })?;
+    let observed = setup::block_on(async { workspaces.list().await.context("cannot observe the workspaces") })?;
     let volumes = || observed.found.values().filter_map(|found| found.volume.as_ref());
     let mounted = || {
         volumes().filter_map(|volume| match &volume.state {
@@ -317,7 +317,7 @@ pub fn capacity(command: &Capacity, global: &Global) -> anyhow::Result<u8> {
     let (all, unknown) = (observed.found.len(), observed.found.len() - mounted().count());
     if command.format == PlanFormat::Json {
         let answer = json!({
-            "workspaces": all, "unknown": unknown, "promised": promised, "used": used, "on_disk": taken, "aside": aside,
+            "workspaces": all, "unknown": unknown, "promised": promised, "used": used, "on_disk": taken, "archived": aside,
             "disk": disk, "allowed": allowed, "new": observed.site,
         });
         output::print_data(&format!("{answer:#}\n"))?;
@@ -329,7 +329,7 @@ pub fn capacity(command: &Capacity, global: &Global) -> anyhow::Result<u8> {
         ("New ones", by(&observed.site)),
         ("Promised", format!("{} of the {} that host.yaml allows", size(Some(promised)), size(Some(allowed)))),
         ("Used", format!("{} by tenants, {} on disk", size(Some(used)), size(Some(taken)))),
-        ("Aside", size(Some(aside))),
+        ("Archived", size(Some(aside))),
         ("Free", format!("{} of {}", size(Some(disk.free)), size(Some(disk.size)))),
     ];
     let text: String = rows.iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect();

@@ -208,7 +208,7 @@ fn ready(runtime: &TenantRuntime, context: &TenantContext<'_>) -> Judgement {
         return Judgement::new(false, Reason::InvalidFile, stands);
     }
     if !runtime.seen {
-        return Judgement::new(Truth::Unknown, Reason::Progressing, "it has not been looked at yet");
+        return Judgement::new(Truth::Unknown, Reason::Progressing, "it has not been observed yet");
     }
     if runtime.reached == Some(false) && runtime.differs.is_empty() {
         let message = "its declaration changed, and is about to be carried out";
@@ -257,7 +257,7 @@ fn judge_daemon(context: &DaemonContext<'_>) -> impl Iterator<Item = (ConditionK
             },
             ConditionKind::SourceVerified => match context.verified {
                 None => {
-                    let message = "verify.mode is none: signatures are not looked at";
+                    let message = "verify.mode is none: signatures are not checked";
                     Judgement::new(Truth::Unknown, Reason::NotVerified, message)
                 }
                 Some(Ok(signer)) => Judgement::new(true, Reason::Verified, format!("signed by {signer}")),
@@ -286,7 +286,7 @@ fn daemon_ready(context: &DaemonContext<'_>, stalled: Option<&(Reason, String)>)
     match (context.in_force, context.scanned, stalled) {
         (None, ..) => Judgement::new(false, Reason::Progressing, "no commit is in force yet"),
         (_, false, None) => {
-            Judgement::new(false, Reason::Progressing, "the engine has not been looked at since it answers")
+            Judgement::new(false, Reason::Progressing, "the engine answers, and the full scan is not done yet")
         }
         (_, scanned, Some((reason, message))) if !scanned || reason.stops_daemon() => {
             Judgement::new(false, *reason, message.as_str())

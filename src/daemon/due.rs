@@ -55,7 +55,7 @@ impl Daemon {
     pub(super) fn snapshot_done(&mut self, result: Result<(), String>) {
         match result {
             Ok(()) => tracing::debug!("wrote a snapshot"),
-            Err(error) => tracing::warn!(error, "cannot write a snapshot; the former one stands"),
+            Err(error) => tracing::warn!(error, "cannot write a snapshot; the former one stays"),
         }
         let pause = self.host.snapshot.every.map_or(IDLE_TICK, Timespan::get);
         self.timer.snapshot_ended(Instant::now(), pause);

@@ -156,14 +156,18 @@ impl Daemon {
         WaysOut::new(&host).begin().await.context("cannot use the gateway's folder and namespace")?;
         let (journal, opened) = Journal::open(&journal::folder(&host.data_root), host.journal)?;
         if let Some(recovered) = &opened.recovered {
-            tracing::warn!(file = recovered.file, aside = recovered.aside, "set a torn end of the journal aside");
+            tracing::warn!(
+                file = recovered.file,
+                aside = recovered.aside,
+                "moved a torn end of the journal to a file beside it"
+            );
         }
         if let Some(damage) = &opened.damage {
             tracing::error!(damage, "the journal is damaged; `tenantd audit verify` says where");
         }
         let (in_force, damaged) = InForce::load(&host.data_root)?;
         if let Some(aside) = damaged {
-            tracing::error!(aside = %aside.display(), "the state could not be read and was set aside");
+            tracing::error!(aside = %aside.display(), "the state could not be read and was moved to a file beside it");
         }
         let accepted = in_force.state().accepted.as_ref().map(|one| one.revision.commit.clone());
         let repo = ConfigRepo::begin(&host, &source, accepted).await?;
@@ -293,13 +297,13 @@ impl Daemon {
     /// Lets the steps in hand end, within a bound.
     async fn end(&mut self) {
         signals::stopping();
-        tracing::info!("ending; steps in hand are finished first");
+        tracing::info!("ending; running steps are finished first");
         self.workers.stop();
         self.web.end().await;
         let work = async { while self.workers.next().await.is_some() {} };
         tokio::select! {
             () = work => {}
-            () = tokio::time::sleep(GRACE) => tracing::warn!("some steps did not end in time; the next start looks at what they did"),
+            () = tokio::time::sleep(GRACE) => tracing::warn!("some steps did not end in time; the next start observes what they did"),
             _ = self.signals.next() => tracing::warn!("ended at once by a second signal"),
         }
         drop(self.in_force.save());

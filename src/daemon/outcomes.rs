@@ -32,7 +32,7 @@ impl Daemon {
         let FullScanResult { desired: planned_for, found, took } = match result {
             Ok(scan) => scan,
             Err(error) => {
-                tracing::warn!(error, "could not look at everything");
+                tracing::warn!(error, "the full scan failed");
                 self.view.status.error = Some(error);
                 self.scan.failed(trigger, now);
                 return;

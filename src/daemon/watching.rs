@@ -36,7 +36,7 @@ impl Daemon {
             }
             LinkNews::EventsUnavailable(engine, reason) => {
                 if self.view.is_up_without_events(engine) {
-                    tracing::warn!(reason, "the engine answers and tells no events; only full scans show drift");
+                    tracing::warn!(reason, "the engine answers and its event stream fails; only full scans show drift");
                     self.tenants.reset_all_backoffs();
                     self.scan.ask(Trigger::Start, now);
                 }

@@ -143,7 +143,7 @@ pub enum Failure {
     #[error("the step was not taken, because it could not be recorded")]
     Journal(#[from] JournalError),
     /// The program was told to end before the step.
-    #[error("tenantd was told to end before it was done")]
+    #[error("tenantd was asked to end before it was done")]
     Stopped,
     /// The workspace is not there to be mounted.
     #[error("the workspace is missing")]
@@ -484,11 +484,11 @@ impl<'a> Worker<'a> {
             Step::RescueImage { .. } => return Ok(self.workspaces().rescue(&name()?).await?),
             Step::RepairImage { .. } => return Ok(self.workspaces().repair(&name()?, self.mark()).await?),
             Step::MoveIntoVolume { .. } => return Ok(self.workspaces().move_in(&name()?, self.mark()).await?),
-            Step::SetAside { .. } => {
+            Step::ArchiveWorkspace { .. } => {
                 return Ok(self.workspaces().set_aside(&name()?, self.mark()).await?);
             }
-            Step::AdoptWorkspace { name: aside, .. } => return Ok(self.workspaces().adopt(&name()?, aside).await?),
-            Step::PurgeAside { tenant, name } => {
+            Step::RestoreWorkspace { name: aside, .. } => return Ok(self.workspaces().adopt(&name()?, aside).await?),
+            Step::DeleteArchived { tenant, name } => {
                 let tenant = tenant.parse().map_err(|_| Failure::Plan("a step names no tenant"))?;
                 return Ok(self.workspaces().purge(&tenant, name).await?);
             }
@@ -565,9 +565,9 @@ impl<'a> Worker<'a> {
             other => other.map_err(failed)?,
         };
         let actual = match self.engine.inspect_container(&created.id).await {
-            Ok(Some(actual)) => actual.spec.ok_or_else(|| "it could not be looked at".to_owned()),
-            Ok(None) => Err("it was gone before it could be looked at".to_owned()),
-            Err(e) => Err(format!("it could not be looked at: {e}")),
+            Ok(Some(actual)) => actual.spec.ok_or_else(|| "it could not be inspected".to_owned()),
+            Ok(None) => Err("it was gone before it could be inspected".to_owned()),
+            Err(e) => Err(format!("it could not be inspected: {e}")),
         };
         let mut found = known.clone();
         if let Ok(actual) = &actual {
@@ -680,7 +680,7 @@ impl<'a> Worker<'a> {
 
     /// Looks once more at what was started, after a while: a command that cannot work ends at once.
     async fn confirm(&self, id: &str) -> Result<(), Failure> {
-        tokio::time::sleep(self.host.deadlines.settle.get()).await;
+        tokio::time::sleep(self.host.deadlines.min_running.get()).await;
         match self.engine.inspect_container(id).await {
             Err(e) => Err(Failure::Unseen(e.to_string())),
             Ok(Some(container)) if matches!(container.state, RunState::Stopped | RunState::Dead) => {

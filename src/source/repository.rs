@@ -45,7 +45,7 @@ impl Opened {
     ///
     /// # Errors
     /// There is none, or neither libgit2 nor git can read it.
-    pub(super) fn open(place: Place<'_>) -> Result<Self, SourceError> {
+    pub fn open(place: Place<'_>) -> Result<Self, SourceError> {
         let shown = place.path.display().to_string();
         if environment::speaks_of(place.path) {
             return Self::ask(place, true);

@@ -11,7 +11,10 @@ use super::{
     signature::{Fault, Signed},
     text::{decode, encoding_of, plain},
 };
-use crate::model::host::{Verify, VerifyMode};
+use crate::model::{
+    host::{Verify, VerifyMode},
+    shown::{short_id, shortened},
+};
 
 /// Why a head is not applied.
 #[derive(Debug, thiserror::Error)]
@@ -128,11 +131,9 @@ impl Mirror {
         signer: Option<String>,
     ) -> Result<Option<String>, VerifyError> {
         match accepted {
-            Some(accepted) if self.relation(accepted, head)? == Relation::Rewound => Err(VerifyError::Rewound {
-                head: plain(head.get(..10).unwrap_or(head)),
-                accepted: plain(accepted.get(..10).unwrap_or(accepted)),
-                signer,
-            }),
+            Some(accepted) if self.relation(accepted, head)? == Relation::Rewound => {
+                Err(VerifyError::Rewound { head: plain(short_id(head)), accepted: plain(short_id(accepted)), signer })
+            }
             _ => Ok(signer),
         }
     }
@@ -202,7 +203,7 @@ impl Judge<'_> {
 
 /// The first digits of a commit, enough for a person.
 fn short(id: Oid) -> String {
-    id.to_string().chars().take(10).collect()
+    short_id(&id.to_string()).to_owned()
 }
 
 /// The first line of a commit's message in quotation marks, escaped and cut short.
@@ -210,7 +211,5 @@ fn subject(commit: &[u8]) -> String {
     let begin = commit.windows(2).position(|two| two == b"\n\n").map_or(commit.len(), |at| at + 2);
     let line = commit.get(begin..).unwrap_or_default().split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = decode(line, encoding_of(commit));
-    let cut: String = line.chars().take(LONGEST_SUBJECT).collect();
-    let rest = if cut.len() < line.len() { "…" } else { "" };
-    format!("\"{}{rest}\"", plain(&cut))
+    format!("\"{}\"", plain(&shortened(&line, LONGEST_SUBJECT)))
 }

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned, ser::Error};
 use serde_json::{Map, Value};
@@ -157,7 +158,7 @@ pub(super) fn encode<C: Call>(call: &C) -> serde_json::Result<(String, String)> 
     let has_all = |path: &&&str| names(path).all(|name| fields.get(name).is_some_and(Value::is_string));
     let path = C::PATHS.iter().rev().find(has_all).ok_or_else(|| serde_json::Error::custom("no path fits the call"))?;
     let words = path.split('/').map(|word| match name(word).and_then(|name| fields.remove(name)) {
-        Some(value) => escape(value.as_str().unwrap_or_default()),
+        Some(value) => utf8_percent_encode(value.as_str().unwrap_or_default(), PART).to_string(),
         None => word.to_owned(),
     });
     let path = words.collect::<Vec<_>>().join("/");
@@ -183,14 +184,5 @@ pub(super) fn decode<C: Call>(named: BTreeMap<String, String>, body: &[u8]) -> R
     Ok(call)
 }
 
-/// A word as one part of a path, whatever is in it.
-fn escape(word: &str) -> String {
-    let mut out = String::with_capacity(word.len());
-    for byte in word.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
+/// What is escaped in a word that is one part of a path.
+const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header, uri::Authority};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -74,20 +75,8 @@ fn same(sent: &[u8], right: &[u8]) -> bool {
 }
 
 fn signed(signature: &[u8], secret: &str) -> Option<([u8; 32], Box<Hmac<Sha256>>)> {
-    let sent = from_hex(signature.strip_prefix(b"sha256=")?)?;
+    let sent = HEXLOWER_PERMISSIVE.decode(signature.strip_prefix(b"sha256=")?).ok()?.try_into().ok()?;
     Some((sent, Box::new(Hmac::new_from_slice(secret.as_bytes()).ok()?)))
-}
-
-fn from_hex(text: &[u8]) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    if text.len() != 64 {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    for (place, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        *place = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(out)
 }
 
 #[cfg(test)]

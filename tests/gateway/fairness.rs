@@ -48,7 +48,7 @@ fn take_all(tenant: &Tenant) -> Vec<TcpStream> {
 fn two_of_three_tenants_cannot_take_the_thirds_places() {
     world();
     // 256 places: 42 are each tenant's own, and 130 are lent.
-    let gateway = Gateway::start_with("places", "connections: 10000, hello: 1m", Some(1024));
+    let gateway = Gateway::start_with("places", "connections: 10000, handshakeTimeout: 1m", Some(1024));
     let [one, two, third] = ["one", "two", "third"].map(|name| gateway.tenant(name, &[ECHO]));
     let held = [take_all(&one), take_all(&two)];
     let counts = held.each_ref().map(Vec::len);
@@ -62,7 +62,7 @@ fn two_of_three_tenants_cannot_take_the_thirds_places() {
 
 fn who_comes_gets_places_that_were_lent_to_others() {
     world();
-    let gateway = Gateway::start_with("comes", "connections: 10000, hello: 1m", Some(1024));
+    let gateway = Gateway::start_with("comes", "connections: 10000, handshakeTimeout: 1m", Some(1024));
     let greedy = gateway.tenant("greedy", &[ECHO]);
     let first = greedy.echo(ECHO);
     let held = take_all(&greedy);
@@ -222,7 +222,7 @@ fn unfinished_requests_fill_no_more_memory_than_there_is_for_them() {
 }
 
 fn heads_that_never_end_fill_no_more_memory_than_there_is_for_them() {
-    let gateway = Gateway::start("heads", "connections: 10000, hello: 1m, head: 1MiB");
+    let gateway = Gateway::start("heads", "connections: 10000, handshakeTimeout: 1m, maxHeaderSize: 1MiB");
     let [hoards, neighbour] = ["hoards", "neighbour"].map(|name| gateway.tenant(name, &["api.example.com:80"]));
     let before = resident(&gateway);
     let beginning = format!("GET / HTTP/1.1\r\nHost: api.example.com\r\nX: {}", "y".repeat(1_000_000));
@@ -296,7 +296,7 @@ fn downloads_that_nobody_reads_fill_no_more_memory_than_there_is_for_them() {
 
 fn who_takes_nothing_of_what_waits_is_cut_off() {
     world();
-    let gateway = Gateway::start("stalls", "stall: 2s");
+    let gateway = Gateway::start("stalls", "stallTimeout: 2s");
     let tenant = gateway.tenant("stalls", &["api.example.com:80", "api.example.com:7000", "api.example.com:9000"]);
     let mut idle = tenant.echo(ECHO);
     let mut slow = begin_download(&tenant, true).unwrap();
@@ -373,7 +373,7 @@ fn a_flood_of_questions_loses_nobody_elses_answers() {
 fn look_ups_that_nobody_answers_are_no_neighbours_affair() {
     let world = world();
     // 128 at once: 32 are each tenant's own, and 64 are lent.
-    let gateway = Gateway::start_with("look-ups", "connections: 10000, lookups: 10000", Some(1024));
+    let gateway = Gateway::start_with("look-ups", "connections: 10000, lookupsPerSecond: 10000", Some(1024));
     let asks = gateway.tenant("asks", &["*.unanswered.example:7000"]);
     let neighbour = gateway.tenant("neighbour", &[ECHO]);
     let mut waiting: Vec<TcpStream> = (0..140)

@@ -40,7 +40,7 @@ fn a_tenant_has_so_many_connections_and_others_have_theirs() {
 }
 
 fn who_says_nothing_or_too_slowly_is_cut_off() {
-    let gateway = Gateway::start("hello", "hello: 500ms");
+    let gateway = Gateway::start("hello", "handshakeTimeout: 500ms");
     let tenant = gateway.tenant("loris", &["api.example.com:80", "api.example.com:443"]);
     for (port, drop_by_drop) in [
         (PROXY, &b""[..]),
@@ -72,7 +72,7 @@ fn who_says_nothing_or_too_slowly_is_cut_off() {
 }
 
 fn who_carries_nothing_for_long_is_cut_off() {
-    let gateway = Gateway::start("idle", "idle: 1s");
+    let gateway = Gateway::start("idle", "idleTimeout: 1s");
     let tenant = gateway.tenant("idle", &["api.example.com:7000"]);
     let mut busy = tenant.echo("api.example.com:7000");
     let mut idle = tenant.echo("api.example.com:7000");

@@ -108,7 +108,7 @@ fn one_look_up_serves_all_who_ask_at_once() {
 
 fn a_tenant_looks_up_only_so_many_names() {
     world();
-    let gateway = Gateway::start("lookups", "lookups: 2");
+    let gateway = Gateway::start("lookups", "lookupsPerSecond: 2");
     let tenant = gateway.tenant("many-names", &["*.many.example.net:7000"]);
     let answers: Vec<String> =
         (0..80).map(|number| tenant.tunnel(&format!("n{number}.many.example.net:7000")).unwrap_err()).collect();

@@ -181,7 +181,7 @@ fn what_a_destination_did_is_said() {
 }
 
 fn a_beginning_without_an_end_is_too_late() {
-    let gateway = Gateway::start("late", "hello: 300ms");
+    let gateway = Gateway::start("late", "handshakeTimeout: 300ms");
     let tenant = gateway.tenant("late", &["api.example.com:80"]);
     let expected = sentence("late", "a connection to port 80", Rule::TooLate);
     let answer = tenant.send(HTTP, "GET / HTTP/1.1\r\nHost: api.exa");

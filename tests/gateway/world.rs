@@ -154,13 +154,13 @@ impl Gateway {
     /// Starts one that trusts the servers of the world, as upstreams of routes.
     pub fn start_trusting(name: &str, limits: &str, descriptors: Option<u32>) -> Self {
         world();
-        Self::start_as(name, limits, &format!("  authorities: {AUTHORITIES}\n"), descriptors, None, "022")
+        Self::start_as(name, limits, &format!("  caBundle: {AUTHORITIES}\n"), descriptors, None, "022")
     }
 
     /// Starts one whose host lets a tenant encrypt its hello of TLS.
     pub fn start_encrypting(name: &str, tenant: &str) -> Self {
         world();
-        Self::start_as(name, "", &format!("  encryptedHello: [{tenant}]\n"), None, None, "022")
+        Self::start_as(name, "", &format!("  encryptedClientHello: [{tenant}]\n"), None, None, "022")
     }
 
     /// Starts one of whose journal so much is kept, as in `fileSize: 1MiB, files: 2`.

@@ -49,7 +49,7 @@ pub fn secrets_and_settings(fleet: &Fleet) -> String {
     }
     let dir = dir.display();
     format!(
-        "egress:\n  policies: {dir}/egress\n  user: nobody\n  permit: [10.20.0.0/16]\n  secrets:\n    \
+        "egress:\n  policies: {dir}/egress\n  user: nobody\n  permittedRanges: [10.20.0.0/16]\n  secrets:\n    \
          acme/crm: {{file: {dir}/crm, tenants: [acme], upstreams: [services.example.com]}}\n    \
          beta/crm: {{file: {dir}/beta, tenants: [beta], upstreams: [services.example.com]}}\n    \
          acme/erp: {{sealed: true, tenants: [acme], upstreams: [services.example.com]}}\n  \
@@ -242,12 +242,12 @@ impl Drift {
         assert_eq!(code, 0, "{told}");
         if let Some(step) = self.contained {
             let words = match step {
-                "close-egress" => "close the way out",
-                "guard-egress" => "guard the way out",
-                _ => "narrow the way out",
+                "close-egress" => "close egress",
+                "guard-egress" => "guard egress",
+                _ => "narrow egress",
             };
             let at = |words: &str| told.find(words).unwrap_or_else(|| panic!("{words}: {told}"));
-            assert!(at(words) < at("open the way out"), "{told}");
+            assert!(at(words) < at("open egress"), "{told}");
         }
         assert!(!told.contains("s3cret"), "{told}");
         assert_eq!(fleet.plan().code, 0);

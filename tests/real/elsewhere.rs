@@ -73,7 +73,7 @@ fn what_a_commit_brings(fleet: &Fleet) {
     commit(fleet);
     let text = same(fleet, "container.acme must be replaced");
     assert!(
-        text.contains("container.gamma will be created") && text.contains("workspace.beta will be kept aside"),
+        text.contains("container.gamma will be created") && text.contains("workspace.beta will be archived"),
         "{text}"
     );
     fleet.undeclare("gamma");

@@ -410,7 +410,7 @@ fn removed(fleet: &Fleet) {
         assert_eq!(plan.change(address)["actions"], json!(["delete"]), "{address} goes");
     }
     let (_, told) = fleet.plan_text();
-    assert!(told.contains("# workspace.acme will be kept aside"), "people are told that files stay:\n{told}");
+    assert!(told.contains("# workspace.acme will be archived"), "people are told that files stay:\n{told}");
     let other = fleet.engine.identity(OTHER);
     fleet.converge();
     assert_eq!(fleet.engine.call("GET", &format!("/containers/{OURS}/json"), None).0, 404, "the container is gone");

@@ -551,7 +551,7 @@ fn a_removed_tenant_leaves_its_workspace_aside() {
     fs::remove_file(cli.repo.join("tenants/ant.yaml")).unwrap();
     cli.commit();
     let ended = cli.apply().with(0);
-    assert!(ended.out.contains("# workspace.ant will be kept aside"), "{}", ended.out);
+    assert!(ended.out.contains("# workspace.ant will be archived"), "{}", ended.out);
     assert!(!cli.world.workspace("ant").exists() && cli.world.workspace("bee").exists());
     let [aside] = &cli.world.aside()[..] else { panic!("{:?}", cli.world.aside()) };
     let report = cli.world.host.data_root.join("aside").join(aside).join("report.txt");
@@ -565,7 +565,7 @@ fn a_removed_tenant_leaves_its_workspace_aside() {
     cli.write("tenants/ant.yaml", &bare_file("ant", ""));
     cli.commit();
     let ended = cli.apply().with(1);
-    assert!(ended.out.contains("Blocked: ant (workspace-aside)"), "{}", ended.out);
+    assert!(ended.out.contains("Blocked: ant (workspace-archived)"), "{}", ended.out);
     assert!(ended.out.contains(&format!("`workspace: {{restore: {aside}}}`")), "{}", ended.out);
     assert!(!cli.world.workspace("ant").exists());
 
@@ -588,9 +588,9 @@ fn a_removed_tenant_leaves_its_workspace_aside() {
 
     // What is left is removed when somebody asks, and nothing of anybody else's is given by a commit.
     let [left] = &cli.world.aside()[..] else { panic!("{:?}", cli.world.aside()) };
-    cli.run(&["workspace", "purge", left]).with(1);
-    cli.run(&["workspace", "purge", left, "--yes"]).with(0);
-    assert!(cli.plan().with(2).out.contains(&format!("# aside.{left} will be destroyed")));
+    cli.run(&["workspace", "delete", left]).with(1);
+    cli.run(&["workspace", "delete", left, "--yes"]).with(0);
+    assert!(cli.plan().with(2).out.contains(&format!("# archive.{left} will be destroyed")));
     cli.apply().with(0);
     assert_eq!(cli.world.aside().len(), 0);
     cli.tenant("bee", "");

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tenantd::{
     metrics::Notified,
     model::{
-        Entry, Finding, Obstacle,
+        Entry, Finding, Obstacle, Revision,
+        host::NotifyEvent,
         record::{Verdict, Why},
         resource::Resource,
         status::{ConditionKind, Reason},
@@ -14,6 +15,7 @@ use tenantd::{
     },
     source::read_directory,
     spec::{self, schema::schemas},
+    web::Refusal,
 };
 
 use crate::{
@@ -34,12 +36,13 @@ fn documents() -> Vec<(String, String)> {
     found.iter().map(|path| (path.display().to_string(), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// The blocks of YAML in a document, each with its line and without what it is indented by.
-fn blocks(text: &str) -> Vec<(usize, String)> {
+/// The blocks of a language in a document, each with its line and without what it is indented by.
+pub fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut lines = text.lines().zip(1..);
     while let Some((line, number)) = lines.next() {
-        let Some(indent) = line.strip_suffix("```yaml") else { continue };
+        let fence = line.split_once("```").filter(|(_, after)| *after == language);
+        let Some((indent, _)) = fence else { continue };
         let block = lines.by_ref().map(|(line, _)| line).take_while(|line| line.trim() != "```");
         let block = block.map(|line| format!("{}\n", line.strip_prefix(indent).unwrap_or(line.trim_start())));
         found.push((number, block.collect()));
@@ -106,7 +109,7 @@ fn every_block_of_yaml_is_valid() {
     let mut wrong = Vec::new();
     let mut count = 0;
     for (name, text) in documents() {
-        for (line, block) in blocks(&text) {
+        for (line, block) in blocks(&text, "yaml") {
             count += 1;
             match whole(&block) {
                 None => wrong.push(format!("{name}:{line}: of no kind of file")),
@@ -122,19 +125,14 @@ fn every_block_of_yaml_is_valid() {
     assert!(count >= 10, "{count} blocks");
 }
 
-/// The commands in a document, each with its line: those of blocks, and those between backticks, which may go on in the next line.
-fn commands(text: &str) -> Vec<(usize, String)> {
+/// The text between backticks in a document, each with its line; it may go on in the next line. Blocks are left out.
+fn spans(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let (mut is_block, mut inline) = (false, None::<(usize, String)>);
     for (line, number) in text.lines().zip(1..) {
         if line.trim_start().starts_with("```") {
             is_block = !is_block;
-        } else if is_block {
-            let typed =
-                line.trim_start().split_once(['$', '#']).filter(|(host, _)| host.chars().all(char::is_alphabetic));
-            let typed = typed.map_or(line, |(_, typed)| typed).trim_start();
-            found.extend(typed.starts_with("tenantd ").then(|| (number, typed.to_owned())));
-        } else {
+        } else if !is_block {
             for (part, is_first) in line.split('`').zip((0..).map(|at| at == 0)) {
                 if !is_first {
                     match inline.take() {
@@ -149,8 +147,102 @@ fn commands(text: &str) -> Vec<(usize, String)> {
             }
         }
     }
+    found
+}
+
+/// The commands in a document, each with its line: those of blocks, and those between backticks.
+fn commands(text: &str) -> Vec<(usize, String)> {
+    let mut found = spans(text);
+    let mut is_block = false;
+    for (line, number) in text.lines().zip(1..) {
+        is_block ^= line.trim_start().starts_with("```");
+        let typed = line.trim_start().split_once(['$', '#']).filter(|(host, _)| host.chars().all(char::is_alphabetic));
+        let typed = typed.map_or(line, |(_, typed)| typed).trim_start();
+        found.extend(is_block.then(|| (number, typed.to_owned())));
+    }
     found.retain(|(_, code)| code.starts_with("tenantd "));
     found
+}
+
+/// The schemas of all keys with their paths, such as `egress.limits.idleTimeout`, in place of what they refer to: `[]` is any
+/// item, `NAME` any key.
+fn keys(root: &Value, of: &Value, prefix: &str, found: &mut Vec<(String, Value)>) {
+    let mut take = |path: String, schema: &Value| {
+        let name = schema["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/"));
+        let own = name.map_or_else(|| schema.clone(), |name| root["$defs"][name].clone());
+        keys(root, &own, &format!("{path}."), found);
+        found.push((path, own));
+    };
+    for (name, property) in of["properties"].as_object().into_iter().flatten() {
+        take(format!("{prefix}{name}"), property);
+    }
+    for entries in of["patternProperties"].as_object().into_iter().flatten().map(|(_, entries)| entries) {
+        take(format!("{prefix}NAME"), entries);
+    }
+    if let Some(items) = of.get("items") {
+        take(format!("{prefix}[]"), items);
+    }
+}
+
+/// Settings in the middle of a sentence, such as `workspaces: {backend: btrfs}`: some key has that name and takes that value.
+#[test]
+fn every_inline_setting_is_valid() {
+    let mut all = Vec::new();
+    for (_, schema) in schemas() {
+        let first = all.len();
+        keys(&schema, &schema, "", &mut all);
+        all[first..].iter_mut().for_each(|(_, own)| own["$defs"] = schema["$defs"].clone());
+    }
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for (name, text) in documents() {
+        for (line, code) in spans(&text) {
+            let code = code.replace("PATH", "/srv/file").replace("NAME", "name");
+            let is_key = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
+            let (key, value) = match code.trim().split_once(": ") {
+                Some((key, value)) if is_key(key) => (format!(".{key}"), value),
+                Some((key, _)) if key.strip_prefix('{').is_some_and(is_key) => (String::new(), code.trim()),
+                _ => continue,
+            };
+            count += 1;
+            let value: Option<Value> = serde_saphyr::from_str(value).ok();
+            let takes = |schema: &Value| {
+                let schema = jsonschema::draft202012::new(schema).unwrap();
+                value.as_ref().is_some_and(|value| schema.is_valid(value))
+            };
+            let named = all.iter().filter(|(path, _)| format!(".{path}").ends_with(&key));
+            if !named.into_iter().any(|(_, schema)| takes(schema)) {
+                wrong.push(format!("{name}:{line}: {code}"));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(count >= 10, "{count} settings");
+}
+
+/// Blocks of JSON are parsed, and what they are is known; so is JSON in the middle of a sentence.
+#[test]
+fn every_json_is_what_the_program_reads_and_writes() {
+    let operations = root().join("docs/operations.md").display().to_string();
+    let (mut blocks_of, mut refusals) = (Vec::new(), 0);
+    for (name, text) in documents() {
+        for (line, block) in blocks(&text, "json") {
+            let value: Value = serde_json::from_str(&block).unwrap_or_else(|e| panic!("{name}:{line}: {e}"));
+            assert_eq!(name, operations, "{line}: nothing says what this is");
+            blocks_of.push((value, text.clone()));
+        }
+        for (line, code) in spans(&text).iter().filter(|(_, code)| code.starts_with("{\"")) {
+            let refusal: Refusal = serde_json::from_str(code).unwrap_or_else(|e| panic!("{name}:{line}: {e}"));
+            assert!(refusal.hint.is_some(), "{refusal:?}");
+            refusals += 1;
+        }
+    }
+    let [(daemon, text), (notification, _)] = &blocks_of[..] else { panic!("{blocks_of:?}") };
+    for key in daemon.as_object().unwrap().keys() {
+        assert!(text.contains(&format!("\n| `{key}` |")), "{key} is in the table of the engine's settings");
+    }
+    notification["event"].as_str().map(|event| serde_json::from_value::<NotifyEvent>(event.into()).unwrap()).unwrap();
+    notification["revision"].as_str().unwrap().parse::<Revision>().unwrap();
+    assert_eq!(refusals, 1);
 }
 
 /// What is typed can be: each command, its options and the form of their values. What a line does beside that is the shell's.
@@ -178,33 +270,6 @@ fn every_command_is_one() {
     }
     assert_eq!(wrong, Vec::<String>::new());
     assert!(count >= 100, "{count} commands");
-}
-
-/// The examples of a schema, each with the path of its key: `[]` is any item, `NAME` any key.
-fn examples(root: &Value, of: &Value, prefix: &str, found: &mut Vec<(String, Value)>) {
-    let resolve = |schema: &Value| -> Value {
-        let name = schema["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/"));
-        name.map_or_else(|| schema.clone(), |name| root["$defs"][name].clone())
-    };
-    let mut take =
-        |path: &str, schema: &Value| found.extend(schema["examples"].get(0).map(|it| (path.to_owned(), it.clone())));
-    let mut deeper = Vec::new();
-    for (name, property) in of["properties"].as_object().into_iter().flatten() {
-        let (path, own) = (format!("{prefix}{name}"), resolve(property));
-        take(&path, &own);
-        for entries in own["patternProperties"].as_object().into_iter().flatten().map(|(_, entries)| entries) {
-            deeper.push((format!("{path}.NAME."), resolve(entries)));
-        }
-        if own.get("items").is_some() {
-            let item = resolve(&own["items"]);
-            take(&format!("{path}.[]"), &item);
-            deeper.push((format!("{path}.[]."), item));
-        }
-        deeper.push((format!("{path}."), own));
-    }
-    for (prefix, own) in deeper {
-        examples(root, &own, &prefix, found);
-    }
 }
 
 /// Whether a document has a value under a path.
@@ -238,11 +303,13 @@ fn every_example_of_the_reference_is_in_a_valid_sample() {
             }
         };
         let mut all = Vec::new();
-        examples(&schema, &schema, "", &mut all);
-        assert!(!all.is_empty(), "{name}");
-        for (path, example) in all {
+        keys(&schema, &schema, "", &mut all);
+        let examples = all.iter().filter_map(|(path, own)| Some((path, own["examples"].get(0)?)));
+        let examples: Vec<_> = examples.collect();
+        assert!(!examples.is_empty(), "{name}");
+        for (path, example) in examples {
             let parts: Vec<&str> = path.split('.').collect();
-            if !documents.iter().any(|document| has(document, &parts, &example)) {
+            if !documents.iter().any(|document| has(document, &parts, example)) {
                 missing.push(format!("{name}: {path}: {example}"));
             }
         }
@@ -278,7 +345,7 @@ fn the_values_of_labels_are_documented_as_they_are_counted() {
 #[test]
 fn each_obstacle_is_in_the_table() {
     let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
-    let (_, table) = text.split_once("\n## When something is in the way\n").unwrap();
+    let (_, table) = text.split_once("\n## When a tenant is blocked\n").unwrap();
     let (table, _) = table.split_once("\n## ").unwrap();
     let missing: Vec<&Obstacle> = Obstacle::ALL.iter().filter(|one| !table.contains(&format!("`{one}`"))).collect();
     assert_eq!(missing, Vec::<&Obstacle>::new());

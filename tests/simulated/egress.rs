@@ -16,7 +16,7 @@ use tenantd::{
 const HOST: &str = "apiVersion: tenantd/v1
 kind: Host
 egress:
-  permit: [10.20.0.0/16]
+  permittedRanges: [10.20.0.0/16]
   secrets:
     acme/crm: {file: /etc/tenantd/acme, tenants: [acme], upstreams: [services.example.com]}
     beta/crm: {file: /etc/tenantd/beta, tenants: [beta], upstreams: [services.example.com]}

@@ -89,7 +89,7 @@ fn each_setting_is_told_with_its_line_and_who_wrote_it() {
 
     cli.write("tenants/ant.yaml", &file("ant", "limits: {memory: plenty}\n"));
     commit(&cli, "bob", "4");
-    assert!(fails(&["ant"]).contains("stands in an earlier commit\nhint: `tenantd history ant` shows it"));
+    assert!(fails(&["ant"]).contains("an earlier commit says what was in force\nhint: `tenantd history ant` shows it"));
 }
 
 /// What is told of this host.

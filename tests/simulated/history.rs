@@ -387,7 +387,7 @@ fn the_order_goes_before_the_dates() {
         (&back.clone().into(), &"1999-01-01T00:00:00Z".into())
     );
     let err = cli.run(&["history", "--repo", cli.repo.to_str().unwrap()]).with(0).err;
-    assert!(err.contains("warning: order and dates disagree: 2 commits say") && err.contains(&back[..10]), "{err}");
+    assert!(err.contains("warning: order and dates disagree: 2 commits say") && err.contains(&back[..12]), "{err}");
     let err =
         cli.run(&["explain", "ant", "--repo", cli.repo.to_str().unwrap(), "--at", "2026-10-06T00:00:00Z"]).with(0).err;
     assert!(err.contains("order and dates disagree"), "{err}");
@@ -433,7 +433,7 @@ fn what_the_daemon_brought_into_force_is_what_was_in_force() {
         err.contains("warning: this repository lacks 1 commit that the daemon brought into force: aaaaaaaaaa"),
         "{err}"
     );
-    assert!(err.contains(&format!("warning: {} is not in force, and not told of", &last[..12])), "{err}");
+    assert!(err.contains(&format!("warning: {} is not in force, and not shown", &last[..12])), "{err}");
     // This host's own journal needs not be named, and can be left aside.
     std::fs::create_dir_all(cli.world.host.data_root.join("journal")).unwrap();
     let name = "00000000000000000001.jsonl";
@@ -489,7 +489,7 @@ fn a_repository_whose_fleet_lies_in_a_folder_is_read_there() {
     assert!(explained.contains("gvisor") && explained.contains("tenants/ant.yaml:"), "{explained}");
     let head = git(&cli.repo, &["rev-parse", "HEAD"]);
     let runtime = explained.lines().find(|line| line.contains("gvisor")).unwrap();
-    assert!(runtime.contains(&head.trim()[..10]), "{runtime}");
+    assert!(runtime.contains(&head.trim()[..12]), "{runtime}");
     let report = cli.run(&["audit", "report", "--repo", repo, "--from", "1h", "--format", "json"]).with(0).out;
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!((&report["totals"]["tenants_at_to"], &report["totals"]["broken"]), (&1.into(), &2.into()), "{report:#}");

@@ -395,7 +395,12 @@ const POLICIES: &[Pair] = &[
         "rules: [rules/b.json]\n",
         &[("rules.a.json", L, "rule"), ("rules.b.json", T, "rule")],
     ),
-    ("health.after", "health: {after: 10s}\n", "health: {after: 1s}\n", &[("health.after", T, "guard")]),
+    (
+        "health.trialPeriod",
+        "health: {trialPeriod: 10s}\n",
+        "health: {trialPeriod: 1s}\n",
+        &[("health.trialPeriod", T, "guard")],
+    ),
 ];
 
 /// The same of a tier. What it would allow and no tenant has is nothing that a tenant may do.

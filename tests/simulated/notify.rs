@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::documented::blocks;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -142,6 +143,11 @@ fn a_webhook_that_fails_twice_is_tried_until_it_takes_the_message() {
     assert_eq!(body["revision"], format!("main@sha1:{}", "a".repeat(40)));
     assert!(body["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{body}");
     assert!(!body["host"].as_str().unwrap().is_empty());
+    let documented = blocks(include_str!("../../docs/operations.md"), "json");
+    let documented: Value =
+        documented.iter().map(|(_, block)| serde_json::from_str(block).unwrap()).next_back().unwrap();
+    let names = |message: &Value| message.as_object().unwrap().keys().cloned().collect::<Vec<String>>();
+    assert_eq!(names(&documented), names(body));
     assert_eq!((count(&metrics, "sent"), count(&metrics, "failed")), (1, 0));
 }
 

@@ -65,11 +65,14 @@ fn a_tenant_is_suspended_and_resumed() {
     let ended = run(&daemon, &["suspend", "ant", "--reason", "disk is replaced", "--until", "2h"]).with(0);
     assert!(ended.out.starts_with("ant is left alone until 20"), "{ended:?}");
     assert!(ended.out.ends_with(": disk is replaced\n"), "{ended:?}");
-    assert_eq!(run(&daemon, &["resume", "ant"]).with(0).out, "ant is looked after again.\n");
+    assert_eq!(run(&daemon, &["resume", "ant"]).with(0).out, "ant is reconciled again.\n");
     assert_eq!(run(&daemon, &["resume", "ant"]).with(1).err, "error: it is not suspended\n");
     for (until, error) in [
         ("31d", "error: a tenant is suspended for 30 days at most\n"),
-        ("soon", "error: --until takes a time such as 2026-12-01T08:00:00Z or a span such as 2h or 3d, not \"soon\"\n"),
+        (
+            "soon",
+            "error: --until takes a time such as 2026-12-01T08:00:00Z or a duration such as 2h or 3d, not \"soon\"\n",
+        ),
     ] {
         assert_eq!(run(&daemon, &["suspend", "ant", "--reason", "x", "--until", until]).with(1).err, error);
     }

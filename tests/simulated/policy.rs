@@ -60,7 +60,7 @@ fn the_policy_for_plans_sees_what_a_plan_would_do() {
     std::fs::remove_file(cli.repo.join("tenants/bee.yaml")).unwrap();
     cli.commit();
     let text = plan(&cli);
-    assert_eq!(messages("plan", "warn", &text), ["bee: its workspace is kept aside", "container.ant has drifted"]);
+    assert_eq!(messages("plan", "warn", &text), ["bee: its workspace is archived", "container.ant has drifted"]);
     let denied = messages("plan", "deny", &text);
     assert!(denied.len() == 1 && denied[0].starts_with("cat: "), "{denied:?}");
 

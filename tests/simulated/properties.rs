@@ -420,11 +420,11 @@ fn check_ownership(plan: &Plan, observed: &Observed) {
                 | Step::RescueImage { tenant }
                 | Step::RepairImage { tenant }
                 | Step::MoveIntoVolume { tenant }
-                | Step::AdoptWorkspace { tenant, .. }
-                | Step::PurgeAside { tenant, .. }
+                | Step::RestoreWorkspace { tenant, .. }
+                | Step::DeleteArchived { tenant, .. }
                 | Step::WriteFiles { tenant, .. }
                 | Step::RemoveFiles { tenant }
-                | Step::SetAside { tenant } => tenant == name,
+                | Step::ArchiveWorkspace { tenant } => tenant == name,
                 Step::CreateNetwork { spec } => {
                     spec.name == object && spec.labels.get(TENANT_LABEL).is_some_and(|label| label == name)
                 }

@@ -417,7 +417,7 @@ fn no_program_is_run_that_a_repository_names() {
             assert!(!marks.exists(), "{words:?} ran {}", fs::read_to_string(&marks).unwrap());
             assert!(ended.err.contains("is a partial clone") || ended.code == 0, "{words:?}: {}", ended.err);
         }
-        pushed.run(&["egress", "review", path], &prepare);
+        pushed.run(&["egress", "review", "--worktree", path], &prepare);
         assert!(!marks.exists(), "egress ran {}", fs::read_to_string(&marks).unwrap());
     };
     tried(&nothing);

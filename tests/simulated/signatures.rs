@@ -156,7 +156,7 @@ fn a_head_that_is_not_signed_is_refused_with_its_name() {
     for mode in [VerifyMode::Head, VerifyMode::All] {
         let error = signed.judge(mode, Some(&first)).unwrap_err();
         let text = chain(&error);
-        assert_eq!(text, format!("the commit {} (\"fleet.yaml: two \\u{{1b}}[31m\") is not signed", &second[..10]));
+        assert_eq!(text, format!("the commit {} (\"fleet.yaml: two \\u{{1b}}[31m\") is not signed", &second[..12]));
     }
     assert_eq!(signed.judge(VerifyMode::None, Some(&first)).unwrap(), None);
 }
@@ -261,7 +261,7 @@ fn each_commit_since_the_accepted_one_counts() {
     let unsigned = signed.push("two\n", None);
     let head = signed.push("three\n", Some(&signed.ada));
     let error = signed.judge(VerifyMode::All, Some(&first)).unwrap_err();
-    assert!(chain(&error).starts_with(&format!("the commit {} ", &unsigned[..10])), "{error}");
+    assert!(chain(&error).starts_with(&format!("the commit {} ", &unsigned[..12])), "{error}");
     // What was accepted, and all before it, is not looked at again.
     assert_eq!(signed.judge(VerifyMode::All, Some(&unsigned)).unwrap(), ada());
     assert_eq!(signed.judge(VerifyMode::All, Some(&head)).unwrap(), ada());
@@ -281,7 +281,7 @@ fn a_signed_merge_carries_unsigned_commits_in_only_if_the_mode_says_so() {
     signed.origin.push();
     assert_eq!(signed.judge(VerifyMode::Head, Some(&first)).unwrap(), ada());
     let error = signed.judge(VerifyMode::All, Some(&first)).unwrap_err();
-    assert!(chain(&error).starts_with(&format!("the commit {} ", &side[..10])), "{error}");
+    assert!(chain(&error).starts_with(&format!("the commit {} ", &side[..12])), "{error}");
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn what_a_shallow_source_leaves_out_is_not_taken_for_signed() {
     let all = signed.verify(VerifyMode::All);
     for accepted in [None, Some(first.as_str())] {
         let error = mirror.verify(&all, accepted, &third).unwrap_err();
-        assert!(matches!(&error, VerifyError::Shallow(cut) if *cut == second[..10]), "{error:?}");
+        assert!(matches!(&error, VerifyError::Shallow(cut) if *cut == second[..12]), "{error:?}");
     }
     assert_eq!(mirror.verify(&all, Some(&second), &third).unwrap(), ada());
     let head = signed.verify(VerifyMode::Head);

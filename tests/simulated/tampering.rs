@@ -451,7 +451,7 @@ fn the_report_and_the_events_say_the_same_gaps() {
     assert!(claimed.starts_with("record ") && claimed.contains(" says that the records 1 to "), "{claimed}");
     let explained = cli.run(&["explain", "ant", "--repo", repo, "--journal", folder]).with(0).out;
     assert!(
-        explained.contains("it does not hold, and may not tell all: ") && explained.contains("are missing"),
+        explained.contains("its chain is broken, and it may be incomplete: ") && explained.contains("are missing"),
         "{explained}"
     );
 

@@ -76,9 +76,9 @@ fn steps(plan: &TenantPlan) -> Vec<&'static str> {
         Step::RescueImage { .. } => Some("rescue"),
         Step::RepairImage { .. } => Some("repair"),
         Step::MoveIntoVolume { .. } => Some("move"),
-        Step::AdoptWorkspace { .. } => Some("adopt"),
-        Step::PurgeAside { .. } => Some("purge"),
-        Step::SetAside { .. } => Some("aside"),
+        Step::RestoreWorkspace { .. } => Some("restore"),
+        Step::DeleteArchived { .. } => Some("delete"),
+        Step::ArchiveWorkspace { .. } => Some("archive"),
         _ => None,
     };
     plan.steps.iter().filter_map(|planned| word(&planned.step)).collect()
@@ -248,7 +248,7 @@ fn a_workspace_stays_in_what_it_is_kept_in() {
     for (aside, kept_in) in [("ant.1.abc.img", Backend::Image), ("ant.1.abc.subvol", Backend::Btrfs)] {
         for backend in [Backend::Image, Backend::Btrfs, Backend::Folder] {
             let plan = with(backend, FoundWorkspace::default(), Some(aside), None);
-            assert_eq!((steps(&plan), made(&plan)), (vec!["adopt", "mount"], Some(kept_in)), "{aside}, {backend:?}");
+            assert_eq!((steps(&plan), made(&plan)), (vec!["restore", "mount"], Some(kept_in)), "{aside}, {backend:?}");
         }
         let plan = with(Backend::Folder, FoundWorkspace::default(), Some(aside), Some(kept_in));
         assert_eq!(code(&plan), "disk-unenforced", "{aside} cannot be used");
@@ -270,16 +270,16 @@ fn what_lies_aside_is_given_back_only_when_somebody_says_so() {
     };
     let (own, copy, others) = ("ant.1.abc.img", "ant.2.abc.damaged.img", "bee.1.abc.img");
     let entry = |name: &str| Some(Restore::Entry(name.to_owned()));
-    assert_eq!(code(&with(None, None, &[own])), "workspace-aside");
+    assert_eq!(code(&with(None, None, &[own])), "workspace-archived");
     assert_eq!(code(&with(None, None, &[others, copy])), "", "what was another's, or a copy, asks nothing");
     assert_eq!(steps(&with(Some(Restore::Nothing), None, &[own])), ["make", "mount"]);
-    assert_eq!(steps(&with(entry(own), None, &[own])), ["adopt", "mount"]);
-    assert_eq!(steps(&with(entry("ant.1.abc"), None, &["ant.1.abc"])), ["adopt", "make", "mount", "move", "mount"]);
-    assert_eq!(code(&with(entry(own), None, &[])), "workspace-aside", "what is gone cannot be given back");
-    let adopt = Wanted::Adopt { name: others.to_owned() };
-    assert_eq!(steps(&with(None, Some(adopt), &[own])), ["adopt", "mount"], "an operator may say so for any");
-    let purge = Wanted::Purge { name: own.to_owned() };
-    assert_eq!(steps(&with(Some(Restore::Nothing), Some(purge), &[own])), ["purge", "make", "mount"]);
+    assert_eq!(steps(&with(entry(own), None, &[own])), ["restore", "mount"]);
+    assert_eq!(steps(&with(entry("ant.1.abc"), None, &["ant.1.abc"])), ["restore", "make", "mount", "move", "mount"]);
+    assert_eq!(code(&with(entry(own), None, &[])), "workspace-archived", "what is gone cannot be given back");
+    let adopt = Wanted::Restore { name: others.to_owned() };
+    assert_eq!(steps(&with(None, Some(adopt), &[own])), ["restore", "mount"], "an operator may say so for any");
+    let purge = Wanted::Delete { name: own.to_owned() };
+    assert_eq!(steps(&with(Some(Restore::Nothing), Some(purge), &[own])), ["delete", "make", "mount"]);
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl World {
             WorkspaceSettings { backend: BackendChoice::Folder, unenforced: Unenforced::Accept, ..Default::default() };
         host.deadlines.stop = Timespan::seconds(1);
         // Nothing that the simulated engine starts ends by itself.
-        host.deadlines.settle = Timespan::seconds(0);
+        host.deadlines.min_running = Timespan::seconds(0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { engine, host, powers: Arc::default(), runtime, folder }
     }

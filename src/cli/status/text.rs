@@ -2,23 +2,20 @@
 
 use std::fmt::Write;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
+use unicode_width::UnicodeWidthStr;
 
 use crate::{
     model::{
         Revision, Status,
         finding::printable,
+        shown::duration,
         status::{Condition, ConditionKind, Correction, HeldRevision, SourceStatus, Suspension, TenantStatus, Truth},
     },
-    plan::render::Style,
+    plan::render::{BOLD, GREEN, Paint, RED, Style, YELLOW, padded},
 };
 
-const GREEN: &str = "32";
-const YELLOW: &str = "33";
-const RED: &str = "31";
-const BOLD: &str = "1";
-
-/// Where a list of names is broken, in characters.
+/// Where a list of names is broken, in columns.
 const WIDTH: usize = 100;
 
 /// How many attributes that differ are named in the table.
@@ -55,14 +52,11 @@ struct Writer {
 }
 
 /// A cell of the table, and its colour.
-type Cell = (String, Option<&'static str>);
+type Cell = (String, Option<Paint>);
 
 impl Writer {
-    fn paint(&self, colour: &str, text: &str) -> String {
-        match self.style {
-            Style::Plain => text.to_owned(),
-            Style::Colour => format!("\x1b[{colour}m{text}\x1b[0m"),
-        }
+    fn paint(&self, colour: Paint, text: &str) -> String {
+        self.style.paint(colour, text)
     }
 
     fn line(&mut self, text: &str) {
@@ -95,7 +89,7 @@ impl Writer {
             (true, false) => self.paint(YELLOW, "answers, its events do not arrive"),
             (true, true) => "answers".to_owned(),
         };
-        let pass = engine.full_pass.map_or(String::new(), |time| format!(", everything looked at {}", self.ago(time)));
+        let pass = engine.full_pass.map_or(String::new(), |time| format!(", full scan {}", self.ago(time)));
         self.entry("Engine", &format!("Docker Engine{version} {answers}{pass}"));
         self.problem(engine.error.as_deref());
         if let Some(gateway) = &status.gateway {
@@ -137,7 +131,7 @@ impl Writer {
         let mut line = String::new();
         for (index, name) in names.iter().enumerate() {
             let comma = if index + 1 < names.len() { "," } else { "" };
-            if !line.is_empty() && line.chars().count() + name.chars().count() > WIDTH {
+            if !line.is_empty() && line.width() + name.width() > WIDTH {
                 self.line(&line);
                 line.clear();
             }
@@ -171,7 +165,7 @@ impl Writer {
         let titles = ["NAME", "READY", "STATUS", "REVISION", "DRIFT", "LAST CORRECTION", "MESSAGE"];
         let titles = titles.map(|title| (title.to_owned(), Some(BOLD)));
         let rows: Vec<_> = std::iter::once(titles).chain(tenants.iter().map(|tenant| self.row(tenant))).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or(0);
+        let width = |column: usize| rows.iter().map(|row| row[column].0.width()).max().unwrap_or(0);
         let widths: [usize; 7] = std::array::from_fn(width);
         // A title over nothing only makes the table wider.
         let columns = if tenants.iter().all(|tenant| self.message(tenant).is_empty()) { 6 } else { 7 };
@@ -179,9 +173,12 @@ impl Writer {
         for row in rows {
             let mut line = String::new();
             for ((text, colour), width) in row.iter().zip(widths).take(columns) {
-                let shown = colour.filter(|_| !text.is_empty()).map_or(text.clone(), |colour| self.paint(colour, text));
-                line.push_str(&shown);
-                line.push_str(&" ".repeat(width + 2 - text.chars().count()));
+                let spaces = &padded(text, width + 2)[text.len()..];
+                match colour.filter(|_| !text.is_empty()) {
+                    Some(colour) => line.push_str(&self.paint(colour, text)),
+                    None => line.push_str(text),
+                }
+                line.push_str(spaces);
             }
             self.line(&line);
         }
@@ -278,27 +275,17 @@ impl Writer {
     }
 
     fn ago(&self, time: Timestamp) -> String {
-        format!("{} ago", span(self.now.duration_since(time)))
+        format!("{} ago", duration(self.now.duration_since(time)))
     }
 
     fn ahead(&self, time: Timestamp) -> String {
-        format!("in {}", span(time.duration_since(self.now)))
+        format!("in {}", duration(time.duration_since(self.now)))
     }
 }
 
 /// A moment, to the second.
 fn seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-/// The largest unit that fits; a clock that stepped back makes it nothing.
-fn span(length: SignedDuration) -> String {
-    match length.as_secs().max(0) {
-        seconds @ 0..60 => format!("{seconds}s"),
-        seconds @ 60..3600 => format!("{}m", seconds / 60),
-        seconds @ 3600..172_800 => format!("{}h", seconds / 3600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
 }
 
 fn revision(revision: Option<&Revision>) -> String {
@@ -317,7 +304,7 @@ fn drift(attributes: &[String]) -> String {
     }
 }
 
-fn colour_of(truth: Truth) -> &'static str {
+fn colour_of(truth: Truth) -> Paint {
     match truth {
         Truth::True => GREEN,
         Truth::False => RED,

@@ -18,6 +18,7 @@ use crate::{
             FieldChange, OTHER_DESTINATIONS, OutcomeRecord, RefusedRecord, RevisionRecord, SegmentStart, StepRecord,
             StepResult, Verdict, Why, only_shown,
         },
+        shown::{duration, shortened},
     },
     review::Mark,
 };
@@ -273,7 +274,8 @@ impl Gathered {
             self.gap(GapKind::Missing, before, time, what);
         }
         if before.duration_since(time) > CLOCK {
-            let what = format!("the clock was set back by {} before record {seq}", span(before.duration_since(time)));
+            let what =
+                format!("the clock was set back by {} before record {seq}", duration(before.duration_since(time)));
             self.gap(GapKind::Clock, time, before, what);
         }
     }
@@ -310,7 +312,7 @@ impl Gathered {
 
     fn no_daemon(&mut self, from: Timestamp, to: Timestamp, in_order: bool) {
         let what = match in_order {
-            true => "no daemon ran: nobody looked for drift",
+            true => "no daemon ran: drift was not detected",
             false => "no daemon ran, since some time after the last record: it ended without saying so",
         };
         self.gap(GapKind::NoDaemon, from, to, what.to_owned());
@@ -595,25 +597,7 @@ fn differing(names: &mut BTreeSet<String>, fields: &[FieldChange]) {
 
 /// As much of a text as is kept.
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(TEXT) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
-}
-
-/// A length of time in words.
-pub fn span(length: SignedDuration) -> String {
-    let seconds = length.as_secs().max(0);
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes, seconds % 60) {
-        (0, 0, 0, _) => format!("{seconds}s"),
-        (0, 0, _, 0) => format!("{minutes}m"),
-        (0, 0, _, seconds) => format!("{minutes}m{seconds:02}s"),
-        (0, _, 0, _) => format!("{hours}h"),
-        (0, ..) => format!("{hours}h{minutes:02}m"),
-        (_, 0, ..) => format!("{days}d"),
-        _ => format!("{days}d{hours:02}h"),
-    }
+    shortened(text, TEXT).into_owned()
 }
 
 #[cfg(test)]
@@ -738,15 +722,5 @@ mod tests {
         assert_eq!(lengths(&[suspended(110, 250), suspended(120, 130)]), [(Some(120), 10), (Some(130), 10)]);
         assert_eq!(lengths(&[suspended(10, 90)]), []);
         assert_eq!(lengths(&[suspended(10, 110)]), [(Some(110), 100)]);
-    }
-
-    #[test]
-    fn lengths_of_time_are_short() {
-        for (seconds, shown) in
-            [(-5, "0s"), (59, "59s"), (60, "1m"), (61, "1m01s"), (3_600, "1h"), (3_660, "1h01m"), (86_400, "1d")]
-        {
-            assert_eq!(span(SignedDuration::from_secs(seconds)), shown);
-        }
-        assert_eq!(span(SignedDuration::from_secs(100_000)), "1d03h");
     }
 }

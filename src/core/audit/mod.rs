@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 pub use data::Report;
-pub use gather::{Break, Gathered, Sound, span};
+pub use gather::{Break, Gathered, Sound};
 pub use period::Period;
 
 use crate::{

@@ -6,6 +6,7 @@ use crate::{
     model::{
         Entry, Revision, attribute,
         record::{DriftRecord, FieldChange, RefusedRecord, RevisionRecord, StepRecord, Trigger},
+        shown::shortened,
         status::at_which,
     },
     plan::render::values,
@@ -192,10 +193,7 @@ fn value(text: &str) -> String {
     if bare.starts_with("sha256:") && bare.len() == IMAGE_ID {
         return bare.get(..SHORT_IMAGE_ID).unwrap_or(bare).to_owned();
     }
-    match bare.char_indices().nth(MAX_VALUE) {
-        Some((end, _)) => format!("{}…", bare.get(..end).unwrap_or_default()),
-        None => bare.to_owned(),
-    }
+    shortened(bare, MAX_VALUE).into_owned()
 }
 
 fn left(drift: &DriftRecord) -> String {

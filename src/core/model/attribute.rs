@@ -19,7 +19,7 @@ pub fn of(resource: Resource) -> &'static [&'static Attribute] {
         Resource::Workspace => workspace::ALL,
         Resource::Files => files::ALL,
         Resource::Egress => egress::ALL,
-        Resource::Aside => &[],
+        Resource::Archive => &[],
     }
 }
 

@@ -63,7 +63,7 @@ pub struct Tenant {
     pub source: Option<String>,
     /// What it finds read-only at /config, sorted by path.
     pub files: Vec<ConfigFile>,
-    /// What becomes of workspaces of its name that lie aside. `None` where its file does not say.
+    /// What becomes of workspaces of its name that are archived. `None` where its file does not say.
     pub restore: Option<Restore>,
     /// How many sessions it may have at once.
     pub sessions: u32,

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
+use data_encoding::HEXLOWER;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -64,9 +65,7 @@ impl Serialize for Content {
 
 /// A SHA-256 in 64 hexadecimal digits, as `sha256sum` prints it.
 pub fn digest(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
-    Sha256::digest(bytes).iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+    HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
 /// The first digits of a [`digest`]: four bits each.

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::shown::shortened;
+
 /// Every rule id that a finding of this reader, or an [`Invalid`](super::Invalid) value,
 /// can carry, with one line on what the rule asks. Kept sorted by id.
 ///
@@ -42,7 +44,7 @@ pub const RULES: &[(&str, &str)] = &[
     ("not-utf8", "a file is UTF-8 text"),
     ("null-value", "every key that is written has a value"),
     ("out-of-range", "a number lies in the range of its key"),
-    ("secret", "a secret itself stands in no file of these"),
+    ("secret", "none of these files may hold a secret itself"),
     ("syntax", "a file is YAML"),
     ("tag", "tags (`!name`) are not used"),
     ("too-deep", "mappings and lists are nested 16 deep at most"),
@@ -135,8 +137,8 @@ impl Finding {
             length: span.length,
             severity: Severity::Error,
             code,
-            message: shortened(message),
-            help: help.map(shortened),
+            message: fitting(message),
+            help: help.map(fitting),
         }
     }
 
@@ -224,11 +226,8 @@ pub fn printable(text: &str) -> String {
 const LONGEST: usize = 1_000;
 
 /// A text that fits on a screen, with what [`is_invisible`] escaped.
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => printable(text.get(..end).unwrap_or_default()) + "…",
-        None => printable(text),
-    }
+fn fitting(text: &str) -> String {
+    printable(&shortened(text, LONGEST))
 }
 
 /// Finds the candidate that a person most likely meant by `word`.

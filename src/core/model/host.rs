@@ -280,8 +280,8 @@ pub struct Deadlines {
     pub start: Timespan,
     /// What a container is given between TERM and KILL.
     pub stop: Timespan,
-    /// How long a container that was started is watched before it counts as running.
-    pub settle: Timespan,
+    /// How long a container must have run after its start before it counts as running.
+    pub min_running: Timespan,
 }
 
 /// The most that one tenant may have on this host; `None` leaves it to the tiers.
@@ -315,7 +315,7 @@ impl Default for Host {
                 stop: Timespan::seconds(10),
                 // A command that does not exist ended 16 to 66 ms after the engine's answer with runc,
                 // and 60 to 106 ms with runsc, on an idle machine.
-                settle: Timespan::milliseconds(200),
+                min_running: Timespan::milliseconds(200),
             },
             ceilings: Ceilings::default(),
             parallelism: 8,

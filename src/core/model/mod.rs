@@ -31,6 +31,7 @@ pub mod record;
 pub mod resource;
 pub mod revision;
 pub mod runtime;
+pub mod shown;
 pub mod signer;
 pub mod status;
 pub mod step;

@@ -71,8 +71,8 @@ obstacles! {
     DiskUnenforced = "disk-unenforced" of "limits.disk";
     /// Its workspace holds more than the limit.
     DiskInUse = "disk-in-use" of "limits.disk";
-    /// A workspace of its name lies aside, and its file does not say what becomes of that.
-    WorkspaceAside = "workspace-aside" of "workspace";
+    /// A workspace of its name is archived, and its file does not say what becomes of that.
+    WorkspaceArchived = "workspace-archived" of "workspace";
     /// The file system of its workspace is damaged.
     WorkspaceDamaged = "workspace-damaged";
     /// Its workspace was there, and is not any more.

@@ -65,10 +65,10 @@ impl Lookalike {
 
     /// What there is to know, in a line.
     pub fn remark(&self) -> String {
-        let short = self.id.get(..12).unwrap_or(&self.id);
         format!(
-            "the container {} ({short}) has this tenant's labels from its image and is left alone, but for tenants' networks",
-            self.name
+            "the container {} ({}) has this tenant's labels from its image and is left alone, but for tenants' networks",
+            self.name,
+            super::shown::short_id(&self.id)
         )
     }
 }
@@ -189,7 +189,7 @@ pub struct Totals {
     pub change: usize,
     /// Removed.
     pub destroy: usize,
-    /// Workspaces that are moved aside, with everything in them.
+    /// Workspaces that are archived, with everything in them.
     pub keep_aside: usize,
     /// Tenants that are blocked or held, and of which something is stopped that weakens isolation.
     pub contain: usize,

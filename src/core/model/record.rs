@@ -78,7 +78,7 @@ pub enum Entry {
         /// Who said so.
         by: String,
     },
-    /// A tenant is looked after again.
+    /// A tenant is reconciled again.
     Resumed {
         /// The tenant.
         tenant: String,

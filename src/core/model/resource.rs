@@ -16,14 +16,14 @@ pub enum Resource {
     Files,
     /// Its way out.
     Egress,
-    /// What lies aside of an earlier workspace.
-    Aside,
+    /// What is archived of an earlier workspace.
+    Archive,
 }
 
 impl Resource {
     /// All of them.
     pub const ALL: [Self; 6] =
-        [Self::Container, Self::Network, Self::Workspace, Self::Files, Self::Egress, Self::Aside];
+        [Self::Container, Self::Network, Self::Workspace, Self::Files, Self::Egress, Self::Archive];
 
     /// The word in plans.
     pub const fn as_str(self) -> &'static str {
@@ -33,7 +33,7 @@ impl Resource {
             Self::Workspace => "workspace",
             Self::Files => "files",
             Self::Egress => "egress",
-            Self::Aside => "aside",
+            Self::Archive => "archive",
         }
     }
 }

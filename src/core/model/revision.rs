@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::shown::short_id;
+
 /// A commit on a branch, shown as `main@sha1:<40 hex>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision {
@@ -17,7 +19,7 @@ pub struct Revision {
 impl Revision {
     /// The first digits of the commit, enough for a person.
     pub fn short(&self) -> &str {
-        self.commit.get(..10).unwrap_or(&self.commit)
+        short_id(&self.commit)
     }
 }
 

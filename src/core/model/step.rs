@@ -157,7 +157,7 @@ pub enum Step {
         /// The tenant.
         tenant: String,
     },
-    /// Copies a plain folder into the mounted volume, and keeps the folder aside.
+    /// Copies a plain folder into the mounted volume, and archives the folder.
     MoveIntoVolume {
         /// The tenant.
         tenant: String,
@@ -234,22 +234,22 @@ pub enum Step {
         /// Its id.
         container: String,
     },
-    /// Makes a workspace that lies aside the tenant's own.
-    AdoptWorkspace {
+    /// Makes a workspace that is archived the tenant's own.
+    RestoreWorkspace {
         /// The tenant.
         tenant: String,
-        /// Its name aside.
+        /// Its name in the archive.
         name: String,
     },
-    /// Removes for good what lies aside.
-    PurgeAside {
+    /// Removes for good what is archived.
+    DeleteArchived {
         /// The tenant that it was of.
         tenant: String,
-        /// Its name aside.
+        /// Its name in the archive.
         name: String,
     },
-    /// Moves a workspace aside, with everything in it.
-    SetAside {
+    /// Archives a workspace, with everything in it.
+    ArchiveWorkspace {
         /// The tenant's folder name.
         tenant: String,
     },
@@ -416,7 +416,7 @@ impl Step {
     /// What is known of each kind of step.
     pub fn def(&self) -> StepDef {
         use Corrects::{All, AllBut, Only, Updated, Weakening, WeakeningAnd};
-        use Resource::{Aside, Container, Egress, Files, Network, Workspace};
+        use Resource::{Archive, Container, Egress, Files, Network, Workspace};
         use Whole::{Exists, Runs};
         const fn def(resource: Resource, words: &'static str) -> StepDef {
             StepDef::new(resource, words)
@@ -463,15 +463,15 @@ impl Step {
             Self::MoveIntoVolume { .. } => {
                 def(Workspace, "move the workspace into its volume").corrects(Only(const { &[&workspace::BACKEND] }))
             }
-            Self::AdoptWorkspace { .. } => def(Workspace, "take the workspace back")
+            Self::RestoreWorkspace { .. } => def(Workspace, "restore the workspace")
                 .corrects(Only(const { &[&workspace::RESTORED] }))
                 .brings(Exists),
-            Self::SetAside { .. } => def(Workspace, "set the workspace aside").corrects(All).brings(Exists),
-            Self::PurgeAside { .. } => def(Aside, "remove what lies aside").corrects(All).brings(Exists),
+            Self::ArchiveWorkspace { .. } => def(Workspace, "archive the workspace").corrects(All).brings(Exists),
+            Self::DeleteArchived { .. } => def(Archive, "delete an archived workspace").corrects(All).brings(Exists),
             Self::WriteFiles { .. } => def(Files, "write the config files").corrects(All).brings(Exists),
             Self::RemoveFiles { .. } => def(Files, "remove the config files").corrects(All).brings(Exists),
-            Self::OpenEgress { .. } => def(Egress, "open the way out").corrects(All).brings(Exists),
-            Self::NarrowEgress { policy, secrets, .. } => def(Egress, "narrow the way out")
+            Self::OpenEgress { .. } => def(Egress, "open egress").corrects(All).brings(Exists),
+            Self::NarrowEgress { policy, secrets, .. } => def(Egress, "narrow egress")
                 .corrects(match (policy, secrets) {
                     (Some(_), Some(_)) => {
                         Only(const { &[&egress::ADDRESS, &egress::ALLOW, &egress::ROUTES, &egress::BUDGET, &egress::SECRETS] })
@@ -481,11 +481,11 @@ impl Step {
                     (None, None) => Corrects::Nothing,
                 })
                 .contains("narrowed"),
-            Self::GuardEgress { .. } => def(Egress, "guard the way out")
+            Self::GuardEgress { .. } => def(Egress, "guard egress")
                 .corrects(Only(const { &[&egress::HOST_SIDE, &egress::SWITCHES] }))
                 .contains("guarded"),
             Self::CloseEgress { .. } => {
-                def(Egress, "close the way out").corrects(Weakening).brings(Exists).contains("closed")
+                def(Egress, "close egress").corrects(Weakening).brings(Exists).contains("closed")
             }
         }
     }
@@ -510,10 +510,10 @@ impl Step {
             | Self::RescueImage { tenant }
             | Self::RepairImage { tenant }
             | Self::MoveIntoVolume { tenant }
-            | Self::SetAside { tenant }
+            | Self::ArchiveWorkspace { tenant }
             | Self::WriteFiles { tenant, .. }
             | Self::RemoveFiles { tenant } => tenant,
-            Self::AdoptWorkspace { name, .. } | Self::PurgeAside { name, .. } => name,
+            Self::RestoreWorkspace { name, .. } | Self::DeleteArchived { name, .. } => name,
             Self::OpenEgress { way } => &way.link,
             Self::GuardEgress { link, .. } | Self::CloseEgress { link, .. } => link,
             Self::NarrowEgress { tenant, .. } => return tenant.link_name().into(),

@@ -30,12 +30,12 @@ impl Backend {
         }
     }
 
-    /// What kept something that lies aside, by its name there.
+    /// What kept something that is archived, by its name there.
     pub fn of_aside(name: &str) -> Self {
         [Self::Image, Self::Btrfs].into_iter().find(|backend| name.ends_with(backend.ending())).unwrap_or(Self::Folder)
     }
 
-    /// How the name of what lies aside ends.
+    /// How the name of what is archived ends.
     pub const fn ending(self) -> &'static str {
         match self {
             Self::Image => ".img",
@@ -90,7 +90,7 @@ pub struct ObservedWorkspaces {
     pub site: Site,
     /// By the tenant's name.
     pub found: BTreeMap<String, FoundWorkspace>,
-    /// The names of what lies aside, in their order.
+    /// The names of what is archived, in their order.
     pub aside: Vec<String>,
     /// The shared folders of the host that are there, by name. What is a link or a file is not.
     pub sources: BTreeSet<String>,
@@ -125,9 +125,9 @@ impl FoundWorkspace {
     }
 
     /// What is to be taken back, as an operator asked, and who that was.
-    pub fn adoption(&self) -> Option<(&str, &str)> {
+    pub fn restoration(&self) -> Option<(&str, &str)> {
         match self.wish.as_ref()? {
-            Wish { what: Wanted::Adopt { name }, by } => Some((name, by)),
+            Wish { what: Wanted::Restore { name }, by } => Some((name, by)),
             _ => None,
         }
     }
@@ -154,19 +154,19 @@ pub struct Wish {
 pub enum Wanted {
     /// That the image be repaired.
     Repair,
-    /// That a workspace that lies aside be taken back.
-    Adopt {
+    /// That an archived workspace be restored.
+    Restore {
         /// Its name there.
         name: String,
     },
-    /// That a workspace that lies aside be removed for good.
-    Purge {
+    /// That an archived workspace be deleted.
+    Delete {
         /// Its name there.
         name: String,
     },
 }
 
-/// What a tenant's file says about workspaces of its name that lie aside.
+/// What a tenant's file says about workspaces of its name that are archived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Restore {

@@ -149,7 +149,7 @@ fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<B
         return blocked(
             Obstacle::DestinationNotPermitted,
             format!("{destination} is a range, or an address that is not public, and this host permits no such"),
-            "name a host instead, or add the range to egress.permit in host.yaml",
+            "name a host instead, or add the range to egress.permittedRanges in host.yaml",
         );
     }
     match &observed.site {
@@ -157,14 +157,14 @@ fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<B
         Site::EngineElsewhere => {
             return blocked(
                 Obstacle::EngineElsewhere,
-                "the tenant has a way out, and the engine's networks are not on this host".to_owned(),
+                "the tenant has egress, and the engine's networks are not on this host".to_owned(),
                 "run tenantd on the engine's own host, in the same network namespace",
             );
         }
         Site::GatewayMissing => {
             return blocked(
                 Obstacle::GatewayMissing,
-                "the tenant has a way out, and the gateway's network namespace is not there".to_owned(),
+                "the tenant has egress, and the gateway's network namespace does not exist".to_owned(),
                 "start the gateway: systemctl start tenantd-gateway, or tenantd gateway",
             );
         }
@@ -178,7 +178,7 @@ fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<B
         Site::Unknown(reason) => {
             return blocked(
                 Obstacle::Unobserved,
-                format!("the ways out of this host could not be observed: {reason}"),
+                format!("the egress of this host could not be observed: {reason}"),
                 "nothing of this tenant is changed until they can be",
             );
         }

@@ -39,7 +39,7 @@ impl Found<'_> {
     pub(super) fn is_ours(&self) -> bool {
         !self.containers.is_empty()
             || !self.networks.is_empty()
-            || self.workspace.is_some_and(|found| found.exists() || workspace::purges(found))
+            || self.workspace.is_some_and(|found| found.exists() || workspace::deletes(found))
             || self.files.is_some()
             || self.is_told_of
             || self.unobserved.is_some()

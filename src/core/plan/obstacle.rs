@@ -10,6 +10,7 @@ use crate::model::{
     container::SHARED,
     observed::{EngineFacts, ImageFacts, UserNamespace},
     plan::Blocked,
+    shown::short_id,
 };
 
 /// The first thing that keeps a tenant from being made as declared, apart from its image.
@@ -23,7 +24,7 @@ pub(super) fn obstacle(
     let name = tenant.name.object_name();
     let blocked = |code, reason: String, help: String| Some(Blocked { code, reason, help });
     if let Some((kind, id)) = found.squatter {
-        let short = id.get(..12).unwrap_or(id);
+        let short = short_id(id);
         return blocked(
             Obstacle::NameTaken,
             match found.lookalikes.iter().any(|lookalike| lookalike.id == id) {
@@ -192,7 +193,7 @@ pub(super) fn unobserved(object: &str, reason: &str) -> Blocked {
     Blocked {
         code: Obstacle::Unobserved,
         reason: format!("{object} could not be observed: {reason}"),
-        help: "nothing of this tenant is changed until it can be; look at the engine's log".to_owned(),
+        help: "nothing of this tenant is changed until it can be; read the engine's log".to_owned(),
     }
 }
 
@@ -208,7 +209,7 @@ pub(super) fn image_unknown(tenant: &Tenant, reason: &str) -> Blocked {
     Blocked {
         code: Obstacle::Unobserved,
         reason: format!("the image {} could not be observed: {reason}", tenant.image),
-        help: "look at the engine's log".to_owned(),
+        help: "read the engine's log".to_owned(),
     }
 }
 

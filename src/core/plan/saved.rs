@@ -20,6 +20,7 @@ use crate::model::{
     egress::FoundFiles,
     files::digest,
     observed::{ObservedContainer, ObservedNetwork},
+    shown::short_id,
     workspace::{FoundWorkspace, Mounted, VolumeState},
 };
 
@@ -228,11 +229,11 @@ impl<'a> Found<'a> {
         let declared = self.desired.tenants.get(name);
         let mut all = BTreeMap::new();
         for container in containers.get(name).into_iter().flatten() {
-            let called = format!("container {} ({})", container.name, short(&container.id));
+            let called = format!("container {} ({})", container.name, short_id(&container.id));
             all.insert(called, of_container(container, declared));
         }
         for network in networks.get(name).into_iter().flatten() {
-            all.insert(format!("network {} ({})", network.spec.name, short(&network.id)), hash(network));
+            all.insert(format!("network {} ({})", network.spec.name, short_id(&network.id)), hash(network));
         }
         for unobserved in observed.unobserved.iter().filter(|it| it.tenant == name) {
             all.insert(unobserved.object.clone(), hash(&unobserved.reason));
@@ -292,10 +293,6 @@ fn of_policy(files: &FoundFiles) -> String {
         json!({"names": names, "sealed": secrets.sealed, "edited": secrets.edited})
     });
     hash(&(&files.policy, files.edited, secrets, files.secrets.is_missing()))
-}
-
-fn short(id: &str) -> &str {
-    id.get(..12).unwrap_or(id)
 }
 
 /// The hash of a value's JSON.

@@ -156,7 +156,7 @@ fn awake(
     plan
 }
 
-/// Plans the end of a tenant that no file declares any more. Its workspace is kept aside.
+/// Plans the end of a tenant that no file declares any more. Its workspace is archived.
 pub(super) fn remove(name: &str, host: &Host, observed: &Observed, found: &Found<'_>) -> TenantPlan {
     let mut plan = TenantPlan { tenant: name.to_owned(), ..TenantPlan::default() };
     if let Some((object, reason)) = found.unobserved {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use similar::{ChangeTag, TextDiff};
 
-use crate::model::{Tenant, files::ConfigFile};
+use crate::model::{Tenant, files::ConfigFile, shown::shortened};
 
 /// Lines around a change.
 const CONTEXT: usize = 2;
@@ -64,7 +64,7 @@ fn lines(before: &[u8], after: &[u8]) -> Vec<String> {
                 ChangeTag::Delete => '-',
                 ChangeTag::Insert => '+',
             };
-            all.push(format!("{sign}{}", cut(change.value().trim_end_matches(['\n', '\r']))));
+            all.push(format!("{sign}{}", shortened(change.value().trim_end_matches(['\n', '\r']), MAX_WIDTH)));
         }
     }
     if all.len() > MAX_SHOWN {
@@ -73,13 +73,6 @@ fn lines(before: &[u8], after: &[u8]) -> Vec<String> {
         all.push(format!("@ {left_out} lines more"));
     }
     all
-}
-
-fn cut(line: &str) -> String {
-    match line.char_indices().nth(MAX_WIDTH) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::model::{
     files::{Apply, ConfigFile},
     finding::Location,
     policy::Guards,
+    shown::short_id,
     workspace::Restore,
 };
 
@@ -60,7 +61,7 @@ pub(super) fn fleet(before: &Policy, after: &Policy) -> Vec<Effect> {
     effects.more("guards.removals.atLeast", "guard", &at_least, &after.guards.at_least);
     effects.less("guards.removals.window", "guard", &window, &after.guards.window);
     effects.neutral("retry", "upkeep", &retry, &after.retry);
-    effects.more("health.after", "guard", &healthy_after, &after.healthy_after);
+    effects.more("health.trialPeriod", "guard", &healthy_after, &after.healthy_after);
     effects.0
 }
 
@@ -194,7 +195,7 @@ impl Effects {
         fn by_path(files: &[ConfigFile]) -> BTreeMap<&str, (&str, Apply)> {
             files.iter().map(|file| (file.path.as_str(), (file.content.digest.as_str(), file.apply))).collect()
         }
-        self.entries(&by_path(before), &by_path(after), |(digest, _)| json!(digest.get(..12)), "files", |_| None);
+        self.entries(&by_path(before), &by_path(after), |(digest, _)| json!(short_id(digest)), "files", |_| None);
     }
 
     /// Every setting that both sides have.

@@ -11,6 +11,7 @@ use crate::model::{
     Bytes, Cpus, DriftMode, ImageRef, Pids, RuntimeClass, Tenant,
     desired::{Limits, Sandbox},
     egress::Budget,
+    shown::short_id,
 };
 
 /// What is known of a setting that has one value.
@@ -240,7 +241,7 @@ impl Visitor for All<'_> {
             }
             Listed::Source => self.add("source", json!(source)),
             Listed::Files => files.iter().for_each(|file| {
-                self.add(&format!("files.{}", file.path), json!(file.content.digest.get(..12)));
+                self.add(&format!("files.{}", file.path), json!(short_id(&file.content.digest)));
             }),
             Listed::Restore => self.add("workspace.restore", json!(restore)),
             Listed::Rules => rules.iter().for_each(|rule| {

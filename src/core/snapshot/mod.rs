@@ -9,6 +9,7 @@ use std::{
     path::PathBuf,
 };
 
+use data_encoding::HEXLOWER;
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -88,7 +89,7 @@ impl Snapshot {
         taken: Timestamp,
         salt: &[u8; 32],
     ) -> Self {
-        let salt: String = salt.iter().map(|byte| format!("{byte:02x}")).collect();
+        let salt = HEXLOWER.encode(salt);
         observed.images = BTreeMap::new();
         for spec in observed.containers.iter_mut().filter_map(|container| container.spec.as_mut()) {
             for entry in &mut spec.environment {

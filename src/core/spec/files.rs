@@ -8,10 +8,10 @@ use super::{
     egress::files::{BudgetFile, CredentialFile, EgressFile},
     url::SourceUrl,
     values::{
-        AbsolutePath, ApprovalAge, AsideName, BranchName, CommitId, EngineUrl, Factor, FilePath, FleetName, GroupName,
-        HealthTime, JournalFileSize, LoopbackAddress, Number, Period, Pool, RemovalWindow, RepoFile, RepoFolder,
-        RetryInitial, RetryMax, RulePath, RuntimeName, SchemaPath, SecretPlace, SignerName, SocketPath, SourceName,
-        UserName, VariableName,
+        AbsolutePath, ApprovalAge, ArchiveName, BranchName, CommitId, EngineUrl, Factor, FilePath, FleetName,
+        GroupName, HealthTime, JournalFileSize, LoopbackAddress, Number, Period, Pool, RemovalWindow, RepoFile,
+        RepoFolder, RetryInitial, RetryMax, RulePath, RuntimeName, SchemaPath, SecretPlace, SignerName, SocketPath,
+        SourceName, UserName, VariableName,
     },
 };
 use crate::model::{
@@ -93,7 +93,7 @@ pub struct TenantFile {
     /// Files of the repo that it finds read-only below /config, at most 64 and 1 MiB together. Never a secret.
     /// Default: none.
     pub files: Option<Located<Vec<Located<ConfigFileEntry>>>>,
-    /// What becomes of workspaces of this tenant's name that lie aside from an earlier time. Default: where there is
+    /// What becomes of workspaces of this tenant's name that are archived from an earlier time. Default: where there is
     /// one, the tenant is not made until this says.
     pub workspace: Option<Located<WorkspaceFile>>,
     /// Services that it reaches through the gateway, with keys that it never sees. Default: none.
@@ -123,13 +123,13 @@ pub struct ConfigFileEntry {
     pub apply: Option<Located<Apply>>,
 }
 
-/// What becomes of workspaces that lie aside.
+/// What becomes of archived workspaces.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkspaceFile {
     /// The name that `tenantd workspace list` shows, to take it back while the tenant has no other; `none` to begin
     /// with an empty one.
-    pub restore: Located<AsideName>,
+    pub restore: Located<ArchiveName>,
 }
 
 /// What the daemon does about what someone changed behind its back.
@@ -219,7 +219,7 @@ pub struct RetryFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HealthFile {
     /// How long the tenant must have run without ending, 0s to 10m. Default: 10s.
-    pub after: Option<Located<HealthTime>>,
+    pub trial_period: Option<Located<HealthTime>>,
 }
 
 /// What a tenant has that says nothing else.
@@ -545,6 +545,6 @@ pub struct DeadlinesFile {
     pub start: Option<Located<Timespan>>,
     /// What a container is given between TERM and KILL. Default: 10s.
     pub stop: Option<Located<Timespan>>,
-    /// How long a container that was started is watched before it counts as running. Default: 200ms.
-    pub settle: Option<Located<Timespan>>,
+    /// How long a container must have run after its start before it counts as running. Default: 200ms.
+    pub min_running: Option<Located<Timespan>>,
 }

@@ -115,7 +115,7 @@ impl Policy {
             daemon.guards = removals(guards.removals.as_ref(), daemon.guards);
         }
         if let Some(health) = value(file.health.as_ref())
-            && let Some(after) = value(health.after.as_ref())
+            && let Some(after) = value(health.trial_period.as_ref())
         {
             daemon.healthy_after = after.0;
         }

@@ -59,8 +59,8 @@ pub fn host(file: &str, bytes: &[u8]) -> Result<Host, Vec<Finding>> {
         if let Some(events) = value(content.notify.as_ref()).and_then(|notify| notify.events.as_ref())
             && events.get().is_some_and(Vec::is_empty)
         {
-            let help = "list what is told, or remove `notify`";
-            findings.push(events.error(file, "empty-list", "nothing would ever be told", Some(help)));
+            let help = "list what is reported, or remove `notify`";
+            findings.push(events.error(file, "empty-list", "nothing would ever be reported", Some(help)));
         }
         host
     });
@@ -112,7 +112,7 @@ fn settings(file: &HostFile) -> Host {
         set(&mut host.deadlines.call, deadlines.call.as_ref());
         set(&mut host.deadlines.start, deadlines.start.as_ref());
         set(&mut host.deadlines.stop, deadlines.stop.as_ref());
-        set(&mut host.deadlines.settle, deadlines.settle.as_ref());
+        set(&mut host.deadlines.min_running, deadlines.min_running.as_ref());
     }
     if let Some(limits) = value(file.ceilings.as_ref()) {
         host.ceilings = Ceilings {

@@ -255,7 +255,7 @@ fn what_the_daemon_decides_by_comes_from_the_fleet_and_each_tenants_drift_mode_f
     };
     assert_eq!(compiled(""), (Daemon::default(), DriftMode::Enabled, DriftMode::Disabled));
     let all = "driftDetection: {mode: warn}\nguards: {removals: {percent: 0, atLeast: 9, window: 90s}}\n\
-               retry: {initial: 2s, max: 1h}\nhealth: {after: 0s}\n";
+               retry: {initial: 2s, max: 1h}\nhealth: {trialPeriod: 0s}\n";
     let policy = Daemon {
         guards: Guards { percent: 0, at_least: 9, window: Timespan::seconds(90) },
         retry: Retry { initial: Timespan::seconds(2), max: Timespan::seconds(3_600) },

@@ -58,15 +58,15 @@ checked_text!(
 );
 
 checked_text!(
-    /// The name of something that lies aside, or `none`.
-    AsideName,
+    /// The name of something that is archived, or `none`.
+    ArchiveName,
     {"type": "string", "pattern": "^[a-z0-9][A-Za-z0-9.-]{0,200}$", "examples": ["none", "acme.20261121T194308.123Z.3f0c9a1d4b7e.img"]},
     |text| {
         let ok = (1..=200).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b));
         if ok { Ok(()) } else {
-            Err(Invalid::new("bad-name", format!("{text:?} is not the name of a workspace that lies aside"), "write a name that `tenantd workspace list` shows, or none"))
+            Err(Invalid::new("bad-name", format!("{text:?} is not the name of an archived workspace"), "write a name that `tenantd workspace list` shows, or none"))
         }
     }
 );
@@ -502,7 +502,7 @@ impl<'de> Visitor<'de> for SecretVisitor {
     /// A secret may have been written here itself. It is not repeated.
     fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
         let help = "put it into a file that only root can read, and write {file: PATH} or {credential: NAME}";
-        Err(Invalid::new("secret", "a secret must not stand in this file", help).into_serde())
+        Err(Invalid::new("secret", "this file must not hold a secret", help).into_serde())
     }
 
     fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {

@@ -37,7 +37,7 @@ impl DaemonEvent for TenantSuspended<'_> {
     }
 }
 
-/// A tenant is looked after again.
+/// A tenant is reconciled again.
 pub(in crate::daemon) struct TenantResumed<'a> {
     pub(in crate::daemon) tenant: &'a str,
     /// Who said so; `None` where the time of its suspension was over.

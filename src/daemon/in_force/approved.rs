@@ -11,8 +11,8 @@ use crate::{
         finding::printable,
         host::Approvals,
         quantity::Timespan,
+        shown::short_id,
     },
-    review::render::short,
     source::{Approval, ApprovalHistory},
 };
 
@@ -89,7 +89,7 @@ pub(in crate::daemon) fn take(
                     Some(why) => refused.entry(name.clone()).or_default().push(format!(
                         "the approval of {} in {} does not count: {why}",
                         approval.by,
-                        short(&approval.commit)
+                        short_id(&approval.commit)
                     )),
                 }
             }

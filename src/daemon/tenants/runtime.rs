@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::tried::Tried;
 use crate::model::{observed::Health, plan::Blocked, status::Correction};
 
-/// How long a health check that has not succeeded yet keeps a trial from ending: as long as `health.after` may be. The image,
+/// How long a health check that has not succeeded yet keeps a trial from ending: as long as `health.trialPeriod` may be. The image,
 /// which is the tenant's, says how long that takes.
 const LONGEST_START: Duration = Duration::from_secs(600);
 

@@ -41,7 +41,7 @@ pub(crate) const NAMES: u16 = 53;
 /// How long is waited where a connection cannot be accepted, as without a free descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How much longer than `limits.stall` the kernel keeps what a client does not take: what the gateway sees waiting, it cuts
+/// How much longer than `limits.stallTimeout` the kernel keeps what a client does not take: what the gateway sees waiting, it cuts
 /// and counts itself.
 const UNSEEN: Duration = Duration::from_secs(10);
 

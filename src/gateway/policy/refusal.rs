@@ -62,7 +62,7 @@ rules! {
     /// The path of a request to a route climbs, or may do so once it is decoded.
     MalformedPath = "malformed-path", "is asked for a path that could lead out of the route's own";
     /// The head of a request is too long.
-    HeadTooLarge = "head-too-large", "begins a request whose head is longer than egress.limits.head, or has more than 100 lines";
+    HeadTooLarge = "head-too-large", "begins a request whose head is longer than egress.limits.maxHeaderSize, or has more than 100 lines";
     /// The Host of a request or the server name within a tunnel is another than the one that was let through.
     NameDiffers = "name-differs", "is not what the Host header or the TLS server name within says";
     /// The Host of a request names another port than the one that the connection came to.

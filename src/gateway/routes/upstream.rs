@@ -38,7 +38,7 @@ pub type Connecting = Pin<Box<dyn Future<Output = Result<TcpStream, Rule>> + Sen
 /// Why upstreams cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The settings of `egress.authorities` name a file that cannot be used.
+    /// The settings of `egress.caBundle` name a file that cannot be used.
     #[error("cannot read the authorities in {path}", path = path.display())]
     Authorities {
         /// The file.

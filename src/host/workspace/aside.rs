@@ -79,7 +79,7 @@ fn entry(workspaces: &Workspaces, name: &str) -> Result<PathBuf, WorkspaceError>
     let path = workspaces.aside().join(name);
     match fs::symlink_metadata(&path) {
         Ok(_) if is_plain => Ok(path),
-        _ => Err(WorkspaceError::NotAside(name.to_owned())),
+        _ => Err(WorkspaceError::NotArchived(name.to_owned())),
     }
 }
 

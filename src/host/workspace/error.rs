@@ -54,8 +54,8 @@ pub enum WorkspaceError {
     #[error("there is no {path}", path = .0.display())]
     NoVolume(PathBuf),
     /// Nothing of that name lies aside.
-    #[error("nothing lies aside as {0}")]
-    NotAside(String),
+    #[error("nothing is archived as {0}")]
+    NotArchived(String),
     /// The tenant has a workspace.
     #[error("the tenant has a workspace at {path}", path = .0.display())]
     Taken(PathBuf),

@@ -12,7 +12,7 @@ use crate::engine::succeed;
 pub fn first(service: &mut Service) {
     succeed(service.fleet.engine.docker(&["network", "create", FOREIGN]));
     // Longer than the command of a bad commit runs.
-    service.fleet.policy("health: {after: 5s}\n");
+    service.fleet.policy("health: {trialPeriod: 5s}\n");
     declare(service, "");
     service.fleet.declare(GVISOR, &format!("{}{LIMITS}", service.fleet.gvisor()));
     service.start();
@@ -82,8 +82,8 @@ fn bad(service: &mut Service, command: &str) {
         service.condition(RUNC, "Ready").is_some_and(|(status, reason, message)| {
             status == "False"
                 && reason == "BadCommit"
-                && message.contains(&commit[..10])
-                && message.contains(&good[..10])
+                && message.contains(&commit[..12])
+                && message.contains(&good[..12])
         })
     });
     service.wait("and runs with what that declares", || {

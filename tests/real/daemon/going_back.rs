@@ -38,7 +38,7 @@ fn a_tenant_that_ends_itself_opens_nothing_again() {
     service.run_within();
     service.settings(&format!("{HOST}{}", secrets_and_settings(&service.fleet)));
     shell(&service.fleet, "ip netns add tenantd");
-    service.fleet.policy("health: {after: 10s}\n");
+    service.fleet.policy("health: {trialPeriod: 10s}\n");
     service.fleet.declare(TENANT, &format!("{WIDE}{WAY_OUT}"));
     let first = service.push();
     service.start();
@@ -60,7 +60,7 @@ fn a_tenant_that_ends_itself_opens_nothing_again() {
     ends_itself(&service);
     service.wait("the commit is bad for it", || {
         service.condition(TENANT, "Ready").is_some_and(|(_, reason, message)| {
-            let stands = format!("the stricter of {} and {}", &first[..10], &second[..10]);
+            let stands = format!("the stricter of {} and {}", &first[..12], &second[..12]);
             reason == "BadCommit" && message.contains(&stands)
         })
     });

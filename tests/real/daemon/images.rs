@@ -109,7 +109,7 @@ fn the_health_check_of_an_image_counts() {
     let tenants = tenants(fleet);
     let check = "HEALTHCHECK --interval=1s --timeout=10s --retries=2 CMD [\"/agent\", \"cat\", \"/workspace/fine\"]";
     image(&fleet.engine, CHECKED, &[check]);
-    fleet.policy("health: {after: 2s}\n");
+    fleet.policy("health: {trialPeriod: 2s}\n");
     for (tenant, class) in tenants {
         fleet.declare(tenant, class);
     }

@@ -24,7 +24,7 @@ fn what_the_engine_does_not_see_is_healed_at_once() {
     shell(&service.fleet, "ip netns add tenantd");
     service.fleet.declare(TENANT, WAY_OUT);
     // Repairs that failed wait for longer than this test takes. What ends during its trial would be the commit's fault.
-    service.fleet.policy("retry: {initial: 1h, max: 1h}\nhealth: {after: 1s}\n");
+    service.fleet.policy("retry: {initial: 1h, max: 1h}\nhealth: {trialPeriod: 1s}\n");
     let commit = service.push();
     service.start();
     service.wait_until_in_order(&commit);

@@ -266,7 +266,7 @@ fn purged(fleet: &Fleet) {
     assert!(!there.is_empty(), "some lie aside");
     for path in &there {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        assert!(run(fleet.tenantd(&["workspace", "purge", &name, "--yes"])).status.success());
+        assert!(run(fleet.tenantd(&["workspace", "delete", &name, "--yes"])).status.success());
         fleet.converge();
     }
     assert_eq!(aside(), Vec::<PathBuf>::new(), "what was purged is gone");

@@ -284,7 +284,7 @@ pub(super) fn kept_aside(fleet: &Fleet, ending: &str) {
     assert!(written, "{told}");
     fleet.undeclare(RUNC);
     let (_, told) = fleet.plan_text();
-    assert!(told.contains("# workspace.acme will be kept aside"), "{told}");
+    assert!(told.contains("# workspace.acme will be archived"), "{told}");
     fleet.converge();
     assert!(!is_mounted(&fleet.data().join("mounts/acme")) && !workspace(fleet, RUNC).exists());
     let aside = fs::read_dir(fleet.data().join("aside")).unwrap().flatten().map(|entry| entry.file_name());
@@ -294,7 +294,7 @@ pub(super) fn kept_aside(fleet: &Fleet, ending: &str) {
 
     fleet.declare_bare(RUNC, "limits: {disk: 64MiB}\n");
     let (code, reason, help) = fleet.plan().blocked(RUNC);
-    assert_eq!(code, "workspace-aside");
+    assert_eq!(code, "workspace-archived");
     assert!(reason.contains(&aside) && help.contains("restore: none"), "the plan asks: {reason} {help}");
     fleet.declare(RUNC, "limits: {disk: 64MiB}\n");
     fleet.converge();
@@ -313,15 +313,15 @@ pub(super) fn kept_aside(fleet: &Fleet, ending: &str) {
     let lists = |words: &[&str]| said(&run(fleet.tenantd(words)));
     let list = lists(&["workspace", "list", "--format", "json"]);
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
-    let last = list["aside"].as_array().unwrap().iter().filter_map(|entry| entry["name"].as_str());
+    let last = list["archived"].as_array().unwrap().iter().filter_map(|entry| entry["name"].as_str());
     let last = last.filter(|name| name.starts_with("acme.")).max().unwrap().to_owned();
-    let told = lists(&["workspace", "adopt", RUNC, &last]);
+    let told = lists(&["workspace", "restore", RUNC, &last]);
     assert!(told.contains("the next `tenantd apply` does it"), "{told}");
     fleet.declare_bare(RUNC, "limits: {disk: 64MiB}\n");
     fleet.converge();
     assert_eq!(agent(&fleet.engine, RUNC, &["cat", "/workspace/kept.txt"]).1.trim(), "precious", "an operator can too");
     let told = lists(&["events", "--tenant", RUNC]);
-    assert!(told.contains("take the workspace back"), "it is on record:\n{told}");
+    assert!(told.contains("restore the workspace"), "it is on record:\n{told}");
 }
 
 fn promises(fleet: &Fleet) {
@@ -439,7 +439,7 @@ fn odd(fleet: &Fleet) {
     };
     assert_eq!(names().len(), 2, "the folder and the image are kept: {:?}", names());
     for name in names() {
-        assert!(run(fleet.tenantd(&["workspace", "purge", &name, "--yes"])).status.success());
+        assert!(run(fleet.tenantd(&["workspace", "delete", &name, "--yes"])).status.success());
         let mounted = fleet.data().join("aside").join(&name).join("mounted");
         if is_mounted(&mounted) {
             let (ended, told) = fleet.apply();
@@ -452,7 +452,7 @@ fn odd(fleet: &Fleet) {
     }
     assert_eq!(names(), Vec::<String>::new(), "what was purged is gone");
     for bad in ["../state.json", "/etc", "..", ""] {
-        assert!(!run(fleet.tenantd(&["workspace", "purge", bad, "--yes"])).status.success(), "{bad} is no name aside");
+        assert!(!run(fleet.tenantd(&["workspace", "delete", bad, "--yes"])).status.success(), "{bad} is no name aside");
     }
     assert_eq!(fs::read_to_string(victim.join("precious")).unwrap(), "precious", "nothing was followed");
     assert!(fs::metadata("/etc").is_ok() && fleet.data().join("images").exists());

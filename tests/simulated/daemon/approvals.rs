@@ -484,7 +484,7 @@ fn who_ends_himself_stays_in_the_tier_that_guards_him() {
     let mut guarded = Guarded::new("{loosenings: [limit], tiers: [pro]}");
     guarded.daemon.proved();
     // However slow the machine is, the trial lasts until it ends.
-    guarded.daemon.policy("health: {after: 1m}\nretry: {initial: 200ms, max: 1s}\n");
+    guarded.daemon.policy("health: {trialPeriod: 1m}\nretry: {initial: 200ms, max: 1s}\n");
     guarded.commit("More time", None);
     guarded.daemon.tenant("ant", "tier: pro\ncommand: [agent, b]\nlimits: {memory: 100MiB}\n");
     let before = guarded.daemon.ids()["ant"].clone();
@@ -574,7 +574,7 @@ fn what_a_waiting_commit_tightens_is_carried_out() {
     let second = guarded.commit("More memory, and less processes", None);
     let message = guarded.waits("ant");
     has(&guarded, 100, 50);
-    assert!(message.contains(&format!("the stricter of {} and {}", &first[..10], &second[..10])), "{message}");
+    assert!(message.contains(&format!("the stricter of {} and {}", &first[..12], &second[..12])), "{message}");
     // Neither a wrong file nor a restart brings back what was taken, nor the container's end.
     guarded.daemon.tenant("ant", "wrong: key\n");
     guarded.commit("Break it", None);

@@ -12,7 +12,7 @@ use super::{Daemon, at, object, shown};
 const MIB: i64 = 1 << 20;
 
 /// Repairs that failed wait for longer than any test.
-const PATIENT: &str = "health: {after: 400ms}\nretry: {initial: 1h, max: 1h}\n";
+const PATIENT: &str = "health: {trialPeriod: 400ms}\nretry: {initial: 1h, max: 1h}\n";
 
 fn updates(call: &Call) -> bool {
     call.method == "POST" && call.path.ends_with("/update")
@@ -146,7 +146,7 @@ fn a_commit_that_concerns_the_tenant_ends_the_waiting() {
 fn a_commit_with_another_time_to_wait_ends_the_waiting_by_the_former_one() {
     let daemon = waiting("");
     daemon.engine.heal();
-    daemon.policy("health: {after: 400ms}\nretry: {initial: 1h, max: 2h}\n");
+    daemon.policy("health: {trialPeriod: 400ms}\nretry: {initial: 1h, max: 2h}\n");
     daemon.push();
     daemon.settled();
     assert_eq!(daemon.limit("ant", "Memory"), 512 * MIB);

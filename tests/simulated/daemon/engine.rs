@@ -133,7 +133,7 @@ fn a_tenant_that_hangs_holds_up_nobody() {
 #[test]
 fn one_that_fails_waits_until_a_commit_or_a_person_changes_its_chances() {
     let daemon = Daemon::running(&["ant", "bee"]);
-    daemon.policy("health: {after: 400ms}\nretry: {initial: 1h, max: 1h}\n");
+    daemon.policy("health: {trialPeriod: 400ms}\nretry: {initial: 1h, max: 1h}\n");
     daemon.push();
     daemon.settled();
     daemon.proved();

@@ -50,7 +50,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
 /// What `fleet.yaml` says where a test says nothing else: short times, so that tests are short.
-const POLICY: &str = "health: {after: 400ms}\nretry: {initial: 200ms, max: 1s}\n";
+const POLICY: &str = "health: {trialPeriod: 400ms}\nretry: {initial: 200ms, max: 1s}\n";
 
 /// A daemon that follows a bare repository, and everything around it. It is killed at the end.
 pub struct Daemon {
@@ -105,7 +105,7 @@ impl Daemon {
         }
         let root = self.host.data_root.display();
         let head = format!("apiVersion: tenantd/v1\nkind: Host\ndataRoot: {root}\n");
-        let deadlines = "deadlines: {call: 10s, start: 30s, stop: 1s, settle: 100ms}\n\
+        let deadlines = "deadlines: {call: 10s, start: 30s, stop: 1s, minRunning: 100ms}\n\
              workspaces: {backend: folder, unenforced: accept}\n";
         fs::write(self.folder().join("host.yaml"), format!("{head}{deadlines}{text}\n")).unwrap();
     }

@@ -84,7 +84,7 @@ fn a_bad_commit_goes_back_for_those_that_it_is_bad_for() {
 #[test]
 fn one_that_ends_during_its_trial_goes_back_too() {
     let daemon = Daemon::running(&["ant"]);
-    daemon.policy("health: {after: 5s}\n");
+    daemon.policy("health: {trialPeriod: 5s}\n");
     daemon.push();
     daemon.settled();
     daemon.proved();
@@ -149,12 +149,12 @@ fn what_the_health_check_of_the_image_says_is_shown() {
 #[test]
 fn one_whose_health_check_fails_during_its_trial_goes_back_and_one_that_starts_waits() {
     let daemon = Daemon::running(&["ant", "bee"]);
-    daemon.policy("health: {after: 200ms}\n");
+    daemon.policy("health: {trialPeriod: 200ms}\n");
     daemon.push();
     daemon.settled();
     daemon.proved();
     // The first check has not been made: the trial goes on until it is.
-    daemon.policy("health: {after: 5s}\n");
+    daemon.policy("health: {trialPeriod: 5s}\n");
     daemon.push();
     daemon.settled();
     for tenant in ["ant", "bee"] {
@@ -185,7 +185,7 @@ fn one_whose_health_check_fails_during_its_trial_goes_back_and_one_that_starts_w
 #[test]
 fn one_that_ends_while_it_is_observed_goes_back_too() {
     let daemon = Daemon::running(&["ant"]);
-    daemon.policy("health: {after: 1m}\n");
+    daemon.policy("health: {trialPeriod: 1m}\n");
     daemon.push();
     daemon.settled();
     daemon.tenant("ant", "environment: {A: b}\n");
@@ -206,7 +206,7 @@ fn one_that_ends_while_it_is_observed_goes_back_too() {
 #[test]
 fn the_end_of_a_copy_says_nothing_of_a_tenant_and_a_copy_is_reported_once() {
     let daemon = Daemon::running(&["ant"]);
-    daemon.policy("health: {after: 2s}\n");
+    daemon.policy("health: {trialPeriod: 2s}\n");
     daemon.push();
     daemon.settled();
     daemon.proved();
@@ -252,7 +252,7 @@ fn a_kill_by_somebody_is_not_counted() {
 #[test]
 fn exits_after_the_trial_slow_a_tenant_down_and_condemn_nothing() {
     let daemon = Daemon::running(&["ant", "bee"]);
-    daemon.policy("health: {after: 200ms}\nretry: {initial: 300ms, max: 10m}\n");
+    daemon.policy("health: {trialPeriod: 200ms}\nretry: {initial: 300ms, max: 10m}\n");
     daemon.push();
     daemon.settled();
     daemon.proved();
@@ -338,7 +338,7 @@ fn what_is_gone_back_to_keeps_what_the_bad_commit_tightened() {
     daemon.wait("it stands at the stricter of both", || is_narrow(&daemon).then_some(()));
     assert_eq!(commits(&daemon, "ant"), [first.clone(), second.clone()]);
     let message = daemon.ask(&["status", "ant"]).with(0).out;
-    assert!(message.contains(&format!("the stricter of {} and {}", &first[..10], &second[..10])), "{message}");
+    assert!(message.contains(&format!("the stricter of {} and {}", &first[..12], &second[..12])), "{message}");
     let events = daemon.ask(&["events"]).out;
     assert!(events.contains("the stricter of"), "{events}");
     stays(&mut daemon, is_narrow);
@@ -357,7 +357,7 @@ fn an_end_by_itself_undoes_no_limit() {
     daemon.push();
     daemon.settled();
     daemon.proved();
-    daemon.policy("health: {after: 1m}\nretry: {initial: 100ms, max: 200ms}\n");
+    daemon.policy("health: {trialPeriod: 1m}\nretry: {initial: 100ms, max: 200ms}\n");
     daemon.tenant("ant", "limits: {memory: 64MiB, pids: 50}\n");
     let commit = daemon.push();
     daemon.settled();
@@ -403,7 +403,7 @@ fn a_limit_that_is_refused_condemns_nothing() {
 fn a_wrong_file_brings_nothing_back() {
     for (older, newer) in [("", "runtime: gvisor\n"), ("limits: {memory: 256MiB}\n", "limits: {memory: 64MiB}\n")] {
         let mut daemon = Daemon::running(&["ant"]);
-        daemon.policy("health: {after: 3s}\n");
+        daemon.policy("health: {trialPeriod: 3s}\n");
         daemon.tenant("ant", older);
         daemon.push();
         daemon.settled();
@@ -413,7 +413,7 @@ fn a_wrong_file_brings_nothing_back() {
         daemon.settled();
         let now = (runtime(&daemon, "ant"), daemon.limit("ant", "Memory"));
         // Before its trial is over, a commit has a typo, and would make the trial longer.
-        daemon.policy("health: {after: 10m}\n");
+        daemon.policy("health: {trialPeriod: 10m}\n");
         daemon.tenant("ant", "wrong: key\n");
         daemon.push();
         daemon.wait("the file is wrong", || (daemon.reason("ant") == "InvalidFile").then_some(()));
@@ -433,15 +433,15 @@ fn a_wrong_file_brings_nothing_back() {
 #[test]
 fn an_end_while_the_file_is_wrong_goes_back_no_further_than_it_may() {
     let mut daemon = Daemon::running(&["ant"]);
-    daemon.policy("health: {after: 1m}\n");
+    daemon.policy("health: {trialPeriod: 1m}\n");
     daemon.tenant("ant", "limits: {memory: 256MiB}\n");
     daemon.push();
     daemon.settled();
-    daemon.policy("health: {after: 400ms}\n");
+    daemon.policy("health: {trialPeriod: 400ms}\n");
     daemon.push();
     daemon.settled();
     daemon.proved();
-    daemon.policy("health: {after: 1m}\n");
+    daemon.policy("health: {trialPeriod: 1m}\n");
     daemon.push();
     daemon.settled();
     daemon.tenant("ant", "environment: {A: b}\nlimits: {memory: 64MiB}\n");

@@ -6,15 +6,18 @@ use serde_json::Value;
 
 use super::super::{
     data::{DriftRow, Event, Gap, Journal, Marks, Report, TenantRow},
-    gather::span,
     words::{Tone, seconds},
 };
 use crate::{
-    model::{record::Verdict, tree::Signature},
+    model::{
+        record::Verdict,
+        shown::{duration, short_id},
+        tree::Signature,
+    },
     review::{
         Mark,
         history::Commit,
-        render::{person, short, shown, signature, some, words},
+        render::{person, shown, signature, some, words},
     },
 };
 
@@ -91,7 +94,7 @@ fn row(cells: Vec<Cell>) -> Row {
 /// The stretch of time, in words.
 pub(super) fn period(report: &Report) -> String {
     let length = report.period.to.duration_since(report.period.from);
-    format!("{} to {} ({})", seconds(report.period.from), seconds(report.period.to), span(length))
+    format!("{} to {} ({})", seconds(report.period.from), seconds(report.period.to), duration(length))
 }
 
 fn counted(count: u64, one: &str, more: &str) -> String {
@@ -258,7 +261,7 @@ fn changes(report: &Report) -> Section {
         who.extend((!merged.is_empty()).then(|| format!("merges what is by {}", some(&merged))));
         let cells = vec![
             word(seconds(moment.time)),
-            word(short(&moment.commit)),
+            word(short_id(&moment.commit)),
             theirs(who.join("; ")),
             signed,
             theirs(moment.subject.clone()),
@@ -292,7 +295,7 @@ fn lines(commit: &Commit) -> Vec<(Mark, String)> {
         lines.push((effect.mark, format!("{name}: {}", words(effect))));
     }
     for against in &commit.against {
-        let of = short(&against.commit);
+        let of = short_id(&against.commit);
         for (tenant, effect) in against.review.effects() {
             let name = tenant.map_or("the fleet", |one| one.tenant.as_str());
             lines.push((effect.mark, format!("{name}: {}, taken back of {of}", words(effect))));
@@ -322,7 +325,7 @@ fn approvals(report: &Report) -> Section {
         let in_history = Cell { tone: if one.is_foreign() { Tone::Alarm } else { Tone::Plain }, ..word(in_history) };
         row(vec![
             word(seconds(one.time)),
-            word(short(commit)),
+            word(short_id(commit)),
             Cell { tone, ..word(one.verdict.to_string()) },
             optional(one.by.as_ref()),
             optional(one.signer.as_ref()),
@@ -387,7 +390,7 @@ fn suspensions(report: &Report) -> Section {
             theirs(one.tenant.clone()),
             word(seconds(one.from)),
             one.ended.map_or(open, |ended| word(seconds(ended))),
-            word(span(jiff::SignedDuration::from_secs(one.seconds))),
+            word(duration(jiff::SignedDuration::from_secs(one.seconds))),
             word(seconds(one.until)),
             theirs(one.by.clone()),
             optional(one.ended_by.as_ref()),
@@ -408,7 +411,7 @@ fn loosenings(report: &Report) -> Section {
         row(vec![
             word(seconds(one.time)),
             theirs(one.tenant.clone()),
-            theirs(short(one.revision.rsplit(':').next().unwrap_or_default())),
+            theirs(short_id(one.revision.rsplit(':').next().unwrap_or_default())),
             became,
             theirs(one.loosens.join("; ")),
         ])
@@ -423,7 +426,7 @@ fn loosenings(report: &Report) -> Section {
 
 fn bad_commits(report: &Report) -> Section {
     let rows = report.bad.kept.iter().rev().map(|one| {
-        let commit = |revision: &str| short(revision.rsplit(':').next().unwrap_or_default()).to_owned();
+        let commit = |revision: &str| short_id(revision.rsplit(':').next().unwrap_or_default()).to_owned();
         let back_to = one.back_to.iter().chain(&one.narrowed_by).map(|revision| commit(revision));
         let back_to = back_to.collect::<Vec<_>>().join(", narrowed by ");
         row(vec![
@@ -547,13 +550,13 @@ fn gaps(report: &Report) -> Section {
             word(kind.as_str()),
             word(seconds(*from)),
             word(seconds(*to)),
-            word(span(to.duration_since(*from))),
+            word(duration(to.duration_since(*from))),
             theirs(what.clone()),
         ])
     });
     let head = &["journal", "kind", "from", "to", "length", "what is known"];
     Section {
-        note: "Where the record of what happened is not whole, or nobody looked.".to_owned(),
+        note: "Where the record of what happened is incomplete, or no daemon ran.".to_owned(),
         left_out: report.gaps.left_out,
         ..section("Gaps", "gaps", head, rows.collect())
     }
@@ -585,16 +588,17 @@ fn sources(report: &Report) -> Section {
     }
     if repo.backwards > 0 {
         let commits = counted(repo.backwards as u64, "commit carries", "commits carry");
-        let what =
-            format!("{commits} a time before that of the one before; such are told in each period that they may be of");
+        let what = format!(
+            "{commits} a time before that of the one before; such are listed in each period that they may belong to"
+        );
         rows.push(row(vec![word("config repo"), word(""), Cell { tone: Tone::Warning, ..word(what) }]));
     }
     for rewritten in &repo.rewritten {
         let what = format!(
             "the branch was rewritten at {}, from {} to {}",
             seconds(rewritten.time),
-            short(&rewritten.from),
-            short(&rewritten.to)
+            short_id(&rewritten.from),
+            short_id(&rewritten.to)
         );
         rows.push(row(vec![word("config repo"), word(""), Cell { tone: Tone::Warning, ..word(what) }]));
     }

@@ -13,6 +13,7 @@ use super::{
     document::touched,
     markup::escaped,
 };
+use crate::model::shown::shortened;
 
 /// How many tenants have a lane of their own.
 const LANES: usize = 60;
@@ -160,15 +161,11 @@ impl Canvas<'_> {
             _ if number.is_multiple_of(2) => "lane even",
             _ => "lane",
         };
-        let short = match name.char_indices().nth(NAME) {
-            Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
-            None => name.to_owned(),
-        };
         let _ = writeln!(
             self.svg,
             "<rect class=\"{class}\" x=\"{LABELS}\" y=\"{y}\" width=\"{CHART}\" height=\"{lane_height}\"/>\
          <text class=\"name\" x=\"2\" y=\"{middle}\">{}<title>{}</title></text>",
-            escaped(&short),
+            escaped(&shortened(name, NAME)),
             escaped(name)
         );
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Line, lines, summary};
-use crate::model::{Plan, finding::printable};
+use crate::model::{Plan, finding::printable, shown::shortened};
 
 /// The longest comment, in characters: GitHub takes 65,536.
 const MAX: usize = 60_000;
@@ -74,19 +74,21 @@ pub(crate) fn add_rows(out: &mut String, head: &str, rows: &[String]) -> usize {
 
 /// A value, cut to a length.
 pub(crate) fn value(text: &str) -> String {
-    match text.char_indices().nth(MAX_VALUE) {
-        Some((end, _)) => code(&format!("{}…", &text[..end])),
-        None => code(text),
-    }
+    code(&shortened(text, MAX_VALUE))
 }
 
 /// Text that stands for itself: no markup, no mention, no link, and no end of the row.
 pub(crate) fn code(text: &str) -> String {
     let text = printable(&text.replace(char::is_control, " "));
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    let fence = "`".repeat(longest + 1);
+    let fence = fence(&text, 1);
     let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
     format!("{fence}{space}{}{space}{fence}", text.replace('|', "\\|"))
+}
+
+/// A run of backticks, at least so many, that is longer than any in the text: so none there ends what it encloses.
+pub(crate) fn fence(text: &str, least: usize) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    "`".repeat((longest + 1).max(least))
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ mod markdown;
 mod text;
 
 pub use json::json;
-pub(crate) use junit::escape;
 pub use junit::junit;
+pub(crate) use junit::{Case, escape, report, wrong};
 pub use lines::{Line, lines};
 pub use markdown::markdown;
-pub(crate) use markdown::{add_rows, code, value};
+pub(crate) use markdown::{add_rows, code, fence, value};
 pub(crate) use text::values;
-pub use text::{GREEN, RED, Style, YELLOW, aligned, blocked_line, summary, text};
+pub use text::{BOLD, GREEN, PLAIN, Paint, RED, Style, YELLOW, aligned, blocked_line, padded, summary, text};

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
+use anstyle::AnsiColor;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 
 use crate::model::{
     Bytes, Container, Cpus, Network, Plan, TenantPlan,
@@ -25,22 +27,33 @@ pub enum Style {
     Colour,
 }
 
-/// The colour of what is added or well, as a code of ANSI terminals.
-pub const GREEN: &str = "32";
+/// How a piece of text is coloured.
+pub type Paint = anstyle::Style;
+
+/// No colour.
+pub const PLAIN: Paint = Paint::new();
+/// The colour of what is added or well.
+pub const GREEN: Paint = AnsiColor::Green.on_default();
 /// The colour of what changes or waits.
-pub const YELLOW: &str = "33";
+pub const YELLOW: Paint = AnsiColor::Yellow.on_default();
 /// The colour of what is removed or wrong.
-pub const RED: &str = "31";
-const BOLD: &str = "1";
+pub const RED: Paint = AnsiColor::Red.on_default();
+/// Bold text.
+pub const BOLD: Paint = Paint::new().bold();
 
 impl Style {
-    /// Text in a colour, which is one of the codes of ANSI terminals.
-    pub fn paint(self, code: &str, text: &str) -> String {
+    /// Text in a colour, where colours are wanted.
+    pub fn paint(self, paint: Paint, text: &str) -> String {
         match self {
             Self::Plain => text.to_owned(),
-            Self::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
+            Self::Colour => format!("{paint}{text}{paint:#}"),
         }
     }
+}
+
+/// A text with spaces behind it, up to a width in columns of a terminal.
+pub fn padded(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
 
 /// Rows in columns as wide as their longest cell.
@@ -48,10 +61,10 @@ pub fn aligned(rows: &[impl AsRef<[String]>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows.iter().map(AsRef::as_ref) {
         widths.resize(widths.len().max(row.len()), 0);
-        row.iter().zip(&mut widths).for_each(|(cell, width)| *width = cell.chars().count().max(*width));
+        row.iter().zip(&mut widths).for_each(|(cell, width)| *width = cell.width().max(*width));
     }
     rows.iter().fold(String::new(), |mut text, row| {
-        let cells = row.as_ref().iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row.as_ref().iter().zip(&widths).map(|(cell, width)| padded(cell, *width));
         let cells: Vec<String> = cells.collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
@@ -87,7 +100,7 @@ pub fn summary(plan: &Plan) -> String {
     };
     let (kept, contained) = (plan.totals().keep_aside, plan.totals().contain);
     if kept > 0 {
-        let _ = write!(line, " {kept} workspace{} to keep aside.", plural(kept));
+        let _ = write!(line, " {kept} workspace{} to archive.", plural(kept));
     }
     if contained > 0 {
         let _ = write!(line, " {contained} tenant{} to contain.", plural(contained));
@@ -121,8 +134,8 @@ impl Writer {
         self.text.push('\n');
     }
 
-    fn paint(&self, code: &str, text: &str) -> String {
-        self.style.paint(code, text)
+    fn paint(&self, paint: Paint, text: &str) -> String {
+        self.style.paint(paint, text)
     }
 
     fn tenant(&mut self, tenant: &TenantPlan) {
@@ -184,7 +197,7 @@ impl Writer {
     }
 
     /// The attributes that tell one object from another; the rest is the same for all tenants.
-    fn object(&mut self, symbol: &str, colour: &str, object: Option<&Object>) {
+    fn object(&mut self, symbol: &str, colour: Paint, object: Option<&Object>) {
         let rows = match object {
             Some(Object::Container(container)) => container_rows(container),
             Some(Object::Network(network)) => network_rows(network),
@@ -229,7 +242,7 @@ pub(super) fn becomes(stopped: bool, change: &Change) -> &'static str {
         (_, Action::Create, _) => "will be created",
         (_, Action::Update, _) => "will be updated in-place",
         (_, Action::Replace, _) => "must be replaced",
-        (_, Action::Delete, Resource::Workspace) => "will be kept aside",
+        (_, Action::Delete, Resource::Workspace) => "will be archived",
         (_, Action::Delete, _) => "will be destroyed",
     }
 }

@@ -162,7 +162,7 @@ impl Declared<'_> {
 
     /// A plain folder of an earlier version, or of earlier settings, becomes a volume.
     pub(super) fn migrate(&self, folder: Folder, make: bool, plan: &mut TenantPlan) -> Fate {
-        const REMARK: &str = "what it holds is copied while the tenant is stopped, and the folder is kept aside";
+        const REMARK: &str = "what it holds is copied while the tenant is stopped, and the folder is archived";
         let attribute = AttributeChange {
             why: Why::Intent,
             remark: Some(REMARK),
@@ -185,7 +185,7 @@ impl Declared<'_> {
     fn repair(&self, before: &'static str, by: &str, first: Option<Step>, plan: &mut TenantPlan) -> Fate {
         let attribute = AttributeChange {
             why: Why::Intent,
-            remark: Some("a copy of it is kept aside"),
+            remark: Some("a copy of it is archived"),
             ..drift(&table::STATE, json!(before), json!(format!("repaired, as {by} asked")), false)
         };
         let change = plan.add_change(self.update(vec![attribute], None, None));
@@ -236,7 +236,7 @@ impl Declared<'_> {
                     code: Obstacle::WorkspaceDamaged,
                     reason: format!("the workspace is damaged, and kept as it is: {reason}"),
                     help: match volume.backend {
-                        Backend::Btrfs => "look at it, or put it back from a backup".to_owned(),
+                        Backend::Btrfs => "examine it, or put it back from a backup".to_owned(),
                         _ => format!("tenantd workspace check {0}, then tenantd workspace repair {0}", self.name),
                     },
                 });

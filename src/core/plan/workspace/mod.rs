@@ -1,14 +1,14 @@
 //! A tenant's workspace: what it must be, what there is, and the steps between them.
 
-mod aside;
+mod archive;
 mod declared;
 
 use std::path::PathBuf;
 
-pub(super) use aside::purges;
+pub(super) use archive::deletes;
 pub(super) use declared::Fate;
 
-use aside::Restoration;
+use archive::Restoration;
 use declared::{Declared, shown};
 
 use crate::model::{
@@ -34,7 +34,7 @@ pub(super) fn backend(site: &Site, found: Option<&FoundWorkspace>) -> Backend {
 
 /// The same once what is to be taken back is there.
 fn declared_backend(tenant: &Tenant, observed: &ObservedWorkspaces, found: Option<&FoundWorkspace>) -> Backend {
-    match aside::restoration(tenant, observed, found) {
+    match archive::restoration(tenant, observed, found) {
         Restoration::Entry { name, .. } if Backend::of_aside(&name) != Backend::Folder => Backend::of_aside(&name),
         _ => backend(&observed.site, found),
     }
@@ -70,7 +70,7 @@ pub(super) fn converge(
     let path = host.workspace(tenant.name.as_str(), spec.backend);
     let repair = found.and_then(FoundWorkspace::repair);
     let declared = Declared { name: tenant.name.as_str(), host, site, path: &path, spec, repair };
-    aside::purge(&declared.tenant(), found, plan);
+    archive::delete(&declared.tenant(), found, plan);
     let place = found.map_or(Place::Nothing, |found| found.place);
     if place == Place::Other {
         let path = host.workspace(tenant.name.as_str(), Backend::Folder);
@@ -81,7 +81,7 @@ pub(super) fn converge(
         });
         return Fate::default();
     }
-    if let Some(fate) = aside::converge(tenant, observed, found, &declared, plan) {
+    if let Some(fate) = archive::converge(tenant, observed, found, &declared, plan) {
         return fate;
     }
     match (found.and_then(|found| found.volume.as_ref()), spec.backend) {
@@ -102,15 +102,15 @@ pub(super) fn converge(
 
 /// Plans that the workspace of a tenant that sleeps is mounted nowhere. All else waits until it is used again.
 pub(super) fn asleep(tenant: &Tenant, found: &FoundWorkspace, plan: &mut TenantPlan) {
-    aside::purge(tenant.name.as_str(), Some(found), plan);
+    archive::delete(tenant.name.as_str(), Some(found), plan);
     if matches!(found.volume, Some(FoundVolume { state: VolumeState::Mounted(_), .. })) {
         plan.push_step(None, Step::UnmountVolume { tenant: tenant.name.to_string() });
     }
 }
 
-/// Plans that the workspace of a tenant that nobody declares is kept aside.
+/// Plans that the workspace of a tenant that nobody declares is archived.
 pub(super) fn remove(name: &str, host: &Host, site: &Site, found: &FoundWorkspace, plan: &mut TenantPlan) {
-    aside::purge(name, Some(found), plan);
+    archive::delete(name, Some(found), plan);
     if !found.exists() {
         return;
     }
@@ -129,5 +129,5 @@ pub(super) fn remove(name: &str, host: &Host, site: &Site, found: &FoundWorkspac
         before: Some(shown(&path, backend, limit, folder.unwrap_or(Folder::proper(Owner::TENANT)))),
         after: None,
     });
-    plan.push_step(change, Step::SetAside { tenant: name.to_owned() });
+    plan.push_step(change, Step::ArchiveWorkspace { tenant: name.to_owned() });
 }

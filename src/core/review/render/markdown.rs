@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use super::{Change, Effect, FileChange, Mark, Review, Sides, shown, some, summary};
 use crate::{
     model::finding::printable,
-    plan::render::{add_rows as add, code, value},
+    plan::render::{add_rows as add, code, fence, value},
 };
 
 /// The whole review, within 60,000 characters.
@@ -67,9 +67,7 @@ fn diffs(review: &Review) -> Vec<String> {
     }
     let block = |((path, lines), names): ((&str, &[String]), Vec<&str>)| {
         let lines: String = lines.iter().map(|line| format!("{}\n", printable(line))).collect();
-        // Longer than any in the text, so that none ends the block.
-        let longest = lines.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-        let fence = "`".repeat(longest.max(2) + 1);
+        let fence = fence(&lines, 3);
         format!("{} of {}\n\n{fence}diff\n{lines}{fence}\n\n", code(path), named(&names))
     };
     tenants.into_iter().map(block).collect()

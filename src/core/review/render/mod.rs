@@ -61,11 +61,6 @@ pub fn words(effect: &Effect) -> String {
     }
 }
 
-/// So many digits of a commit that a person can tell it by.
-pub fn short(commit: &str) -> &str {
-    commit.get(..12).unwrap_or(commit)
-}
-
 /// What is known of a commit's signature, in words.
 pub fn signature(signature: &Signature) -> String {
     match signature {

@@ -122,9 +122,26 @@ pub(super) fn list(words: &[&str]) -> String {
     out
 }
 
+/// Words that people write for a key, where no spelling tells which is meant.
+const SYNONYMS: [(&str, &str); 11] = [
+    ("after", "trialPeriod"),
+    ("authorities", "caBundle"),
+    ("body", "maxBodySize"),
+    ("encryptedHello", "encryptedClientHello"),
+    ("head", "maxHeaderSize"),
+    ("hello", "handshakeTimeout"),
+    ("idle", "idleTimeout"),
+    ("lookups", "lookupsPerSecond"),
+    ("permit", "permittedRanges"),
+    ("settle", "minRunning"),
+    ("stall", "stallTimeout"),
+];
+
 /// Returns message and help; `open` are the known keys that are not written yet.
 pub(super) fn unknown_key(key: &str, open: impl Iterator<Item = &'static str>, known: &[&str]) -> (String, String) {
-    let help = match suggest(key, open) {
+    let open: Vec<&str> = open.collect();
+    let synonym = SYNONYMS.iter().find(|(word, meant)| *word == key && open.contains(meant)).map(|(_, meant)| *meant);
+    let help = match synonym.or_else(|| suggest(key, open)) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None if known.is_empty() => "remove it: no keys are known here".to_owned(),
         None => format!("known keys: {}", list(known)),

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::yaml::{Node, NodeKind, Style};
+use crate::model::shown::shortened;
 
 /// Names what a node is, in the words of a YAML file.
 pub(super) fn found(node: &Node) -> String {
@@ -21,14 +22,7 @@ pub(super) fn found(node: &Node) -> String {
 
 /// Shortens a text for a message.
 pub(super) fn short(text: &str) -> Cow<'_, str> {
-    const MAX: usize = 60;
-    match text.char_indices().nth(MAX) {
-        Some((at, _)) => {
-            let (start, _) = text.split_at_checked(at).unwrap_or_default();
-            format!("{start}...").into()
-        }
-        None => text.into(),
-    }
+    shortened(text, 60)
 }
 
 /// Says whether a text is a whole decimal number: no `+`, no leading zeros.

@@ -18,17 +18,17 @@ use crate::{
     },
 };
 
-/// The way out: what the gateway works with, and what no allowlist can open.
+/// Egress: what the gateway works with, and what no allowlist can open.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EgressFile {
-    /// Who is asked for names. Default: those of /etc/resolv.conf.
+    /// The name servers that are asked. Default: those of /etc/resolv.conf.
     pub resolvers: Option<Located<Vec<Located<ResolverAddress>>>>,
     /// The port of the proxy, inside, 1024 to 65535. Default: 3128.
     pub proxy_port: Option<Located<Number<1_024, 65_535>>>,
     /// Ranges that allowlists may name: private ones, and public ones as a whole. Never those of tenant
     /// networks, of the host itself or of metadata. Default: none.
-    pub permit: Option<Located<Vec<Located<PermitRange>>>>,
+    pub permitted_ranges: Option<Located<Vec<Located<PermitRange>>>>,
     /// The folder in which the gateway finds what each tenant may reach. It belongs on a file system in
     /// memory, because of the secrets. Default: /run/tenantd/egress.
     pub policies: Option<Located<AbsolutePath>>,
@@ -38,12 +38,12 @@ pub struct EgressFile {
     pub user: Option<Located<LocalUser>>,
     /// The gateway's network namespace, by its name under /run/netns. Default: tenantd.
     pub namespace: Option<Located<NamespaceName>>,
-    /// A file of certificates: authorities that upstreams of credentials may have beside the host's own.
+    /// A PEM file of certificate authorities that upstreams of credentials may use beside the host's own.
     /// Default: none.
-    pub authorities: Option<Located<AbsolutePath>>,
+    pub ca_bundle: Option<Located<AbsolutePath>>,
     /// The tenants whose TLS may carry an encrypted client hello (ECH), as every one of Chromium does, where its
     /// outer name is listed. It can hide any other name of whoever serves that one. Default: none.
-    pub encrypted_hello: Option<Located<Vec<Located<TenantName>>>>,
+    pub encrypted_client_hello: Option<Located<Vec<Located<TenantName>>>>,
     /// The private key of age that secrets in tenant files are encrypted to.
     pub identity: Option<Located<SecretPlace>>,
     /// Each secret by its name, and whom it may serve. Default: none.
@@ -80,18 +80,19 @@ pub struct EgressLimitsFile {
     pub connections: Option<Located<Number<1, 100_000>>>,
     /// Bytes in a second, both directions together, 16KiB to 100GiB. Default: no bound.
     pub bandwidth: Option<Located<Bandwidth>>,
-    /// Names looked up in a second, 1 to 100000. Default: 50.
-    pub lookups: Option<Located<Number<1, 100_000>>>,
-    /// The longest head of a request, 4KiB to 1MiB. Default: 64KiB.
-    pub head: Option<Located<HeadSize>>,
-    /// The longest body of a request through a credential's route, 1KiB to 16GiB. Default: 64MiB.
-    pub body: Option<Located<BodySize>>,
-    /// How long a client may take to say where it wants to, 100ms to 2m. Default: 10s.
-    pub hello: Option<Located<HelloTime>>,
+    /// DNS look-ups in a second, 1 to 100000. Default: 50.
+    pub lookups_per_second: Option<Located<Number<1, 100_000>>>,
+    /// The most bytes that the request line and the headers of a request may have, 4KiB to 1MiB. Default: 64KiB.
+    pub max_header_size: Option<Located<HeadSize>>,
+    /// The most bytes that the body of a request through a credential's route may have, 1KiB to 16GiB. Default: 64MiB.
+    pub max_body_size: Option<Located<BodySize>>,
+    /// How long a client may take to name its destination, by a TLS client hello or the head of a request, 100ms to 2m.
+    /// Default: 10s.
+    pub handshake_timeout: Option<Located<HelloTime>>,
     /// How long a connection may carry nothing in either direction, 1s to 24h. Default: 1h.
-    pub idle: Option<Located<IdleTime>>,
-    /// How long a client or a destination may take nothing of what waits for it, 1s to 24h. Default: 5m.
-    pub stall: Option<Located<IdleTime>>,
+    pub idle_timeout: Option<Located<IdleTime>>,
+    /// How long a client or a destination may read nothing of what waits for it, 1s to 24h. Default: 5m.
+    pub stall_timeout: Option<Located<IdleTime>>,
 }
 
 /// A service that the tenant reaches through the gateway, with a key that it never sees.

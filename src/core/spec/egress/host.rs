@@ -1,4 +1,4 @@
-//! The host's settings of the way out.
+//! The host's settings of egress.
 
 use std::path::PathBuf;
 
@@ -21,13 +21,13 @@ pub(in crate::spec) fn settings(file: &EgressFile) -> Egress {
         proxy_port: value(file.proxy_port.as_ref())
             .and_then(|port| u16::try_from(port.0).ok())
             .unwrap_or(default.proxy_port),
-        permit: list(file.permit.as_ref(), |range| range.0),
+        permit: list(file.permitted_ranges.as_ref(), |range| range.0),
         policies: path(file.policies.as_ref()).unwrap_or(default.policies),
         state: path(file.state.as_ref()).unwrap_or(default.state),
         user: value(file.user.as_ref()).map_or(default.user, |user| user.0.clone()),
         namespace: value(file.namespace.as_ref()).map_or(default.namespace, |name| name.0.clone()),
-        authorities: path(file.authorities.as_ref()),
-        encrypted_hello: list(file.encrypted_hello.as_ref(), Clone::clone).into_iter().collect(),
+        authorities: path(file.ca_bundle.as_ref()),
+        encrypted_hello: list(file.encrypted_client_hello.as_ref(), Clone::clone).into_iter().collect(),
         secrets: file
             .secrets
             .iter()
@@ -61,19 +61,19 @@ fn limits(file: &EgressLimitsFile, default: EgressLimits) -> EgressLimits {
     EgressLimits {
         connections: value(file.connections.as_ref()).map_or(default.connections, |number| number.0),
         bandwidth: value(file.bandwidth.as_ref()).map(|size| size.0).or(default.bandwidth),
-        lookups: value(file.lookups.as_ref()).map_or(default.lookups, |number| number.0),
-        head: value(file.head.as_ref()).map_or(default.head, |size| size.0),
-        body: value(file.body.as_ref()).map_or(default.body, |size| size.0),
-        hello: value(file.hello.as_ref()).map_or(default.hello, |time| time.0),
-        idle: value(file.idle.as_ref()).map_or(default.idle, |time| time.0),
-        stall: value(file.stall.as_ref()).map_or(default.stall, |time| time.0),
+        lookups: value(file.lookups_per_second.as_ref()).map_or(default.lookups, |number| number.0),
+        head: value(file.max_header_size.as_ref()).map_or(default.head, |size| size.0),
+        body: value(file.max_body_size.as_ref()).map_or(default.body, |size| size.0),
+        hello: value(file.handshake_timeout.as_ref()).map_or(default.hello, |time| time.0),
+        idle: value(file.idle_timeout.as_ref()).map_or(default.idle, |time| time.0),
+        stall: value(file.stall_timeout.as_ref()).map_or(default.stall, |time| time.0),
     }
 }
 
 /// Reports what no single value shows: permits that would open tenants to one another, and secrets
 /// that lie nowhere or everywhere, or serve nobody.
 pub(in crate::spec) fn check(file: &str, egress: &EgressFile, pool: ipnet::Ipv4Net, findings: &mut Vec<Finding>) {
-    for entry in value(egress.permit.as_ref()).into_iter().flatten() {
+    for entry in value(egress.permitted_ranges.as_ref()).into_iter().flatten() {
         let Some(range) = entry.get().map(|range| range.0) else { continue };
         if range.contains(&pool) || pool.contains(&range) {
             let message = format!("{range} holds addresses of tenant networks, which are cut from {pool}");

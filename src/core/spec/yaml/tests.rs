@@ -127,7 +127,7 @@ fn syntax_errors_say_what_to_write_instead() {
             ("a: [1, 2\n", (1, 4), "`[` is never closed", "`]`"),
             ("a: {b: 1]\n", (1, 4), "`{` is closed by `]`", "`}`"),
             ("a: }\n", (1, 4), "a closing bracket", "in quotes"),
-            ("a: 'x\nb: 2\n", (2, 1), "not closed", "closing quote"),
+            ("a: 'x\nb: 2\n", (1, 4), "not closed", "closing quote"),
             ("a: \"x\n", (2, 1), "not closed", "closing quote"),
             ("a: 'it's'\n", (1, 8), "follows the closing quote", "''"),
             ("a: \"C:\\dir\"\n", (1, 4), "unknown escape", "single quotes"),

@@ -31,7 +31,7 @@ enum Act {
     Remove,
     /// A commit leaves it as it is, and approves it.
     Approve,
-    /// A commit edits `health.after`.
+    /// A commit edits `health.trialPeriod`.
     Watch(u64),
     /// Its container ends, or is refused three times.
     Fail,

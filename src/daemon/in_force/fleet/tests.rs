@@ -130,7 +130,7 @@ fn a_wrong_file_keeps_what_was_on_trial_and_its_trial() {
 #[test]
 fn no_commit_makes_a_trial_longer() {
     let with = |after: &str, n: u8| {
-        let policy = format!("health: {{after: {after}}}\n");
+        let policy = format!("health: {{trialPeriod: {after}}}\n");
         declared_with(&policy, &[("ant", &format!("64MiB agent:{n}"))])
     };
     let after = |pins: &BTreeMap<String, Pin>| pins["ant"].healthy_after.unwrap().to_string();

@@ -1,4 +1,4 @@
-//! What lies aside of a tenant: taken back, asked about, removed.
+//! What is archived of a tenant: taken back, asked about, removed.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::model::{
     workspace::{Backend, FoundWorkspace, ObservedWorkspaces, Restore, Wanted, Wish, owner_of},
 };
 
-/// What becomes of what lies aside, for a tenant that has no workspace.
+/// What becomes of what is archived, for a tenant that has no workspace.
 pub(super) enum Restoration {
     /// Nothing: there is none, or the tenant has a workspace, or its file says so.
     None,
@@ -31,7 +31,7 @@ fn own_aside<'a>(tenant: &'a str, observed: &'a ObservedWorkspaces) -> impl Iter
     of_tenant.map(String::as_str).filter(|name| !name.ends_with(".damaged.img"))
 }
 
-/// What becomes of what lies aside.
+/// What becomes of what is archived.
 pub(super) fn restoration(
     tenant: &Tenant,
     observed: &ObservedWorkspaces,
@@ -40,7 +40,7 @@ pub(super) fn restoration(
     if found.is_some_and(FoundWorkspace::exists) {
         return Restoration::None;
     }
-    if let Some((name, by)) = found.and_then(FoundWorkspace::adoption) {
+    if let Some((name, by)) = found.and_then(FoundWorkspace::restoration) {
         return Restoration::Entry { name: name.to_owned(), by: Some(by.to_owned()) };
     }
     let own = || own_aside(tenant.name.as_str(), observed);
@@ -55,12 +55,12 @@ pub(super) fn restoration(
     }
 }
 
-/// Whether somebody asked that something of a tenant's that lies aside be removed.
-pub(in crate::plan) fn purges(found: &FoundWorkspace) -> bool {
-    matches!(found.wish, Some(Wish { what: Wanted::Purge { .. }, .. }))
+/// Whether somebody asked that something of a tenant's that is archived be removed.
+pub(in crate::plan) fn deletes(found: &FoundWorkspace) -> bool {
+    matches!(found.wish, Some(Wish { what: Wanted::Delete { .. }, .. }))
 }
 
-/// Plans what becomes of what lies aside. `None` where it has no say in what the tenant gets.
+/// Plans what becomes of what is archived. `None` where it has no say in what the tenant gets.
 pub(super) fn converge(
     tenant: &Tenant,
     observed: &ObservedWorkspaces,
@@ -71,33 +71,33 @@ pub(super) fn converge(
     let reason = match restoration(tenant, observed, found) {
         Restoration::None => return None,
         Restoration::Entry { name, by } => return Some(declared.restore(name, by, plan)),
-        Restoration::Missing(name) => format!("{name}, which is to be taken back, does not lie aside"),
-        Restoration::Open => "a workspace of this name lies aside from an earlier time".to_owned(),
+        Restoration::Missing(name) => format!("{name}, which is to be restored, is not archived"),
+        Restoration::Open => "a workspace of this name is archived from an earlier time".to_owned(),
     };
     let there: Vec<&str> = own_aside(tenant.name.as_str(), observed).collect();
     Some(Declared::asks(reason, &there, plan))
 }
 
 /// Plans that something aside is removed for good, where somebody asked for it.
-pub(super) fn purge(tenant: &str, found: Option<&FoundWorkspace>, plan: &mut TenantPlan) {
-    let Some(Wish { what: Wanted::Purge { name }, .. }) = found.and_then(|found| found.wish.as_ref()) else { return };
+pub(super) fn delete(tenant: &str, found: Option<&FoundWorkspace>, plan: &mut TenantPlan) {
+    let Some(Wish { what: Wanted::Delete { name }, .. }) = found.and_then(|found| found.wish.as_ref()) else { return };
     let change = plan.add_change(Change {
-        resource: Resource::Aside,
+        resource: Resource::Archive,
         name: name.clone(),
         action: Action::Delete,
         attributes: Vec::new(),
         before: None,
         after: None,
     });
-    plan.push_step(change, Step::PurgeAside { tenant: tenant.to_owned(), name: name.clone() });
+    plan.push_step(change, Step::DeleteArchived { tenant: tenant.to_owned(), name: name.clone() });
 }
 
 impl Declared<'_> {
-    /// Asks what becomes of what lies aside: nothing is made before somebody says.
+    /// Asks what becomes of what is archived: nothing is made before somebody says.
     fn asks(reason: String, there: &[&str], plan: &mut TenantPlan) -> Fate {
         let example = there.last().copied().unwrap_or("NAME");
         plan.blocked.get_or_insert(Blocked {
-            code: Obstacle::WorkspaceAside,
+            code: Obstacle::WorkspaceArchived,
             reason: match there {
                 [] => reason,
                 _ => format!("{reason}: {}", there.join(", ")),
@@ -127,7 +127,7 @@ impl Declared<'_> {
             ..drift(&table::RESTORED, Value::Null, json!(name), false)
         };
         let change = plan.add_change(self.change(Action::Update, vec![attribute], None));
-        plan.push_step(change, Step::AdoptWorkspace { tenant: self.tenant(), name });
+        plan.push_step(change, Step::RestoreWorkspace { tenant: self.tenant(), name });
         let rest = match (kept_in, self.spec.backend) {
             (Backend::Folder, Backend::Folder) => vec![self.prepare()],
             (Backend::Folder, Backend::Image | Backend::Btrfs) => {
