@@ -123,10 +123,13 @@ impl Fleet {
         Call::new("POST", format!("{}{path}", self.api), body)
     }
 
-    /// Makes the folders that the containers mount.
+    /// Makes the folders that the containers mount. Only what a tenant may write to belongs to it.
     pub fn make_workspaces(&self) -> anyhow::Result<()> {
         for mount in self.members.iter().flat_map(|member| &member.container.mounts) {
             fs::create_dir_all(&mount.source)?;
+            if !mount.writable {
+                continue;
+            }
             fs::set_permissions(&mount.source, fs::Permissions::from_mode(0o700))?;
             chown(&mount.source, Some(1000), Some(1000))?;
         }

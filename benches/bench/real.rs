@@ -260,8 +260,8 @@ fn audit(lab: &Lab) -> anyhow::Result<()> {
             time(median(&pair.ours)),
             pair.bare_cell(),
             format!("{measured:.2} ×"),
-            "≤ 2.00 ×".to_owned(),
-            verdict(measured, 2.0),
+            "≤ 1.70 ×".to_owned(),
+            verdict(measured, 1.7),
             format!("{} KiB", pair.received.bytes >> 10),
             mebibytes(peak(&pair.ours)),
         ]);

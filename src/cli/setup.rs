@@ -1,6 +1,7 @@
 //! What several commands begin with: settings, declarations, an engine that answers, a plan.
 
 use std::{
+    collections::BTreeMap,
     env, fs, io,
     path::{Path, PathBuf},
 };
@@ -140,16 +141,23 @@ pub struct Look {
 pub async fn look(source: &Source, layout: &Layout, host: &Host) -> anyhow::Result<Look> {
     let (source, layout) = (source.clone(), layout.clone());
     let reading = tokio::task::spawn_blocking(move || desired(&source, &layout));
+    let engine = engine(host).await;
+    let reading = async {
+        let (tree, desired) = reading.await.context("cannot read the declarations")??;
+        let images = match &engine {
+            Ok(engine) => reconcile::observe_images(engine, &desired).await,
+            Err(_) => BTreeMap::new(),
+        };
+        anyhow::Ok((tree, desired, images))
+    };
     let looking = async {
-        let engine = engine(host).await?;
-        let observed = reconcile::observe_all_but_images(&engine, host).await.context("cannot observe the engine")?;
-        anyhow::Ok((engine, observed))
+        let Ok(engine) = &engine else { return Ok(Observed::default()) };
+        reconcile::observe_all_but_images(engine, host).await.context("cannot observe the engine")
     };
     let (read, looked) = tokio::join!(reading, looking);
-    let (tree, desired) = read.context("cannot read the declarations")??;
-    let (engine, mut observed) = looked?;
-    observed.powers = daemon::powers(&host.data_root)?;
-    reconcile::observe_images(&engine, &desired, &mut observed).await;
+    let (tree, desired, images) = read?;
+    let engine = engine?;
+    let observed = Observed { images, powers: daemon::powers(&host.data_root)?, ..looked? };
     Ok(Look { tree, desired, engine, observed })
 }
 

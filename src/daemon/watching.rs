@@ -73,6 +73,11 @@ impl Daemon {
                 }
                 by_name.into_iter().chain(by_container).collect()
             }
+            // The engine read its configuration again: it may have other runtimes now.
+            "daemon" => {
+                self.scan.ask(trigger, now + PAUSE);
+                return;
+            }
             _ => {
                 if !self.view.runtimes.is_image_of_test(&event.id, &event.name) {
                     self.scan.ask(trigger, now + IMAGES);

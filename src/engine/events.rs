@@ -1,21 +1,26 @@
 //! What the engine tells of by itself.
 
+use std::sync::Arc;
+
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{CallError, Engine, query};
+use super::{CallError, Engine, facts::Remembered, query};
 use crate::model::{Pairs, TENANT_LABEL};
 
 /// The longest event that is read, in bytes. One holds an object's labels.
 const MAX_EVENT: usize = 1 << 20;
 
+/// The kind of an event of the engine itself, such as that it read its configuration again.
+const ENGINE: &str = "daemon";
+
 /// Something that happened at the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineEvent {
-    /// `container`, `network` or `image`.
+    /// `container`, `network`, `image` or `daemon`.
     pub kind: String,
     /// What happened, such as `update` or `destroy`.
     pub action: String,
@@ -37,17 +42,19 @@ pub struct EngineEvent {
 pub struct Events {
     body: Incoming,
     buffer: Vec<u8>,
+    facts: Arc<Remembered>,
 }
 
 impl Engine {
-    /// Listens to what happens to containers, networks and images from now on.
+    /// Listens to what happens to containers, networks, images and the engine itself from now on. While the result is held
+    /// the engine is not asked again what it is like, until it tells of another configuration or a minute has passed.
     ///
     /// # Errors
     /// The engine does not answer in time.
     pub async fn events(&self) -> Result<Events, CallError> {
-        let filters = query(&json!({"type": ["container", "network", "image"]}).to_string());
+        let filters = query(&json!({"type": ["container", "network", "image", "daemon"]}).to_string());
         let body = self.http.stream(&self.versioned(&format!("/events?filters={filters}")), self.call).await?;
-        Ok(Events { body, buffer: Vec::new() })
+        Ok(Events { body, buffer: Vec::new(), facts: self.remember_facts() })
     }
 }
 
@@ -63,7 +70,11 @@ impl Events {
                 if line.iter().all(u8::is_ascii_whitespace) {
                     continue;
                 }
-                return parse(&line).map(Some).map_err(malformed);
+                let event = parse(&line).map_err(malformed)?;
+                if event.kind == ENGINE {
+                    self.facts.forget();
+                }
+                return Ok(Some(event));
             }
             if self.buffer.len() > MAX_EVENT {
                 return Err(malformed(format!("an event is longer than {MAX_EVENT} bytes")));

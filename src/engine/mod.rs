@@ -6,6 +6,7 @@
 pub mod encode;
 
 mod events;
+mod facts;
 mod http;
 mod images;
 mod inspect;
@@ -46,6 +47,7 @@ pub struct Engine {
     /// configuration needs a restart of the engine.
     defaults: Mutex<EngineDefaults>,
     images: images::ImageClaims,
+    facts: facts::Listening,
 }
 
 /// Why an engine cannot be used.
@@ -88,7 +90,14 @@ impl Engine {
                 version::negotiate(&http::parse("GET /version", &answer)?)?
             }
         };
-        Ok(Self { http, api, call, defaults: Mutex::default(), images: images::ImageClaims::default() })
+        Ok(Self {
+            http,
+            api,
+            call,
+            defaults: Mutex::default(),
+            images: images::ImageClaims::default(),
+            facts: facts::Listening::default(),
+        })
     }
 
     /// The version of the API that is spoken.

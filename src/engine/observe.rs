@@ -17,7 +17,7 @@ use super::{
     query,
 };
 use crate::model::{
-    Claim, Cpus, NAME_PREFIX, Network, Observed, TENANT_LABEL, TenantName,
+    Claim, NAME_PREFIX, Network, Observed, TENANT_LABEL, TenantName,
     observed::{EngineFacts, ImageState, KnownImage, Member, ObservedContainer, ObservedNetwork, RunState, Unobserved},
 };
 
@@ -37,9 +37,16 @@ impl Engine {
     /// # Errors
     /// The engine cannot be reached, or refuses a list.
     pub async fn observe(&self) -> Result<Observed, CallError> {
-        let (mut observed, listed) = self.overview().await?;
-        self.inspect_listed(listed, &mut observed).await;
-        Ok(observed)
+        // All at once: to tell of itself takes the engine longest, and inspections need nothing of that.
+        let containers = async {
+            let (mut list, mut inspected) = (List::default(), Observed::default());
+            self.list_containers(None, &mut list).await?;
+            self.inspect_listed(list.containers, &mut inspected).await;
+            Ok((list.members, inspected))
+        };
+        let (engine, networks, (members, inspected)) = tokio::try_join!(self.facts(), self.networks(), containers)?;
+        let Observed { containers, unobserved, .. } = inspected;
+        Ok(Observed { containers, unobserved, ..assemble(engine, networks, members) })
     }
 
     /// Looks at the engine and its networks, and lists the containers that concern us.
@@ -48,7 +55,6 @@ impl Engine {
     /// As those of [`Engine::observe`].
     pub async fn overview(&self) -> Result<(Observed, Vec<Listed>), CallError> {
         let mut list = List::default();
-        // What the engine says of itself takes it longer than a list: it runs programs to know.
         let lists = self.list_containers(None, &mut list);
         let (engine, networks, ()) = tokio::try_join!(self.facts(), self.networks(), lists)?;
         Ok((assemble(engine, networks, list.members), list.containers))
@@ -286,34 +292,6 @@ impl Engine {
         list.containers.retain(|container| container.tenant().is_some());
         list.containers.sort_by_key(|container| container.name != name);
         Ok(list.containers.into_iter().next().map(|container| container.id))
-    }
-
-    async fn facts(&self) -> Result<EngineFacts, CallError> {
-        let info: inspect::Info = self.get("/info").await?;
-        let limits = [
-            ("memory", info.memory_limit),
-            ("swap", info.swap_limit),
-            ("cpus", info.cpu_cfs_quota && info.cpu_cfs_period),
-            ("pids", info.pids_limit),
-        ];
-        let seccomp = info.seccomp().map(str::to_owned);
-        Ok(EngineFacts {
-            userns: info.userns(),
-            id: info.id,
-            version: info.server_version,
-            api_version: self.api.to_string(),
-            cpus: Cpus::whole(info.cpus.max(1)),
-            root: info.docker_root_dir,
-            runtimes: info.runtimes.into_keys().collect(),
-            failing_runtimes: BTreeMap::new(),
-            missing_limits: limits.into_iter().filter(|(_, present)| !present).map(|(name, _)| name.into()).collect(),
-            seccomp: seccomp.as_ref().is_some_and(|profile| profile != "unconfined"),
-            seccomp_profile: seccomp.filter(|profile| !inspect::OWN_PROFILES.contains(&profile.as_str())),
-            selinux: info.security_options.iter().any(|option| option == "name=selinux"),
-            defaults: self.defaults(),
-            // It cannot know.
-            is_here: false,
-        })
     }
 
     /// All images, each with its names and what it brings into a container.

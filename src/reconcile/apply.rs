@@ -589,7 +589,11 @@ impl<'a> Worker<'a> {
         match (setting, problem.or(dropped)) {
             (Some(Blocked { reason, help, .. }), _) => Err(Failure::EngineSetting { reason, help }),
             (None, _) if !is_known => Ok(Made::WithOther(found)),
-            (None, problem) => Err(Failure::NotAsDeclared(problem.unwrap_or_default())),
+            (None, problem) => {
+                // Its kernel may have lost a limit since it said what it is like.
+                self.engine.forget_facts();
+                Err(Failure::NotAsDeclared(problem.unwrap_or_default()))
+            }
         }
     }
 

@@ -24,7 +24,7 @@ use crate::{
     model::{
         Desired, Host, NAME_PREFIX, Observed, Plan, Powers, REPLACEMENT_SUFFIX, Tenant, TenantName,
         files::FoundFiles,
-        observed::{EngineFacts, ObservedContainer, RunState, Unobserved},
+        observed::{EngineFacts, ImageState, ObservedContainer, RunState, Unobserved},
         plan::Lookalike,
         workspace::{ObservedWorkspaces, Site},
     },
@@ -57,9 +57,8 @@ pub enum ObserveError {
 /// The engine does not answer, or the data root cannot be read. One container that cannot be
 /// inspected is no error; it is in the result.
 pub async fn observe(engine: &Engine, host: &Host, desired: &Desired) -> Result<Observed, ObserveError> {
-    let mut observed = observe_all_but_images(engine, host).await?;
-    observe_images(engine, desired, &mut observed).await;
-    Ok(observed)
+    let (observed, images) = tokio::join!(observe_all_but_images(engine, host), observe_images(engine, desired));
+    Ok(Observed { images, ..observed? })
 }
 
 /// The part of [`observe`] that can be done before anything is known of the declarations.
@@ -248,6 +247,8 @@ pub async fn observe_tenant(
 
 /// Looks at all that lies in the data root, beside what is asked of the engine meanwhile.
 async fn look_at_data(host: &Host) -> Result<(ObservedWorkspaces, BTreeMap<String, FoundFiles>), ObserveError> {
+    // The engine works while the disk is read, if it is asked first.
+    tokio::task::yield_now().await;
     let workspaces = Workspaces::new(host).list().await?;
     Ok((workspaces, ConfigFiles::new(&host.data_root).list().await?))
 }
@@ -275,9 +276,9 @@ fn tell_hung_starts(observed: &mut Observed) {
     });
 }
 
-/// The other part of [`observe`].
-pub async fn observe_images(engine: &Engine, desired: &Desired, observed: &mut Observed) {
-    observed.images = engine.images(&references(desired)).await;
+/// The other part of [`observe`]: the images that are asked for, by reference.
+pub async fn observe_images(engine: &Engine, desired: &Desired) -> BTreeMap<String, ImageState> {
+    engine.images(&references(desired)).await
 }
 
 /// The images that are asked for.

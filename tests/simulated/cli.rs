@@ -246,6 +246,27 @@ fn a_plan_changes_nothing() {
 }
 
 #[test]
+fn a_plan_without_a_change_asks_each_thing_once() {
+    let cli = Cli::new(&["ant", "bee", "cat"]);
+    cli.apply().with(0);
+    let mut inspections: Vec<String> = ["ant", "bee", "cat"]
+        .map(|tenant| format!("GET /containers/{}/json", cli.world.id(&format!("tenantd-{tenant}"))))
+        .into();
+    let _ = cli.world.engine.take_calls();
+    cli.plan().with(0);
+    let mut calls: Vec<String> =
+        cli.world.engine.take_calls().iter().map(|call| format!("{} {}", call.method, call.path)).collect();
+    let image = cli.world.engine.with(|state| state.options.images[0].id());
+    let reference = "tenantd/test:1";
+    inspections.extend(["/_ping", "/info", "/networks", "/containers/json"].map(|path| format!("GET {path}")));
+    // By the reference that is declared, and by the id that the containers have.
+    inspections.extend([reference, image.as_str()].map(|image| format!("GET /images/{image}/json")));
+    calls.sort();
+    inspections.sort();
+    assert_eq!(calls, inspections);
+}
+
+#[test]
 fn a_data_root_that_a_newer_tenantd_keeps_is_left_alone_and_said() {
     let cli = Cli::new(&["ant"]);
     cli.apply().with(0);

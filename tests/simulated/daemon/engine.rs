@@ -7,7 +7,7 @@ use tenantd::model::{
     Entry,
     status::{ConditionKind, Reason, Truth},
 };
-use tenantd_test_support::Call;
+use tenantd_test_support::{Call, Runtime};
 
 use super::{Daemon, condition, object, shown};
 use crate::world::image;
@@ -16,7 +16,13 @@ fn up(daemon: &Daemon) -> bool {
     daemon.status().engine.up
 }
 
-fn surveys(calls: &[Call]) -> usize {
+/// How often all containers were listed.
+fn full_scans(calls: &[Call]) -> usize {
+    calls.iter().filter(|call| call.path == "/containers/json" && call.query == "all=1").count()
+}
+
+/// How often the engine was asked what it is like.
+fn questions(calls: &[Call]) -> usize {
     calls.iter().filter(|call| call.path == "/info").count()
 }
 
@@ -72,7 +78,7 @@ fn the_return_of_the_engine_is_no_stampede() {
         // events: however many tenants there are.
         assert!(most <= 60, "{most} calls at once");
         // One look at everything for the return, and one after it for the repaired.
-        assert!(surveys(&calls) <= 6, "{} looks at everything", surveys(&calls));
+        assert!(full_scans(&calls) <= 6, "{} full scans", full_scans(&calls));
         let looks = calls.iter().filter(|call| call.path == "/networks" && call.method == "GET").count();
         assert!(looks <= 120, "{looks} looks");
         daemon.engine.heal();
@@ -82,6 +88,54 @@ fn the_return_of_the_engine_is_no_stampede() {
     let _ = daemon.engine.take_calls();
     sleep(Duration::from_secs(1));
     assert_eq!(daemon.engine.take_calls(), []);
+}
+
+#[test]
+fn an_engine_is_asked_what_it_is_like_when_it_answers_and_when_it_says_that_it_changed() {
+    let mut daemon = Daemon::stopped(&["ant", "bee"], "runtimes: {container: runc, gvisor: runsc}\nresync: 1s");
+    daemon.tenant("bee", "runtime: gvisor\n");
+    daemon.engine.with(|state| state.options.runtimes.retain(|runtime| runtime.name != "runsc"));
+    daemon.push();
+    daemon.start();
+    daemon.runs("ant");
+    daemon.wait("bee is blocked", || (daemon.reason("bee") == "Blocked").then_some(()));
+    let _ = daemon.engine.take_calls();
+    daemon.wait("everything is observed again", || (full_scans(&daemon.engine.calls()) >= 3).then_some(()));
+    assert!(questions(&daemon.engine.take_calls()) <= 1, "nothing happened to the engine");
+
+    daemon.engine.with(|state| {
+        state.options.runtimes.push(Runtime::new("runsc"));
+        state.reload_event();
+    });
+    daemon.runs("bee");
+
+    daemon.engine.leave();
+    daemon.wait("it is noticed", || (!up(&daemon)).then_some(()));
+    daemon.engine.with(|state| state.options.limits.pids = false);
+    daemon.engine.come_back();
+    daemon.wait("it is another one", || (daemon.reason("ant") == "Blocked").then_some(()));
+}
+
+#[test]
+fn a_limit_that_a_new_container_lacks_has_the_engine_asked_what_it_is_like() {
+    let daemon = Daemon::running_with(&["ant"], "resync: 1s");
+    daemon.engine.with(|state| state.options.limits.pids = false);
+    daemon.tenant("bee", "");
+    daemon.push();
+    daemon.wait("bee is blocked, and so is ant", || {
+        ["ant", "bee"].iter().all(|name| daemon.reason(name) == "Blocked").then_some(())
+    });
+}
+
+#[test]
+fn an_engine_without_events_is_asked_each_time_what_it_is_like() {
+    let mut daemon = Daemon::stopped(&["ant"], "resync: 1s");
+    daemon.engine.fail(|call| call.path == "/events", 403, "no");
+    daemon.start();
+    daemon.runs("ant");
+    let _ = daemon.engine.take_calls();
+    daemon.wait("everything is observed again", || (full_scans(&daemon.engine.calls()) >= 3).then_some(()));
+    assert!(questions(&daemon.engine.take_calls()) >= 2);
 }
 
 #[test]

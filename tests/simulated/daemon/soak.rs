@@ -33,10 +33,13 @@ fn a_large_fleet_converges_and_then_rests() {
     let rest = || daemon.settled_within(Duration::from_secs(120), Duration::from_secs(1));
     rest();
     let mutations = daemon.engine.mutations();
-    let surveys = || daemon.engine.calls().iter().filter(|call| call.path == "/info").count();
+    let full_scans = || {
+        let calls = daemon.engine.calls();
+        calls.iter().filter(|call| call.path == "/containers/json" && call.query == "all=1").count()
+    };
     for _ in 0..2 {
-        let before = surveys();
-        daemon.wait_long("everything is looked at", || (surveys() > before).then_some(()));
+        let before = full_scans();
+        daemon.wait_long("everything is looked at", || (full_scans() > before).then_some(()));
     }
     rest();
     assert_eq!(daemon.engine.mutations(), mutations);

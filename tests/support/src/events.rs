@@ -91,6 +91,12 @@ impl State {
         self.events.silent = silent;
     }
 
+    /// Tells that the engine read its configuration again.
+    pub fn reload_event(&mut self) {
+        let (id, attributes) = (self.options.id.clone(), json!({"name": "engine", "debug": "false"}));
+        self.finish_event(&mut json!({}), "daemon", "reload", &id, attributes);
+    }
+
     pub(crate) fn image_event(&mut self, id: &str, action: &str, reference: &str) {
         let mut event = json!({"status": action, "id": reference});
         let attributes = json!({"name": reference});
