@@ -12,13 +12,16 @@ use anyhow::ensure;
 use jiff::Timestamp;
 
 use crate::{
-    measure::{Run, median, peak, run},
+    measure::{Run, median, peak, quantile, run},
     setting,
     table::{Table, mebibytes, ratio, time},
 };
 
 /// When the first commit is made, in seconds; each other one is a minute later.
 const FIRST: i64 = 1_700_000_000;
+
+/// How many commits are new where others are known.
+const NEW: usize = 100;
 
 pub fn main(folder: &Path) -> anyhow::Result<()> {
     let (commits, tenants) = (setting("BENCH_COMMITS", 10_000)?, setting("BENCH_HISTORY_TENANTS", 1_000)?);
@@ -31,37 +34,67 @@ pub fn main(folder: &Path) -> anyhow::Result<()> {
     };
     let mut log = Command::new("git");
     log.arg("--git-dir").arg(&repo).args(["log", "-p", "main"]);
-    let history = |words: &[&str]| tenantd(&[&["history"], words].concat());
     let at = |commit: usize| anyhow::Ok(Timestamp::from_second(FIRST + i64::try_from(commit)? * 60)?.to_string());
     let (begin, middle) = (at(0)?, at(commits / 2)?);
+    let explain = ["explain", "customer-00007", "--at", &middle];
+    let report = ["audit", "report", "--from", &begin, "--to", &middle];
     let contenders = [
-        ("tenantd history, with nothing kept", history(&[])),
-        ("tenantd history", history(&[])),
-        ("tenantd history --loosened", history(&["--loosened"])),
-        ("tenantd history customer-00007", history(&["customer-00007"])),
-        ("tenantd explain customer-00007 --at", tenantd(&["explain", "customer-00007", "--at", &middle])),
-        ("tenantd audit report", tenantd(&["audit", "report", "--from", &begin, "--to", &middle])),
-        ("git log -p", log),
+        (Kept::Nothing, "tenantd history", tenantd(&["history"])),
+        (Kept::All, "tenantd history", tenantd(&["history"])),
+        (Kept::Earlier, "tenantd history", tenantd(&["history"])),
+        (Kept::All, "tenantd history --loosened", tenantd(&["history", "--loosened"])),
+        (Kept::All, "tenantd history customer-00007", tenantd(&["history", "customer-00007"])),
+        (Kept::Nothing, "tenantd explain customer-00007 --at", tenantd(&explain)),
+        (Kept::All, "tenantd explain customer-00007 --at", tenantd(&explain)),
+        (Kept::Nothing, "tenantd audit report", tenantd(&report)),
+        (Kept::All, "tenantd audit report", tenantd(&report)),
+        (Kept::All, "git log -p", log),
     ];
+    let mut earlier = Command::new(env!("CARGO_BIN_EXE_tenantd"));
+    earlier.args(["history", "--rev", &format!("main~{NEW}"), "--repo"]).arg(&repo);
     let mut runs: Vec<Vec<Run>> = contenders.iter().map(|_| Vec::new()).collect();
     for _ in 0..setting("BENCH_ROUNDS", 3)? {
-        let kept = repo.join("tenantd");
-        if kept.exists() {
-            fs::remove_dir_all(kept)?;
-        }
-        for ((_, command), runs) in contenders.iter().zip(&mut runs) {
+        for ((kept, _, command), runs) in contenders.iter().zip(&mut runs) {
+            let folder_of_kept = repo.join("tenantd");
+            if *kept != Kept::All && folder_of_kept.exists() {
+                fs::remove_dir_all(folder_of_kept)?;
+            }
+            if *kept == Kept::Earlier {
+                run(&earlier, folder)?;
+            }
             runs.push(run(command, folder)?);
         }
     }
     let peer = runs.last().map(|runs| median(runs)).unwrap_or_default();
     let title = format!("History of {commits} commits over {tenants} tenants, medians");
-    let mut table = Table::new(title, &["", "time", "of git log -p", "memory"]);
-    for ((name, _), runs) in contenders.iter().zip(&runs) {
-        let took = median(runs);
-        table.row([(*name).to_owned(), time(took), format!("{:.2}", ratio(took, peer)), mebibytes(peak(runs))]);
+    let mut table = Table::new(title, &["", "kept", "time", "of git log -p", "processor", "memory"]);
+    for ((kept, name, _), runs) in contenders.iter().zip(&runs) {
+        let (took, worked) = (median(runs), quantile(runs.iter().map(|run| run.processor), 50));
+        let of_peer = format!("{:.2}", ratio(took, peer));
+        let kept = kept.as_str().to_owned();
+        table.row([(*name).to_owned(), kept, time(took), of_peer, time(worked), mebibytes(peak(runs))]);
     }
     table.print();
     Ok(())
+}
+
+/// What was found before.
+#[derive(Clone, Copy, PartialEq)]
+enum Kept {
+    Nothing,
+    /// All but what concerns the newest commits.
+    Earlier,
+    All,
+}
+
+impl Kept {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Earlier => "all but 100",
+            Self::All => "all",
+        }
+    }
 }
 
 /// A bare repository in which each commit changes one tenant, and now and then a tier.

@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::{TimeVal, TimeValLike},
+};
 use serde::{Deserialize, Serialize};
 
 /// What one run of a program took.
@@ -16,6 +19,8 @@ use serde::{Deserialize, Serialize};
 pub struct Run {
     /// From before it was started until it had ended.
     pub wall: Duration,
+    /// How long processors worked on it.
+    pub processor: Duration,
     /// The most memory that was resident at once, in KiB, as the kernel counts it; of several
     /// processes that of the largest.
     pub peak: i64,
@@ -60,13 +65,19 @@ pub fn supervise(report: &str, program: &[&str]) -> ExitCode {
     let begun = Instant::now();
     let status = Command::new(program).args(arguments).status();
     let wall = begun.elapsed();
-    let peak = getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0, |usage| usage.max_rss());
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN);
+    let peak = usage.map_or(0, |usage| usage.max_rss());
+    let processor = usage.map_or(Duration::ZERO, |usage| duration(usage.user_time()) + duration(usage.system_time()));
     let code = status.ok().and_then(|status| status.code()).unwrap_or(-1);
-    let run = Run { wall, peak, code, output: String::new() };
+    let run = Run { wall, processor, peak, code, output: String::new() };
     match serde_json::to_vec(&run).map(|text| fs::write(report, text)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
+}
+
+fn duration(time: TimeVal) -> Duration {
+    Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or_default())
 }
 
 /// The run of median length.

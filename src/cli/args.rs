@@ -42,6 +42,19 @@ pub struct Which {
     pub path: ConfigPath,
 }
 
+/// Which history is meant.
+#[derive(Debug, clap::Args)]
+pub struct HistoryOf {
+    /// The config repo
+    #[arg(long, default_value = ".", value_name = "PATH")]
+    pub repo: PathBuf,
+    /// The commit, branch or tag whose history it is
+    #[arg(long, default_value = "HEAD")]
+    pub rev: String,
+    #[command(flatten)]
+    pub path: ConfigPath,
+}
+
 /// Which folder of a repo is meant.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ConfigPath {

@@ -1,9 +1,6 @@
 //! `tenantd audit report`.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -11,8 +8,9 @@ use jiff::Timestamp;
 
 use super::{
     EXIT_ERROR, EXIT_OK,
-    args::{ConfigPath, Global, JournalFolder},
-    commits, events,
+    args::{Global, HistoryOf, JournalFolder},
+    commits::{self, Asked},
+    events,
     failure::Failure,
     output,
     setup::{self, Layout},
@@ -29,7 +27,6 @@ use crate::{
         usage::{counted_since, folder},
     },
     journal::{self, Broken, Item, Problem},
-    model::Desired,
     source::{History, SourceError},
 };
 
@@ -41,14 +38,8 @@ pub struct AuditReport {
     /// The end: a time, or a duration [default: now]
     #[arg(long, value_name = "TIME", value_parser = time::since)]
     to: Option<Timestamp>,
-    /// The config repo
-    #[arg(long, default_value = ".", value_name = "PATH")]
-    repo: PathBuf,
-    /// The commit, branch or tag whose history it is
-    #[arg(long, default_value = "HEAD")]
-    rev: String,
     #[command(flatten)]
-    path: ConfigPath,
+    of: HistoryOf,
     #[command(flatten)]
     journal: JournalFolder,
     /// The form of the report
@@ -77,7 +68,7 @@ pub fn run(command: &AuditReport, global: &Global) -> anyhow::Result<u8> {
         let what = format!("the period ends before it begins: --from {}, --to {}", period.from, period.to);
         return Err(Failure::asked(what).hint("let --to be later than --from").into());
     }
-    let history = Layout::of(&command.path, global).history(&command.repo, &command.rev)?;
+    let history = Layout::of(&command.of.path, global).history(&command.of.repo, &command.of.rev)?;
     let declared = declared(command, &history, period, global)?;
     let journals = journals(command, period, global)?;
     let usage = used(command, period, global)?;
@@ -110,23 +101,18 @@ fn declared(
     // No commit was made after now, whatever its time says.
     let places = history.between(period.from, command.to);
     let (from, to) = (history.line_before(places.start), history.line_before(places.end));
-    let (mut at_from, mut at_to) = (Desired::default(), Desired::default());
+    let asked = Asked { commits: places.clone(), states: from.into_iter().chain(to).collect() };
     let mut commits = Vec::new();
-    commits::walk(history, &commits::keys(global), |step, in_force| {
-        for (place, state) in [(from, &mut at_from), (to, &mut at_to)] {
-            if place == Some(step.place) {
-                *state = in_force.desired().clone();
-            }
-        }
-        if places.contains(&step.place) && step.is_told() {
-            commits.extend(step.into_commit()?);
-        }
+    let states = commits::changes(history, &commits::keys(global), &asked, |step| {
+        commits.push(step.into_commit()?);
         Ok(())
     })?;
+    let state = |place: Option<usize>| place.and_then(|place| states.get(&place)).cloned().unwrap_or_default();
+    let (at_from, at_to) = (state(from), state(to));
     let before = |place: usize| place.checked_sub(1).and_then(|place| history.at(place));
     let repo = Repo {
-        path: command.repo.display().to_string(),
-        rev: command.rev.clone(),
+        path: command.of.repo.display().to_string(),
+        rev: command.of.rev.clone(),
         head: Some(history.head()),
         commits: history.len(),
         before: before(places.start),

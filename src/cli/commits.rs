@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     path::Path,
+    sync::Arc,
 };
 
 use jiff::Timestamp;
@@ -11,28 +13,31 @@ use serde::Serialize;
 use super::{
     args::{Global, JournalFolder},
     events,
-    outcomes::{Gathered, Outcome, Outcomes},
-    output, setup,
+    outcomes::{Outcome, Outcomes, Untold},
+    output, past, setup,
 };
 use crate::{
     journal,
     model::{
-        Desired, Entry,
+        Desired, Entry, Tenant,
         finding::Location,
         record::Verdict,
         shown::short_id,
-        tree::{Moment, Rewritten},
+        tree::Rewritten,
     },
     review::{
         self, Review,
         history::{Against, Brought, Commit, InForce},
     },
-    source::{At, History, Keys, SourceError},
+    source::{At, Findings, History, Keys, SourceError},
     spec::{self, Compiler, TenantSource},
 };
 
 /// How many commits are named where a few words must do.
 const NAMED: usize = 5;
+
+/// The most commits from which what is not kept is followed. Each takes as long as reading a whole commit.
+const MAX_BEGIN: usize = 16;
 
 /// How many times are compared at which a branch was rewritten.
 const REWINDS: usize = 100;
@@ -42,112 +47,128 @@ pub fn keys(global: &Global) -> Keys {
     Keys::new(setup::host(global).map(|host| host.verify).unwrap_or_default())
 }
 
-/// One commit of a history, brought into force after those that it follows from.
+/// One commit of a history that changed something, or would have and is broken.
 pub struct Step<'a> {
     history: &'a History,
     keys: &'a Keys,
     /// Its place in the history.
     pub place: usize,
-    /// What it brought; `None` where it concerns nobody.
-    pub brought: Option<Brought>,
-    /// What it took back of parents other than its first.
-    pub against: Vec<Against>,
-    /// Who made it, and whether it is signed, where that was read already.
-    moment: Option<(Moment, bool)>,
+    /// What it changed.
+    pub outcome: Outcome,
 }
 
 impl Step<'_> {
-    /// Whether it changed something, or would have and is broken.
-    pub fn is_told(&self) -> bool {
-        let is_told = |brought: &Brought| !brought.review.is_empty() || brought.breaks;
-        self.brought.as_ref().is_some_and(is_told) || !self.against.is_empty()
-    }
-
     /// The commit with what it brought.
     ///
     /// # Errors
     /// The repository is damaged.
-    pub fn into_commit(mut self) -> Result<Option<Commit>, SourceError> {
-        let Some((mut moment, is_signed)) = self.moment()? else { return Ok(None) };
+    pub fn into_commit(self) -> Result<Commit, SourceError> {
+        let Outcome { brought, against, mut moment, is_signed } = self.outcome;
         if is_signed {
             moment.signature = self.history.signature(self.place, self.keys)?;
         }
-        let side = self.history.is_side(self.place);
-        Ok(Some(Commit::new(moment, side, self.brought.unwrap_or_default(), self.against)))
-    }
-
-    fn moment(&mut self) -> Result<Option<(Moment, bool)>, SourceError> {
-        match self.moment.take() {
-            None => self.history.moment(self.place),
-            known => Ok(known),
-        }
-    }
-
-    /// What is kept of it for the next time.
-    fn into_outcome(mut self) -> Result<Option<Outcome>, SourceError> {
-        let Some((moment, is_signed)) = self.moment()? else { return Ok(None) };
-        let Self { place, brought, against, .. } = self;
-        Ok(Some(Outcome { place, brought, against, moment, is_signed }))
+        Ok(Commit::new(moment, self.history.is_side(self.place), brought.unwrap_or_default(), against))
     }
 }
 
-/// Tells `visit` of each commit of a history that changes something, or would have and is broken. What was found before is
-/// not found anew.
+/// What is asked of a history.
+pub struct Asked {
+    /// The commits that are told of, by their places.
+    pub commits: Range<usize>,
+    /// The places of commits after which it is told what was in force.
+    pub states: Vec<usize>,
+}
+
+/// Tells `visit` of each commit of a history that changes something, or would have and is broken, and returns what was in
+/// force after those that were asked for. What was found before is not found anew.
 ///
 /// # Errors
 /// The repository is damaged, or no commit has the folder.
 pub fn changes(
     history: &History,
     keys: &Keys,
+    asked: &Asked,
     mut visit: impl FnMut(Step<'_>) -> Result<(), SourceError>,
-) -> Result<(), SourceError> {
-    let outcomes = Outcomes::of(history);
-    let step = |Outcome { place, brought, against, moment, is_signed }| Step {
-        history,
-        keys,
-        place,
-        brought,
-        against,
-        moment: Some((moment, is_signed)),
+) -> Result<BTreeMap<usize, Desired>, SourceError> {
+    let mut outcomes = Outcomes::of(history);
+    let Told { found, states, new, .. } = match told_by_kept(&outcomes, asked) {
+        Ok(told) => told,
+        Err(Untold::Damaged(error)) => return Err(error),
+        Err(Untold::Unknown) => {
+            outcomes.clear();
+            told_anew(&outcomes, asked)?
+        }
     };
-    if let Some(known) = outcomes.as_ref().and_then(Outcomes::read) {
-        return known.into_iter().map(step).try_for_each(visit);
+    for (place, outcome) in found {
+        visit(Step { history, keys, place, outcome })?;
     }
-    let mut gathered = Gathered::new(outcomes.is_some());
-    walk(history, keys, |found, _| {
-        if !found.is_told() || !gathered.is_open() {
-            return visit(found);
-        }
-        match found.into_outcome()? {
-            Some(outcome) => {
-                gathered.add(&outcome);
-                visit(step(outcome))
-            }
-            None => Ok(()),
-        }
-    })?;
-    if let Some(outcomes) = outcomes {
-        outcomes.keep(gathered);
-    }
-    Ok(())
+    outcomes.keep(&new);
+    Ok(states)
 }
 
-/// Follows a history, and tells `visit` of each commit, with what is in force then.
+/// What a history tells.
+#[derive(Default)]
+struct Told {
+    /// What was asked for of commits, each with its place.
+    found: Vec<(usize, Outcome)>,
+    states: BTreeMap<usize, Desired>,
+    /// What was not kept yet.
+    new: Findings,
+    has_folder: bool,
+}
+
+/// Finds what is not kept, from what was in force after commits that are.
+fn told_by_kept(outcomes: &Outcomes<'_>, asked: &Asked) -> Result<Told, Untold> {
+    let history = outcomes.history;
+    let places = outcomes.unknown();
+    let unknown: BTreeSet<usize> = places.iter().copied().collect();
+    let is_known = |place: &usize| !unknown.contains(place);
+    let begin: BTreeSet<usize> =
+        places.iter().flat_map(|place| history.before(*place)).copied().filter(is_known).collect();
+    if begin.len() > MAX_BEGIN || (begin.is_empty() && !places.is_empty()) {
+        return Err(Untold::Unknown);
+    }
+    let in_force = |place: usize| Ok((place, past::in_force(outcomes, place)?));
+    let states = begin.into_iter().map(in_force).collect::<Result<_, Untold>>()?;
+    let asked_known = asked.states.iter().copied().filter(is_known).map(in_force);
+    let known = asked_known.map(|known| known.map(|(place, state)| (place, state.desired().clone())));
+    let known = known.collect::<Result<BTreeMap<usize, Desired>, Untold>>()?;
+    let mut told = tell(outcomes, &places, states, asked, |place, name| past::tenant(outcomes, place, name))?;
+    if !told.has_folder && !outcomes.has_folder() {
+        return Err(history.without_folder().into());
+    }
+    told.states.extend(known);
+    told.found.extend(outcomes.known(asked.commits.clone())?);
+    told.found.sort_by_key(|(place, _)| *place);
+    Ok(told)
+}
+
+/// Finds everything.
+fn told_anew(outcomes: &Outcomes<'_>, asked: &Asked) -> Result<Told, SourceError> {
+    let all: Vec<usize> = (0..outcomes.history.len()).collect();
+    let told = tell(outcomes, &all, BTreeMap::new(), asked, |_, _| Ok::<_, SourceError>(None))?;
+    match told.has_folder {
+        true => Ok(told),
+        false => Err(outcomes.history.without_folder()),
+    }
+}
+
+/// Follows the commits at some places, from what was in force after those before them.
 ///
 /// What is in force is kept for each commit until all are done that follow from it, so that each is compared with what it
 /// came from, on whatever branch.
-///
-/// # Errors
-/// The repository is damaged, or no commit has the folder.
-pub fn walk(
-    history: &History,
-    keys: &Keys,
-    mut visit: impl FnMut(Step<'_>, &InForce) -> Result<(), SourceError>,
-) -> Result<(), SourceError> {
-    let mut followers = history.followers();
-    let mut states: BTreeMap<usize, InForce> = BTreeMap::new();
+fn tell<E: From<SourceError>>(
+    outcomes: &Outcomes<'_>,
+    places: &[usize],
+    mut states: BTreeMap<usize, InForce>,
+    asked: &Asked,
+    last: impl Fn(usize, &str) -> Result<Option<Arc<Tenant>>, E>,
+) -> Result<Told, E> {
+    let history = outcomes.history;
+    let mut followers = history.followers(places);
     let mut compiler = Compiler::default();
-    history.follow(&TenantSource::read, |at| {
+    let mut told = Told::default();
+    history.follow(places, &TenantSource::read, |at| -> Result<(), E> {
         let (place, before) = (at.place, at.before().to_vec());
         let others: BTreeSet<usize> =
             before.iter().skip(1).filter(|place| Some(*place) != before.first()).copied().collect();
@@ -158,7 +179,7 @@ pub fn walk(
             None => None,
         }
         .unwrap_or_default();
-        let brought = bring(&mut own, &at, &mut compiler)?;
+        let brought = bring(&mut own, &at, &mut compiler, &last)?;
         let mut against = Vec::new();
         for place in others {
             against.extend(taken_back(history, &own, &before, place, &states)?);
@@ -171,12 +192,36 @@ pub fn walk(
                 }
             }
         }
-        visit(Step { history, keys, place, brought, against, moment: None }, &own)?;
+        told.has_folder |= !at.is_missing();
+        let outcome = outcome(history, place, brought, against)?;
+        outcomes.add(&mut told.new, place, at.is_missing(), &own, outcome.as_ref());
+        if asked.commits.contains(&place) {
+            told.found.extend(outcome.map(|outcome| (place, outcome)));
+        }
+        if asked.states.contains(&place) {
+            told.states.insert(place, own.desired().clone());
+        }
         if followers.get(place).is_some_and(|left| *left > 0) {
             states.insert(place, own);
         }
         Ok(())
-    })
+    })?;
+    Ok(told)
+}
+
+/// What a commit changed; `None` where it changed nothing, and is not the first of a row of broken ones.
+fn outcome(
+    history: &History,
+    place: usize,
+    brought: Option<Brought>,
+    against: Vec<Against>,
+) -> Result<Option<Outcome>, SourceError> {
+    let is_told = |brought: &Brought| !brought.review.is_empty() || brought.breaks;
+    if !brought.as_ref().is_some_and(is_told) && against.is_empty() {
+        return Ok(None);
+    }
+    let moment = history.moment(place)?;
+    Ok(moment.map(|(moment, is_signed)| Outcome { brought, against, moment, is_signed }))
 }
 
 /// What a merge took back of the parent at a place.
@@ -204,11 +249,12 @@ fn taken_back(
 }
 
 /// Brings a commit into force, and says what that changed of what it follows from; `None` where it concerns nobody.
-fn bring(
+fn bring<E: From<SourceError>>(
     in_force: &mut InForce,
     at: &At<'_, TenantSource>,
     compiler: &mut Compiler,
-) -> Result<Option<Brought>, SourceError> {
+    last: impl Fn(usize, &str) -> Result<Option<Arc<Tenant>>, E>,
+) -> Result<Option<Brought>, E> {
     if at.is_missing() {
         let brought = in_force.miss();
         return Ok(brought.breaks.then_some(brought));
@@ -220,6 +266,10 @@ fn bring(
     }
     let read = at.read(concerned.as_ref())?;
     let declared = compiler.compile(&read.tree, &read.tenants);
+    for (name, place) in in_force.returning(&declared) {
+        let last = last(place, name.as_str())?;
+        in_force.recall(name, last);
+    }
     Ok(Some(in_force.take(concerned.as_ref(), declared)))
 }
 

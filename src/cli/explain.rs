@@ -1,9 +1,6 @@
 //! `tenantd explain`.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -12,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::{
     EXIT_OK,
-    args::{ConfigPath, Global, JournalFolder, PlanFormat},
-    commits, events,
+    args::{Global, HistoryOf, JournalFolder, PlanFormat},
+    changed, commits, events,
     failure::Failure,
     output,
     setup::{self, Layout},
@@ -39,14 +36,8 @@ use crate::{
 pub struct Explain {
     /// The tenant
     tenant: String,
-    /// The config repo
-    #[arg(long, default_value = ".", value_name = "PATH")]
-    repo: PathBuf,
-    /// The commit, branch or tag
-    #[arg(long, default_value = "HEAD")]
-    rev: String,
     #[command(flatten)]
-    path: ConfigPath,
+    of: HistoryOf,
     /// As it was declared then, and its state on this host then: a time such as 2026-11-21T10:00:00Z, or a duration
     /// such as 7d
     #[arg(long, value_name = "TIME", value_parser = time::since)]
@@ -89,13 +80,15 @@ struct Known {
 }
 
 pub fn run(command: &Explain, global: &Global) -> anyhow::Result<u8> {
-    let layout = Layout::of(&command.path, global);
-    let history = layout.history(&command.repo, &command.rev)?;
+    let layout = Layout::of(&command.of.path, global);
+    let history = layout.history(&command.of.repo, &command.of.rev)?;
     if command.at.is_some() {
         commits::warn(&history);
     }
-    let commit = history.newest(command.at).context("there was no commit yet at that time")?;
-    let tree = layout.read(&command.repo, &commit)?;
+    let place = history.newest(command.at);
+    let (place, commit) =
+        place.and_then(|place| Some((place, history.at(place)?))).context("there was no commit yet at that time")?;
+    let tree = layout.read(&command.of.repo, &commit)?;
     let desired = spec::compile(&tree);
     let Some(tenant) = desired.tenants.get(command.tenant.as_str()) else {
         if desired.held.contains(&command.tenant) || !desired.policy_usable {
@@ -108,7 +101,8 @@ pub fn run(command: &Explain, global: &Global) -> anyhow::Result<u8> {
         return Err(setup::unknown(what, &command.tenant, &desired).into());
     };
     let origins = Origins::new(&tree, &desired);
-    let mut blame = Blame::new(&history, &commit)?;
+    let mut blame =
+        Blame::new(&history, place, changed::on_line_to(&history, place)).context("the history has no such commit")?;
     let mut settings = Vec::new();
     for (field, value) in review::settings(tenant) {
         let at = origins.written(Some(&command.tenant), &field, &value);
@@ -183,7 +177,7 @@ fn known(
     shown: &Arc<Tenant>,
 ) -> Known {
     let declared = |commit: &str| {
-        let tree = layout.read(&command.repo, commit).ok()?;
+        let tree = layout.read(&command.of.repo, commit).ok()?;
         Some(spec::compile(&tree).tenants.get(command.tenant.as_str()).cloned())
     };
     let in_force = standing.in_force.as_ref().map(|in_force| in_force.revision.commit.clone());

@@ -1,15 +1,16 @@
 //! `tenantd history`.
 
-use std::{fmt::Write, path::PathBuf};
+use std::fmt::Write;
 
 use clap::ValueEnum;
 use jiff::Timestamp;
 
 use super::{
     EXIT_OK,
-    args::{ConfigPath, Global, JournalFolder},
-    commits::{self, Accepted, Rewind},
+    args::{Global, HistoryOf, JournalFolder},
+    commits::{self, Accepted, Asked, Rewind},
     failure::Failure,
+    outcomes::Outcome,
     output,
     setup::Layout,
     time,
@@ -29,14 +30,8 @@ use crate::{
 pub struct History {
     /// Only what concerns this tenant
     tenant: Option<String>,
-    /// The config repo
-    #[arg(long, default_value = ".", value_name = "PATH")]
-    repo: PathBuf,
-    /// The commit, branch or tag whose history it is
-    #[arg(long, default_value = "HEAD")]
-    rev: String,
     #[command(flatten)]
-    path: ConfigPath,
+    of: HistoryOf,
     #[command(flatten)]
     journal: JournalFolder,
     /// Show every commit that led here, whether or not a journal says which of them were in force
@@ -71,7 +66,7 @@ pub enum TableFormat {
 const MARK: usize = 8;
 
 pub fn run(command: &History, global: &Global) -> anyhow::Result<u8> {
-    let history = Layout::of(&command.path, global).history(&command.repo, &command.rev)?;
+    let history = Layout::of(&command.of.path, global).history(&command.of.repo, &command.of.rev)?;
     let (history, journal) = by_journal(history, command, global)?;
     let mut entries = read(&history, command, &commits::keys(global))?;
     entries.reverse();
@@ -135,21 +130,20 @@ fn by_journal(
 /// The commits that changed something that was asked for, oldest first.
 fn read(history: &source::History, command: &History, keys: &Keys) -> Result<Vec<Commit>, SourceError> {
     let begin = command.since.map_or(0, |since| history.between(since, None).start);
+    let asked = Asked { commits: begin..history.len(), states: Vec::new() };
     let mut entries = Vec::new();
-    commits::changes(history, keys, |mut step| {
-        if step.place < begin {
-            return Ok(());
-        }
-        let brought = step.brought.get_or_insert_default();
+    commits::changes(history, keys, &asked, |mut step| {
+        let Outcome { brought, against, .. } = &mut step.outcome;
+        let brought = brought.get_or_insert_default();
         brought.review = only(std::mem::take(&mut brought.review), command);
         let is_asked = command.tenant.is_none() && command.field.is_none() && !command.loosened;
         let is_told = !brought.review.is_empty() || (brought.breaks && is_asked);
-        for against in &mut step.against {
-            against.review = only(std::mem::take(&mut against.review), command);
+        for one in &mut *against {
+            one.review = only(std::mem::take(&mut one.review), command);
         }
-        step.against.retain(|against| !against.review.is_empty());
-        if is_told || !step.against.is_empty() {
-            entries.extend(step.into_commit()?);
+        against.retain(|one| !one.review.is_empty());
+        if is_told || !against.is_empty() {
+            entries.push(step.into_commit()?);
         }
         Ok(())
     })?;

@@ -1,35 +1,21 @@
-//! What the commits of a history changed, as it was found before: kept in the repository's own folder, for the next command
-//! that asks about the same commits.
-//!
-//! All of it follows from the ids of the commits, from which of them follow from which, from the folder with fleet.yaml and
-//! from this program: these make the name and the first line of a file. One that has another first line, is not whole or
-//! could be somebody else's is not used. Where nothing can be written, everything is found anew.
+//! What the commits of a history changed, as it was found before.
 
-use std::{env, fs, os::unix::fs::MetadataExt};
+use std::{collections::BTreeSet, ops::Range, thread};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    host::Cache,
-    model::{files::digest, tree::Moment},
-    review::history::{Against, Brought},
-    source::History,
+    model::tree::Moment,
+    review::{
+        Change,
+        history::{Against, Brought, InForce},
+    },
+    source::{CommitCache, Findings, History, SourceError, Trace},
 };
-
-/// The folder within that of the repository.
-const FOLDER: &str = "tenantd";
-
-/// The format, beside the program itself.
-const FORMAT: &str = "tenantd history 1";
-
-/// The most bytes of one file.
-const MAX_SIZE: usize = 32 << 20;
 
 /// What one commit changed; others changed nothing.
 #[derive(Deserialize, Serialize)]
 pub struct Outcome {
-    /// Its place in the history.
-    pub place: usize,
     /// What it brought.
     pub brought: Option<Brought>,
     /// What it took back of parents other than its first.
@@ -40,79 +26,139 @@ pub struct Outcome {
     pub is_signed: bool,
 }
 
-/// Where the outcomes of a history are kept.
-pub struct Outcomes {
-    cache: Cache,
-    key: String,
+/// What is kept of every commit, so that what was in force after it can be told.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct After {
+    /// It has no folder of the name that holds fleet.yaml.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_missing: bool,
+    /// Nothing of it came into force.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_broken: bool,
+    /// The tenants whose files are wrong.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub held: BTreeSet<String>,
+    /// The tenants that it added, removed or holds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub became: Vec<(String, Change)>,
 }
 
-impl Outcomes {
-    /// `None` where nothing is kept.
-    pub fn of(history: &History) -> Option<Self> {
-        let cache = Cache::within(&history.folder()?, FOLDER)?;
-        Some(Self { cache, key: key(history)? })
-    }
+/// Why something cannot be told.
+pub enum Untold {
+    /// What is kept is not enough, or does not agree with the files.
+    Unknown,
+    /// The repository is damaged.
+    Damaged(SourceError),
+}
 
-    fn name(&self) -> String {
-        format!("history-{}", self.key.get(..16).unwrap_or_default())
+impl From<SourceError> for Untold {
+    fn from(error: SourceError) -> Self {
+        Self::Damaged(error)
     }
+}
 
-    fn first_line(&self, rest: &[u8]) -> String {
-        format!("{FORMAT} {} {}\n", self.key, digest(rest))
-    }
+/// What is kept of the outcomes of a history.
+pub struct Outcomes<'h> {
+    /// The history.
+    pub history: &'h History,
+    traces: Vec<Trace>,
+    cache: Option<CommitCache>,
+}
 
+impl<'h> Outcomes<'h> {
     /// What is kept.
-    pub fn read(&self) -> Option<Vec<Outcome>> {
-        let bytes = self.cache.read(&self.name(), MAX_SIZE as u64)?;
-        let end = bytes.iter().position(|byte| *byte == b'\n')? + 1;
-        let (first, rest) = bytes.split_at_checked(end)?;
-        if first != self.first_line(rest).as_bytes() {
-            return None;
-        }
-        serde_json::Deserializer::from_slice(rest).into_iter().collect::<Result<_, _>>().ok()
+    pub fn of(history: &'h History) -> Self {
+        Self { history, traces: history.traces(), cache: history.kept("outcomes") }
     }
 
-    /// Keeps what was gathered. Where that cannot be written it is found anew.
-    pub fn keep(&self, gathered: Gathered) {
-        let Some(rest) = gathered.lines else { return };
-        let bytes = [self.first_line(&rest).as_bytes(), &rest].concat();
-        if bytes.len() <= MAX_SIZE {
-            let _found_anew = self.cache.keep(&self.name(), &bytes);
+    /// Forgets what is kept.
+    pub fn clear(&mut self) {
+        if let Some(cache) = &mut self.cache {
+            cache.clear();
+        }
+    }
+
+    /// The places of the commits of which nothing is kept.
+    pub fn unknown(&self) -> Vec<usize> {
+        (0..self.traces.len()).filter(|place| self.bytes(*place).is_none()).collect()
+    }
+
+    fn bytes(&self, place: usize) -> Option<&[u8]> {
+        self.cache.as_ref()?.get(*self.traces.get(place)?)
+    }
+
+    /// What is kept of a commit beside its outcome.
+    pub fn after(&self, place: usize) -> Option<After> {
+        After::deserialize(&mut serde_json::Deserializer::from_slice(self.bytes(place)?)).ok()
+    }
+
+    /// What is kept of the commits at some places that changed anything, each with its place.
+    ///
+    /// # Errors
+    /// Something else than outcomes is kept.
+    pub fn known(&self, places: Range<usize>) -> Result<Vec<(usize, Outcome)>, Untold> {
+        let kept: Vec<(usize, &[u8])> = places.filter_map(|place| Some((place, self.bytes(place)?))).collect();
+        let (first, second) = kept.split_at(kept.len() / 2);
+        let both = thread::scope(|scope| {
+            let first = scope.spawn(|| outcomes(first));
+            (outcomes(second), first.join())
+        });
+        match both {
+            (Ok(second), Ok(Ok(mut all))) => {
+                all.extend(second);
+                Ok(all)
+            }
+            _ => Err(Untold::Unknown),
+        }
+    }
+
+    /// Whether any commit is kept that has a folder of the name that holds fleet.yaml.
+    pub fn has_folder(&self) -> bool {
+        (0..self.traces.len()).any(|place| self.after(place).is_some_and(|after| !after.is_missing))
+    }
+
+    /// Adds the outcome of a commit, and what is in force after it, to what is to be kept.
+    pub fn add(
+        &self,
+        to: &mut Findings,
+        place: usize,
+        is_missing: bool,
+        in_force: &InForce,
+        outcome: Option<&Outcome>,
+    ) {
+        let Some(of) = self.traces.get(place).filter(|_| self.cache.is_some()) else { return };
+        let brought = outcome.and_then(|outcome| outcome.brought.as_ref());
+        let tenants = brought.into_iter().flat_map(|brought| &brought.review.tenants);
+        let after = After {
+            is_missing,
+            is_broken: in_force.is_broken(),
+            held: in_force.desired().held.clone(),
+            became: tenants
+                .filter(|one| one.change != Change::Changed)
+                .map(|one| (one.tenant.clone(), one.change))
+                .collect(),
+        };
+        let mut bytes = Vec::new();
+        let after = serde_json::to_writer(&mut bytes, &after);
+        if after.and_then(|()| serde_json::to_writer(&mut bytes, &outcome)).is_ok() {
+            to.add(*of, &bytes);
+        }
+    }
+
+    /// Keeps what was found as well. Where that cannot be written it is found anew.
+    pub fn keep(self, found: &Findings) {
+        if let Some(cache) = self.cache {
+            cache.keep(found);
         }
     }
 }
 
-/// Outcomes that are to be kept.
-pub struct Gathered {
-    /// `None` where they are too many, or are not to be kept.
-    lines: Option<Vec<u8>>,
-}
-
-impl Gathered {
-    /// Begins without any.
-    pub fn new(is_kept: bool) -> Self {
-        Self { lines: is_kept.then(Vec::new) }
-    }
-
-    /// Adds one.
-    pub fn add(&mut self, outcome: &Outcome) {
-        let Some(lines) = &mut self.lines else { return };
-        if serde_json::to_writer(&mut *lines, outcome).is_err() || lines.len() > MAX_SIZE {
-            self.lines = None;
-        }
-    }
-
-    /// Whether any would still be kept.
-    pub fn is_open(&self) -> bool {
-        self.lines.is_some()
-    }
-}
-
-/// All that the outcomes of a history follow from. `None` where this program cannot be told from another one.
-fn key(history: &History) -> Option<String> {
-    let program = fs::metadata(env::current_exe().ok()?).ok()?;
-    let program =
-        [program.ino(), program.size(), program.mtime().cast_unsigned(), program.mtime_nsec().cast_unsigned()];
-    let text = format!("{}\0{program:?}\0{}\0", env!("CARGO_PKG_VERSION"), history.below());
-    Some(digest(&[text.as_bytes(), &history.trace()].concat()))
+fn outcomes(kept: &[(usize, &[u8])]) -> Result<Vec<(usize, Outcome)>, serde_json::Error> {
+    let outcome = |(place, bytes): &(usize, &[u8])| {
+        let mut values = serde_json::Deserializer::from_slice(bytes);
+        let outcome = After::deserialize(&mut values).and_then(|_| Option::<Outcome>::deserialize(&mut values));
+        outcome.transpose().map(|outcome| outcome.map(|outcome| (*place, outcome)))
+    };
+    kept.iter().filter_map(outcome).collect()
 }

@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use super::modes;
 
 /// How many files are kept in one folder.
-const FILES: usize = 4;
+const FILES: usize = 8;
 
 /// A folder of such files.
 #[derive(Clone, Debug)]

@@ -26,10 +26,10 @@ const THREADS: usize = 4;
 /// About how many bytes may wait to be taken. What is beyond is read by who takes it.
 const MAX_WAITING: usize = 32 << 20;
 
-/// What is to be read: commits, each with the one that it is compared with.
+/// What is to be read: the top folders of commits, each with that of the one that it is compared with.
 pub(super) type Pair = (Oid, Option<Oid>);
 
-/// Reads commits in their order, and gives each to `take` with its place; `None` where it was not read.
+/// Reads commits in their order, and gives each to `take`; `None` where it was not read.
 ///
 /// `open` opens the repository once more, for a thread of its own. `make` is called on those threads.
 ///
@@ -40,7 +40,7 @@ pub(super) fn each<T: Send + Sync, E>(
     below: &str,
     open: impl Fn() -> Option<Repository>,
     make: Option<Make<'_, T>>,
-    mut take: impl FnMut(usize, Option<Difference<T>>) -> Result<(), E>,
+    mut take: impl FnMut(Option<Difference<T>>) -> Result<(), E>,
 ) -> Result<(), E> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS).min(pairs.len() / ROW + 1);
     let shared = Shared::default();
@@ -76,10 +76,10 @@ pub(super) fn each<T: Send + Sync, E>(
                 }
             };
             let mut read = read.into_iter();
-            for place in row * ROW..pairs.len().min((row + 1) * ROW) {
+            for _ in row * ROW..pairs.len().min((row + 1) * ROW) {
                 let difference = read.next().flatten();
                 shared.unload(difference.as_ref());
-                take(place, difference)?;
+                take(difference)?;
             }
             shared.done();
         }

@@ -50,13 +50,15 @@ struct OnLine {
 }
 
 impl<'a> Blame<'a> {
-    /// That of the files at a commit of a history.
-    ///
-    /// # Errors
-    /// The history has no commit.
-    pub fn new(history: &'a History, commit: &str) -> Result<Self, SourceError> {
-        let at = Oid::from_str(commit).map_err(|e| history.damaged(e))?;
-        Ok(Self { history, at, files: BTreeMap::new(), line: line(history, at) })
+    /// That of the files at the commit at a place. `changed` is what those that led to it by first parents changed, by their
+    /// places; where it does not say, they may have changed anything.
+    /// `None` where the history has no such commit.
+    pub fn new(history: &'a History, place: usize, mut changed: BTreeMap<usize, Changed>) -> Option<Self> {
+        let id = |place: usize| history.steps.get(place).map(|step| step.id);
+        let parent = |place: usize| history.before(place).first().and_then(|parent| id(*parent));
+        let on_line = |at: usize| Some(OnLine { id: id(at)?, parent: parent(at), changed: changed.remove(&at) });
+        let line = history.line(place).filter_map(on_line).collect();
+        Some(Self { history, at: id(place)?, files: BTreeMap::new(), line })
     }
 
     /// Who wrote a line, counted from 1. `None` where the file has no such line.
@@ -150,32 +152,30 @@ fn copy(
     Ok(made)
 }
 
-/// The commits that led to one by first parents, newest first, with what each changed.
-fn line(history: &History, newest: Oid) -> Vec<OnLine> {
-    let _hashed_here = objects::HashedHere::begin();
-    let mut line = Vec::new();
-    let mut place = history.steps.iter().rposition(|step| step.id == newest);
-    while let Some(step) = place.and_then(|place| history.steps.get(place)) {
-        place = step.before.first().copied();
-        let parent = place.and_then(|place| history.steps.get(place)).map(|step| step.id);
-        line.push(OnLine { id: step.id, parent, changed: None });
-    }
-    let pairs: Vec<ahead::Pair> = line.iter().rev().map(|commit| (commit.id, commit.parent)).collect();
-    let mut oldest_first = line.iter_mut().rev();
-    let all = ahead::each::<(), std::convert::Infallible>(
-        &pairs,
-        history.below(),
-        || history.opened.again().ok(),
-        None,
-        |_, difference| {
-            if let Some(commit) = oldest_first.next() {
-                commit.changed = difference.map(|difference| difference.changed);
-            }
-            Ok(())
-        },
-    );
-    match all {
-        Ok(()) => line,
-        Err(never) => match never {},
+impl History {
+    /// What commits changed of their first parents, by their places. Those are left out of which it is not known.
+    pub fn changed_at(&self, places: &[usize]) -> BTreeMap<usize, Changed> {
+        let _hashed_here = objects::HashedHere::begin();
+        let tree = |place: usize| self.steps.get(place).map(|step| step.tree);
+        let steps = || places.iter().filter_map(|place| Some((*place, tree(*place)?)));
+        let parent = |place: usize| self.before(place).first().and_then(|parent| tree(*parent));
+        let pairs: Vec<ahead::Pair> = steps().map(|(place, tree)| (tree, parent(place))).collect();
+        let mut steps = steps();
+        let mut all = BTreeMap::new();
+        let found = ahead::each::<(), std::convert::Infallible>(
+            &pairs,
+            self.below(),
+            || self.opened.again().ok(),
+            None,
+            |difference| {
+                let changed = steps.next().zip(difference);
+                all.extend(changed.map(|((place, _), difference)| (place, difference.changed)));
+                Ok(())
+            },
+        );
+        match found {
+            Ok(()) => all,
+            Err(never) => match never {},
+        }
     }
 }

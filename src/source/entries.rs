@@ -1,5 +1,7 @@
 //! Which entries of a config repo are read, which are passed over, and which are wrong where they stand.
 
+use git2::Oid;
+
 use crate::model::{Finding, tree::MAX_FILE};
 
 /// The files at the top of a config repo, and the folder of tenant files.
@@ -18,7 +20,7 @@ pub(super) const GIVEN: [&str; 3] = [SCHEMAS[0], SCHEMAS[1], FILES];
 pub(super) const MAX_GIVEN_DEPTH: usize = 16;
 
 /// What an entry of a tree is, as far as it matters here.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
     Folder,
@@ -81,6 +83,27 @@ pub(super) fn judge(path: &str, kind: Kind) -> Verdict {
             format!("{path} is neither a file nor a folder"),
             "remove it; submodules and devices are not read".to_owned(),
         ),
+    }
+}
+
+/// An entry at the top that has a say in what holds for all tenants: one that is read, or that is wrong there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PolicyEntry {
+    name: String,
+    kind: Kind,
+    /// What is in it, where that is read.
+    id: Option<Oid>,
+}
+
+impl PolicyEntry {
+    /// `None` where it has no say.
+    pub(super) fn of(name: &str, kind: Kind, id: Oid) -> Option<Self> {
+        let id = match judge(name, kind) {
+            Verdict::Read => Some(id),
+            Verdict::Wrong(_) => None,
+            Verdict::Pass => return None,
+        };
+        Some(Self { name: name.to_owned(), kind, id })
     }
 }
 

@@ -6,11 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use git2::{ObjectType, Oid, Tree as GitTree};
+use git2::{ObjectType, Oid, Tree as GitTree, TreeEntry};
 
 use super::{
     Changed, History, SourceError, ahead, budget,
-    entries::{FILES, GIVEN, SCHEMAS, TENANTS, TOP},
+    entries::{FILES, GIVEN, PolicyEntry, SCHEMAS, TENANTS},
     git::{self, Blob},
     history::Step,
     objects,
@@ -25,30 +25,32 @@ const MAX_KEPT: usize = 8 << 20;
 const FILE: usize = 64;
 
 impl History {
-    /// Follows all commits, each after those that it follows from. `visit` is told of each and may read the files of some
-    /// tenants at it. What `make` makes of a tenant's file is kept for as long as there is room, since a file stays the
+    /// Follows commits by their places, each after those that it follows from. `visit` is told of each and may read the files
+    /// of some tenants at it. What `make` makes of a tenant's file is kept for as long as there is room, since a file stays the
     /// same for many commits; it is called on threads of its own.
     ///
     /// # Errors
     /// The repository is damaged.
     pub fn follow<T: Send + Sync, E: From<SourceError>>(
         &self,
+        places: &[usize],
         make: Make<'_, T>,
         mut visit: impl FnMut(At<'_, T>) -> Result<(), E>,
     ) -> Result<(), E> {
         let _hashed_here = objects::HashedHere::begin();
         let files = RefCell::new(Files { by_path: BTreeMap::new(), size: 0 });
         let kept = Kept { make, files, carried: RefCell::default(), top: RefCell::default() };
-        let first = |step: &Step| Some(self.steps.get(*step.before.first()?)?.id);
-        let pairs: Vec<ahead::Pair> = self.steps.iter().map(|step| (step.id, first(step))).collect();
-        let mut is_found = false;
+        let first = |step: &Step| Some(self.steps.get(*step.before.first()?)?.tree);
+        let steps = || places.iter().filter_map(|place| Some((*place, self.steps.get(*place)?)));
+        let pairs: Vec<ahead::Pair> = steps().map(|(_, step)| (step.tree, first(step))).collect();
+        let mut steps = steps();
         ahead::each(
             &pairs,
             &self.below,
             || self.opened.again().ok(),
             Some(make),
-            |place, difference| {
-                let Some(step) = self.steps.get(place) else { return Ok(()) };
+            |difference| {
+                let Some((place, step)) = steps.next() else { return Ok(()) };
                 if let Some(files) = difference.as_ref().and_then(|difference| difference.files.as_ref()) {
                     kept.take(files);
                 }
@@ -56,15 +58,9 @@ impl History {
                     Some(difference) => difference.root,
                     None => self.root_of(step.id)?,
                 };
-                is_found |= root.is_some();
                 visit(At { history: self, kept: &kept, place, step, root, difference })
             },
-        )?;
-        if !is_found && !self.steps.is_empty() {
-            let (path, commit) = (self.below.clone(), self.newest.to_string());
-            return Err(SourceError::PathMissing { path, commit }.into());
-        }
-        Ok(())
+        )
     }
 
     /// The folder with fleet.yaml in it at a commit, if it has one.
@@ -80,7 +76,7 @@ impl History {
         let id = |tree: Option<&GitTree<'_>>, name: &str| Some(tree?.get_name(name)?.id());
         let differs = |name: &&str| id(before, name) != id(Some(after), name);
         let mut changed = Changed {
-            policy: TOP.iter().chain(&SCHEMAS).any(differs) || before.is_none(),
+            policy: before.is_none_or(|before| policy(before) != policy(after)) || SCHEMAS.iter().any(differs),
             files: differs(&FILES),
             tenants: BTreeSet::new(),
         };
@@ -104,6 +100,14 @@ impl History {
         }
         Ok(changed)
     }
+}
+
+/// The entries of a folder that have a say in what holds for all tenants.
+fn policy(root: &GitTree<'_>) -> Vec<PolicyEntry> {
+    let entry = |entry: TreeEntry<'_>| {
+        PolicyEntry::of(std::str::from_utf8(entry.name_bytes()).ok()?, git::kind(&entry), entry.id())
+    };
+    root.iter().filter_map(entry).collect()
 }
 
 /// What is kept of the commits that were read before.

@@ -257,7 +257,7 @@ impl Carrying<'_> {
     }
 }
 
-fn kind(entry: &TreeEntry<'_>) -> Kind {
+pub(super) fn kind(entry: &TreeEntry<'_>) -> Kind {
     match (entry.kind(), entry.filemode()) {
         (Some(ObjectType::Blob), 0o120_000) => Kind::Link,
         (Some(ObjectType::Blob), _) => Kind::File,

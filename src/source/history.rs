@@ -4,14 +4,16 @@
 use std::{
     collections::{BTreeSet, HashMap},
     ops::Range,
-    path::PathBuf,
 };
 
-use git2::{Commit, Oid, Repository, Sort, Tree as GitTree};
+use git2::{Commit, Oid, Repository, Tree as GitTree};
 use jiff::Timestamp;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
-use super::{Keys, Opened, Place, SourceError, git, moment, objects, repository::time};
+use super::{
+    CommitCache, Keys, Opened, Place, SourceError, Trace, budget, git, graph::Graph, moment, objects, repository::time,
+};
 use crate::model::tree::{Moment, Rewritten, Signature, Tree};
 
 /// All commits that led to one, whether by a first parent or by another: any of them may have been in force, since the
@@ -29,6 +31,8 @@ pub struct History {
 /// One commit of a history.
 pub(super) struct Step {
     pub(super) id: Oid,
+    /// The top folder of it.
+    pub(super) tree: Oid,
     /// Those that it follows from, by their places: its parents, the first first, or the one that was in force before it.
     pub(super) before: Vec<usize>,
     /// It came in by a merge. The branch may have stood there or not.
@@ -58,7 +62,7 @@ impl History {
     pub fn open<'a>(place: impl Into<Place<'a>>, rev: &str, below: &str) -> Result<Self, SourceError> {
         let opened = Opened::open(place.into())?;
         let newest = opened.commit(rev)?.id();
-        let steps = ancestors(opened.objects(), newest).map_err(|e| opened.damaged(e))?;
+        let steps = ancestors(&opened, newest).map_err(|e| opened.damaged(e))?;
         let rewritten = opened.rewritten(rev);
         let parts: Vec<&str> = below.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         let below = parts.join("/");
@@ -85,21 +89,22 @@ impl History {
         }
         let mut known = known.into_iter();
         let Some((first, time)) = known.next() else { return Ok(Err(self)) };
-        self.steps = ancestors(self.repository(), first).map_err(|e| self.damaged(e))?;
+        self.steps = ancestors(&self.opened, first).map_err(|e| self.damaged(e))?;
         if let Some(step) = self.steps.last_mut() {
             step.time = time;
         }
         for (id, time) in known {
             let before = self.steps.len().checked_sub(1).into_iter().collect();
-            self.steps.push(Step { id, before, is_side: false, time });
+            let tree = self.repository().find_commit(id).map_err(|e| self.damaged(e))?.tree_id();
+            self.steps.push(Step { id, tree, before, is_side: false, time });
         }
         Ok(Ok((self, unknown)))
     }
 
-    /// The newest commit of the branch itself, or the newest that is not later than a time; `None` where there was none yet.
-    pub fn newest(&self, until: Option<Timestamp>) -> Option<String> {
-        let mut line = self.steps.iter().rev().filter(|step| !step.is_side);
-        line.find(|step| until.is_none_or(|until| step.time <= until)).map(|step| step.id.to_string())
+    /// The place of the newest commit of the branch itself, or of the newest that is not later than a time; `None` where
+    /// there was none yet.
+    pub fn newest(&self, until: Option<Timestamp>) -> Option<usize> {
+        self.steps.iter().rposition(|step| !step.is_side && until.is_none_or(|until| step.time <= until))
     }
 
     /// Which commits, by their places, may have been made within a time: from the first that is not older than its begin
@@ -147,10 +152,10 @@ impl History {
         self.steps.iter().take(place).rposition(|step| !step.is_side)
     }
 
-    /// How many commits follow from each, by their places.
-    pub fn followers(&self) -> Vec<usize> {
+    /// How many of some commits follow from each, by their places.
+    pub fn followers(&self, of: &[usize]) -> Vec<usize> {
         let mut followers = vec![0; self.steps.len()];
-        for place in self.steps.iter().flat_map(|step| &step.before) {
+        for place in of.iter().flat_map(|place| self.before(*place)) {
             if let Some(count) = followers.get_mut(*place) {
                 *count += 1;
             }
@@ -179,21 +184,36 @@ impl History {
         self.newest == commit || self.repository().graph_descendant_of(self.newest, commit).unwrap_or(false)
     }
 
-    /// All ids of it, each with the places of those that it follows from: whatever else is known of a history follows from
-    /// these bytes.
-    pub fn trace(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.steps.len() * 40);
+    /// For each commit, by its place, what all that is found of it follows from.
+    pub fn traces(&self) -> Vec<Trace> {
+        let mut traces: Vec<Trace> = Vec::with_capacity(self.steps.len());
+        let mut bytes = Vec::new();
         for Step { id, before, .. } in &self.steps {
+            bytes.clear();
             bytes.extend_from_slice(id.as_bytes());
-            bytes.extend_from_slice(&(before.len() as u64).to_le_bytes());
-            before.iter().for_each(|place| bytes.extend_from_slice(&(*place as u64).to_le_bytes()));
+            before
+                .iter()
+                .filter_map(|place| traces.get(*place))
+                .for_each(|Trace(trace)| bytes.extend_from_slice(trace));
+            let digest = Sha256::digest(&bytes);
+            traces.push(Trace(std::array::from_fn(|at| digest[at])));
         }
-        bytes
+        traces
     }
 
-    /// The repository's own folder, which its work trees share. `None` where git says where that is.
-    pub fn folder(&self) -> Option<PathBuf> {
-        self.opened.folder()
+    /// The commits that led to the one at a place by first parents, newest first, and that one itself.
+    pub fn line(&self, place: usize) -> impl Iterator<Item = usize> {
+        std::iter::successors(Some(place), |place| self.steps.get(*place)?.before.first().copied())
+    }
+
+    /// The commits that the one at a place follows from, by their places: the first parent first.
+    pub fn before(&self, place: usize) -> &[usize] {
+        self.steps.get(place).map_or(&[], |step| &step.before)
+    }
+
+    /// What is kept of a kind of findings about its commits. `None` where nothing can be.
+    pub fn kept(&self, kind: &'static str) -> Option<CommitCache> {
+        CommitCache::open(&self.opened.folder_of_kept()?, &self.below, kind)
     }
 
     /// Whether the commit at a place came in by a merge, so that the branch may have stood there or not.
@@ -217,6 +237,11 @@ impl History {
     pub fn signature(&self, place: usize, keys: &Keys) -> Result<Signature, SourceError> {
         let Some(step) = self.steps.get(place) else { return Ok(Signature::None) };
         moment::signature(self.repository(), step.id, keys).map_err(|source| self.damaged(source))
+    }
+
+    /// No commit of it has a folder of the name that holds fleet.yaml.
+    pub fn without_folder(&self) -> SourceError {
+        SourceError::PathMissing { path: self.below.clone(), commit: self.newest.to_string() }
     }
 
     /// The revision's commit.
@@ -272,6 +297,23 @@ impl History {
         git::read_root(self.repository(), root.id(), format!("sha1:{}", found.id())).map_err(|e| self.opened.explain(e))
     }
 
+    /// Reads what holds for all tenants at the commit at a place, and the files of some, or of all. `None` where it has no
+    /// folder of the name that holds fleet.yaml.
+    ///
+    /// # Errors
+    /// The repository is damaged.
+    pub fn read_at(&self, place: usize, only: Option<&BTreeSet<String>>) -> Result<Option<Tree>, SourceError> {
+        let Some(step) = self.steps.get(place) else { return Ok(None) };
+        let commit = self.repository().find_commit(step.id).map_err(|e| self.damaged(e))?;
+        let Some(root) = self.root(&commit)? else { return Ok(None) };
+        let revision = format!("sha1:{}", step.id);
+        let read = || {
+            let tree = git::read_some(self.repository(), &root, revision.clone(), only)?;
+            Ok(Tree { carried: git::carried(self.repository(), &root, None)?, ..tree })
+        };
+        budget::within(revision.clone(), read()).map(Some).map_err(|e| self.opened.explain(e))
+    }
+
     /// What some tenants were where two commits parted, with what holds for all. `None` where they have nothing in common,
     /// or no folder there.
     ///
@@ -293,25 +335,69 @@ impl History {
     }
 }
 
-/// All that led to a commit, each after its parents.
-fn ancestors(repository: &Repository, newest: Oid) -> Result<Vec<Step>, git2::Error> {
-    let mut walk = repository.revwalk()?;
-    walk.push(newest)?;
-    walk.set_sorting(Sort::TOPOLOGICAL | Sort::REVERSE)?;
-    let mut places: HashMap<Oid, usize> = HashMap::new();
-    let mut steps: Vec<Step> = Vec::new();
-    for id in walk {
-        let id = id?;
-        let commit = repository.find_commit(id)?;
-        // Of a shallow clone, parents may be missing.
-        let before = commit.parent_ids().filter_map(|parent| places.get(&parent).copied()).collect();
-        places.insert(id, steps.len());
-        steps.push(Step { id, before, is_side: true, time: time(commit.time()) });
+/// All that led to a commit, each after its parents, in the order in which `git rev-list --topo-order --reverse` has them.
+fn ancestors(opened: &Opened, newest: Oid) -> Result<Vec<Step>, git2::Error> {
+    let mut graph = Graph::open(opened);
+    let mut found = Found::default();
+    found.place(newest);
+    let (mut parents, mut read): (Vec<Vec<usize>>, Vec<(Oid, Timestamp)>) = (Vec::new(), Vec::new());
+    while let Some(id) = found.ids.get(parents.len()) {
+        let node = graph.node(*id)?;
+        parents.push(node.parents.into_iter().map(|parent| found.place(parent)).collect());
+        read.push((node.tree, time(git2::Time::new(node.seconds, 0))));
     }
+    graph.keep();
+    let order = topological(&parents);
+    let mut places = vec![0; order.len()];
+    for (place, was) in order.iter().enumerate() {
+        places[*was] = place;
+    }
+    let step = |was: &usize| {
+        let before = parents[*was].iter().map(|parent| places[*parent]).collect();
+        let (tree, time) = read[*was];
+        Step { id: found.ids[*was], tree, before, is_side: true, time }
+    };
+    let mut steps: Vec<Step> = order.iter().map(step).collect();
     let mut place = steps.len().checked_sub(1);
     while let Some(step) = place.and_then(|place| steps.get_mut(place)) {
         step.is_side = false;
         place = step.before.first().copied();
     }
     Ok(steps)
+}
+
+/// Commits in the order in which they were found.
+#[derive(Default)]
+struct Found {
+    ids: Vec<Oid>,
+    places: HashMap<Oid, usize>,
+}
+
+impl Found {
+    fn place(&mut self, id: Oid) -> usize {
+        let ids = &mut self.ids;
+        *self.places.entry(id).or_insert_with(|| {
+            ids.push(id);
+            ids.len() - 1
+        })
+    }
+}
+
+/// The order in which each commit comes after its parents, which are given by their places; the first one has no child.
+fn topological(parents: &[Vec<usize>]) -> Vec<usize> {
+    let mut children = vec![0_usize; parents.len()];
+    parents.iter().flatten().for_each(|parent| children[*parent] += 1);
+    let mut order = Vec::with_capacity(parents.len());
+    let mut open: Vec<usize> = (0..parents.len().min(1)).collect();
+    while let Some(place) = open.pop() {
+        order.push(place);
+        for parent in &parents[place] {
+            children[*parent] -= 1;
+            if children[*parent] == 0 {
+                open.push(*parent);
+            }
+        }
+    }
+    order.reverse();
+    order
 }

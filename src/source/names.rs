@@ -7,25 +7,26 @@ use std::ops::Range;
 
 use git2::Oid;
 
+use super::objects::{BLOCK, Hashed, alike};
+
 /// The bytes of an id.
 const ID: usize = 20;
 
 /// What an entry begins with that is a plain file.
 const MODES: [&[u8]; 2] = [b"100644 ", b"100755 "];
 
-/// How many bytes are compared at once.
-const BLOCK: usize = 256;
-
 /// A folder that holds nothing but plain files with names in UTF-8, in the order that git asks for.
 pub(super) struct Names {
     bytes: Vec<u8>,
     /// Where each entry begins, and where the last one ends.
     bounds: Vec<usize>,
+    /// The hashes of its beginnings.
+    pub(super) hashed: Hashed,
 }
 
 impl Default for Names {
     fn default() -> Self {
-        Self { bytes: Vec::new(), bounds: vec![0] }
+        Self { bytes: Vec::new(), bounds: vec![0], hashed: Hashed::default() }
     }
 }
 
@@ -62,7 +63,12 @@ impl Names {
         let moved = |bound: &usize| bytes.len() - (old.bytes.len() - bound);
         let middle = Middle { old: first..rest, new: first..bounds.len() - 1 };
         bounds.extend(old.bounds.get(rest + 1..).unwrap_or_default().iter().map(moved));
-        Some((Self { bytes, bounds }, middle))
+        Some((Self { bytes, bounds, hashed: Hashed::default() }, middle))
+    }
+
+    /// The folder as git keeps it.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Where two folders differ at most.
@@ -171,14 +177,6 @@ fn name_of(entry: &[u8]) -> Option<&str> {
     let name = MODES.iter().find_map(|mode| entry.strip_prefix(*mode))?;
     let name = name.get(..name.iter().position(|byte| *byte == 0)?)?;
     std::str::from_utf8(name).ok().filter(|name| !name.is_empty())
-}
-
-/// How many bytes two texts begin with alike.
-fn alike(one: &[u8], other: &[u8]) -> usize {
-    let blocks = one.chunks(BLOCK).zip(other.chunks(BLOCK)).take_while(|(one, other)| one == other).count();
-    let done = (blocks * BLOCK).min(one.len()).min(other.len());
-    let rest = one.get(done..).into_iter().flatten().zip(other.get(done..).into_iter().flatten());
-    done + rest.take_while(|(one, other)| one == other).count()
 }
 
 /// How many bytes two texts end with alike.

@@ -10,10 +10,11 @@ use std::{
 };
 
 use git2::{Error, ObjectType, Odb, Oid};
+use serde::{Deserialize, Serialize};
 
 use super::{
     bound::MAX_NAMES,
-    entries::{FILES, GIVEN, Kind, TENANTS, TOP, Verdict, judge},
+    entries::{FILES, GIVEN, Kind, PolicyEntry, TENANTS, Verdict, judge},
     names::{Middle, Names, differing},
     objects,
 };
@@ -40,7 +41,7 @@ const MAX_CHANGED_SIZE: usize = 4 << 20;
 pub type Make<'m, T> = &'m (dyn Fn(&SourceFile) -> T + Sync);
 
 /// What differs between a commit and the one before it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Changed {
     /// What holds for all tenants, schemas among it.
     pub policy: bool,
@@ -89,7 +90,7 @@ struct Root {
     id: Option<Oid>,
     /// All entries without the ids of folders.
     entries: Option<Vec<u8>>,
-    top: [Option<Oid>; TOP.len()],
+    top: Vec<PolicyEntry>,
     given: [Option<Oid>; GIVEN.len()],
     tenants: Option<(bool, Oid)>,
     size: usize,
@@ -115,7 +116,7 @@ impl<'r> Reader<'r> {
         Self { objects, below, roots: VecDeque::new(), folders: VecDeque::new() }
     }
 
-    /// What a commit changed of another one, or of nothing. `make` is given the file of each tenant that is another one;
+    /// What a commit changed of another one, or of nothing; both are given by their top folders. `make` is given the file of each tenant that is another one;
     /// without it no file is read.
     /// `None` where something is out of the ordinary.
     ///
@@ -123,13 +124,13 @@ impl<'r> Reader<'r> {
     /// The repository is damaged.
     pub(super) fn difference<T>(
         &mut self,
-        commit: Oid,
+        tree: Oid,
         before: Option<Oid>,
         make: Option<Make<'_, T>>,
     ) -> Result<Option<Difference<T>>, Error> {
         let before = before.map(|before| self.root(before)).transpose()?;
         let Some(before) = before.unwrap_or_else(|| Some(Rc::default())) else { return Ok(None) };
-        let Some(root) = self.root(commit)? else { return Ok(None) };
+        let Some(root) = self.root(tree)? else { return Ok(None) };
         let mut changed = Changed::default();
         if root.id.is_none() || root.id == before.id {
             return Ok(Some(root.difference(changed, Some(Vec::new()))));
@@ -150,20 +151,19 @@ impl<'r> Reader<'r> {
         Ok(Some(root.difference(changed, files)))
     }
 
-    /// The folder with fleet.yaml in it at a commit. `None` where it cannot be taken apart.
-    fn root(&mut self, commit: Oid) -> Result<Option<Rc<Root>>, Error> {
-        if let Some((_, root)) = self.roots.iter().find(|(of, _)| *of == commit) {
+    /// The folder with fleet.yaml in it, below a commit's top folder. `None` where it cannot be taken apart.
+    fn root(&mut self, tree: Oid) -> Result<Option<Rc<Root>>, Error> {
+        if let Some((_, root)) = self.roots.iter().find(|(of, _)| *of == tree) {
             return Ok(Some(Rc::clone(root)));
         }
-        let Some(root) = self.read_root(commit)? else { return Ok(None) };
+        let Some(root) = self.read_root(tree)? else { return Ok(None) };
         let root = Rc::new(root);
-        keep(&mut self.roots, commit, &root);
+        keep(&mut self.roots, tree, &root);
         Ok(Some(root))
     }
 
-    fn read_root(&self, commit: Oid) -> Result<Option<Root>, Error> {
-        let object = objects::read(&self.objects, commit)?;
-        let Some(mut id) = tree_of(object.data()) else { return Ok(None) };
+    fn read_root(&self, tree: Oid) -> Result<Option<Root>, Error> {
+        let mut id = tree;
         for part in self.below.split('/').filter(|part| !part.is_empty()) {
             let Some(folder) = self.folder(id)? else { return Ok(None) };
             let Some(entries) = entries(folder.data()) else { return Ok(None) };
@@ -178,7 +178,7 @@ impl<'r> Reader<'r> {
         Ok(Some(Root {
             id: Some(id),
             entries: (folder.len() <= MAX_TOP).then(|| without_folders(&entries)),
-            top: TOP.map(|name| named(name).map(|entry| entry.id)),
+            top: entries.iter().filter_map(Entry::of_policy).collect(),
             given: GIVEN.map(|name| named(name).map(|entry| entry.id)),
             tenants: named(TENANTS).map(|entry| (entry.mode == FOLDER, entry.id)),
             size: folder.len(),
@@ -197,9 +197,11 @@ impl<'r> Reader<'r> {
         if let Some((_, names)) = self.folders.iter().find(|(of, _)| *of == id) {
             return Ok(Some((Rc::clone(names), None)));
         }
-        let folder = self.folder(id)?.filter(|folder| folder.len() + root.size <= MAX_FOLDERS);
-        let bytes = folder.map(|folder| folder.data().to_vec());
-        let Some((names, middle)) = bytes.and_then(|bytes| Names::after(like, bytes)) else { return Ok(None) };
+        let (folder, hashed) = objects::read_after(&self.objects, id, like.bytes(), &like.hashed)?;
+        let is_read = folder.kind() == ObjectType::Tree && folder.len() + root.size <= MAX_FOLDERS;
+        let bytes = is_read.then(|| folder.data().to_vec());
+        let Some((mut names, middle)) = bytes.and_then(|bytes| Names::after(like, bytes)) else { return Ok(None) };
+        names.hashed = hashed;
         let names = Rc::new(names);
         keep(&mut self.folders, id, &names);
         Ok(Some((names, Some(middle))))
@@ -245,17 +247,23 @@ fn keep<T>(kept: &mut VecDeque<(Oid, Rc<T>)>, id: Oid, read: &Rc<T>) {
     kept.push_back((id, Rc::clone(read)));
 }
 
-/// The tree that a commit begins with.
-fn tree_of(commit: &[u8]) -> Option<Oid> {
-    let id = commit.strip_prefix(b"tree ")?.get(..40)?;
-    Oid::from_str(std::str::from_utf8(id).ok()?).ok()
-}
-
 /// One entry of a folder.
 struct Entry<'f> {
     mode: &'f [u8],
     name: &'f [u8],
     id: Oid,
+}
+
+impl Entry<'_> {
+    fn of_policy(&self) -> Option<PolicyEntry> {
+        let kind = match self.mode {
+            FOLDER => Kind::Folder,
+            b"120000" => Kind::Link,
+            b"160000" => Kind::Other,
+            _ => Kind::File,
+        };
+        PolicyEntry::of(std::str::from_utf8(self.name).ok()?, kind, self.id)
+    }
 }
 
 /// The entries of a folder, without the ids of folders in it.

@@ -113,9 +113,12 @@ impl Opened {
         }
     }
 
-    /// The repository's own folder, which its work trees share. `None` where git says where that is.
-    pub(super) fn folder(&self) -> Option<PathBuf> {
-        matches!(self.names, Names::Libgit2).then(|| self.objects.commondir().to_owned())
+    /// The repository's own folder, which its work trees share, to keep there what was found of its commits. `None` where
+    /// git says where that is, and where what a commit follows from is not what its id says.
+    pub(super) fn folder_of_kept(&self) -> Option<PathBuf> {
+        let folder = self.objects.commondir();
+        let is_whole = !self.objects.is_shallow() && !folder.join("info/grafts").exists();
+        (is_whole && matches!(self.names, Names::Libgit2)).then(|| folder.to_owned())
     }
 
     /// The commit that a revision names.

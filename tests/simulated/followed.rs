@@ -118,9 +118,24 @@ impl Stream {
         }
     }
 
+    /// A commit that changes tenants' files and nothing else.
+    fn tenants_alone(&mut self) {
+        let mark = self.commit("main", &[self.tips[0].1]);
+        self.tips[0].1 = mark;
+        let name = TENANTS[mark % TENANTS.len()];
+        match mark % 7 {
+            0 => self.delete(&format!("tenants/{name}.yaml")),
+            _ => self.put(
+                "100644",
+                &format!("tenants/{name}.yaml"),
+                &file(name, &format!("limits: {{memory: {}MiB}}\n", 100 + mark)),
+            ),
+        }
+    }
+
     fn change(&mut self, name: &str) {
         let path = format!("tenants/{name}.yaml");
-        match self.random.u8(..32) {
+        match self.random.u8(..36) {
             0..12 => self.tenant(name),
             12 => TENANTS.iter().for_each(|name| self.tenant(name)),
             13 | 14 => self.delete(&path),
@@ -149,6 +164,9 @@ impl Stream {
             27 => self.put("120000", &path, "elsewhere"),
             28 => self.put("100755", &path, &file(name, "")),
             29 => self.delete("fleet.yaml"),
+            30 => self.put("100644", "fleet.yml", FLEET),
+            31..33 => self.delete("fleet.yml"),
+            33 => self.put("120000", "tiers.yaml", "elsewhere"),
             _ => {
                 self.put("100644", "README.md", &self.commits.to_string());
                 self.put("100644", "tenants/README.md", &self.commits.to_string());
@@ -216,11 +234,16 @@ fn plain(folder: &Path, below: &str) -> BTreeMap<String, Value> {
     told
 }
 
-/// What the command says of all commits that led to a branch.
-fn said(cli: &Cli, folder: &Path, below: &str) -> Ended {
+/// What a command says of all commits that led to a revision.
+fn says(cli: &Cli, command: &[&str], folder: &Path, rev: &str, below: &str) -> Ended {
     let below = if below.is_empty() { "." } else { below };
     let repo = folder.to_str().unwrap();
-    cli.run(&["history", "--repo", repo, "--rev", "main", "--path", below, "--format", "json"])
+    cli.run(&[command, &["--repo", repo, "--rev", rev, "--path", below, "--format", "json"]].concat())
+}
+
+/// What the history says of all commits that led to a branch.
+fn said(cli: &Cli, folder: &Path, below: &str) -> Ended {
+    says(cli, &["history"], folder, "main", below)
 }
 
 /// The same as [`plain`] tells it.
@@ -258,6 +281,100 @@ fn what_is_read_piece_by_piece_is_what_a_plain_reading_tells() {
     }
 }
 
+/// What the report of a stretch of a history says, by the times of the commits, without when it was made.
+fn reported(cli: &Cli, folder: &Path, below: &str, from: i64, to: i64) -> Value {
+    let time = |commit: i64| jiff::Timestamp::from_second(1_700_000_000 + commit * 60).unwrap().to_string();
+    let (from, to) = (time(from), time(to));
+    let said = says(cli, &["audit", "report", "--from", &from, "--to", &to], folder, "main", below).with(0).out;
+    let mut report: Value = serde_json::from_str(&said).unwrap();
+    report.as_object_mut().unwrap().remove("made").unwrap();
+    report
+}
+
+fn forget(folder: &Path) {
+    fs::remove_dir_all(folder.join("tenantd")).unwrap();
+}
+
+#[test]
+fn what_was_found_at_earlier_commits_says_the_same_of_later_ones() {
+    let cli = Cli::uncommitted(&[]);
+    for seed in 100..112 {
+        let below = if seed % 4 == 3 { "fleets/eu/" } else { "" };
+        let folder = cli.world.folder().join(format!("{seed}.git"));
+        let mut stream = Stream::new(seed, below);
+        stream.first();
+        (0..120).for_each(|_| stream.next());
+        let mut random = fastrand::Rng::with_seed(seed);
+        stream.into_repository(&folder);
+        let expected = said(&cli, &folder, below).with(0).out;
+        let stretches: Vec<(i64, i64)> = (0..3).map(|_| random.i64(0..60)).map(|from| (from, from + 60)).collect();
+        let anew = |(from, to): &(i64, i64)| {
+            forget(&folder);
+            reported(&cli, &folder, below, *from, *to)
+        };
+        let reports: Vec<Value> = stretches.iter().map(anew).collect();
+        let tenants: Vec<Ended> =
+            TENANTS.iter().map(|name| says(&cli, &["explain", name], &folder, "main", below)).collect();
+
+        forget(&folder);
+        let commits = git(&folder, &["rev-list", "--topo-order", "--reverse", "main"]);
+        let commits: Vec<&str> = commits.lines().collect();
+        for part in 1..6 {
+            let commit = commits[random.usize(commits.len() * (part - 1) / 6..commits.len() * part / 6)];
+            says(&cli, &["history"], &folder, commit, below).with(0);
+            says(&cli, &["explain", TENANTS[part]], &folder, commit, below);
+        }
+        for ((from, to), expected) in stretches.iter().zip(&reports) {
+            assert_eq!(&reported(&cli, &folder, below, *from, *to), expected, "seed {seed}, {from} to {to}");
+        }
+        assert_eq!(said(&cli, &folder, below).with(0).out, expected, "seed {seed}");
+        for (name, expected) in TENANTS.iter().zip(tenants) {
+            let found = says(&cli, &["explain", name], &folder, "main", below);
+            assert_eq!((found.code, found.out), (expected.code, expected.out), "seed {seed}, {name}");
+        }
+    }
+}
+
+#[test]
+fn new_commits_alone_are_read_where_those_before_them_were_found() {
+    let cli = Cli::uncommitted(&[]);
+    let folder = cli.world.folder().join("repo.git");
+    let mut stream = Stream::new(7, "");
+    stream.first();
+    for _ in 0..40 {
+        stream.tenants_alone();
+    }
+    stream.into_repository(&folder);
+    let before = git(&folder, &["rev-parse", "main~3"]);
+    let expected = said(&cli, &folder, "").with(0).out;
+    forget(&folder);
+    says(&cli, &["history"], &folder, &before, "").with(0);
+
+    // All commits, and what lies at the last four of them.
+    let new = git(&folder, &["rev-list", "main~4..main"]);
+    let trees: Vec<String> =
+        new.lines().map(|commit| git(&folder, &["ls-tree", "-rt", "--format=%(objectname)", commit])).collect();
+    let roots: Vec<String> =
+        new.lines().map(|commit| git(&folder, &["rev-parse", &format!("{commit}^{{tree}}")])).collect();
+    let ids = [git(&folder, &["rev-list", "main"]), trees.join("\n"), roots.join("\n")].join("\n") + "\n";
+    keep_objects(&folder, &ids);
+    assert_eq!(said(&cli, &folder, "").with(0).out, expected);
+    assert_eq!(said(&cli, &folder, "").with(0).out, expected);
+    forget(&folder);
+    said(&cli, &folder, "").with(1);
+}
+
+/// Leaves of a repository's objects only these.
+fn keep_objects(folder: &Path, ids: &str) {
+    let kept = folder.join("kept");
+    fs::create_dir(&kept).unwrap();
+    let mut packing = command(folder, &["pack-objects", "--quiet", "kept/pack"]).stdin(Stdio::piped()).spawn().unwrap();
+    packing.stdin.take().unwrap().write_all(ids.as_bytes()).unwrap();
+    assert!(packing.wait().unwrap().success());
+    fs::remove_dir_all(folder.join("objects/pack")).unwrap();
+    fs::rename(&kept, folder.join("objects/pack")).unwrap();
+}
+
 /// The files in which is kept what was found before.
 fn kept(folder: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(folder.join("tenantd")).into_iter().flatten();
@@ -278,14 +395,17 @@ fn what_was_found_before_is_used_while_it_is_whole_and_ours() {
     let whole = fs::read(&file).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
-    // What others may write to is not used, and none that is not whole, for another history or of another program.
-    let text = String::from_utf8(whole.clone()).unwrap();
-    let (head, _) = text.split_once('\n').unwrap();
+    // What others may write to is not used, and none that is not whole, of another format or of another program.
+    let replaced = |from: &str, to: &str| {
+        let at = whole.windows(from.len()).position(|bytes| bytes == from.as_bytes()).unwrap();
+        [&whole[..at], to.as_bytes(), &whole[at + from.len()..]].concat()
+    };
+    let head = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     for wrong in [
         whole[..whole.len() - 1].to_vec(),
-        text.replacen("ant", "cat", 1).into_bytes(),
-        format!("{head}\n").into_bytes(),
-        text.replacen("history 1", "history 0", 1).into_bytes(),
+        replaced("\"ant", "\"cat"),
+        whole[..head].to_vec(),
+        replaced("commits 2", "commits 1"),
         Vec::new(),
         vec![0xff; 4096],
     ] {
@@ -297,7 +417,7 @@ fn what_was_found_before_is_used_while_it_is_whole_and_ours() {
     assert_eq!((said().with(0).out, mode(&file)), (first.clone(), 0o600));
 
     // Where nothing can be kept, everything is found anew.
-    fs::remove_dir_all(folder.join("tenantd")).unwrap();
+    forget(&folder);
     fs::write(folder.join("tenantd"), "in the way").unwrap();
     assert_eq!(said().with(0).out, first);
     fs::remove_file(folder.join("tenantd")).unwrap();
@@ -308,16 +428,8 @@ fn what_was_found_before_is_used_while_it_is_whole_and_ours() {
 
     // With what was found, the commits alone are enough.
     assert_eq!(said().with(0).out, first);
-    let commits = folder.join("commits");
-    fs::create_dir(&commits).unwrap();
-    let mut packing =
-        command(&folder, &["pack-objects", "--quiet", "commits/pack"]).stdin(Stdio::piped()).spawn().unwrap();
-    let ids = git(&folder, &["rev-list", "main"]) + "\n";
-    packing.stdin.take().unwrap().write_all(ids.as_bytes()).unwrap();
-    assert!(packing.wait().unwrap().success());
-    fs::remove_dir_all(folder.join("objects/pack")).unwrap();
-    fs::rename(&commits, folder.join("objects/pack")).unwrap();
+    keep_objects(&folder, &(git(&folder, &["rev-list", "main"]) + "\n"));
     assert_eq!(said().with(0).out, first);
-    fs::remove_dir_all(folder.join("tenantd")).unwrap();
+    forget(&folder);
     said().with(1);
 }

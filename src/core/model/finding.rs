@@ -194,6 +194,9 @@ impl fmt::Display for Finding {
 /// control characters (tab and line breaks among them), line separators, overrides and marks of direction,
 /// joiners and spaces without width, tags, a byte order mark.
 pub fn is_invisible(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     c.is_control()
         || matches!(
             c,

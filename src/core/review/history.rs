@@ -73,9 +73,17 @@ impl Commit {
 pub struct InForce {
     desired: Desired,
     /// What tenants last were that are gone.
-    gone: BTreeMap<TenantName, Arc<Tenant>>,
+    gone: BTreeMap<TenantName, Last>,
     /// The newest commit's policy has errors. What that held back comes with the next one that has none.
     is_broken: bool,
+}
+
+/// What a tenant last was.
+#[derive(Clone)]
+enum Last {
+    Known(Arc<Tenant>),
+    /// What was in force of it after the commit at a place.
+    At(usize),
 }
 
 /// What a commit brought.
@@ -96,6 +104,37 @@ pub struct Brought {
 }
 
 impl InForce {
+    /// What is declared, and the tenants that are gone, each with the place of the last commit after which it was there.
+    pub fn restored(desired: Desired, gone: BTreeMap<TenantName, usize>, is_broken: bool) -> Self {
+        let Desired { tenants, held, policy, .. } = desired;
+        let desired = Desired { tenants, held, policy, ..Desired::default() };
+        let gone = gone.into_iter().map(|(name, place)| (name, Last::At(place))).collect();
+        Self { desired, gone, is_broken }
+    }
+
+    /// Whether the newest commit did not come into force.
+    pub const fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// The tenants that come back with what a commit declares and of which it is only known where they last were.
+    pub fn returning(&self, declared: &Desired) -> Vec<(TenantName, usize)> {
+        let gone = declared.tenants.keys().filter_map(|name| self.gone.get_key_value(name));
+        let places = gone.filter_map(|(name, last)| match last {
+            Last::At(place) => Some((name.clone(), *place)),
+            Last::Known(_) => None,
+        });
+        places.collect()
+    }
+
+    /// Says what a tenant last was.
+    pub fn recall(&mut self, name: TenantName, last: Option<Arc<Tenant>>) {
+        match last {
+            Some(last) => self.gone.insert(name, Last::Known(last)),
+            None => self.gone.remove(&name),
+        };
+    }
+
     /// What is declared there, without findings.
     pub const fn desired(&self) -> &Desired {
         &self.desired
@@ -133,7 +172,7 @@ impl InForce {
         let returned = self.returned(&mut review, &after);
         let renamed = renamed(&before, &after);
         let left = before.tenants.iter().filter(|(name, _)| !after.tenants.contains_key(*name));
-        self.gone.extend(left.map(|(name, tenant)| (name.clone(), Arc::clone(tenant))));
+        self.gone.extend(left.map(|(name, tenant)| (name.clone(), Last::Known(Arc::clone(tenant)))));
         if !self.gone.is_empty() {
             for name in after.tenants.keys() {
                 self.gone.remove(name);
@@ -167,7 +206,7 @@ impl InForce {
         for one in review.tenants.iter_mut().filter(|one| one.change == Change::Added) {
             let last = self.gone.get_key_value(one.tenant.as_str());
             let now = after.tenants.get(one.tenant.as_str());
-            let (Some((name, last)), Some(now)) = (last, now) else { continue };
+            let (Some((name, Last::Known(last))), Some(now)) = (last, now) else { continue };
             let alone = |tenant: &Arc<Tenant>| Desired {
                 tenants: BTreeMap::from([(name.clone(), Arc::clone(tenant))]),
                 policy: after.policy,

@@ -16,12 +16,12 @@ mod settings;
 mod stricter;
 mod variables;
 
-use std::collections::BTreeSet;
+use std::{cmp::Ordering, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{Desired, TenantName, finding::Location};
+use crate::model::{Desired, Tenant, TenantName, finding::Location};
 
 pub use effect::{Effect, Mark};
 pub use files::FileChange;
@@ -99,7 +99,6 @@ impl Review {
 /// Compares two declarations of a fleet. `locate` says where a setting of a tenant, or of the fleet where there is no
 /// tenant, stands in the newer files.
 pub fn review(base: &Desired, now: &Desired, locate: &dyn Fn(Option<&str>, &str, &Value) -> Location) -> Review {
-    let names: BTreeSet<&TenantName> = base.tenants.keys().chain(now.tenants.keys()).collect();
     let held = now.held.iter().filter(|name| !base.held.contains(*name));
     let held = held.map(|name| TenantReview {
         tenant: name.clone(),
@@ -108,9 +107,8 @@ pub fn review(base: &Desired, now: &Desired, locate: &dyn Fn(Option<&str>, &str,
         files: Vec::new(),
     });
     let mut tenants: Vec<TenantReview> = held.collect();
-    for name in names.into_iter().filter(|name| !now.held.contains(name.as_str())) {
-        let (before, after) = (base.tenants.get(name), now.tenants.get(name));
-        if before == after {
+    for (name, before, after) in differing(base, now) {
+        if now.held.contains(name.as_str()) {
             continue;
         }
         let change = match (before, after) {
@@ -130,6 +128,26 @@ pub fn review(base: &Desired, now: &Desired, locate: &dyn Fn(Option<&str>, &str,
     let mut fleet = marks::fleet(&base.policy, &now.policy);
     place(&mut fleet, |field, value| locate(None, field, value));
     Review { fleet, tenants }
+}
+
+/// A tenant by its name, with what it was and what it is.
+type Differing<'d> = (&'d TenantName, Option<&'d Arc<Tenant>>, Option<&'d Arc<Tenant>>);
+
+/// The tenants that are not the same on both sides, by name.
+fn differing<'d>(base: &'d Desired, now: &'d Desired) -> impl Iterator<Item = Differing<'d>> {
+    let (mut old, mut new) = (base.tenants.iter().peekable(), now.tenants.iter().peekable());
+    let both = std::iter::from_fn(move || {
+        let order = match (old.peek(), new.peek()) {
+            (Some((one, _)), Some((other, _))) => one.cmp(other),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        let before = if order.is_le() { old.next() } else { None };
+        let after = if order.is_ge() { new.next() } else { None };
+        let (name, _) = before.or(after)?;
+        Some((name, before.map(|(_, tenant)| tenant), after.map(|(_, tenant)| tenant)))
+    });
+    both.filter(|(_, before, after)| before != after)
 }
 
 fn place(effects: &mut [Effect], locate: impl Fn(&str, &Value) -> Location) {
