@@ -58,6 +58,7 @@ install-files: # All but the build; the manual and the completions come from the
 	$(bin)/tenantd completions fish >$(share)/fish/vendor_completions.d/tenantd.fish
 	install -D -m 644 -t $(doc) README.md LICENSE docs/*.md systemd/host.yaml
 	install -D -m 644 -t $(doc)/schema schema/*.json
+	install -D -m 644 -t $(doc)/schema/draft-07 schema/draft-07/*.json
 
 uninstall: ## Remove what install has put there; settings and data stay
 	rm -f $(bin)/tenantd $(unit)/tenantd.service $(unit)/tenantd-gateway.service $(share)/man/man1/tenantd.1 $(share)/man/man1/tenantd-*.1 \

@@ -8,6 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -18,13 +19,7 @@ use super::{
 };
 use crate::{
     journal,
-    model::{
-        Desired, Entry, Tenant,
-        finding::Location,
-        record::Verdict,
-        shown::short_id,
-        tree::Rewritten,
-    },
+    model::{Desired, Entry, Tenant, finding::Location, record::Verdict, shown::short_id, tree::Rewritten},
     review::{
         self, Review,
         history::{Against, Brought, Commit, InForce},
@@ -314,7 +309,7 @@ fn read_accepted(folder: &Path) -> Result<Vec<(String, Timestamp)>, journal::Jou
 }
 
 /// A time when a branch was set to a commit that does not descend from where it stood, and what that changed.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Rewind {
     /// When, and between which commits.
     #[serde(flatten)]

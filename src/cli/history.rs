@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use clap::ValueEnum;
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{
     EXIT_OK,
@@ -23,7 +25,7 @@ use crate::{
         history::{Against, Commit},
         render::{came_or_went, csv::row, marked, person, shown, signature, words},
     },
-    source::{self, Keys, SourceError},
+    source::{self, Keys, Misdated, SourceError},
 };
 
 #[derive(Debug, clap::Args)]
@@ -62,6 +64,22 @@ pub enum TableFormat {
     Csv,
 }
 
+/// The answer for programs.
+#[derive(Serialize, JsonSchema)]
+#[schemars(title = "History")]
+pub struct Document {
+    /// The version of this shape.
+    format_version: &'static str,
+    /// When the branch was set to a commit that does not descend from where it stood, and what that changed, newest first.
+    rewritten: Vec<Rewind>,
+    /// The commits that say that they are older than one that they follow from.
+    misdated: Vec<Misdated>,
+    /// The journal that says which commits were in force; null where all are told that led to the revision.
+    journal: Option<String>,
+    /// The commits that changed something, newest first.
+    commits: Vec<Commit>,
+}
+
 /// The width of the column of marks: the longest of them.
 const MARK: usize = 8;
 
@@ -79,14 +97,9 @@ pub fn run(command: &History, global: &Global) -> anyhow::Result<u8> {
     let shown = match command.format {
         TableFormat::Text => rewound(&rewinds, output::style()) + &text(&entries, output::style()),
         TableFormat::Json => {
-            let answer = serde_json::json!({
-                "format_version": "1.0",
-                "rewritten": rewinds,
-                "misdated": history.misdated(),
-                "journal": journal,
-                "commits": entries,
-            });
-            format!("{answer:#}\n")
+            let misdated = history.misdated();
+            let answer = Document { format_version: "1.0", rewritten: rewinds, misdated, journal, commits: entries };
+            format!("{:#}\n", serde_json::to_value(answer)?)
         }
         TableFormat::Csv => csv(&entries),
     };

@@ -7,6 +7,7 @@ mod audit;
 mod audit_report;
 mod changed;
 mod commits;
+pub mod documents;
 mod egress;
 mod events;
 mod exit;

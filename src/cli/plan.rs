@@ -50,13 +50,8 @@ pub fn run(command: &Plan, global: &Global) -> anyhow::Result<u8> {
     };
     let planned = setup::plan(&settings, &desired, &observed, only)?;
     let promise = plan::promise(&desired, &settings, &observed);
-    let json = || {
-        let mut json = render::json(&planned, &tree.revision, &observed, &desired.findings);
-        if let Some(promise) = promise.filter(|promise| promise.promised > promise.allowed) {
-            json["overcommitted"] = serde_json::json!(promise);
-        }
-        json
-    };
+    let overcommitted = promise.filter(|promise| promise.promised > promise.allowed);
+    let json = || render::json(&planned, &tree.revision, &observed, &desired.findings, overcommitted);
     if let Some(path) = &command.out {
         let commit = tree.commit().context("--out needs a commit")?;
         let saved = Saved::new(&planned, &desired, &observed, &command.source.which.rev, commit, only);

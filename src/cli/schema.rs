@@ -6,13 +6,9 @@ use std::{
 };
 
 use anyhow::Context;
-use serde_json::Value;
 
-use super::{EXIT_ERROR, EXIT_OK, failure::Failure, output};
-use crate::{
-    spec::{self, reference::fill},
-    web,
-};
+use super::{EXIT_ERROR, EXIT_OK, documents::published, failure::Failure, output};
+use crate::spec::reference::fill;
 
 #[derive(Debug, clap::Args)]
 pub struct Schema {
@@ -25,15 +21,18 @@ pub struct Schema {
     /// With --write or --check: the document whose tables of keys are kept up to date as well
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
-    /// Print one schema: tenant, fleet, tiers, host, or operators (the calls of the socket, as OpenAPI)
+    /// Print one schema: tenant, fleet, tiers, host; settings (what rules are given); plan, review, history, report, status
+    /// (what commands print as JSON); draft-07/tenant and the like (for older editors); operators (the calls of the socket, as
+    /// OpenAPI)
     #[arg(conflicts_with_all = ["write", "check"])]
     name: Option<String>,
 }
 
 pub fn run(command: &Schema) -> anyhow::Result<u8> {
     if let Some(dir) = &command.write {
-        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         for (path, text) in generated(dir, command.reference.as_deref())? {
+            let folder = path.parent().unwrap_or(dir);
+            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
         return Ok(EXIT_OK);
@@ -51,26 +50,22 @@ pub fn run(command: &Schema) -> anyhow::Result<u8> {
         return Ok(EXIT_ERROR);
     }
     let wanted = command.name.as_deref().unwrap_or("tenant");
-    match schemas().find(|(name, _)| name.strip_suffix(".json") == Some(wanted)) {
+    match published().into_iter().find(|(name, _)| name.strip_suffix(".json") == Some(wanted)) {
         Some((_, schema)) => output::print_data(&format!("{schema:#}\n"))?,
         None => {
             let what = format!("there is no schema {wanted:?}");
-            let names: Vec<&str> = schemas().filter_map(|(name, _)| name.strip_suffix(".json")).collect();
+            let all = published();
+            let names: Vec<&str> = all.iter().filter_map(|(name, _)| name.strip_suffix(".json")).collect();
             return Err(Failure::asked(what).hint(format!("name one of {}", names.join(", "))).into());
         }
     }
     Ok(EXIT_OK)
 }
 
-/// The schemas of the files, and of the daemon's sockets.
-fn schemas() -> impl Iterator<Item = (&'static str, Value)> {
-    spec::schema::schemas().into_iter().chain(web::schemas())
-}
-
 /// Every generated file with the text that it should have.
 fn generated(dir: &Path, reference: Option<&Path>) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let mut files: Vec<(PathBuf, String)> =
-        schemas().map(|(name, schema)| (dir.join(name), format!("{schema:#}\n"))).collect();
+        published().into_iter().map(|(name, schema)| (dir.join(name), format!("{schema:#}\n"))).collect();
     if let Some(path) = reference {
         let document = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         files.push((path.to_owned(), fill(&document)));

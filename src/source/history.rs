@@ -8,6 +8,7 @@ use std::{
 
 use git2::{Commit, Oid, Repository, Tree as GitTree};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -42,7 +43,7 @@ pub(super) struct Step {
 }
 
 /// A commit that says that it is older than one that it follows from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Misdated {
     /// The commit.
     pub commit: String,

@@ -8,31 +8,43 @@ use std::{
 
 use jsonschema::Validator;
 use serde_json::Value;
-use tenantd::{spec, web};
+use tenantd::cli::documents::published;
 
-use crate::samples::{rule, samples};
-
-/// Those of the files, and of the daemon's sockets.
-fn schemas() -> impl Iterator<Item = (&'static str, Value)> {
-    spec::schema::schemas().into_iter().chain(web::schemas())
-}
+use crate::{
+    daemon::Daemon,
+    samples::{rule, samples},
+};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A validator for each kind of file.
+/// What lies under `schema/`, by its path there.
+fn found() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for folder in ["", "draft-07/"] {
+        for entry in fs::read_dir(root().join("schema").join(folder)).unwrap().map(|entry| entry.unwrap()) {
+            if entry.file_type().unwrap().is_file() {
+                let name = format!("{folder}{}", entry.file_name().into_string().unwrap());
+                found.insert(name, fs::read_to_string(entry.path()).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// A validator for each schema, by its path without the ending.
 fn validators() -> BTreeMap<String, Validator> {
-    let folder = fs::read_dir(root().join("schema")).unwrap();
-    folder
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            let schema: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-            jsonschema::meta::validate(&schema).unwrap();
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            (name, jsonschema::draft202012::new(&schema).unwrap())
-        })
-        .collect()
+    let schemas = found().into_iter().map(|(path, text)| {
+        let schema: Value = serde_json::from_str(&text).unwrap();
+        jsonschema::meta::validate(&schema).unwrap();
+        let validator = match path.strip_prefix("draft-07/") {
+            Some(_) => jsonschema::draft7::new(&schema),
+            None => jsonschema::draft202012::new(&schema),
+        };
+        (path.strip_suffix(".json").unwrap().to_owned(), validator.unwrap())
+    });
+    schemas.collect()
 }
 
 /// The YAML files of a config repo that a schema applies to, with the schema's name.
@@ -54,16 +66,78 @@ fn json(path: &Path) -> Option<Value> {
 
 #[test]
 fn the_schemas_in_the_repository_are_those_of_the_types() {
-    let made: BTreeSet<&str> = schemas().map(|(name, _)| name).collect();
-    let found: BTreeSet<String> = fs::read_dir(root().join("schema"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    assert!(made.iter().eq(&found), "{found:?}");
-    for (name, schema) in schemas() {
-        let text = fs::read_to_string(root().join("schema").join(name)).unwrap();
-        assert!(text == format!("{schema:#}\n"), "schema/{name} is stale; `make schema` makes it anew");
+    let found = found();
+    let published = published();
+    assert!(
+        published.iter().map(|(path, _)| path).collect::<BTreeSet<_>>().iter().copied().eq(found.keys()),
+        "{:?}",
+        found.keys()
+    );
+    let mut ids = BTreeSet::new();
+    for (path, schema) in published {
+        assert!(found[&path] == format!("{schema:#}\n"), "schema/{path} is stale; `make schema` makes it anew");
+        assert!(path == "operators.json" || ids.insert(schema["$id"].as_str().unwrap().to_owned()), "{path}");
     }
+}
+
+#[test]
+fn the_older_draft_says_the_same_of_every_sample() {
+    let validators = validators();
+    let mut compared = [0, 0];
+    let mut same = |schema: &str, path: &Path| {
+        let Some(value) = json(path) else { return };
+        let is_valid = validators[schema].is_valid(&value);
+        assert_eq!(validators[&format!("draft-07/{schema}")].is_valid(&value), is_valid, "{}", path.display());
+        compared[usize::from(is_valid)] += 1;
+    };
+    for kind in ["valid", "invalid"] {
+        samples(kind).iter().flat_map(|repo| files(repo)).for_each(|(schema, path)| same(schema, &path));
+        samples(&format!("{kind}-hosts")).iter().for_each(|path| same("host", path));
+    }
+    assert!(compared.iter().all(|count| *count > 40), "{compared:?}");
+}
+
+#[test]
+fn what_commands_print_for_programs_has_the_published_form() {
+    let validators = validators();
+    let fits = |schema: &str, text: &str| {
+        let value: Value = serde_json::from_str(text).unwrap();
+        for draft in ["", "draft-07/"] {
+            let errors: Vec<String> = validators[&format!("{draft}{schema}")]
+                .iter_errors(&value)
+                .map(|error| format!("{} {error}", error.instance_path()))
+                .collect();
+            assert!(errors.is_empty(), "{draft}{schema}: {errors:#?}\n{value:#}");
+        }
+        value
+    };
+    let mut daemon = Daemon::stopped(&["ant", "bee"], "");
+    daemon.start();
+    daemon.settled();
+    daemon.proved();
+    daemon.remove("ant");
+    daemon.runs("ant");
+    daemon.tenant("ant", "limits: {memory: 256MiB}\nallowlist: [api.example.com:443]\n");
+    daemon.tenant("bee", "limits: {memory: much}\n");
+    let base = daemon.git(&["rev-parse", "HEAD"]);
+    daemon.push();
+    daemon.wait("bee is held", || (daemon.reason("bee") == "InvalidFile").then_some(()));
+    fits("status", &daemon.ask(&["status", "--format", "json"]).with(0).out);
+    let repo = daemon.folder().join("repo");
+    let repo = repo.to_str().unwrap();
+    let history = fits("history", &daemon.ask(&["history", "--repo", repo, "--all", "--format", "json"]).with(0).out);
+    assert!(!history["commits"].as_array().unwrap().is_empty());
+    let review = fits("review", &daemon.ask(&["plan", repo, "--base", &base, "--format", "json"]).with(1).out);
+    assert!(!review["tenants"].as_array().unwrap().is_empty() && !review["findings"].as_array().unwrap().is_empty());
+    let report = ["audit", "report", "--repo", repo, "--from", "2000-01-01T00:00:00Z", "--format", "json"];
+    let report = fits("report", &daemon.ask(&report).out);
+    assert!(!report["tenants"].as_array().unwrap().is_empty() && !report["changes"].as_array().unwrap().is_empty());
+    daemon.stop();
+    daemon.remove("ant");
+    daemon.update("bee", 64 << 20);
+    let plan = fits("plan", &daemon.ask(&["plan", repo, "--format", "json"]).out);
+    let is_there = |list: &str| !plan[list].as_array().unwrap().is_empty();
+    assert!(is_there("resource_changes") && is_there("findings"), "{plan:#}");
 }
 
 #[test]
@@ -90,8 +164,8 @@ fn every_key_is_explained() {
         }
     }
     let mut found = Vec::new();
-    for (name, schema) in schemas() {
-        unexplained(name, &schema, &mut found);
+    for (name, schema) in published() {
+        unexplained(&name, &schema, &mut found);
     }
     assert_eq!(found, Vec::<String>::new());
 }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// How many single things of one kind are kept.
 pub const KEPT: usize = 10_000;
 
 /// The newest of a kind, and how many older ones are left out.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Newest<T> {
     /// How many are left out.
     pub left_out: u64,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ use crate::{
 pub const FORMAT_VERSION: &str = "1.0";
 
 /// What an auditor reads who was not there.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Report {
     /// The version of this shape.
     pub format_version: &'static str,
@@ -66,7 +67,7 @@ pub struct Report {
 }
 
 /// What a report was made from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Sources {
     /// The config repo.
     pub repo: Repo,
@@ -77,7 +78,7 @@ pub struct Sources {
 }
 
 /// A config repo.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Repo {
     /// Where it lies.
     pub path: String,
@@ -101,7 +102,7 @@ pub struct Repo {
 }
 
 /// A journal that was read.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Journal {
     /// Its folder.
     pub folder: String,
@@ -126,7 +127,7 @@ pub struct Journal {
 }
 
 /// What is known of the use of allowlists.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Usage {
     /// Since when there have been counts.
     pub since: Option<Timestamp>,
@@ -138,7 +139,7 @@ pub struct Usage {
 }
 
 /// Counts of changes of settings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Marks {
     /// Those that loosen.
     pub loosens: u64,
@@ -173,7 +174,7 @@ impl Marks {
 }
 
 /// What became of steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Steps {
     /// Steps that were begun.
     pub begun: u64,
@@ -210,7 +211,7 @@ impl Steps {
 }
 
 /// What drifted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Drift {
     /// What was seen: the steps that were begun because of drift, and the records of drift that was left.
     pub seen: u64,
@@ -234,7 +235,7 @@ impl Drift {
 }
 
 /// What the journals count of one tenant, or of all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Steps that a declaration asked for.
     pub intent: Steps,
@@ -284,7 +285,7 @@ impl Tally {
 }
 
 /// All that is counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Totals {
     /// Commits that changed what was in force, or would have and had errors.
     pub commits: u64,
@@ -320,7 +321,7 @@ pub struct Totals {
 }
 
 /// What was decided about commits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Verdicts {
     /// In force without anybody's doing.
     pub accepted: u64,
@@ -351,7 +352,7 @@ impl Verdicts {
 }
 
 /// How many entries allowlists have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Growth {
     /// At the begin of the period.
     pub from: u64,
@@ -366,7 +367,7 @@ pub struct Growth {
 }
 
 /// What was decided about a commit.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Approval {
     /// When.
     pub time: Timestamp,
@@ -391,7 +392,7 @@ pub struct Approval {
 }
 
 /// What drifted of one resource of one tenant.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct DriftRow {
     /// The tenant; `None` for what is beyond the bound of the table.
     pub tenant: Option<String>,
@@ -407,7 +408,7 @@ pub struct DriftRow {
 }
 
 /// A stretch of time in which a tenant was left alone.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Suspension {
     /// The tenant.
     pub tenant: String,
@@ -430,7 +431,7 @@ pub struct Suspension {
 }
 
 /// What loosened a tenant, and waited for an approval or had it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Loosening {
     /// When.
     pub time: Timestamp,
@@ -447,7 +448,7 @@ pub struct Loosening {
 }
 
 /// A commit that a tenant did not run well with.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct BadCommit {
     /// When that was found.
     pub time: Timestamp,
@@ -465,7 +466,7 @@ pub struct BadCommit {
 }
 
 /// What the gateway refused.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Refusal {
     /// The tenant; `None` for what is beyond the bound of the table.
     pub tenant: Option<String>,
@@ -478,7 +479,7 @@ pub struct Refusal {
 }
 
 /// What a tenant's container may do, as its declaration makes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Isolation {
     /// The class of its runtime.
     pub runtime: String,
@@ -497,7 +498,7 @@ pub struct Isolation {
 }
 
 /// One tenant.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TenantRow {
     /// Its name.
     pub tenant: String,
@@ -523,7 +524,7 @@ pub struct TenantRow {
 }
 
 /// What a tenant may reach.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Allowlist {
     /// How many entries at the begin of the period.
     pub from: u64,
@@ -538,7 +539,7 @@ pub struct Allowlist {
 }
 
 /// What kind of gap it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GapKind {
     /// There is no journal.
@@ -585,7 +586,7 @@ impl GapKind {
 }
 
 /// Where the record of what happened is not whole.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Gap {
     /// The journal.
     pub journal: &'static str,
@@ -600,7 +601,7 @@ pub struct Gap {
 }
 
 /// One event of a journal.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Event {
     /// When.
     pub time: Timestamp,

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::shown::shortened;
@@ -62,7 +63,7 @@ pub fn rule(id: &str) -> Option<&'static str> {
 }
 
 /// A place in a file. The default (line 0) means "nowhere": a value that came from no file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 pub struct Span {
     /// The line, counted from 1.
     pub line: u32,
@@ -73,7 +74,7 @@ pub struct Span {
 }
 
 /// A place in one of the files.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Location {
     /// The file's path in the repo.
     pub file: String,
@@ -83,7 +84,7 @@ pub struct Location {
 }
 
 /// How much a finding weighs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The file is refused.
@@ -102,7 +103,7 @@ impl fmt::Display for Severity {
 }
 
 /// One thing wrong (or doubtful) in a file. Findings sort by file, line, column and rule id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// The file, as the caller named it.
     pub file: String,

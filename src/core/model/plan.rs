@@ -1,6 +1,7 @@
 //! What would be done, and why: complete data, so that carrying it out has no choice left.
 
 use ipnet::Ipv4Net;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -46,7 +47,7 @@ pub struct TenantPlan {
 }
 
 /// A container that has a tenant's labels from its image, as one that was run of a `docker commit` of the tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Lookalike {
     /// Its full id.
     pub id: String,
@@ -181,7 +182,7 @@ impl TenantPlan {
 }
 
 /// The counts of a plan's last line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Totals {
     /// Made.
     pub add: usize,

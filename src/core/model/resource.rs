@@ -1,9 +1,10 @@
 //! The kinds of resource that a tenant is made of.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The kinds of resource that a tenant is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Resource {
     /// Its sandbox.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Finding;
@@ -55,7 +56,7 @@ pub enum Carried {
 }
 
 /// Who changed a config repo, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct Moment {
     /// The commit, 40 hexadecimal digits.
     pub commit: String,
@@ -74,7 +75,7 @@ pub struct Moment {
 }
 
 /// Somebody, as a commit names them.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct Person {
     /// Their name.
     pub name: String,
@@ -83,7 +84,7 @@ pub struct Person {
 }
 
 /// A time when a branch was set to a commit that does not descend from the one before.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Rewritten {
     /// When.
     pub time: Timestamp,
@@ -94,7 +95,7 @@ pub struct Rewritten {
 }
 
 /// What is known of a commit's signature.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "kind", content = "of", rename_all = "lowercase")]
 pub enum Signature {
     /// There is none.

@@ -27,6 +27,7 @@ pub mod render;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use diff::compare_containers;
@@ -47,7 +48,7 @@ pub fn plan(desired: &Desired, host: &Host, observed: &Observed) -> Plan {
 }
 
 /// What the limits of all tenants promise, where the host can keep a limit at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Promise {
     /// The sum of all `limits.disk`, in bytes.
     pub promised: u64,

@@ -1,5 +1,6 @@
 //! One setting that changes, and what that means.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
@@ -7,7 +8,7 @@ use super::rules::RULES;
 use crate::model::finding::Location;
 
 /// Whether a change makes the boundary around tenants stronger or weaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mark {
     /// A tenant may do, use or reach more than before.
@@ -46,7 +47,7 @@ impl Mark {
 type RuleName = &'static str;
 
 /// One setting that is another one now. It is read back without its place.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Effect {
     /// The setting, as a tenant's file or `fleet.yaml` names it: `limits.memory`.
     pub field: String,

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use similar::{ChangeTag, TextDiff};
 
@@ -20,7 +21,7 @@ const MAX_WIDTH: usize = 160;
 const MAX_COMPARED: usize = 10_000;
 
 /// A config file that is another one now.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct FileChange {
     /// Its path below /config.
     pub path: String,

@@ -5,13 +5,14 @@ use std::{
     sync::Arc,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Change, Effect, Review, TenantReview, render::came_or_went, review};
 use crate::model::{Desired, Tenant, TenantName, finding::Location, tree::Moment};
 
 /// A commit, and what it changed of what was in force.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Commit {
     /// Who made it, and when.
     #[serde(flatten)]
@@ -34,7 +35,7 @@ pub struct Commit {
 }
 
 /// What a commit changed of one that it did not, by itself, have to change anything of.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 pub struct Against {
     /// That one, which may have been in force as well.
     pub commit: String,

@@ -18,6 +18,7 @@ mod variables;
 
 use std::{cmp::Ordering, sync::Arc};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -30,7 +31,7 @@ pub use settings::settings;
 pub use stricter::stricter;
 
 /// What becomes of a tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     /// It is new.
@@ -56,7 +57,7 @@ impl Change {
 }
 
 /// What changes for one tenant.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct TenantReview {
     /// Its name.
     pub tenant: String,
@@ -70,7 +71,7 @@ pub struct TenantReview {
 }
 
 /// What changes for all.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Review {
     /// What changes of the fleet's own policy.
     pub fleet: Vec<Effect>,

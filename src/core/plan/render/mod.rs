@@ -6,7 +6,7 @@ mod lines;
 mod markdown;
 mod text;
 
-pub use json::json;
+pub use json::{Document, json};
 pub use junit::junit;
 pub(crate) use junit::{Case, escape, report, wrong};
 pub use lines::{Line, lines};

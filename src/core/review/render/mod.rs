@@ -7,7 +7,7 @@ mod junit;
 mod markdown;
 mod text;
 
-pub use json::json;
+pub use json::{Document, json};
 pub use junit::junit;
 pub use markdown::markdown;
 pub use text::text;
