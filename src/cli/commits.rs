@@ -94,7 +94,13 @@ pub fn changes(
             told_anew(&outcomes, asked)?
         }
     };
-    for (place, outcome) in found {
+    for (place, mut outcome) in found {
+        // Which parent comes first among those of a merge differs from head to head.
+        let place_of =
+            |commit: &str| history.before(place).iter().find(|at| history.at(**at).as_deref() == Some(commit));
+        if outcome.against.len() > 1 {
+            outcome.against.sort_by_key(|against| place_of(&against.commit));
+        }
         visit(Step { history, keys, place, outcome })?;
     }
     outcomes.keep(&new);
