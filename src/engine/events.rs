@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{CallError, Engine, facts::Remembered, query};
+use super::{CallError, Engine, query, remembered::Remembered};
 use crate::model::{Pairs, TENANT_LABEL};
 
 /// The longest event that is read, in bytes. One holds an object's labels.

@@ -13,6 +13,7 @@ mod inspect;
 mod logs;
 mod observe;
 mod origin;
+mod remembered;
 mod rows;
 mod selftest;
 mod version;
@@ -47,7 +48,7 @@ pub struct Engine {
     /// configuration needs a restart of the engine.
     defaults: Mutex<EngineDefaults>,
     images: images::ImageClaims,
-    facts: facts::Listening,
+    facts: remembered::Listening,
 }
 
 /// Why an engine cannot be used.
@@ -96,7 +97,7 @@ impl Engine {
             call,
             defaults: Mutex::default(),
             images: images::ImageClaims::default(),
-            facts: facts::Listening::default(),
+            facts: remembered::Listening::default(),
         })
     }
 

@@ -121,7 +121,7 @@ fn a_stream_that_passes_the_budget_is_cut_at_one_chunk_over() {
             bound(&world, 20);
             let got = world.get("/crm/", "").await;
             // The chunk that goes beyond is the last that may get through.
-            assert!(got.contains("\"cost\":12}\n\n") && !got.contains("36"), "{got}");
+            assert!(got.contains("\"cost\":12}\n\n") && !got.contains("\"cost\":36"), "{got}");
             assert!(!got.ends_with("0\r\n\r\n"), "it does not look whole: {got}");
             assert_eq!(used(&world), 24);
             assert!(world.get("/crm/", "").await.starts_with("HTTP/1.1 402 "));
