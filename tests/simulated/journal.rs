@@ -152,15 +152,15 @@ fn events_are_told_as_a_person_reads_them() {
 
     let bee = [
         "bee               intent   start the container   failed after 30001 ms: no \\u{1b}[31mspace\\nleft   \
-         (commit main@sha1:abcdef1234; plan 0a1b2c)",
+         (commit main@sha1:abcdef1234ab; plan 0a1b2c)",
         "bee               suspend  until 2027-01-01 00:00:00Z: moving (by uid 0)",
-        "bee               intent   start the container   no outcome yet   (commit main@sha1:abcdef1234; plan 0a1b2c)",
+        "bee               intent   start the container   no outcome yet   (commit main@sha1:abcdef1234ab; plan 0a1b2c)",
     ];
     let acme = "acme-dental       drift    update the limits: memory 4GiB -> 1536MiB; cpus unlimited -> 0.5   \
-                done in 12 ms   (container update event 12:00:00.912Z; main@sha1:abcdef1234; signed by alice; plan 0a1b2c)";
+                done in 12 ms   (container update event 12:00:00.912Z; main@sha1:abcdef1234ab; signed by alice; plan 0a1b2c)";
     let all = [
         "-                 start    daemon 1.2.3",
-        "-                 commit   main@sha1:abcdef1234 held, signed by alice: it removes 2 of 3 tenants; plan 77aa; \
+        "-                 commit   main@sha1:abcdef1234ab held, signed by alice: it removes 2 of 3 tenants; plan 77aa; \
          it would remove cat, dog",
         bee[0],
         acme,
@@ -271,7 +271,7 @@ fn an_audit_says_whether_and_where_the_chain_breaks() {
     host.open();
     let ended = host.run(&["audit", "verify", "--against", &head]).with(0);
     let told = format!(
-        "Set aside: 10 bytes at {} of 00000000000000000001.jsonl were not a whole record; see torn-5-1.",
+        "Moved: 10 bytes at {} of 00000000000000000001.jsonl were not a whole record; see torn-5-1.",
         whole.len()
     );
     assert_eq!(ended.out.lines().nth(1), Some(told.as_str()));
