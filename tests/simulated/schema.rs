@@ -148,9 +148,12 @@ fn every_key_is_explained() {
                 for (key, value) in fields {
                     let path = format!("{path}/{key}");
                     if key == "properties" {
-                        for (name, property) in value.as_object().into_iter().flatten() {
-                            // A tag has one value, which what it tags explains.
-                            let explains = if property.get("const").is_some() { schema } else { property };
+                        // A tag has one value, which what it tags explains, and so is what it tags where that is all.
+                        let is_tag = |property: &Value| property.get("const").is_some();
+                        let properties = value.as_object().into_iter().flatten();
+                        let is_pair = properties.clone().count() == 2 && properties.clone().any(|(_, one)| is_tag(one));
+                        for (name, property) in properties {
+                            let explains = if is_pair || is_tag(property) { schema } else { property };
                             if explains["description"].as_str().is_none_or(str::is_empty) {
                                 found.push(format!("{path}/{name}"));
                             }
