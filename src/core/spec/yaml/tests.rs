@@ -128,7 +128,7 @@ fn syntax_errors_say_what_to_write_instead() {
             ("a: {b: 1]\n", (1, 4), "`{` is closed by `]`", "`}`"),
             ("a: }\n", (1, 4), "a closing bracket", "in quotes"),
             ("a: 'x\nb: 2\n", (1, 4), "not closed", "closing quote"),
-            ("a: \"x\n", (2, 1), "not closed", "closing quote"),
+            ("a: \"x\n", (1, 4), "not closed", "closing quote"),
             ("a: 'it's'\n", (1, 8), "follows the closing quote", "''"),
             ("a: \"C:\\dir\"\n", (1, 4), "unknown escape", "single quotes"),
             ("a: 'x'#y\n", (1, 7), "a comment cannot begin", "space before `#`"),
