@@ -94,7 +94,7 @@ fn fleet(image: &str) -> String {
     )
 }
 
-/// One tenant's file: of each tier some, some with limits and variables of their own. None has a way out:
+/// One tenant's file: of each tier some, some with limits and variables of their own. None has an egress path:
 /// tenantd runs beside the engine's machine here.
 fn tenant(number: usize) -> (String, String) {
     let name = tenant_name(number);

@@ -23,7 +23,7 @@ use super::{
     terminal::readable,
 };
 use crate::{
-    host::{Lock, LockError, WaysOut, modes, users},
+    host::{EgressPaths, Lock, LockError, modes, users},
     journal::{self, Journal},
     model::{
         Entry, Host, Plan,
@@ -72,7 +72,7 @@ pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
     let layout = Layout::of(&command.which.path, global);
     setup::block_on(async {
         let _lock = lock(&host, patience).await?;
-        WaysOut::new(&host).begin().await.context("cannot use the gateway's folder and namespace")?;
+        EgressPaths::new(&host).begin().await.context("cannot use the gateway's folder and namespace")?;
         if command.what.is_file() {
             return carry_out_saved(command, &layout, &host).await;
         }

@@ -24,7 +24,7 @@ pub struct Gateway {
 pub fn run(command: &Gateway, global: &Global) -> anyhow::Result<u8> {
     modes::keep_private();
     let host = setup::host(global)?;
-    // What cannot be found out here, as within a service's bounds, is no reason to keep the ways out closed.
+    // What cannot be found out here, as within a service's bounds, is no reason to keep the egress paths closed.
     if let Err(taken @ OwnerError::Taken(_)) = setup::block_on(async { Ok(Owner::new(&host).check().await) })? {
         return Err(taken.into());
     }

@@ -42,7 +42,7 @@ use jiff::Timestamp;
 use crate::{
     fault::chain,
     host::{
-        Change, Lock, LockError, WaysOut, modes,
+        Change, EgressPaths, Lock, LockError, modes,
         signals::{self, Signals},
     },
     journal::{self, Journal},
@@ -153,7 +153,7 @@ impl Daemon {
         let closed = modes::data_root(&host.data_root);
         closed.with_context(|| format!("cannot use the data root {}", host.data_root.display()))?;
         let lock = Lock::wait(&host.data_root, TAKEOVER, waiting).await?;
-        WaysOut::new(&host).begin().await.context("cannot use the gateway's folder and namespace")?;
+        EgressPaths::new(&host).begin().await.context("cannot use the gateway's folder and namespace")?;
         let (journal, opened) = Journal::open(&journal::folder(&host.data_root), host.journal)?;
         if let Some(recovered) = &opened.recovered {
             tracing::warn!(

@@ -125,8 +125,8 @@ impl Daemon {
             }
         };
         let tenants = names.iter().map(|name| self.tenant_status(name)).collect();
-        let has_way_out = |now: &Arc<Desired>| now.tenants.values().any(|tenant| tenant.has_way_out());
-        let gateway = self.in_force.effective().is_some_and(has_way_out).then(|| self.host_view.gateway.status());
+        let has_egress = |now: &Arc<Desired>| now.tenants.values().any(|tenant| tenant.has_egress());
+        let gateway = self.in_force.effective().is_some_and(has_egress).then(|| self.host_view.gateway.status());
         let approve = self.in_force.line_for_all(&self.host.approvals.fleet);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),

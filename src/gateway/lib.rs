@@ -1,4 +1,4 @@
-//! The way out: a process that is the only one to which a tenant's packets lead.
+//! Egress: a process that is the only one to which a tenant's packets lead.
 //!
 //! It listens in a network namespace without any uplink, where each tenant's network ends, and dials
 //! from the host's. Between the two there is no path for a packet: what gets through was read, decided

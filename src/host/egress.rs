@@ -1,4 +1,4 @@
-//! Ways out on this host: links, the gateway's namespace, and what the gateway is told.
+//! Egress paths on this host: links, the gateway's namespace, and what the gateway is told.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -17,10 +17,10 @@ use crate::model::{
     egress::{Fingerprint, FoundLink, ObservedEgress, Sealed, SecretValues, Site},
     host::{Egress, SecretPlace},
     name::LINK_PREFIX,
-    step::{LeftSecrets, OpenWay},
+    step::{DeclaredEgress, LeftSecrets},
 };
 
-/// Why a way out could not be looked at, made or removed.
+/// Why an egress path could not be looked at, made or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum EgressError {
     /// The link.
@@ -52,14 +52,14 @@ pub enum EgressError {
     NoAddress(TenantName),
 }
 
-/// The ways out of all tenants of one host.
-pub struct WaysOut<'a> {
+/// The egress paths of all tenants of one host.
+pub struct EgressPaths<'a> {
     settings: &'a Egress,
     policies: Policies,
     owner: Owner<'a>,
 }
 
-impl<'a> WaysOut<'a> {
+impl<'a> EgressPaths<'a> {
     /// Those that the host's settings describe.
     pub fn new(host: &'a Host) -> Self {
         let settings = &host.egress;
@@ -177,24 +177,24 @@ impl<'a> WaysOut<'a> {
         Ok(value.as_str().to_owned())
     }
 
-    /// Makes a way out as declared: the link, then the secrets, and what it allows last.
+    /// Makes an egress path as declared: the link, then the secrets, and what it allows last.
     ///
     /// # Errors
     /// A secret cannot be read, the kernel refuses, or the gateway's namespace is not there. What is not allowed before
     /// is not allowed then either.
-    pub async fn open(&self, way: &OpenWay) -> Result<(), EgressError> {
-        let tenant = &way.policy.tenant;
-        let values = way.secrets.iter().map(|name| Ok((name.clone(), self.value(name, &way.sealed)?)));
+    pub async fn open(&self, egress: &DeclaredEgress) -> Result<(), EgressError> {
+        let tenant = &egress.policy.tenant;
+        let values = egress.secrets.iter().map(|name| Ok((name.clone(), self.value(name, &egress.sealed)?)));
         let values: SecretValues = values.collect::<Result<_, EgressError>>()?;
-        let first = way.policy.subnet.hosts().next().ok_or_else(|| EgressError::NoAddress(tenant.clone()))?;
-        let address = ipnet::Ipv4Net::new(first, way.policy.subnet.prefix_len())
+        let first = egress.policy.subnet.hosts().next().ok_or_else(|| EgressError::NoAddress(tenant.clone()))?;
+        let address = ipnet::Ipv4Net::new(first, egress.policy.subnet.prefix_len())
             .map_err(|_| EgressError::NoAddress(tenant.clone()))?;
         let path = namespace::path(&self.settings.namespace)?;
         self.owner.claim().await?;
         namespace::set_switches_of(&path)?;
-        Links::open(Some(&path))?.make(&way.link, tenant.as_str(), &way.bridge, address).await?;
-        self.policies.write_secrets(tenant, values, &way.sealed)?;
-        Ok(self.policies.write(&way.policy)?)
+        Links::open(Some(&path))?.make(&egress.link, tenant.as_str(), &egress.bridge, address).await?;
+        self.policies.write_secrets(tenant, values, &egress.sealed)?;
+        Ok(self.policies.write(&egress.policy)?)
     }
 
     /// Writes a policy that allows less than the one in force, and leaves only some secrets. One that cannot be read now
@@ -241,7 +241,7 @@ impl<'a> WaysOut<'a> {
         Ok(Links::open(inside)?.guard(link, bridge).await?)
     }
 
-    /// Takes a tenant's way out away: what the gateway is told goes first, the link last.
+    /// Removes a tenant's egress path: what the gateway is told goes first, the link last.
     ///
     /// # Errors
     /// The kernel refuses.

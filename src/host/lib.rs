@@ -1,4 +1,4 @@
-//! What Docker does not do on a host: workspaces, config files, ways out, secrets, the lock, and the end of stuck
+//! What Docker does not do on a host: workspaces, config files, egress paths, secrets, the lock, and the end of stuck
 //! runtimes.
 
 mod cache;
@@ -28,7 +28,7 @@ use tenantd_core::{fault, model};
 
 pub use cache::Cache;
 pub use changes::{Change, Changes};
-pub use egress::{EgressError, WaysOut, engine_is_here};
+pub use egress::{EgressError, EgressPaths, engine_is_here};
 pub use files::{ConfigFiles, FilesError};
 pub use lock::{Lock, LockError};
 pub use owner::{Owner, OwnerError};

@@ -1,4 +1,4 @@
-//! The gateway's network namespace: pinned under /run/netns as `ip netns` does, and without a way out.
+//! The gateway's network namespace: pinned under /run/netns as `ip netns` does, and without an egress path.
 
 use std::{
     collections::BTreeSet,

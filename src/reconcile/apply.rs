@@ -16,7 +16,8 @@ use crate::{
     engine::{CallError, Engine},
     fault::chain,
     host::{
-        ConfigFiles, EgressError, FilesError, Mark, ProvidedError, WaysOut, WorkspaceError, Workspaces, provide, reap,
+        ConfigFiles, EgressError, EgressPaths, FilesError, Mark, ProvidedError, WorkspaceError, Workspaces, provide,
+        reap,
     },
     journal::JournalError,
     model::{
@@ -119,7 +120,7 @@ pub enum Failure {
     /// What every container gets was not prepared.
     #[error(transparent)]
     Provided(#[from] ProvidedError),
-    /// The way out was not made or closed.
+    /// Egress was not made or closed.
     #[error("{step}")]
     Egress {
         /// The step, as a person names it.
@@ -464,8 +465,8 @@ impl<'a> Worker<'a> {
         ConfigFiles::new(&self.host.data_root)
     }
 
-    fn ways_out(&self) -> WaysOut<'_> {
-        WaysOut::new(self.host)
+    fn egress_paths(&self) -> EgressPaths<'_> {
+        EgressPaths::new(self.host)
     }
 
     async fn carry_out(&self, tenant: &str, step: &Step, made: &mut Option<String>) -> Result<(), Failure> {
@@ -494,17 +495,19 @@ impl<'a> Worker<'a> {
             }
             Step::WriteFiles { files, .. } => return Ok(self.files().write(&name()?, files).await?),
             Step::RemoveFiles { .. } => return Ok(self.files().remove(&name()?).await?),
-            Step::OpenEgress { way } => return self.ways_out().open(way).await.map_err(|source| egress(step, source)),
+            Step::OpenEgress { egress } => {
+                return self.egress_paths().open(egress).await.map_err(|source| egress(step, source));
+            }
             Step::NarrowEgress { policy, secrets, .. } => {
-                let (ways_out, name) = (self.ways_out(), name()?);
-                let narrowed = ways_out.narrow(&name, policy.as_deref(), secrets.as_ref()).await;
+                let (egress_paths, name) = (self.egress_paths(), name()?);
+                let narrowed = egress_paths.narrow(&name, policy.as_deref(), secrets.as_ref()).await;
                 return narrowed.map_err(|source| egress(step, source));
             }
             Step::GuardEgress { link, bridge, .. } => {
-                return self.ways_out().guard(link, bridge).await.map_err(|source| egress(step, source));
+                return self.egress_paths().guard(link, bridge).await.map_err(|source| egress(step, source));
             }
             Step::CloseEgress { tenant, link } => {
-                return self.ways_out().close(tenant, link).await.map_err(|source| egress(step, source));
+                return self.egress_paths().close(tenant, link).await.map_err(|source| egress(step, source));
             }
             Step::CreateContainer { spec, temporary_name } => {
                 provide(&self.host.provided())?;

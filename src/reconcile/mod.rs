@@ -19,7 +19,7 @@ pub use snapshot::{TakeError, take_snapshot};
 use crate::{
     engine::{CallError, Engine, Listed},
     host::{
-        ConfigFiles, EgressError, FilesError, WaysOut, WorkspaceError, Workspaces, engine_is_here, runtime_works_on,
+        ConfigFiles, EgressError, EgressPaths, FilesError, WorkspaceError, Workspaces, engine_is_here, runtime_works_on,
     },
     model::{
         Desired, Host, NAME_PREFIX, Observed, Plan, Powers, REPLACEMENT_SUFFIX, Tenant, TenantName,
@@ -69,7 +69,7 @@ pub async fn observe_all_but_images(engine: &Engine, host: &Host) -> Result<Obse
     let (observed, data) = tokio::join!(engine.observe(), look_at_data(host));
     let mut observed = observed?;
     (observed.workspaces, observed.files) = data?;
-    look_at_ways_out(host, &mut observed).await?;
+    look_at_egress(host, &mut observed).await?;
     tell_hung_starts(&mut observed);
     learn_defaults(engine, &mut observed).await;
     Ok(observed)
@@ -129,7 +129,7 @@ pub async fn survey(
     observed.images = images;
     known.complete(&mut observed);
     (observed.workspaces, observed.files) = data?;
-    look_at_ways_out(host, &mut observed).await?;
+    look_at_egress(host, &mut observed).await?;
 
     let (mut containers, mut of_tenants, mut elsewhere) =
         (BTreeMap::new(), BTreeMap::<_, Vec<Listed>>::new(), Vec::new());
@@ -236,7 +236,7 @@ pub async fn observe_tenant(
     let mut observed = Observed { images, ..observed? };
     let secrets =
         declared.into_iter().flat_map(|tenant| &tenant.routes).flat_map(|route| route.inject.template().secrets());
-    observed.egress = WaysOut::new(host).look_at(name, secrets, facts.is_here).await;
+    observed.egress = EgressPaths::new(host).look_at(name, secrets, facts.is_here).await;
     observed.workspaces = Workspaces::new(host).look_at(name.as_str()).await?;
     let files = ConfigFiles::new(&host.data_root).look_at(name.as_str()).await?;
     observed.files = files.map(|found| (name.to_string(), found)).into_iter().collect();
@@ -253,12 +253,12 @@ async fn look_at_data(host: &Host) -> Result<(ObservedWorkspaces, BTreeMap<Strin
     Ok((workspaces, ConfigFiles::new(&host.data_root).list().await?))
 }
 
-/// Finds out whether the engine is this host's own, and looks at all ways out.
-async fn look_at_ways_out(host: &Host, observed: &mut Observed) -> Result<(), ObserveError> {
+/// Finds out whether the engine is this host's own, and looks at all egress paths.
+async fn look_at_egress(host: &Host, observed: &mut Observed) -> Result<(), ObserveError> {
     let bridges = observed.networks.iter().filter_map(|network| network.interface());
     let bridges: Vec<String> = bridges.collect();
     observed.engine.is_here = engine_is_here(&host.engine, bridges.iter().map(String::as_str)).await;
-    observed.egress = WaysOut::new(host).look(observed.engine.is_here).await?;
+    observed.egress = EgressPaths::new(host).look(observed.engine.is_here).await?;
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! The agent that tests and the demo run as a tenant. It does by word what a real agent may try:
-//! serve, write, fill a disk, use memory, start processes, connect, and look for a way out.
+//! serve, write, fill a disk, use memory, start processes, connect, and try to escape.
 //!
 //! It needs nothing but the standard library and is built without Cargo; see `build-image`.
 
@@ -55,7 +55,7 @@ agent [COMMAND]
   claim ADDRESS             tell the network by ARP that an address is here; needs NET_RAW
   script PATH               run each line of a file as a command, and print `= CODE` and its output
   print BYTES               print that many bytes
-  escape [ADDRESS...]       try the ways out; status 0 when all of them are refused";
+  escape [ADDRESS...]       try the ways of escape; status 0 when all of them are refused";
 
 /// Where `serve` keeps a line per request.
 const LOG: &str = "/workspace/log";
@@ -424,7 +424,7 @@ fn print(bytes: u64) -> io::Result<()> {
     out.flush()
 }
 
-/// Tries the ways out, one line each, and fails when one of them is open.
+/// Tries the ways of escape, one line each, and fails when one of them is open.
 ///
 /// What it makes on a success stays: that it was possible is the finding.
 fn escape(addresses: &[&str]) -> u8 {

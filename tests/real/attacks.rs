@@ -1,6 +1,6 @@
 //! Ways around the gateway, tried from inside real tenants, with runc and with runsc.
 //!
-//! The engine's machine has one way out: to a namespace of the test's own in which every address there is
+//! The engine's machine has one egress path: to a namespace of the test's own in which every address there is
 //! answers. What gets past the gateway arrives there and is seen; a control shows that it would be. Not
 //! one packet leaves these namespaces.
 
@@ -68,7 +68,7 @@ fn nothing_gets_around_the_gateway() {
 
 /// The users of a container are others of the host then: the gateway, its link and its checks are what they were.
 #[test]
-fn remapped_users_change_nothing_about_the_way_out() {
+fn remapped_users_change_nothing_about_egress() {
     attacked(Fleet::on(PrivateEngine::start("remapped-way", &["--userns-remap"])), "", |attack| {
         vec![
             case("what is listed is reached, in every way", |fleet| attack.listed(fleet)),
@@ -220,7 +220,7 @@ fn inside(fleet: &Fleet, tenant: &str, attempts: &[Attempt]) -> Vec<Result> {
     results
 }
 
-/// Runs attempts on the engine's machine itself, which has a way out.
+/// Runs attempts on the engine's machine itself, which has an egress path.
 fn outside(fleet: &Fleet, attempt: &Attempt) -> Result {
     let agent = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| crate::engine::repository("target"), Into::into)
@@ -462,7 +462,7 @@ impl Attack<'_> {
         }
     }
 
-    /// A container whose address the engine hands out keeps its way out as long as it has that address, and is not replaced.
+    /// A container whose address the engine hands out keeps its egress path as long as it has that address, and is not replaced.
     fn made_before(&self, fleet: &Fleet) {
         for tenant in BOTH {
             let (name, gateway) = (format!("tenantd-{tenant}"), gateway_of(fleet, tenant));

@@ -1,4 +1,4 @@
-//! Ways out on a real engine: every part of one spoiled behind tenantd's back, found and made right again.
+//! Egress paths on a real engine: every part of one spoiled behind tenantd's back, found and made right again.
 
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt};
 
@@ -257,7 +257,7 @@ impl Drift {
 }
 
 #[test]
-fn every_attribute_of_a_way_out_has_a_case() {
+fn every_attribute_of_egress_has_a_case() {
     let cases = all();
     let covered: BTreeSet<&str> = cases.iter().map(|case| case.attribute).collect();
     let known = BTreeSet::from([
@@ -278,7 +278,7 @@ fn every_attribute_of_a_way_out_has_a_case() {
 }
 
 #[test]
-fn ways_out_are_made_found_repaired_and_removed() {
+fn egress_paths_are_made_found_repaired_and_removed() {
     let mut fleet = Fleet::start("egress");
     fleet.within = true;
     fleet.host(&secrets_and_settings(&fleet));
@@ -304,7 +304,7 @@ fn ways_out_are_made_found_repaired_and_removed() {
         case("with the capabilities of the unit alone", capabilities),
         case("outside of the engine's network", elsewhere),
         case("a second tenantd with the same places", second_tenantd),
-        case("no allowlist any more", no_way_out),
+        case("no allowlist any more", no_egress),
     ]);
     fleet.cases(cases);
 
@@ -360,7 +360,7 @@ fn made_as_declared(fleet: &Fleet) {
         assert_eq!(addresses, "", "the host has no address on {port}");
     }
     let routes = shell(fleet, "ip -n tenantd route; ip -n tenantd -6 route");
-    assert_eq!(routes.lines().count(), 1, "the gateway's namespace has no way out:\n{routes}");
+    assert_eq!(routes.lines().count(), 1, "the gateway's namespace has no egress path:\n{routes}");
     let switch =
         shell(fleet, "ip netns exec tenantd cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/rp_filter");
     assert_eq!(switch, "0\n1\n");
@@ -557,7 +557,7 @@ fn second_tenantd(fleet: &Fleet) {
     }
 }
 
-fn no_way_out(fleet: &Fleet) {
+fn no_egress(fleet: &Fleet) {
     let before = fleet.engine.identity(OURS);
     fleet.declare(TENANT, "");
     let plan = fleet.plan();

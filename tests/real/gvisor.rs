@@ -42,7 +42,7 @@ fn updates() -> Vec<Drift> {
     ]
 }
 
-/// What a sandbox made anew can differ in: the ways out of it first.
+/// What a sandbox made anew can differ in: what could lead out of it first.
 fn anew() -> Vec<Drift> {
     vec![
         Drift::host("runtime", "a weaker one", "Runtime", json!("runc")).values(json!("runc"), json!("runsc")),

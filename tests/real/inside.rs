@@ -38,10 +38,10 @@ fn tenants_are_isolated_inside() {
     fleet.cases(vec![
         case("user, capabilities and filters", privileges),
         case("limits as the kernel has them", kernel_limits),
-        case("files and calls that lead out", ways_out),
+        case("files and calls that lead out", escapes),
         case("mounts", mounts),
         case("the workspace outlives the container", workspace),
-        case("no network leads out", no_way_out),
+        case("no network leads out", no_egress),
         case("no name is resolved", no_names),
         case("a fork bomb", fork_bomb),
         case("a memory bomb", memory_bomb),
@@ -115,10 +115,10 @@ fn kernel_limits(fleet: &Fleet) {
     );
 }
 
-fn ways_out(fleet: &Fleet) {
+fn escapes(fleet: &Fleet) {
     for tenant in BOTH {
         let told = agent(fleet, tenant, &["escape"]);
-        assert!(!told.contains("OPEN"), "{tenant}: every way out is refused:\n{told}");
+        assert!(!told.contains("OPEN"), "{tenant}: every attempt is refused:\n{told}");
         assert!(told.contains("refused run a program in /tmp"), "{tenant}: nothing in /tmp can be run:\n{told}");
         refused(fleet, tenant, &["write", "/root-is-read-only", "text"]);
         refused(fleet, tenant, &["write", "/agent", "text"]);
@@ -255,7 +255,7 @@ fn link_local(fleet: &Fleet, tenant: &str) -> (Ipv6Addr, u32) {
     (address.unwrap_or_else(|| panic!("{bridge} has a link-local address: {told}")), index.unwrap())
 }
 
-fn no_way_out(fleet: &Fleet) {
+fn no_egress(fleet: &Fleet) {
     const PORT: u16 = 8091;
     // An address of the host that has nothing to do with Docker.
     let address = "10.200.0.1";

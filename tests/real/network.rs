@@ -268,7 +268,7 @@ fn moved(fleet: &Fleet) {
     });
 }
 
-/// The widest way out: the engine refuses to disconnect from it, so the container is paused instead.
+/// The widest egress path: the engine refuses to disconnect from it, so the container is paused instead.
 fn host_network(fleet: &Fleet) {
     fleet.recreate(TENANT, true, |body| {
         body["HostConfig"]["NetworkMode"] = json!("host");

@@ -1,4 +1,4 @@
-//! Who gets a way out, and what is left of one that may not stay: plans, without an engine.
+//! Who gets an egress path, and what is left of one that may not stay: plans, without an engine.
 
 use std::collections::BTreeMap;
 
@@ -69,11 +69,11 @@ fn code(plan: &TenantPlan) -> Option<&str> {
 
 /// The policy that would be written for a tenant.
 fn opened(plan: &TenantPlan) -> EgressPolicy {
-    let way = plan.steps.iter().find_map(|planned| match &planned.step {
-        Step::OpenEgress { way } => Some(way.policy.clone()),
+    let egress = plan.steps.iter().find_map(|planned| match &planned.step {
+        Step::OpenEgress { egress } => Some(egress.policy.clone()),
         _ => None,
     });
-    way.unwrap_or_else(|| panic!("the way out is opened: {plan:#?}"))
+    egress.unwrap_or_else(|| panic!("the egress path is opened: {plan:#?}"))
 }
 
 /// The same host, where a policy of the tenant is in force.
@@ -87,7 +87,7 @@ fn with_policy(policy: EgressPolicy) -> Observed {
 }
 
 #[test]
-fn a_way_out_opens_only_where_the_host_grants_all_of_it() {
+fn egress_opens_only_where_the_host_grants_all_of_it() {
     let cases = [
         ("allowlist: [api.example.com:443]\n", None),
         ("allowlist: [8.8.8.8:53]\n", None),
@@ -149,7 +149,7 @@ fn a_sealed_secret_comes_from_the_tenants_file_and_from_nowhere_else() {
 }
 
 #[test]
-fn a_tenant_without_a_way_out_needs_no_gateway() {
+fn a_tenant_without_egress_needs_no_gateway() {
     for site in [Site::EngineElsewhere, Site::GatewayMissing, Site::Unknown("no netlink".to_owned())] {
         let mut observed = ready();
         observed.egress.site = site.clone();
@@ -174,16 +174,16 @@ fn a_secret_that_cannot_be_read_blocks_and_is_named() {
 }
 
 #[test]
-fn a_way_out_opens_between_its_network_and_its_container() {
+fn egress_opens_between_its_network_and_its_container() {
     let plan = plan_of(Some("allowlist: [api.example.com:443]\n"), &ready());
     let at = |wanted: fn(&Step) -> bool| plan.steps.iter().position(|planned| wanted(&planned.step)).unwrap();
     let network = at(|step| matches!(step, Step::CreateNetwork { .. }));
-    let way = at(|step| matches!(step, Step::OpenEgress { .. }));
+    let egress = at(|step| matches!(step, Step::OpenEgress { .. }));
     let start = at(|step| matches!(step, Step::Start { .. }));
-    assert!(network < way && way < start, "{plan:#?}");
+    assert!(network < egress && egress < start, "{plan:#?}");
 }
 
-/// A tenant keeps of its way out what is declared and granted, whatever keeps it from being made as declared.
+/// A tenant keeps of its egress path what is declared and granted, whatever keeps it from being made as declared.
 #[test]
 fn what_a_blocked_tenant_may_not_keep_is_taken_away() {
     let whole = format!("allowlist: [api.example.com:443, mail.example.com:25]\n{CRM}budget: {{day: 100}}\n");
@@ -224,7 +224,7 @@ fn left_secrets(lines: &str, filed: Filed<FoundSecrets>) -> Option<Vec<String>> 
     }
 }
 
-/// A value that the gateway must not have, or have no more, does not wait for the rest of the way out.
+/// A value that the gateway must not have, or have no more, does not wait for the rest of the egress path.
 #[test]
 fn secrets_that_are_not_declared_any_more_go_at_once() {
     let filed = |values: &[(&str, &str)], edited| {
@@ -329,7 +329,7 @@ fn what_leads_out_is_closed_before_the_network_goes() {
 }
 
 #[test]
-fn a_tenant_that_loses_its_allowlist_loses_its_way_out_first_of_all() {
+fn a_tenant_that_loses_its_allowlist_loses_its_egress_first_of_all() {
     let observed = with_policy(opened(&plan_of(Some("allowlist: [api.example.com:443]\n"), &ready())));
     let plan = plan_of(Some(""), &observed);
     assert!(matches!(plan.contain.as_slice(), [PlannedStep { step: Step::CloseEgress { .. }, .. }]), "{plan:#?}");

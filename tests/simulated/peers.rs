@@ -141,7 +141,7 @@ fn a_policy_follows_the_container_of_an_earlier_version_and_nobody_is_replaced()
     made_before(&world);
     assert_eq!(planned(&world, &desired(), Some(2)), [[""; 0]; 2]);
     assert_eq!(planned(&world, &desired(), Some(3)), [vec!["narrow to 2"], vec!["open to 2"]]);
-    // It keeps its way out until another container takes its place.
+    // It keeps its egress path until another container takes its place.
     let other = Tenant { image: other_image(&world), ..listed("api.example.com:443") };
     let [contained, done] = planned(&world, &fleet([other]), Some(2));
     assert_eq!(contained.len(), 0);

@@ -63,7 +63,7 @@ table! {
 }
 
 table! {
-    /// Of a way out.
+    /// Of an egress path.
     egress {
         LINK = "link".judged().tells();
         BRIDGE = "bridge".judged().tells();

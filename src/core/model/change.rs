@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Bytes, Container, Network,
     attribute::{self, Attribute},
-    egress::WayOut,
+    egress::EgressPath,
     record::{FieldChange, Why},
     resource::Resource,
     workspace::{Backend, Folder},
@@ -57,8 +57,8 @@ pub enum Object {
     Workspace(ShownWorkspace),
     /// Config files.
     Files(ShownFiles),
-    /// A way out.
-    Egress(Box<WayOut>),
+    /// An egress path.
+    Egress(Box<EgressPath>),
 }
 
 /// Config files in the form that plans show.

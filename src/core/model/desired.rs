@@ -151,8 +151,8 @@ impl Tenant {
                 )
     }
 
-    /// Whether anything at all is open to it, so that it needs a way out.
-    pub fn has_way_out(&self) -> bool {
+    /// Whether anything at all is open to it, so that it needs an egress path.
+    pub fn has_egress(&self) -> bool {
         !(self.allowlist.is_empty() && self.routes.is_empty())
     }
 }

@@ -1,4 +1,4 @@
-//! The way out: where a tenant may go, and with which keys.
+//! Egress: where a tenant may go, and with which keys.
 
 pub mod address;
 pub mod name;
@@ -17,7 +17,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 pub use destination::{Destination, Place};
-pub use found::{Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, ObservedEgress, Site, WayOut};
+pub use found::{EgressPath, Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, ObservedEgress, Site};
 pub use route::{Cost, Inject, Part, Route, RouteName, SecretName, StreamMode, Template, Upstream};
 pub use sealed::Sealed;
 

@@ -58,7 +58,7 @@ pub struct Host {
     pub guards: Guards,
     /// The weakest drift mode that a commit can choose.
     pub weakest_drift: DriftMode,
-    /// The way out.
+    /// Egress.
     pub egress: Egress,
     /// How workspaces are made.
     pub workspaces: WorkspaceSettings,
@@ -339,7 +339,7 @@ impl Default for Host {
     }
 }
 
-/// The way out: what the gateway works with, and what no allowlist can open.
+/// Egress: what the gateway works with, and what no allowlist can open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Egress {
     /// Who is asked for names; empty for those of /etc/resolv.conf.

@@ -14,7 +14,7 @@ form! {
         name: String = NAME.tells();
         /// Address ranges: `subnet gateway range`, sorted.
         ranges: Vec<Range> = RANGES.settable().tells();
-        /// Whether it has no way out.
+        /// Whether it has no egress path.
         internal: bool = INTERNAL.tells();
         /// Driver.
         driver: String = DRIVER;

@@ -33,7 +33,7 @@ pub struct Observed {
     pub workspaces: ObservedWorkspaces,
     /// Config files, by the tenant's name.
     pub files: BTreeMap<String, FoundFiles>,
-    /// Ways out of tenants.
+    /// Egress paths of tenants.
     pub egress: ObservedEgress,
     /// Containers of ours that exist and could not be inspected.
     pub unobserved: Vec<Unobserved>,

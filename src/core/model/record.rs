@@ -396,7 +396,7 @@ pub struct FieldChange {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Trigger {
-    /// The engine told of something, or the kernel of a way out.
+    /// The engine told of something, or the kernel of an egress path.
     Event {
         /// What, such as `container update` or `egress link`.
         event: String,

@@ -15,7 +15,7 @@ pub enum Resource {
     Workspace,
     /// What it finds at /config.
     Files,
-    /// Its way out.
+    /// Its egress path.
     Egress,
     /// What is archived of an earlier workspace.
     Archive,

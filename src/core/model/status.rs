@@ -28,7 +28,7 @@ pub struct Status {
     pub source: SourceStatus,
     /// The engine.
     pub engine: EngineStatus,
-    /// The gateway, where a tenant has a way out.
+    /// The gateway, where a tenant has an egress path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewayStatus>,
     /// How new workspaces are made, and why so; empty before anything was looked at.

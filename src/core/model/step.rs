@@ -256,7 +256,7 @@ pub enum Step {
     /// Makes the link to the gateway as declared, then tells the gateway what the tenant may reach.
     OpenEgress {
         /// What is declared.
-        way: Box<OpenWay>,
+        egress: Box<DeclaredEgress>,
     },
     /// Takes away what a policy allows beyond its declaration, and secrets that it does not need. What it allows
     /// rightly stays open, with the values of secrets as they are now.
@@ -296,9 +296,9 @@ pub struct LeftSecrets {
     pub sealed: BTreeMap<SecretName, Sealed>,
 }
 
-/// A way out as it is declared.
+/// An egress path as it is declared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct OpenWay {
+pub struct DeclaredEgress {
     /// The name of both ends of the link.
     pub link: String,
     /// The bridge that it leads from.
@@ -514,7 +514,7 @@ impl Step {
             | Self::WriteFiles { tenant, .. }
             | Self::RemoveFiles { tenant } => tenant,
             Self::RestoreWorkspace { name, .. } | Self::DeleteArchived { name, .. } => name,
-            Self::OpenEgress { way } => &way.link,
+            Self::OpenEgress { egress } => &egress.link,
             Self::GuardEgress { link, .. } | Self::CloseEgress { link, .. } => link,
             Self::NarrowEgress { tenant, .. } => return tenant.link_name().into(),
             Self::CreateNetwork { spec } => &spec.name,

@@ -1,4 +1,4 @@
-//! A tenant's way out: what may be open, what is, and the steps between them.
+//! A tenant's egress path: what may be open, what is, and the steps between them.
 
 use std::collections::BTreeSet;
 
@@ -11,17 +11,17 @@ use crate::model::{
     attribute::{Attribute, egress as table},
     change::{Action, AttributeChange, Change, Object},
     egress::{
-        Budget, Cost, Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, ObservedEgress, POLICY_VERSION, Route,
-        Site, WayOut,
+        Budget, Cost, EgressPath, Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, ObservedEgress,
+        POLICY_VERSION, Route, Site,
     },
     host::SecretPlace,
     plan::Blocked,
     record::Why,
     resource::Resource,
-    step::{ChangeId, LeftSecrets, OpenWay},
+    step::{ChangeId, DeclaredEgress, LeftSecrets},
 };
 
-/// What was found of one tenant's way out.
+/// What was found of one tenant's egress path.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Found<'a> {
     link: Option<&'a FoundLink>,
@@ -42,10 +42,10 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Plans the way out of a declared tenant. `subnet` is that of its network, where it has one or may get one, and `peer` what
+/// Plans the egress path of a declared tenant. `subnet` is that of its network, where it has one or may get one, and `peer` what
 /// is known of its container's address there.
 ///
-/// A blocked tenant keeps of its way out what is declared and granted, and no more.
+/// A blocked tenant keeps of its egress path what is declared and granted, and no more.
 pub(super) fn converge(
     tenant: &Tenant,
     host: &Host,
@@ -56,7 +56,7 @@ pub(super) fn converge(
 ) {
     let link = tenant.name.link_name();
     let found = Found::of(tenant.name.as_str(), &link, &observed.egress);
-    if !tenant.has_way_out() {
+    if !tenant.has_egress() {
         if !found.is_nothing() {
             let change = plan.add_change(closed(&plan.tenant, &link, found));
             plan.push_containment(change, close(&plan.tenant, &link));
@@ -79,7 +79,7 @@ pub(super) fn converge(
     let sealed = tenant.sealed.iter().filter(|(name, _)| is_ours(name));
     let sealed = sealed.map(|(name, text)| (name.clone(), text.clone())).collect();
     let bridge = tenant.name.interface_name();
-    let declared = Declared { way: OpenWay { link, bridge, policy, secrets, sealed }, peer };
+    let declared = Declared { egress: DeclaredEgress { link, bridge, policy, secrets, sealed }, peer };
     let contain = declared.contain(found, &observed.egress, &plan.tenant);
     let change = declared.differs(found, &observed.egress, plan);
     for step in contain {
@@ -88,7 +88,7 @@ pub(super) fn converge(
     declared.open(found, change, plan);
 }
 
-/// Plans the end of the way out of a tenant that nobody declares. A tenant that is named as a link is, is that link's
+/// Plans the end of the egress path of a tenant that nobody declares. A tenant that is named as a link is, is that link's
 /// owner.
 pub(super) fn remove(name: &str, observed: &ObservedEgress, plan: &mut TenantPlan) {
     let link = match name.parse::<crate::model::TenantName>() {
@@ -121,7 +121,7 @@ pub(super) fn strangers(observed: &ObservedEgress, known: &BTreeSet<String>) -> 
         .collect()
 }
 
-/// The first thing that keeps a way out from being opened.
+/// The first thing that keeps an egress path from being opened.
 fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<Blocked> {
     let blocked = |code, reason: String, help: &str| Some(Blocked { code, reason, help: help.to_owned() });
     for route in &tenant.routes {
@@ -251,29 +251,29 @@ fn entitled(tenant: &Tenant, host: &Host, subnet: Ipv4Net) -> EgressPolicy {
 }
 
 struct Declared {
-    way: OpenWay,
+    egress: DeclaredEgress,
     peer: Peer,
 }
 
 impl Declared {
     /// What cannot wait: whatever is open beyond the declaration is closed first.
     fn contain(&self, found: Found<'_>, observed: &ObservedEgress, tenant: &str) -> Vec<Step> {
-        let way = &self.way;
+        let egress = &self.egress;
         let mut steps = Vec::new();
         let is_strange = |link: &FoundLink| {
-            let elsewhere = !link.bridge.is_empty() && (link.bridge != way.bridge || !link.joined);
+            let elsewhere = !link.bridge.is_empty() && (link.bridge != egress.bridge || !link.joined);
             elsewhere || link.addresses.iter().any(|address| *address != self.address())
         };
         let is_ready = observed.site == Site::Ready;
-        let moved = found.policy().is_some_and(|policy| policy.subnet != way.policy.subnet);
+        let moved = found.policy().is_some_and(|policy| policy.subnet != egress.policy.subnet);
         if moved || (is_ready && found.link.is_some_and(is_strange)) {
-            steps.push(close(tenant, &way.link));
+            steps.push(close(tenant, &egress.link));
         } else {
             let policy = found.policy().map(|policy| (policy, self.narrowed(policy)));
             let policy = policy.filter(|(found, left)| *found != left).map(|(_, left)| Box::new(left));
             let secrets = self.left_secrets(found, observed);
             if policy.is_some() || secrets.is_some() {
-                steps.push(Step::NarrowEgress { tenant: way.policy.tenant.clone(), policy, secrets });
+                steps.push(Step::NarrowEgress { tenant: egress.policy.tenant.clone(), policy, secrets });
             }
         }
         let is_loose = |link: &FoundLink| !(link.host_side.is_empty() && link.switches.is_empty());
@@ -281,8 +281,8 @@ impl Declared {
         if is_ready && is_open {
             steps.push(Step::GuardEgress {
                 tenant: tenant.to_owned(),
-                link: way.link.clone(),
-                bridge: way.bridge.clone(),
+                link: egress.link.clone(),
+                bridge: egress.bridge.clone(),
             });
         }
         steps
@@ -290,7 +290,7 @@ impl Declared {
 
     /// What is left of a policy where only what is declared may stay.
     fn narrowed(&self, found: &EgressPolicy) -> EgressPolicy {
-        let declared = &self.way.policy;
+        let declared = &self.egress.policy;
         let (v, address) = self.peer.left_of(found);
         EgressPolicy {
             v,
@@ -306,7 +306,7 @@ impl Declared {
     /// What is left of the secrets that the gateway has: those that are declared, with the values that they have now.
     /// `None` where it has no other.
     fn left_secrets(&self, found: Found<'_>, observed: &ObservedEgress) -> Option<LeftSecrets> {
-        let declared = &self.way.secrets;
+        let declared = &self.egress.secrets;
         let names = match found.files.map(|files| &files.secrets)? {
             Filed::Missing => return None,
             // Others can read or write the file: what is declared is written anew.
@@ -315,21 +315,21 @@ impl Declared {
                 let names: BTreeSet<SecretName> = filed.values.keys().cloned().collect();
                 let left: BTreeSet<SecretName> = names.intersection(declared).cloned().collect();
                 // A sealed text may not be one that can be opened: until it was, the former value stays.
-                let is_hosts = |name: &SecretName| filed.edited || !self.way.sealed.contains_key(name);
+                let is_hosts = |name: &SecretName| filed.edited || !self.egress.sealed.contains_key(name);
                 if left == names && !self.stale(filed, observed).iter().any(is_hosts) {
                     return None;
                 }
                 left
             }
         };
-        let sealed = self.way.sealed.iter().filter(|(name, _)| names.contains(*name));
+        let sealed = self.egress.sealed.iter().filter(|(name, _)| names.contains(*name));
         let sealed = sealed.map(|(name, text)| (name.clone(), text.clone())).collect();
         Some(LeftSecrets { names, sealed })
     }
 
     /// The declared secrets of which the gateway has another value than the one that they have now.
     fn stale(&self, filed: &FoundSecrets, observed: &ObservedEgress) -> Vec<SecretName> {
-        let is_stale = |name: &SecretName| match self.way.sealed.get(name) {
+        let is_stale = |name: &SecretName| match self.egress.sealed.get(name) {
             Some(sealed) => filed.sealed.get(name) != Some(&Fingerprint::of(sealed.as_str())),
             // One that cannot be read now blocks its tenant, and the former value stays.
             None => observed
@@ -337,7 +337,7 @@ impl Declared {
                 .get(name)
                 .is_some_and(|now| now.as_ref().is_ok_and(|now| filed.values.get(name) != Some(now))),
         };
-        let declared = self.way.secrets.iter().filter(|name| filed.values.contains_key(*name));
+        let declared = self.egress.secrets.iter().filter(|name| filed.values.contains_key(*name));
         declared.filter(|name| filed.edited || is_stale(name)).cloned().collect()
     }
 
@@ -347,21 +347,21 @@ impl Declared {
             return Some(plan.add_change(self.change(&plan.tenant, Action::Create, Vec::new(), None)));
         }
         let attributes = self.compare(found, observed);
-        let before = || Some(shown(&self.way.link, found));
+        let before = || Some(shown(&self.egress.link, found));
         let change = (!attributes.is_empty()).then(|| self.change(&plan.tenant, Action::Update, attributes, before()));
         change.map(|change| plan.add_change(change))
     }
 
-    /// Plans the way out as it is declared: after its network is there, before its container starts. Where another address
+    /// Plans the egress path as it is declared: after its network is there, before its container starts. Where another address
     /// is in use until then, not before the container that has it is gone.
     fn open(self, found: Found<'_>, change: Option<ChangeId>, plan: &mut TenantPlan) {
         let place = |wanted: fn(&Step) -> bool| move |planned: &PlannedStep| wanted(&planned.step);
         let created = plan.steps.iter().rposition(place(|step| matches!(step, Step::CreateNetwork { .. })));
         let removed = plan.steps.iter().position(place(|step| matches!(step, Step::RemoveNetwork { .. })));
         if change.is_some() || created.is_some() {
-            let close = plan.planned(change, close(&plan.tenant, &self.way.link));
+            let close = plan.planned(change, close(&plan.tenant, &self.egress.link));
             let moves = self.peer.moves();
-            let step = plan.planned(change, Step::OpenEgress { way: Box::new(self.way) });
+            let step = plan.planned(change, Step::OpenEgress { egress: Box::new(self.egress) });
             let start = plan.steps.iter().rposition(place(|step| matches!(step, Step::Start { .. })));
             let at = created.map(|at| at + 1).or(start.filter(|_| moves)).unwrap_or_default();
             plan.steps.insert(at, step);
@@ -371,16 +371,22 @@ impl Declared {
         }
     }
 
-    fn change(&self, tenant: &str, action: Action, attributes: Vec<AttributeChange>, before: Option<WayOut>) -> Change {
-        let policy = &self.way.policy;
-        let after = WayOut {
-            link: self.way.link.clone(),
-            bridge: self.way.bridge.clone(),
+    fn change(
+        &self,
+        tenant: &str,
+        action: Action,
+        attributes: Vec<AttributeChange>,
+        before: Option<EgressPath>,
+    ) -> Change {
+        let policy = &self.egress.policy;
+        let after = EgressPath {
+            link: self.egress.link.clone(),
+            bridge: self.egress.bridge.clone(),
             addresses: BTreeSet::from([self.address()]),
-            secrets: self.way.secrets.clone(),
+            secrets: self.egress.secrets.clone(),
             ..told(policy)
         };
-        let object = |way| Object::Egress(Box::new(way));
+        let object = |egress| Object::Egress(Box::new(egress));
         Change {
             resource: Resource::Egress,
             name: tenant.to_owned(),
@@ -393,7 +399,7 @@ impl Declared {
 
     /// The address of the link's end inside, with its prefix.
     fn address(&self) -> String {
-        let subnet = self.way.policy.subnet;
+        let subnet = self.egress.policy.subnet;
         format!("{}/{}", super::realize::gateway(subnet), subnet.prefix_len())
     }
 
@@ -420,20 +426,20 @@ impl Declared {
     }
 
     fn compare_link(&self, link: Option<&FoundLink>, changes: &mut Vec<AttributeChange>) {
-        let way = &self.way;
+        let egress = &self.egress;
         let Some(link) = link else {
-            changes.push(drift(&table::LINK, Value::Null, json!(way.link), false));
+            changes.push(drift(&table::LINK, Value::Null, json!(egress.link), false));
             return;
         };
         if !link.joined {
-            let before = format!("{} does not lead to the gateway", way.link);
-            changes.push(drift(&table::LINK, json!(before), json!(way.link), !link.bridge.is_empty()));
+            let before = format!("{} does not lead to the gateway", egress.link);
+            changes.push(drift(&table::LINK, json!(before), json!(egress.link), !link.bridge.is_empty()));
         } else if !link.up {
-            changes.push(drift(&table::LINK, json!(format!("{} is down", way.link)), json!(way.link), false));
+            changes.push(drift(&table::LINK, json!(format!("{} is down", egress.link)), json!(egress.link), false));
         }
-        if link.bridge != way.bridge {
+        if link.bridge != egress.bridge {
             let before = if link.bridge.is_empty() { Value::Null } else { json!(link.bridge) };
-            changes.push(drift(&table::BRIDGE, before, json!(way.bridge), !link.bridge.is_empty()));
+            changes.push(drift(&table::BRIDGE, before, json!(egress.bridge), !link.bridge.is_empty()));
         }
         let address = self.address();
         if link.joined && !link.addresses.iter().eq([&address]) {
@@ -446,7 +452,7 @@ impl Declared {
     }
 
     fn compare_policy(&self, policy: &EgressPolicy, why: Why, changes: &mut Vec<AttributeChange>) {
-        let (before, after) = (told(policy), told(&self.way.policy));
+        let (before, after) = (told(policy), told(&self.egress.policy));
         let is_drift = why == Why::Drift;
         let mut add = |attribute, before: Value, after: Value, wider: bool| {
             if before != after {
@@ -462,12 +468,12 @@ impl Declared {
         let more = |these: &[String], those: &[String]| these.iter().any(|entry| !those.contains(entry));
         add(&table::ALLOW, json!(before.allow), json!(after.allow), more(&before.allow, &after.allow));
         add(&table::ROUTES, json!(before.routes), json!(after.routes), more(&before.routes, &after.routes));
-        let looser = strictest(policy.budget, self.way.policy.budget) != policy.budget;
+        let looser = strictest(policy.budget, self.egress.policy.budget) != policy.budget;
         add(&table::BUDGET, json!(before.budget), json!(after.budget), looser);
     }
 
     fn compare_secrets(&self, found: Found<'_>, observed: &ObservedEgress, changes: &mut Vec<AttributeChange>) {
-        let declared = &self.way.secrets;
+        let declared = &self.egress.secrets;
         let missing = Filed::Missing;
         let filed = match found.files.map_or(&missing, |files| &files.secrets) {
             Filed::Wrong(reason) => {
@@ -521,28 +527,28 @@ fn closed(tenant: &str, link: &str, found: Found<'_>) -> Change {
 }
 
 /// What was found, in the form that plans show.
-fn shown(link: &str, found: Found<'_>) -> WayOut {
-    let mut way = found.policy().map(told).unwrap_or_default();
+fn shown(link: &str, found: Found<'_>) -> EgressPath {
+    let mut egress = found.policy().map(told).unwrap_or_default();
     if let Some(found) = found.link {
-        way.link = link.to_owned();
-        way.bridge.clone_from(&found.bridge);
-        way.addresses.clone_from(&found.addresses);
+        egress.link = link.to_owned();
+        egress.bridge.clone_from(&found.bridge);
+        egress.addresses.clone_from(&found.addresses);
     }
     let secrets = found.files.and_then(|files| files.secrets.present());
-    way.secrets = secrets.into_iter().flat_map(|secrets| secrets.values.keys().cloned()).collect();
-    way
+    egress.secrets = secrets.into_iter().flat_map(|secrets| secrets.values.keys().cloned()).collect();
+    egress
 }
 
 /// What a policy tells the gateway, in the form that plans show.
-fn told(policy: &EgressPolicy) -> WayOut {
+fn told(policy: &EgressPolicy) -> EgressPath {
     let per = |credits: Option<u64>, time: &str| credits.map(|credits| format!("{credits} a {time}"));
-    WayOut {
+    EgressPath {
         subnet: Some(policy.subnet),
         address: policy.address,
         allow: policy.allow.iter().map(ToString::to_string).collect(),
         routes: policy.routes.iter().map(route).collect(),
         budget: per(policy.budget.day, "day").into_iter().chain(per(policy.budget.month, "month")).collect(),
-        ..WayOut::default()
+        ..EgressPath::default()
     }
 }
 

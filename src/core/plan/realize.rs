@@ -50,7 +50,7 @@ pub(super) fn own_address(subnet: Ipv4Net) -> Option<Ipv4Addr> {
     subnet.hosts().last().filter(|last| subnet.hosts().next() != Some(*last))
 }
 
-/// The tenant's network: no way out, no address of the host on it, no IPv6.
+/// The tenant's network: no egress path, no address of the host on it, no IPv6.
 pub(super) fn network(tenant: &Tenant, subnet: Ipv4Net) -> Network {
     let mut network = Network {
         name: tenant.name.object_name(),

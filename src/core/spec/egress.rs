@@ -1,4 +1,4 @@
-//! The way out in the files: the host's settings of it, and a tenant's credentials and budget.
+//! Egress in the files: the host's settings of it, and a tenant's credentials and budget.
 
 pub mod files;
 

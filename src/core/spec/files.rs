@@ -347,7 +347,7 @@ pub struct HostFile {
     pub resync: Option<Located<Period>>,
     /// What no commit can loosen.
     pub guards: Option<Located<HostGuardsFile>>,
-    /// The way out of tenants.
+    /// The egress of tenants.
     pub egress: Option<Located<EgressFile>>,
     /// How workspaces are made, and what bounds them.
     pub workspaces: Option<Located<WorkspacesFile>>,

@@ -79,7 +79,7 @@ impl InForce {
     }
 
     /// The tenants that are declared so far, or found on the engine; without those that an accepted commit has removed
-    /// already and that are on their way out.
+    /// already and that are leaving.
     fn known(&self, present: &BTreeSet<String>) -> BTreeSet<String> {
         let is_leaving = |name: &&String| !self.state.departed.contains_key(*name);
         let mut known: BTreeSet<String> = present.iter().filter(is_leaving).cloned().collect();

@@ -158,7 +158,7 @@ impl Loader {
         let mut changed = false;
         let gone: Vec<TenantName> = self.known.keys().filter(|name| !found.contains(*name)).cloned().collect();
         for name in gone {
-            tracing::info!(tenant = %name, "the policy is gone, and the way out is closed");
+            tracing::info!(tenant = %name, "the policy is gone, and the egress path is closed");
             self.known.remove(&name);
             changed = true;
         }
@@ -193,7 +193,7 @@ impl Loader {
         }
         let name = entry.key().clone();
         let read = read(&name, &paths).inspect_err(|error| {
-            tracing::error!(tenant = %name, error, "the policy cannot be used, and the way out is closed");
+            tracing::error!(tenant = %name, error, "the policy cannot be used, and the egress path is closed");
         });
         let known = entry.or_insert(Known { stamps, served: None });
         known.stamps = stamps;

@@ -296,7 +296,7 @@ pub fn within_tunnels(gateway: &str) -> Vec<Attempt> {
     ]
 }
 
-/// Names as a way out: nothing that is asked may reach a name server of the world, except listed ones.
+/// Names as an egress path: nothing that is asked may reach a name server of the world, except listed ones.
 pub fn names(gateway: &str) -> Vec<Attempt> {
     let mut attempts = Vec::new();
     for name in [

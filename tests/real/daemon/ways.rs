@@ -1,4 +1,4 @@
-//! Ways out that are spoiled behind the engine's back: the kernel tells, and long before the next look at
+//! Egress paths that are spoiled behind the engine's back: the kernel tells, and long before the next look at
 //! everything all is as declared.
 
 use std::fs;

@@ -29,7 +29,7 @@ pub(crate) fn json_answer(status: u16, value: &impl Serialize) -> Outcome {
     Ok(Answer::Json(status, serde_json::to_vec(value).expect("a document is JSON")))
 }
 
-/// A document with one of its fields changed on the way out.
+/// A document with one of its fields changed as it is sent.
 pub(crate) struct With<'a> {
     pub doc: &'a Value,
     pub key: &'static str,

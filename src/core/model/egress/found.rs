@@ -1,4 +1,4 @@
-//! What exists of ways out: links, files, secrets.
+//! What exists of egress paths: links, files, secrets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 
 use super::{EgressPolicy, SecretName};
 
-/// Everything that exists of ways out on a host.
+/// Everything that exists of egress paths on a host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObservedEgress {
-    /// Whether a way out can be made here.
+    /// Whether an egress path can be made here.
     pub site: Site,
     /// Switches of the gateway's namespace that are not as they must be, such as `ipv4/ip_forward = 1`.
     pub switches: Vec<String>,
@@ -27,7 +27,7 @@ pub struct ObservedEgress {
     pub secrets: BTreeMap<SecretName, Result<Fingerprint, String>>,
 }
 
-/// Whether a way out can be made on this host.
+/// Whether an egress path can be made on this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Site {
@@ -139,9 +139,9 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// A way out in the form that plans show, declared or found.
+/// An egress path in the form that plans show, declared or found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct WayOut {
+pub struct EgressPath {
     /// The name of the link's two ends; empty where there is no link.
     pub link: String,
     /// The bridge that it leads from.

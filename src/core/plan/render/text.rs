@@ -10,7 +10,7 @@ use crate::model::{
     Bytes, Container, Cpus, Network, Plan, TenantPlan,
     attribute::{self, Attribute, Unit},
     change::{Action, AttributeChange, Change, Object, ShownFiles, ShownWorkspace},
-    egress::WayOut,
+    egress::EgressPath,
     finding::printable,
     plan::{Blocked, Lookalike, Note},
     record::Why,
@@ -203,7 +203,7 @@ impl Writer {
             Some(Object::Network(network)) => network_rows(network),
             Some(Object::Workspace(workspace)) => workspace_rows(workspace),
             Some(Object::Files(files)) => files_rows(files),
-            Some(Object::Egress(way)) => way_out_rows(way),
+            Some(Object::Egress(egress)) => egress_rows(egress),
             None => Vec::new(),
         };
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -319,13 +319,13 @@ fn files_rows(files: &ShownFiles) -> Vec<Row> {
     vec![(PATH.label, format!("{:?}", files.path)), (CONTENT.label, list(&paths))]
 }
 
-fn way_out_rows(way: &WayOut) -> Vec<Row> {
+fn egress_rows(egress: &EgressPath) -> Vec<Row> {
     use attribute::egress::{ALLOW, BRIDGE, BUDGET, LINK, ROUTES, SECRETS, SUBNET};
-    let names: Vec<String> = way.secrets.iter().map(ToString::to_string).collect();
-    let lists = [(&ALLOW, &way.allow), (&ROUTES, &way.routes), (&BUDGET, &way.budget), (&SECRETS, &names)];
+    let names: Vec<String> = egress.secrets.iter().map(ToString::to_string).collect();
+    let lists = [(&ALLOW, &egress.allow), (&ROUTES, &egress.routes), (&BUDGET, &egress.budget), (&SECRETS, &names)];
     let lists = lists.into_iter().filter(|(_, items)| !items.is_empty());
-    let mut rows = vec![(LINK.label, format!("{:?}", way.link)), (BRIDGE.label, format!("{:?}", way.bridge))];
-    rows.extend(way.subnet.map(|subnet| (SUBNET.label, format!("\"{subnet}\""))));
+    let mut rows = vec![(LINK.label, format!("{:?}", egress.link)), (BRIDGE.label, format!("{:?}", egress.bridge))];
+    rows.extend(egress.subnet.map(|subnet| (SUBNET.label, format!("\"{subnet}\""))));
     rows.extend(lists.map(|(attribute, items)| (attribute.label, list(items))));
     rows
 }

@@ -1,4 +1,4 @@
-//! Values that only the way out has.
+//! Values that only egress has.
 
 use std::{net::SocketAddr, str::FromStr};
 
