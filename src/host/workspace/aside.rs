@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     WorkspaceError, Workspaces,
-    ground::Ground,
     kinds::{volume_of, volumes_of},
+    mount_table::MountTable,
     paths::{gone, make, names},
     subvolume, tenant_files,
 };
@@ -103,12 +103,17 @@ pub(super) fn adopt(workspaces: &Workspaces, tenant: &str, name: &str) -> Result
 }
 
 /// Removes something aside for good.
-pub(super) fn purge(workspaces: &Workspaces, ground: &Ground, tenant: &str, name: &str) -> Result<(), WorkspaceError> {
+pub(super) fn purge(
+    workspaces: &Workspaces,
+    mount_table: &MountTable,
+    tenant: &str,
+    name: &str,
+) -> Result<(), WorkspaceError> {
     if let Ok(path) = entry(workspaces, name) {
         match Backend::of_aside(name) {
             Backend::Btrfs => subvolume::delete(&path)?,
             Backend::Image => gone(&path, fs::remove_file(&path))?,
-            Backend::Folder => tenant_files::remove(ground, &path)?,
+            Backend::Folder => tenant_files::remove(mount_table, &path)?,
         }
     }
     let wish = workspaces.wish_of(tenant);

@@ -9,8 +9,8 @@ use std::{
 use super::{
     WorkspaceError, Workspaces,
     aside::{Mark, set_folder_aside},
-    ground::Ground,
     layout::FILES,
+    mount_table::MountTable,
     paths::{gone, make},
     program,
     tenant_files::hand_over,
@@ -18,7 +18,12 @@ use super::{
 use crate::model::workspace::Owner;
 
 /// Makes a tenant's folder, or corrects its owner and mode.
-pub(super) fn prepare(ground: &Ground, parent: &Path, tenant: &str, owner: Owner) -> Result<(), WorkspaceError> {
+pub(super) fn prepare(
+    mount_table: &MountTable,
+    parent: &Path,
+    tenant: &str,
+    owner: Owner,
+) -> Result<(), WorkspaceError> {
     make(parent)?;
     let path = parent.join(tenant);
     let failed = |source| WorkspaceError::io("prepare", &path)(source);
@@ -27,7 +32,7 @@ pub(super) fn prepare(ground: &Ground, parent: &Path, tenant: &str, owner: Owner
     if !found.is_dir() {
         return Err(failed(io::Error::from(io::ErrorKind::NotADirectory)));
     }
-    hand_over(ground, &path, found.uid(), owner)?;
+    hand_over(mount_table, &path, found.uid(), owner)?;
     lchown(&path, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(failed)
 }

@@ -21,7 +21,7 @@ use rustix::{
 
 use super::{
     WorkspaceError, Workspaces,
-    ground::Entry,
+    mount_table::Entry,
     paths::{self, canonical_file, gone, sync_folder},
     program, superblock,
     volume::{Measured, Volume},

@@ -15,10 +15,10 @@ use rustix::{
 use super::{
     WorkspaceError, Workspaces,
     folder::link_target,
-    ground::{Entry, Ground},
     image,
     kinds::volumes_of,
     layout::FILES,
+    mount_table::{Entry, MountTable},
     paths::{canonical, names, open_folder},
     subvolume,
     volume::{Measured, NOTE, Volume, noted},
@@ -35,12 +35,12 @@ use crate::{
 /// Looks at everything, or at one tenant.
 pub(super) fn look(
     workspaces: &Workspaces,
-    ground: &Ground,
+    mount_table: &MountTable,
     only: Option<&str>,
 ) -> Result<ObservedWorkspaces, WorkspaceError> {
-    ground.within(|| {
+    mount_table.within(|| {
         let site = site(workspaces);
-        let mounted = ground.seen(&canonical(&workspaces.mounts()))?;
+        let mounted = mount_table.seen(&canonical(&workspaces.mounts()))?;
         let listed = Listed::of(workspaces, only)?;
         let mut found = BTreeMap::new();
         for name in listed.names() {

@@ -20,11 +20,11 @@
 mod aside;
 mod error;
 mod folder;
-mod ground;
 mod image;
 mod kinds;
 mod layout;
 mod look;
+mod mount_table;
 mod mounting;
 mod paths;
 mod program;
@@ -46,8 +46,8 @@ pub use error::WorkspaceError;
 pub use layout::Workspaces;
 
 use super::listener::listener;
-use ground::Ground;
 use kinds::volume_of;
+use mount_table::MountTable;
 use paths::canonical;
 
 impl Workspaces {
@@ -70,10 +70,10 @@ impl Workspaces {
     async fn look(&self, only: Option<String>) -> Result<ObservedWorkspaces, WorkspaceError> {
         if ![self.images(), self.subvolumes()].iter().any(|folder| folder.exists()) {
             // Nothing is mounted, and so no namespace matters.
-            let ground = Ground::of(None, &self.mounts())?;
-            return ground.within(|| look::look(self, &ground, only.as_deref()));
+            let mount_table = MountTable::of(None, &self.mounts())?;
+            return mount_table.within(|| look::look(self, &mount_table, only.as_deref()));
         }
-        self.work(move |workspaces, ground| look::look(workspaces, ground, only.as_deref())).await
+        self.work(move |workspaces, mount_table| look::look(workspaces, mount_table, only.as_deref())).await
     }
 
     /// Makes a tenant's plain folder, or corrects its owner and mode. Where it was another user's, what that user has in it
@@ -82,8 +82,8 @@ impl Workspaces {
     /// # Errors
     /// The folder cannot be made or is no folder.
     pub fn prepare_folder(&self, tenant: &TenantName, owner: Owner) -> Result<(), WorkspaceError> {
-        let ground = Ground::of(None, &self.mounts())?;
-        folder::prepare(&ground, &self.folder(), tenant.as_str(), owner)
+        let mount_table = MountTable::of(None, &self.mounts())?;
+        folder::prepare(&mount_table, &self.folder(), tenant.as_str(), owner)
     }
 
     /// Makes a tenant's volume, unless there is one. It appears under its name when it is whole.
@@ -92,8 +92,8 @@ impl Workspaces {
     /// The host's disk is full, or a program is missing.
     pub async fn make(&self, tenant: &TenantName, spec: VolumeSpec) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
-        self.work(move |workspaces, ground| {
-            ground.within(|| volume_of(workspaces, tenant.as_str(), spec.backend).make(&spec))
+        self.work(move |workspaces, mount_table| {
+            mount_table.within(|| volume_of(workspaces, tenant.as_str(), spec.backend).make(&spec))
         })
         .await
     }
@@ -105,7 +105,7 @@ impl Workspaces {
     /// The file system cannot be used, or the engine would not see it.
     pub async fn mount(&self, tenant: &TenantName, spec: VolumeSpec) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
-        self.work(move |workspaces, ground| mounting::mount(workspaces, ground, tenant.as_str(), &spec)).await
+        self.work(move |workspaces, mount_table| mounting::mount(workspaces, mount_table, tenant.as_str(), &spec)).await
     }
 
     /// Unmounts a tenant's volume, with all that was written on disk. One that is not mounted is no error.
@@ -114,8 +114,10 @@ impl Workspaces {
     /// It is in use.
     pub async fn unmount(&self, tenant: &TenantName) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
-        self.work(move |workspaces, ground| ground.within(|| mounting::unmount(workspaces, ground, tenant.as_str())))
-            .await
+        self.work(move |workspaces, mount_table| {
+            mount_table.within(|| mounting::unmount(workspaces, mount_table, tenant.as_str()))
+        })
+        .await
     }
 
     /// Sets the limit of a mounted volume, while the tenant runs.
@@ -124,9 +126,9 @@ impl Workspaces {
     /// More is used than that.
     pub async fn resize(&self, tenant: &TenantName, spec: VolumeSpec) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
-        self.work(move |workspaces, ground| {
+        self.work(move |workspaces, mount_table| {
             let volume = || volume_of(workspaces, tenant.as_str(), spec.backend);
-            ground.within(|| mounting::settle(workspaces, ground, tenant.as_str(), &*volume(), &spec))
+            mount_table.within(|| mounting::settle(workspaces, mount_table, tenant.as_str(), &*volume(), &spec))
         })
         .await
     }
@@ -137,9 +139,9 @@ impl Workspaces {
     /// It is in use, damaged, or the host's disk is full.
     pub async fn grow(&self, tenant: &TenantName, spec: VolumeSpec) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
-        self.work(move |workspaces, ground| {
-            ground.within(|| {
-                mounting::unmount(workspaces, ground, tenant.as_str())?;
+        self.work(move |workspaces, mount_table| {
+            mount_table.within(|| {
+                mounting::unmount(workspaces, mount_table, tenant.as_str())?;
                 image::grow(workspaces, tenant.as_str(), &spec)
             })
         })
@@ -160,7 +162,10 @@ impl Workspaces {
     /// It is not there, or the tenant has a workspace.
     pub async fn adopt(&self, tenant: &TenantName, name: &str) -> Result<(), WorkspaceError> {
         let (tenant, name) = (tenant.clone(), name.to_owned());
-        self.work(move |workspaces, ground| ground.within(|| aside::adopt(workspaces, tenant.as_str(), &name))).await
+        self.work(move |workspaces, mount_table| {
+            mount_table.within(|| aside::adopt(workspaces, tenant.as_str(), &name))
+        })
+        .await
     }
 
     /// Removes something for good that lies aside. One that is gone is no error.
@@ -169,8 +174,10 @@ impl Workspaces {
     /// It cannot be removed.
     pub async fn purge(&self, tenant: &TenantName, name: &str) -> Result<(), WorkspaceError> {
         let (tenant, name) = (tenant.clone(), name.to_owned());
-        self.work(move |workspaces, ground| ground.within(|| aside::purge(workspaces, ground, tenant.as_str(), &name)))
-            .await
+        self.work(move |workspaces, mount_table| {
+            mount_table.within(|| aside::purge(workspaces, mount_table, tenant.as_str(), &name))
+        })
+        .await
     }
 
     /// Writes a removed image back from the device that has it open. Nothing may write to it meanwhile.
@@ -179,7 +186,8 @@ impl Workspaces {
     /// No device has it open, or the host's disk is full.
     pub async fn rescue(&self, tenant: &TenantName) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
-        self.work(move |workspaces, ground| ground.within(|| repair::rescue(workspaces, tenant.as_str()))).await
+        self.work(move |workspaces, mount_table| mount_table.within(|| repair::rescue(workspaces, tenant.as_str())))
+            .await
     }
 
     /// Has a tenant's image checked and put right. It is kept aside as it was. Nothing may use it.
@@ -188,9 +196,9 @@ impl Workspaces {
     /// It is in use, cannot be put right, or the host's disk has no room for the copy.
     pub async fn repair(&self, tenant: &TenantName, mark: Mark) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
-        self.work(move |workspaces, ground| {
-            ground.within(|| {
-                mounting::unmount(workspaces, ground, tenant.as_str())?;
+        self.work(move |workspaces, mount_table| {
+            mount_table.within(|| {
+                mounting::unmount(workspaces, mount_table, tenant.as_str())?;
                 repair::repair(workspaces, tenant.as_str(), &mark)
             })
         })
@@ -204,7 +212,10 @@ impl Workspaces {
     /// It is not there, or the program is missing.
     pub async fn check(&self, tenant: &TenantName) -> Result<(bool, String), WorkspaceError> {
         let tenant = tenant.clone();
-        self.work(move |workspaces, ground| ground.within(|| repair::check(workspaces, ground, tenant.as_str()))).await
+        self.work(move |workspaces, mount_table| {
+            mount_table.within(|| repair::check(workspaces, mount_table, tenant.as_str()))
+        })
+        .await
     }
 
     /// Copies a tenant's plain folder into its mounted volume, and keeps the folder aside. Nothing may use it.
@@ -213,7 +224,10 @@ impl Workspaces {
     /// It does not fit. The folder is left as it is then.
     pub async fn move_in(&self, tenant: &TenantName, mark: Mark) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
-        self.work(move |workspaces, ground| ground.within(|| folder::move_in(workspaces, tenant.as_str(), &mark))).await
+        self.work(move |workspaces, mount_table| {
+            mount_table.within(|| folder::move_in(workspaces, tenant.as_str(), &mark))
+        })
+        .await
     }
 
     /// Whether a tenant's workspace is there to be used, right now.
@@ -237,9 +251,9 @@ impl Workspaces {
     /// It is in use, or cannot be moved.
     pub async fn set_aside(&self, tenant: &TenantName, mark: Mark) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
-        self.work(move |workspaces, ground| {
-            ground.within(|| {
-                mounting::unmount(workspaces, ground, tenant.as_str())?;
+        self.work(move |workspaces, mount_table| {
+            mount_table.within(|| {
+                mounting::unmount(workspaces, mount_table, tenant.as_str())?;
                 aside::set_aside(workspaces, tenant.as_str(), &mark)
             })
         })
@@ -257,13 +271,13 @@ impl Workspaces {
     /// Does something that may take a while, off the event loop.
     async fn work<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Self, &Ground) -> Result<T, WorkspaceError> + Send + 'static,
+        work: impl FnOnce(&Self, &MountTable) -> Result<T, WorkspaceError> + Send + 'static,
     ) -> Result<T, WorkspaceError> {
         let engine = listener(&self.engine).await;
         let workspaces = self.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let ground = Ground::of(engine, &canonical(&workspaces.mounts()))?;
-            work(&workspaces, &ground)
+            let mount_table = MountTable::of(engine, &canonical(&workspaces.mounts()))?;
+            work(&workspaces, &mount_table)
         })
         .await;
         done.unwrap_or(Err(WorkspaceError::Ended))

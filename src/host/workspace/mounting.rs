@@ -16,9 +16,9 @@ use rustix::{
 
 use super::{
     WorkspaceError, Workspaces, folder,
-    ground::{Entry, Ground},
     kinds::{volume_of, volumes_of},
     layout::FILES,
+    mount_table::{Entry, MountTable},
     paths::{canonical, make, open_folder},
     tenant_files::hand_over,
     volume::{NOTE, Volume, flags},
@@ -33,36 +33,40 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LAYERS: usize = 16;
 
 /// The uppermost mount at a tenant's place, in the namespace that is worked in.
-pub(super) fn made(workspaces: &Workspaces, ground: &Ground, tenant: &str) -> Result<Option<Entry>, WorkspaceError> {
-    ground.made_at(&canonical(&workspaces.mounts()).join(tenant))
+pub(super) fn made(
+    workspaces: &Workspaces,
+    mount_table: &MountTable,
+    tenant: &str,
+) -> Result<Option<Entry>, WorkspaceError> {
+    mount_table.made_at(&canonical(&workspaces.mounts()).join(tenant))
 }
 
 /// The same as the engine sees it.
-fn seen(workspaces: &Workspaces, ground: &Ground, tenant: &str) -> Result<Option<Entry>, WorkspaceError> {
-    ground.seen_at(&canonical(&workspaces.mounts()).join(tenant))
+fn seen(workspaces: &Workspaces, mount_table: &MountTable, tenant: &str) -> Result<Option<Entry>, WorkspaceError> {
+    mount_table.seen_at(&canonical(&workspaces.mounts()).join(tenant))
 }
 
 /// Mounts a volume unless it is, and settles what is in it.
 pub(super) fn mount(
     workspaces: &Workspaces,
-    ground: &Ground,
+    mount_table: &MountTable,
     tenant: &str,
     spec: &VolumeSpec,
 ) -> Result<(), WorkspaceError> {
     let place = workspaces.mount_point(tenant);
-    ground.within(|| {
+    mount_table.within(|| {
         let volume = volume_of(workspaces, tenant, spec.backend);
         if !volume.path().exists() {
             return Err(WorkspaceError::NoVolume(volume.path()));
         }
-        if !uncover(workspaces, ground, tenant, &*volume, spec.noexec)? {
+        if !uncover(workspaces, mount_table, tenant, &*volume, spec.noexec)? {
             prepare_mount_point(workspaces, &place)?;
             volume.mount(&place, spec)?;
         }
-        settle(workspaces, ground, tenant, &*volume, spec)
+        settle(workspaces, mount_table, tenant, &*volume, spec)
     })?;
     let volume = volume_of(workspaces, tenant, spec.backend);
-    if seen(workspaces, ground, tenant)?.is_some_and(|entry| volume.is(&entry)) {
+    if seen(workspaces, mount_table, tenant)?.is_some_and(|entry| volume.is(&entry)) {
         Ok(())
     } else {
         Err(WorkspaceError::Unseen(place))
@@ -73,15 +77,15 @@ pub(super) fn mount(
 /// that the engine has a copy of cannot be changed. Returns whether the volume is mounted there.
 fn uncover(
     workspaces: &Workspaces,
-    ground: &Ground,
+    mount_table: &MountTable,
     tenant: &str,
     volume: &dyn Volume,
     noexec: bool,
 ) -> Result<bool, WorkspaceError> {
     let place = workspaces.mount_point(tenant);
     for _ in 0..LAYERS {
-        let Some(entry) = made(workspaces, ground, tenant)? else { return Ok(false) };
-        let seen = seen(workspaces, ground, tenant)?;
+        let Some(entry) = made(workspaces, mount_table, tenant)? else { return Ok(false) };
+        let seen = seen(workspaces, mount_table, tenant)?;
         let is_proper = |entry: &Entry| entry.is_confined() && entry.has("noexec") == noexec;
         if volume.is(&entry)
             && is_proper(&entry)
@@ -114,13 +118,13 @@ fn prepare_mount_point(workspaces: &Workspaces, place: &Path) -> Result<(), Work
 /// Sets everything that a mounted volume must have: options, limit, owner and mode, and the link for people.
 pub(super) fn settle(
     workspaces: &Workspaces,
-    ground: &Ground,
+    mount_table: &MountTable,
     tenant: &str,
     volume: &dyn Volume,
     spec: &VolumeSpec,
 ) -> Result<(), WorkspaceError> {
     let place = workspaces.mount_point(tenant);
-    let entry = made(workspaces, ground, tenant)?.filter(|entry| volume.is(entry));
+    let entry = made(workspaces, mount_table, tenant)?.filter(|entry| volume.is(entry));
     let entry = entry.ok_or_else(|| WorkspaceError::io("use", &place)(io::Error::from(io::ErrorKind::NotFound)))?;
     let failed = |source: Errno| WorkspaceError::io("prepare", &place)(source.into());
     if entry.is("ro") {
@@ -136,7 +140,7 @@ pub(super) fn settle(
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
     let files = rustix::fs::openat(&root, FILES, flags, Mode::empty()).map_err(failed)?;
     let found = rustix::fs::fstat(&files).map_err(failed)?.st_uid;
-    hand_over(ground, &place.join(FILES), found, spec.owner)?;
+    hand_over(mount_table, &place.join(FILES), found, spec.owner)?;
     let owner = (rustix::fs::Uid::from_raw(spec.owner.uid), rustix::fs::Gid::from_raw(spec.owner.gid));
     fchown(&files, Some(owner.0), Some(owner.1)).map_err(failed)?;
     fchmod(&files, Mode::from_raw_mode(0o700)).map_err(failed)?;
@@ -150,11 +154,11 @@ pub(super) fn settle(
 /// Unmounts a volume where the host and the engine see it, with all that was written on disk.
 ///
 /// A mount namespace that somebody made meanwhile may keep a copy of the mount, which nobody writes to.
-pub(super) fn unmount(workspaces: &Workspaces, ground: &Ground, tenant: &str) -> Result<(), WorkspaceError> {
+pub(super) fn unmount(workspaces: &Workspaces, mount_table: &MountTable, tenant: &str) -> Result<(), WorkspaceError> {
     let place = workspaces.mount_point(tenant);
     let deadline = Instant::now() + PATIENCE;
     for _ in 0..LAYERS {
-        if made(workspaces, ground, tenant)?.is_none() {
+        if made(workspaces, mount_table, tenant)?.is_none() {
             break;
         }
         if let Ok(root) = open_folder(&place) {
@@ -173,7 +177,7 @@ pub(super) fn unmount(workspaces: &Workspaces, ground: &Ground, tenant: &str) ->
     for volume in volumes_of(workspaces, tenant) {
         volume.release()?;
     }
-    while seen(workspaces, ground, tenant)?.is_some() {
+    while seen(workspaces, mount_table, tenant)?.is_some() {
         if Instant::now() >= deadline {
             return Err(WorkspaceError::Busy(place));
         }

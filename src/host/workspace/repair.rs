@@ -5,8 +5,8 @@ use std::{ffi::OsStr, fs, path::Path};
 use super::{
     WorkspaceError, Workspaces,
     aside::{self, Mark},
-    ground::Ground,
     image,
+    mount_table::MountTable,
     mounting::made,
     paths::gone,
     program,
@@ -60,12 +60,16 @@ fn put_right(image: &Path) -> Result<(), WorkspaceError> {
 }
 
 /// Checks an image and changes nothing.
-pub(super) fn check(workspaces: &Workspaces, ground: &Ground, tenant: &str) -> Result<(bool, String), WorkspaceError> {
+pub(super) fn check(
+    workspaces: &Workspaces,
+    mount_table: &MountTable,
+    tenant: &str,
+) -> Result<(bool, String), WorkspaceError> {
     let path = workspaces.image(tenant);
     if !path.exists() {
         return Err(WorkspaceError::NoVolume(path));
     }
-    if made(workspaces, ground, tenant)?.is_some() {
+    if made(workspaces, mount_table, tenant)?.is_some() {
         return Ok((true, "it is mounted, and the kernel found no errors so far".to_owned()));
     }
     let output = program::run("e2fsck", [OsStr::new("-f"), "-n".as_ref(), path.as_os_str()])?;

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 
 use super::{
     WorkspaceError, Workspaces,
-    ground::Entry,
+    mount_table::Entry,
     paths::{self, sync_folder},
     program,
     volume::{self, Measured, Volume},

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::{io::Errno, mount::MountFlags};
 
-use super::{WorkspaceError, ground::Entry};
+use super::{WorkspaceError, mount_table::Entry};
 use crate::model::workspace::{Backend, Declared, VolumeSpec};
 
 /// Where the limit that was last set is noted, on the mount's own root.

@@ -14,9 +14,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tokio::{sync::mpsc, time};
 
 use super::{
-    WorkspaceError, Workspaces,
-    ground::{Entry, Ground, entries},
-    listener,
+    WorkspaceError, Workspaces, listener,
+    mount_table::{Entry, MountTable, entries},
     paths::canonical,
 };
 
@@ -44,7 +43,7 @@ impl Workspaces {
     async fn follow_table(&self, known: &mut Option<Mounts>, tell: &impl Fn(String)) -> Result<(), WorkspaceError> {
         let engine = listener(&self.engine).await;
         let folder = canonical(&self.mounts());
-        let table = Arc::new(Ground::of(engine, &folder)?.into_seen());
+        let table = Arc::new(MountTable::of(engine, &folder)?.into_seen());
         let (told, mut news) = mpsc::channel(1);
         // The thread ends with this end of the pipe.
         let (end, _open) = io::pipe().map_err(WorkspaceError::io("wait for changes of", &folder))?;

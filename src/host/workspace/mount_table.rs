@@ -27,7 +27,7 @@ const LOOKS: usize = 4;
 
 /// The mount namespace that is worked in.
 #[derive(Debug)]
-pub(super) struct Ground {
+pub(super) struct MountTable {
     /// The process in /proc whose namespace is entered; `None` for the one that this process is in.
     enter: Option<PathBuf>,
     /// The mounts there, as that namespace's `mountinfo`. It is opened from here: /proc may be another one there.
@@ -38,7 +38,7 @@ pub(super) struct Ground {
     first: Mutex<Option<Vec<u8>>>,
 }
 
-impl Ground {
+impl MountTable {
     /// Where mounts below a folder reach an engine, whose process is known or not.
     ///
     /// # Errors
