@@ -400,7 +400,7 @@ impl Declared {
     /// The address of the link's end inside, with its prefix.
     fn address(&self) -> String {
         let subnet = self.egress.policy.subnet;
-        format!("{}/{}", super::realize::gateway(subnet), subnet.prefix_len())
+        format!("{}/{}", super::desired_network::gateway(subnet), subnet.prefix_len())
     }
 
     /// What differs, attribute by attribute.

@@ -9,14 +9,16 @@ pub mod guard;
 pub mod saved;
 pub mod settings;
 
+mod desired_container;
+mod desired_network;
 mod diff;
 mod egress;
 mod files;
+mod fingerprint;
 mod found;
 mod obstacle;
 mod peer;
 mod power;
-mod realize;
 mod removal;
 mod subnets;
 mod tenant;
@@ -30,8 +32,8 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use desired_container::hardened;
 pub use diff::compare_containers;
-pub use realize::hardened;
 
 use found::{Found, index, index_containers, index_standing};
 

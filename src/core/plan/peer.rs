@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::realize;
+use super::desired_network::own_address;
 use crate::model::{
     EgressPolicy, Step, TenantPlan,
     egress::POLICY_VERSION,
@@ -39,7 +39,7 @@ impl Peer {
         let is_placed =
             |step: &Step| matches!(step, Step::CreateContainer { .. } | Step::Connect { address: Some(_), .. });
         let will_have = if plan.steps.iter().any(|planned| is_placed(&planned.step)) {
-            subnet.and_then(realize::own_address)
+            subnet.and_then(own_address)
         } else {
             container.and_then(|container| match container.state {
                 // It has its address back as it starts, if it was given one of its own.

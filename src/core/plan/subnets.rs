@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
-use super::{found::Found, realize};
+use super::{desired_network::desired_network, found::Found};
 use crate::model::{Desired, Host, Observed, SPEC_LABEL, Tenant, observed::ObservedNetwork};
 
 /// Gives each declared tenant a subnet, or none once the pool is full.
@@ -75,7 +75,7 @@ pub(super) fn kept(tenant: &Tenant, host: &Host, network: &ObservedNetwork) -> O
     if subnet.prefix_len() != host.prefix || !host.pool.contains(&subnet) {
         return None;
     }
-    let declared = realize::network(tenant, subnet);
+    let declared = desired_network(tenant, subnet);
     (declared.labels.get(SPEC_LABEL) == network.spec.labels.get(SPEC_LABEL)).then_some(subnet)
 }
 

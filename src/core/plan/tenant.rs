@@ -6,12 +6,13 @@ use ipnet::Ipv4Net;
 use serde_json::json;
 
 use super::{
+    desired_container::{ContainerInputs, Inherited, desired_container},
+    desired_network::desired_network,
     diff, egress, engine_defaults, files,
     found::Found,
     obstacle::{image_missing, image_unknown, image_volumes, mount_refused, obstacle, unobserved},
     peer::Peer,
     power::{self, Wanted},
-    realize,
     removal::{End, disconnect_foreign, leave_foreign, remove_container, remove_network},
     workspace,
 };
@@ -115,7 +116,7 @@ fn awake(
     let source = tenant.source.as_ref().and_then(|name| host.sources.get(name)).map(PathBuf::as_path);
     let folder = host.files(tenant.name.as_str());
     let provided = host.provided();
-    let ground = realize::Ground {
+    let inputs = ContainerInputs {
         runtime,
         image: &facts,
         subnet,
@@ -126,9 +127,9 @@ fn awake(
         provided: &provided,
     };
     let declared = Declared {
-        network: realize::network(tenant, subnet),
-        container: realize::container(tenant, &ground),
-        inherited: realize::Inherited::of(tenant, &facts),
+        network: desired_network(tenant, subnet),
+        container: desired_container(tenant, &inputs),
+        inherited: Inherited::of(tenant, &facts),
     };
     let refused = mount_refused(&declared.container, &observed.engine.root);
     let mut fate = workspace::converge(
@@ -194,7 +195,7 @@ fn isolate(name: &str, found: &Found<'_>, observed: &Observed, plan: &mut Tenant
 struct Declared {
     network: Network,
     container: Container,
-    inherited: realize::Inherited,
+    inherited: Inherited,
 }
 
 /// What a container gets from the host, and what becomes of the container by that.
@@ -639,7 +640,7 @@ fn container_change(
 fn attributes(
     declared: &Container,
     actual: &Container,
-    inherited: &realize::Inherited,
+    inherited: &Inherited,
     class: RuntimeClass,
 ) -> Vec<AttributeChange> {
     let mut all = diff::compare_containers(declared, actual, class);

@@ -1,23 +1,20 @@
-//! What a declared tenant is made of, in the engine's terms.
+//! A declared tenant's container, in the engine's terms.
 
-use std::{
-    collections::BTreeMap,
-    net::Ipv4Addr,
-    path::{Component, Path},
-};
+use std::path::{Component, Path};
 
 use ipnet::Ipv4Net;
-use serde::Serialize;
-use serde_json::{Map, Value};
 
-use super::diff;
+use super::{
+    desired_network::{gateway, own_address},
+    diff,
+    fingerprint::hash,
+};
 use crate::model::{
-    Container, Cpus, LIMITS_LABEL, Mount, Network, Pairs, SPEC_LABEL, TENANT_LABEL, Tenant,
+    Container, Cpus, LIMITS_LABEL, Mount, Pairs, SPEC_LABEL, TENANT_LABEL, Tenant,
     attribute::container,
     container::{OWN_HOME, PROVIDED, PathSet, SHARED, variable_name},
     desired::Sandbox,
-    files::{CONFIG, short_digest},
-    network::Range,
+    files::CONFIG,
     observed::ImageFacts,
 };
 
@@ -33,44 +30,8 @@ const WRITABLE: [&str; 2] = [WORKSPACE, "/tmp"];
 /// The variable that says where somebody is at home.
 const HOME: &str = "HOME";
 
-/// The option that keeps the engine from giving the bridge an address on the host.
-const INHIBIT_IPV4: &str = "com.docker.network.bridge.inhibit_ipv4";
-
-/// The option that names the bridge's interface on the host.
-const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
-
-/// The first address of a tenant's network, where its default route leads.
-pub(super) fn gateway(subnet: Ipv4Net) -> String {
-    subnet.hosts().next().unwrap_or_else(|| subnet.network()).to_string()
-}
-
-/// The address of a tenant's container: the network's last one, because engines hand out from the first on. So nobody who is
-/// put on the network by hand is given it while the container does not run.
-pub(super) fn own_address(subnet: Ipv4Net) -> Option<Ipv4Addr> {
-    subnet.hosts().last().filter(|last| subnet.hosts().next() != Some(*last))
-}
-
-/// The tenant's network: no egress path, no address of the host on it, no IPv6.
-pub(super) fn network(tenant: &Tenant, subnet: Ipv4Net) -> Network {
-    let mut network = Network {
-        name: tenant.name.object_name(),
-        driver: "bridge".to_owned(),
-        internal: true,
-        ranges: vec![Range { subnet: subnet.to_string(), gateway: gateway(subnet), range: String::new() }],
-        ipam_driver: "default".to_owned(),
-        options: Pairs::from([
-            (INHIBIT_IPV4.to_owned(), "true".to_owned()),
-            (BRIDGE_NAME.to_owned(), tenant.name.interface_name()),
-        ]),
-        ..Network::default()
-    };
-    let spec = fingerprint(&network);
-    network.labels = Pairs::from([(TENANT_LABEL.to_owned(), tenant.name.to_string()), (SPEC_LABEL.to_owned(), spec)]);
-    network
-}
-
-/// What a container stands on beside its tenant's declaration.
-pub(super) struct Ground<'a> {
+/// What a container is made from beside its tenant's declaration.
+pub(super) struct ContainerInputs<'a> {
     /// The engine's runtime for the tenant's class.
     pub(super) runtime: &'a str,
     /// What the image brings.
@@ -90,17 +51,17 @@ pub(super) struct Ground<'a> {
 }
 
 /// The tenant's container, hardened, with what its image brings.
-pub(super) fn container(tenant: &Tenant, ground: &Ground<'_>) -> Container {
-    let image = ground.image;
-    let mut container = declared(tenant, ground);
+pub(super) fn desired_container(tenant: &Tenant, inputs: &ContainerInputs<'_>) -> Container {
+    let image = inputs.image;
+    let mut container = declared(tenant, inputs);
     let labels = Pairs::from([
         (TENANT_LABEL.to_owned(), tenant.name.to_string()),
         (SPEC_LABEL.to_owned(), container_fingerprint(&container)),
         (LIMITS_LABEL.to_owned(), container.limits_label()),
     ]);
-    container.mounts.push(mount(PROVIDED, ground.provided, false));
+    container.mounts.push(mount(PROVIDED, inputs.provided, false));
     container.mounts.sort();
-    container.address = own_address(ground.subnet);
+    container.address = own_address(inputs.subnet);
     container.image_id.clone_from(&image.id);
     container.entrypoint.clone_from(&image.entrypoint);
     container.working_dir.clone_from(&image.working_dir);
@@ -181,21 +142,21 @@ impl Inherited {
 }
 
 /// The container as the repo and the host alone say it is.
-fn declared(tenant: &Tenant, ground: &Ground<'_>) -> Container {
+fn declared(tenant: &Tenant, inputs: &ContainerInputs<'_>) -> Container {
     let sandbox = &tenant.sandbox;
     let strings = |items: &[&str]| items.iter().map(|&item| item.to_owned()).collect::<Vec<_>>();
     let memory = signed(tenant.limits.memory.get());
     Container {
         name: tenant.name.object_name(),
         image: tenant.image.to_string(),
-        runtime: ground.runtime.to_owned(),
+        runtime: inputs.runtime.to_owned(),
         command: tenant.command.clone().unwrap_or_default(),
         environment: tenant.variables().collect(),
         user: USER.to_owned(),
         hostname: tenant.name.to_string(),
         memory,
         memory_swap: memory,
-        nano_cpus: signed(tenant.limits.cpus.min(ground.cpus).nanos()),
+        nano_cpus: signed(tenant.limits.cpus.min(inputs.cpus).nanos()),
         pids_limit: i64::from(tenant.limits.pids.get()),
         shm_size: signed(sandbox.shm_size.get()),
         // Of these names (`engine_defaults::SENT_ULIMITS`) the engine adds none.
@@ -207,10 +168,10 @@ fn declared(tenant: &Tenant, ground: &Ground<'_>) -> Container {
         readonly_paths: PathSet::Standard,
         ipc_mode: "private".to_owned(),
         cgroupns_mode: "private".to_owned(),
-        mounts: mounts(ground),
+        mounts: mounts(inputs),
         tmpfs: Pairs::from([("/tmp".to_owned(), tmpfs_options(sandbox.tmp_size.get()))]),
         network_mode: tenant.name.object_name(),
-        dns: vec![gateway(ground.subnet)],
+        dns: vec![gateway(inputs.subnet)],
         // A lone dot keeps the host's own search domains out of the container.
         dns_search: strings(&["."]),
         sysctls: Pairs::from([
@@ -229,7 +190,7 @@ fn declared(tenant: &Tenant, ground: &Ground<'_>) -> Container {
 /// A tenant's container as its declaration alone makes it: what the host, the engine and the image add is left empty, and
 /// its processors are not cut to those of a host.
 pub fn hardened(tenant: &Tenant) -> Container {
-    let ground = Ground {
+    let inputs = ContainerInputs {
         runtime: "",
         image: &ImageFacts::default(),
         subnet: Ipv4Net::default(),
@@ -239,7 +200,7 @@ pub fn hardened(tenant: &Tenant) -> Container {
         source: None,
         provided: Path::new(""),
     };
-    declared(tenant, &ground)
+    declared(tenant, &inputs)
 }
 
 /// A folder of the host inside.
@@ -254,10 +215,10 @@ fn mount(target: &str, source: &Path, writable: bool) -> Mount {
 }
 
 /// The workspace, and before it what is read-only, as far as that is declared.
-fn mounts(ground: &Ground<'_>) -> Vec<Mount> {
-    let files = ground.files.map(|folder| mount(CONFIG, folder, false));
-    let shared = ground.source.map(|source| mount(SHARED, source, false));
-    files.into_iter().chain(shared).chain([mount("/workspace", ground.workspace, true)]).collect()
+fn mounts(inputs: &ContainerInputs<'_>) -> Vec<Mount> {
+    let files = inputs.files.map(|folder| mount(CONFIG, folder, false));
+    let shared = inputs.source.map(|source| mount(SHARED, source, false));
+    files.into_iter().chain(shared).chain([mount("/workspace", inputs.workspace, true)]).collect()
 }
 
 /// Options of `/tmp` in the canonical order. Owner and mode apply where the image has no `/tmp`.
@@ -284,30 +245,6 @@ fn signed(number: u64) -> i64 {
 fn container_fingerprint(container: &Container) -> String {
     let limits = container::ALL.iter().filter(|attribute| attribute.is_limit());
     hash(&diff::of_container(container), &limits.map(|attribute| attribute.name).collect::<Vec<_>>())
-}
-
-/// The hash of what is declared. What is empty, zero or false is left out: an attribute that a later
-/// version adds changes no hash until it is used, and so recreates nothing.
-fn fingerprint<T: Serialize>(object: &T) -> String {
-    hash(&diff::attributes(object), &[])
-}
-
-fn hash(attributes: &Map<String, Value>, without: &[&str]) -> String {
-    let told = attributes.iter().filter(|(name, value)| !without.contains(&name.as_str()) && !is_empty(value));
-    let told: BTreeMap<_, _> = told.collect();
-    let lines: String = told.into_iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-    short_digest(lines.as_bytes(), 32)
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(on) => !on,
-        Value::Number(number) => number.as_i64() == Some(0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(entries) => entries.is_empty(),
-    }
 }
 
 #[cfg(test)]
