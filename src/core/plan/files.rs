@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 /// Files that change while no container has them: after the old one is gone, before the new one is made.
-pub(super) struct Renewal {
+pub(super) struct FilesUpdate {
     pub(super) step: PlannedStep,
     /// How the container differs by them.
     pub(super) attribute: AttributeChange,
@@ -26,7 +26,7 @@ pub(super) fn converge(
     host: &Host,
     found: Option<&FoundFiles>,
     plan: &mut TenantPlan,
-) -> Option<Renewal> {
+) -> Option<FilesUpdate> {
     let name = tenant.name.as_str();
     let wanted: BTreeMap<String, String> =
         tenant.files.iter().map(|file| (file.path.clone(), file.content.digest.clone())).collect();
@@ -38,7 +38,7 @@ pub(super) fn converge(
     }
     if wanted.is_empty() {
         let step = removal(name, host, actual, plan);
-        return Some(Renewal { step, attribute: renewed(json!(actual.files), json!({}), Why::Intent) });
+        return Some(FilesUpdate { step, attribute: updated(json!(actual.files), json!({}), Why::Intent) });
     }
     let changed = changed(&actual.files, &wanted);
     let differing: BTreeSet<&str> = changed.iter().copied().chain(actual.foreign.keys().map(String::as_str)).collect();
@@ -67,7 +67,7 @@ pub(super) fn converge(
         let of = of.iter().filter(|(path, _)| differing.contains(path.as_str()));
         json!(of.map(|(path, digest)| (path.clone(), digest.clone())).collect::<BTreeMap<_, _>>())
     };
-    Some(Renewal { step, attribute: renewed(only(&actual.files), only(&wanted), why) })
+    Some(FilesUpdate { step, attribute: updated(only(&actual.files), only(&wanted), why) })
 }
 
 /// Plans that nothing is left of the config files of a tenant.
@@ -123,7 +123,7 @@ fn attributes(
 }
 
 /// How a container differs that must be made anew with other files.
-fn renewed(before: Value, after: Value, why: Why) -> AttributeChange {
+fn updated(before: Value, after: Value, why: Why) -> AttributeChange {
     AttributeChange {
         attribute: &container::FILES,
         before,

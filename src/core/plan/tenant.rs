@@ -132,7 +132,7 @@ fn awake(
         inherited: Inherited::of(tenant, &facts),
     };
     let refused = mount_refused(&declared.container, &observed.engine.root);
-    let mut fate = workspace::converge(
+    let mut outcome = workspace::converge(
         tenant,
         host,
         &observed.workspaces,
@@ -140,9 +140,15 @@ fn awake(
         found.workspace,
         &mut plan,
     );
-    let in_use = fate.in_use.take();
-    let renewal = files::converge(tenant, host, found.files, &mut plan);
-    world.converge(tenant.class, declared, Around { workspace: fate, files: renewal }, wanted, &mut plan);
+    let in_use = outcome.in_use.take();
+    let files_update = files::converge(tenant, host, found.files, &mut plan);
+    world.converge(
+        tenant.class,
+        declared,
+        DependentChanges { workspace: outcome, files: files_update },
+        wanted,
+        &mut plan,
+    );
     let peer = Peer::of(world.container, world.network, allotted, &plan);
     egress::converge(tenant, host, observed, allotted, peer, &mut plan);
 
@@ -198,23 +204,23 @@ struct Declared {
     inherited: Inherited,
 }
 
-/// What a container gets from the host, and what becomes of the container by that.
-struct Around {
-    workspace: workspace::Fate,
-    files: Option<files::Renewal>,
+/// Changes of what a container gets from the host, which the container's own steps depend on.
+struct DependentChanges {
+    workspace: workspace::WorkspaceOutcome,
+    files: Option<files::FilesUpdate>,
 }
 
-impl Around {
+impl DependentChanges {
     /// How a container differs by it.
     fn attributes(&self, state: RunState) -> impl Iterator<Item = AttributeChange> {
-        let files = self.files.as_ref().map(|renewal| renewal.attribute.clone());
+        let files = self.files.as_ref().map(|files_update| files_update.attribute.clone());
         self.workspace.attribute(state).into_iter().chain(files)
     }
 
     /// Steps for which nothing may use it.
     fn offline(self) -> Vec<PlannedStep> {
         let mut steps = self.workspace.offline;
-        steps.extend(self.files.map(|renewal| renewal.step));
+        steps.extend(self.files.map(|files_update| files_update.step));
         steps
     }
 }
@@ -259,7 +265,14 @@ impl<'a> World<'a> {
         }
     }
 
-    fn converge(&self, class: RuntimeClass, declared: Declared, around: Around, wanted: Wanted, plan: &mut TenantPlan) {
+    fn converge(
+        &self,
+        class: RuntimeClass,
+        declared: Declared,
+        dependent: DependentChanges,
+        wanted: Wanted,
+        plan: &mut TenantPlan,
+    ) {
         for extra in &self.extra_containers {
             remove_container(self.tenant, extra, End::AtOnce, plan);
         }
@@ -267,7 +280,7 @@ impl<'a> World<'a> {
             remove_network(self.tenant, extra, plan);
         }
         let network = self.network(&declared.network, plan);
-        self.container(class, declared, network, around, wanted, plan);
+        self.container(class, declared, network, dependent, wanted, plan);
     }
 
     /// Plans the network, and says what becomes of it.
@@ -313,14 +326,14 @@ impl<'a> World<'a> {
         class: RuntimeClass,
         Declared { container: declared, inherited, .. }: Declared,
         network: NetworkFate<'_>,
-        around: Around,
+        dependent: DependentChanges,
         wanted: Wanted,
         plan: &mut TenantPlan,
     ) {
         let Some(actual) = self.container else {
             let change = plan.add_change(container_change(self.tenant, Action::Create, Vec::new(), None, &declared));
             plan.steps.extend(network.steps());
-            plan.steps.extend(around.offline());
+            plan.steps.extend(dependent.offline());
             plan.push_step(change, create(declared, None));
             plan.push_step(change, Step::Start { container: Target::Created });
             return;
@@ -343,7 +356,7 @@ impl<'a> World<'a> {
         }
         attributes.extend(connections.attribute);
         attributes.extend(state_change(actual.state, wanted));
-        attributes.extend(around.attributes(actual.state));
+        attributes.extend(dependent.attributes(actual.state));
         let (replaced, weakened) = (
             attributes.iter().any(|a| a.forces_replacement),
             attributes.iter().any(|a| a.weakens && a.forces_replacement) || network.weakened(),
@@ -376,7 +389,7 @@ impl<'a> World<'a> {
             let temporary = self.temporary_name.clone().filter(|name| actual.name != *name);
             // A replacement is made before the old one goes, so that a refusal leaves the old one in
             // place. That needs the network that both are on, the workspace, and the second name, to be free.
-            let offline = around.offline();
+            let offline = dependent.offline();
             let is_free = offline.is_empty() && matches!(network, NetworkFate::Kept(_));
             if is_free && temporary.is_some() {
                 plan.push_step(change, create(declared, temporary));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::declared::{Declared, Fate, drift, why_not};
+use super::declared::{Declared, WorkspaceOutcome, drift, why_not};
 use crate::model::{
     Obstacle, Step, Tenant, TenantPlan,
     attribute::workspace as table,
@@ -67,7 +67,7 @@ pub(super) fn converge(
     found: Option<&FoundWorkspace>,
     declared: &Declared<'_>,
     plan: &mut TenantPlan,
-) -> Option<Fate> {
+) -> Option<WorkspaceOutcome> {
     let reason = match restoration(tenant, observed, found) {
         Restoration::None => return None,
         Restoration::Entry { name, by } => return Some(declared.restore(name, by, plan)),
@@ -94,7 +94,7 @@ pub(super) fn delete(tenant: &str, found: Option<&FoundWorkspace>, plan: &mut Te
 
 impl Declared<'_> {
     /// Asks what becomes of what is archived: nothing is made before somebody says.
-    fn asks(reason: String, there: &[&str], plan: &mut TenantPlan) -> Fate {
+    fn asks(reason: String, there: &[&str], plan: &mut TenantPlan) -> WorkspaceOutcome {
         let example = there.last().copied().unwrap_or("NAME");
         plan.blocked.get_or_insert(Blocked {
             code: Obstacle::WorkspaceArchived,
@@ -107,11 +107,11 @@ impl Declared<'_> {
                  {{restore: none}}` to begin with an empty one"
             ),
         });
-        Fate::default()
+        WorkspaceOutcome::default()
     }
 
     /// Plans that something aside is taken back.
-    fn restore(&self, name: String, by: Option<String>, plan: &mut TenantPlan) -> Fate {
+    fn restore(&self, name: String, by: Option<String>, plan: &mut TenantPlan) -> WorkspaceOutcome {
         let kept_in = Backend::of_aside(&name);
         if let Some(lack) = why_not(self.site, kept_in) {
             plan.blocked.get_or_insert(Blocked {
@@ -119,7 +119,7 @@ impl Declared<'_> {
                 reason: format!("{name} cannot be used on this host: {lack}"),
                 help: "make it possible, or take a folder back".to_owned(),
             });
-            return Fate::default();
+            return WorkspaceOutcome::default();
         }
         let attribute = AttributeChange {
             why: Why::Intent,
@@ -139,6 +139,6 @@ impl Declared<'_> {
         for step in rest {
             plan.push_step(change, step);
         }
-        Fate::lost("missing", "what runs has no workspace that would last")
+        WorkspaceOutcome::lost("missing", "what runs has no workspace that would last")
     }
 }

@@ -17,7 +17,7 @@ use crate::model::{
 
 /// What the rest of a tenant's plan must know of its workspace.
 #[derive(Default)]
-pub(in crate::plan) struct Fate {
+pub(in crate::plan) struct WorkspaceOutcome {
     /// Steps for which nothing may use the workspace: they come after the old container is gone.
     pub(in crate::plan) offline: Vec<PlannedStep>,
     /// Why a container that has the workspace must be made anew.
@@ -34,7 +34,7 @@ enum Remake {
     Changed(Value, Value, &'static str),
 }
 
-impl Fate {
+impl WorkspaceOutcome {
     /// How a container differs by its workspace. One that does not run is given it anew at its start.
     pub(in crate::plan) fn attribute(&self, state: RunState) -> Option<AttributeChange> {
         let runs = matches!(state, RunState::Running | RunState::Paused | RunState::Restarting);
@@ -133,7 +133,7 @@ impl Declared<'_> {
     }
 
     /// A plain folder, where the host makes no volumes.
-    pub(super) fn folder(&self, place: Place, plan: &mut TenantPlan) -> Fate {
+    pub(super) fn folder(&self, place: Place, plan: &mut TenantPlan) -> WorkspaceOutcome {
         match self.host.workspaces.unenforced {
             Unenforced::Accept => plan.notes.push(Note::DiskUnenforced),
             // Of a host that nobody looked at nothing is known.
@@ -149,7 +149,7 @@ impl Declared<'_> {
         let Place::Folder(folder) = place else {
             let change = plan.add_change(self.change(Action::Create, Vec::new(), None));
             plan.push_step(change, self.prepare());
-            return Fate::lost("missing", "what runs still writes into the folder that is gone");
+            return WorkspaceOutcome::lost("missing", "what runs still writes into the folder that is gone");
         };
         let attributes = self.folder_changes(folder);
         if !attributes.is_empty() {
@@ -157,11 +157,11 @@ impl Declared<'_> {
             let change = plan.add_change(self.change(Action::Update, attributes, Some(before)));
             plan.push_step(change, self.prepare());
         }
-        Fate::default()
+        WorkspaceOutcome::default()
     }
 
     /// A plain folder of an earlier version, or of earlier settings, becomes a volume.
-    pub(super) fn migrate(&self, folder: Folder, make: bool, plan: &mut TenantPlan) -> Fate {
+    pub(super) fn migrate(&self, folder: Folder, make: bool, plan: &mut TenantPlan) -> WorkspaceOutcome {
         const REMARK: &str = "what it holds is copied while the tenant is stopped, and the folder is archived";
         let attribute = AttributeChange {
             why: Why::Intent,
@@ -173,7 +173,7 @@ impl Declared<'_> {
         let change = plan.add_change(self.change(Action::Update, vec![attribute], Some(before)));
         let move_in = [self.mount(), Step::MoveIntoVolume { tenant: self.tenant() }, self.mount()];
         let steps = make.then(|| self.make()).into_iter().chain(move_in);
-        Fate::offline(
+        WorkspaceOutcome::offline(
             steps.map(|step| plan.planned(change, step)).collect(),
             json!(Backend::Folder),
             json!(self.spec.backend),
@@ -182,7 +182,7 @@ impl Declared<'_> {
     }
 
     /// Plans the repair that somebody asked for, after a step that cannot wait for the container to end, if there is one.
-    fn repair(&self, before: &'static str, by: &str, first: Option<Step>, plan: &mut TenantPlan) -> Fate {
+    fn repair(&self, before: &'static str, by: &str, first: Option<Step>, plan: &mut TenantPlan) -> WorkspaceOutcome {
         let attribute = AttributeChange {
             why: Why::Intent,
             remark: Some("a copy of it is archived"),
@@ -194,10 +194,15 @@ impl Declared<'_> {
         }
         let steps = [Step::RepairImage { tenant: self.tenant() }, self.mount()];
         let steps = steps.map(|step| plan.planned(change, step)).into();
-        Fate::offline(steps, json!(before), json!("repaired"), "its workspace is repaired while it is stopped")
+        WorkspaceOutcome::offline(
+            steps,
+            json!(before),
+            json!("repaired"),
+            "its workspace is repaired while it is stopped",
+        )
     }
 
-    pub(super) fn gone(&self, attached: bool, plan: &mut TenantPlan) -> Fate {
+    pub(super) fn gone(&self, attached: bool, plan: &mut TenantPlan) -> WorkspaceOutcome {
         if let (true, Some(by)) = (attached, self.repair) {
             // What holds it open may be the container: it is written back before anything ends.
             let rescue = Step::RescueImage { tenant: self.tenant() };
@@ -222,10 +227,10 @@ impl Declared<'_> {
             ),
             help,
         });
-        Fate::lost("gone", "what it writes to was removed")
+        WorkspaceOutcome::lost("gone", "what it writes to was removed")
     }
 
-    pub(super) fn volume(&self, volume: &FoundVolume, place: Place, plan: &mut TenantPlan) -> Fate {
+    pub(super) fn volume(&self, volume: &FoundVolume, place: Place, plan: &mut TenantPlan) -> WorkspaceOutcome {
         match &volume.state {
             VolumeState::Gone { attached } => self.gone(*attached, plan),
             VolumeState::Damaged { reason, .. } => {
@@ -240,7 +245,7 @@ impl Declared<'_> {
                         _ => format!("tenantd workspace check {0}, then tenantd workspace repair {0}", self.name),
                     },
                 });
-                Fate::lost("damaged", "its file system has errors")
+                WorkspaceOutcome::lost("damaged", "its file system has errors")
             }
             VolumeState::Unmounted { covered } => {
                 if let Place::Folder(folder) = place {
@@ -256,7 +261,7 @@ impl Declared<'_> {
                     plan.push_step(change, self.grow());
                 }
                 plan.push_step(change, self.mount());
-                Fate::lost("not mounted", "what it writes to is not what the next one would get")
+                WorkspaceOutcome::lost("not mounted", "what it writes to is not what the next one would get")
             }
             VolumeState::Mounted(mounted) => {
                 if let Place::Folder(folder) = place {
@@ -281,7 +286,7 @@ impl Declared<'_> {
         }
     }
 
-    fn mounted(&self, found: &Mounted, length: Option<u64>, place: Place, plan: &mut TenantPlan) -> Fate {
+    fn mounted(&self, found: &Mounted, length: Option<u64>, place: Place, plan: &mut TenantPlan) -> WorkspaceOutcome {
         let limit = self.spec.limit_in_blocks();
         // One that somebody changed by hand is put back below what is used as well, where any limit can be set.
         let is_lost = found.capacity.is_none() && found.declared.is_some_and(|noted| noted.limit == limit);
@@ -303,13 +308,16 @@ impl Declared<'_> {
                 let noted = found.declared.map(|noted| noted.limit).filter(|noted| *noted >= found.used);
                 let kept = noted.map_or(kept, |noted| noted.min(kept));
                 let spec = VolumeSpec { limit: Bytes::new(kept), ..self.spec };
-                return Fate { in_use: Some(in_use), ..Self { spec, ..*self }.mounted(found, length, place, plan) };
+                return WorkspaceOutcome {
+                    in_use: Some(in_use),
+                    ..Self { spec, ..*self }.mounted(found, length, place, plan)
+                };
             }
             plan.blocked.get_or_insert(in_use);
         }
         let mut attributes = self.compare(found, place);
         if attributes.is_empty() {
-            return Fate::default();
+            return WorkspaceOutcome::default();
         }
         let only_limit = attributes.iter().all(|attribute| *attribute.attribute == table::LIMIT);
         if let Some(length) = length.filter(|_| found.capacity.is_some_and(|capacity| capacity < limit)) {
@@ -317,7 +325,12 @@ impl Declared<'_> {
             let change = plan.add_change(self.update(attributes, found.limit, found.files));
             let steps = [self.grow(), self.mount()].map(|step| plan.planned(change, step)).into();
             let (before, after) = (json!(length), json!(self.spec.image_size()));
-            return Fate::offline(steps, before, after, "its workspace grows beyond its image while it is stopped");
+            return WorkspaceOutcome::offline(
+                steps,
+                before,
+                after,
+                "its workspace grows beyond its image while it is stopped",
+            );
         }
         let change = plan.add_change(self.update(attributes, found.limit, found.files));
         let step = match only_limit {
@@ -326,15 +339,15 @@ impl Declared<'_> {
         };
         plan.push_step(change, step);
         if found.files.is_none() {
-            return Fate::lost("empty", "the folder that it writes to was removed");
+            return WorkspaceOutcome::lost("empty", "the folder that it writes to was removed");
         }
         if found.noexec != self.spec.noexec {
             let word = |noexec: bool| json!(if noexec { "noexec" } else { "exec" });
             let remark = "what may be run is settled when it is mounted";
             let why = Remake::Changed(word(found.noexec), word(self.spec.noexec), remark);
-            return Fate { container: Some(why), ..Fate::default() };
+            return WorkspaceOutcome { container: Some(why), ..WorkspaceOutcome::default() };
         }
-        Fate::default()
+        WorkspaceOutcome::default()
     }
 
     /// What differs of a mounted volume, attribute by attribute.

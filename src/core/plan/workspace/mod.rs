@@ -6,7 +6,7 @@ mod declared;
 use std::path::PathBuf;
 
 pub(super) use archive::deletes;
-pub(super) use declared::Fate;
+pub(super) use declared::WorkspaceOutcome;
 
 use archive::Restoration;
 use declared::{Declared, shown};
@@ -58,7 +58,7 @@ pub(super) fn converge(
     owner: Owner,
     found: Option<&FoundWorkspace>,
     plan: &mut TenantPlan,
-) -> Fate {
+) -> WorkspaceOutcome {
     let site = &observed.site;
     let spec = VolumeSpec {
         backend: declared_backend(tenant, observed, found),
@@ -79,10 +79,10 @@ pub(super) fn converge(
             reason: format!("{} is not a folder", path.display()),
             help: "move it away; a link or file in its place could lead the tenant elsewhere on the host".to_owned(),
         });
-        return Fate::default();
+        return WorkspaceOutcome::default();
     }
-    if let Some(fate) = archive::converge(tenant, observed, found, &declared, plan) {
-        return fate;
+    if let Some(outcome) = archive::converge(tenant, observed, found, &declared, plan) {
+        return outcome;
     }
     match (found.and_then(|found| found.volume.as_ref()), spec.backend) {
         (Some(volume), _) => declared.volume(volume, place, plan),
@@ -93,7 +93,7 @@ pub(super) fn converge(
                 let change = plan.add_change(declared.change(Action::Create, Vec::new(), None));
                 plan.push_step(change, declared.make());
                 plan.push_step(change, declared.mount());
-                Fate::lost("missing", "what runs has no workspace that would last")
+                WorkspaceOutcome::lost("missing", "what runs has no workspace that would last")
             }
         },
         (None, Backend::Folder) => declared.folder(place, plan),
