@@ -18,7 +18,8 @@ use crate::{
         Bytes, Host, TenantName,
         finding::suggest,
         workspace::{
-            Backend, FoundVolume, FoundWorkspace, ObservedWorkspaces, Place, Site, VolumeState, Wanted, Wish, owner_of,
+            Backend, FoundVolume, FoundWorkspace, ObservedWorkspaces, OperatorRequest, Place, RequestedAction, Site,
+            VolumeState, owner_of,
         },
     },
     web::{Client, ClientError, operators::Reconcile},
@@ -232,7 +233,7 @@ async fn repair(command: &OneWorkspace, host: &Host) -> anyhow::Result<u8> {
             bail!("the workspace of {tenant} is in order; nothing was done")
         }
     }
-    ask(&workspaces, host, &tenant, Wanted::Repair).await
+    ask(&workspaces, host, &tenant, RequestedAction::Repair).await
 }
 
 async fn restore(command: &Restore, host: &Host) -> anyhow::Result<u8> {
@@ -244,7 +245,7 @@ async fn restore(command: &Restore, host: &Host) -> anyhow::Result<u8> {
         let what = format!("{tenant} has a workspace");
         return Err(Failure::asked(what).hint("remove its file and let that be archived first").into());
     }
-    ask(&workspaces, host, &tenant, Wanted::Restore { name: command.name.clone() }).await
+    ask(&workspaces, host, &tenant, RequestedAction::Restore { name: command.name.clone() }).await
 }
 
 async fn delete(command: &Delete, host: &Host) -> anyhow::Result<u8> {
@@ -255,7 +256,7 @@ async fn delete(command: &Delete, host: &Host) -> anyhow::Result<u8> {
         return Ok(EXIT_ERROR);
     }
     let tenant = owner_of(&command.name).parse().context("its name does not begin with a tenant's")?;
-    ask(&workspaces, host, &tenant, Wanted::Delete { name: command.name.clone() }).await
+    ask(&workspaces, host, &tenant, RequestedAction::Delete { name: command.name.clone() }).await
 }
 
 fn check_aside(workspaces: &Workspaces, name: &str) -> anyhow::Result<()> {
@@ -283,8 +284,8 @@ fn confirmed(name: &str) -> anyhow::Result<bool> {
 }
 
 /// Notes what somebody wants, and has the daemon look.
-async fn ask(workspaces: &Workspaces, host: &Host, tenant: &TenantName, what: Wanted) -> anyhow::Result<u8> {
-    workspaces.wish(tenant, &Wish { what, by: users::current() })?;
+async fn ask(workspaces: &Workspaces, host: &Host, tenant: &TenantName, what: RequestedAction) -> anyhow::Result<u8> {
+    workspaces.request(tenant, &OperatorRequest { what, by: users::current() })?;
     // Of a tenant that nobody declares the daemon knows nothing before it has looked at everything.
     let told = Client::new(&host.socket).call(&Reconcile { tenant: None }).await;
     let who = match told {

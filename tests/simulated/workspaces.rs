@@ -6,8 +6,8 @@ use tenantd::{
         observed::{EngineFacts, ImageFacts, ImageState as Reference},
         plan::Note,
         workspace::{
-            Backend, Declared, Disk, Folder, FoundVolume, FoundWorkspace, Mounted, ObservedWorkspaces, Owner, Place,
-            Restore, Site, Unenforced, VolumeSpec, VolumeState, Wanted, Wish,
+            Backend, Declared, Disk, Folder, FoundVolume, FoundWorkspace, Mounted, ObservedWorkspaces, OperatorRequest,
+            Owner, Place, RequestedAction, Restore, Site, Unenforced, VolumeSpec, VolumeState,
         },
     },
     plan,
@@ -61,7 +61,7 @@ fn mounted() -> Mounted {
 
 fn image(state: VolumeState) -> FoundWorkspace {
     let volume = FoundVolume { backend: Backend::Image, length: Some(2200 * MIB), allocated: 12 * MIB, state };
-    FoundWorkspace { place: Place::Link, volume: Some(volume), wish: None }
+    FoundWorkspace { place: Place::Link, volume: Some(volume), request: None }
 }
 
 /// The steps that concern the workspace, by a word for each.
@@ -91,8 +91,8 @@ fn code(plan: &TenantPlan) -> &str {
 #[test]
 fn each_state_of_an_image_leads_to_its_steps() {
     let damaged = || VolumeState::Damaged { reason: "holes".to_owned(), mounted: false };
-    let wished = |found: FoundWorkspace| FoundWorkspace {
-        wish: Some(Wish { what: Wanted::Repair, by: "ada".to_owned() }),
+    let requested = |found: FoundWorkspace| FoundWorkspace {
+        request: Some(OperatorRequest { what: RequestedAction::Repair, by: "ada".to_owned() }),
         ..found
     };
     let old = FoundWorkspace { place: Place::Folder(Folder::proper(Owner::TENANT)), ..FoundWorkspace::default() };
@@ -110,9 +110,14 @@ fn each_state_of_an_image_leads_to_its_steps() {
             "workspace-gone",
             &[],
         ),
-        ("to be written back", wished(image(VolumeState::Gone { attached: true })), "", &["rescue", "repair", "mount"]),
+        (
+            "to be written back",
+            requested(image(VolumeState::Gone { attached: true })),
+            "",
+            &["rescue", "repair", "mount"],
+        ),
         ("damaged", image(damaged()), "workspace-damaged", &[]),
-        ("to be repaired", wished(image(damaged())), "", &["repair", "mount"]),
+        ("to be repaired", requested(image(damaged())), "", &["repair", "mount"]),
         ("a folder", old, "", &["make", "mount", "move", "mount"]),
         ("half moved", half, "", &["mount", "move", "mount"]),
         ("a file", FoundWorkspace { place: Place::Other, ..FoundWorkspace::default() }, "workspace-not-a-folder", &[]),
@@ -204,7 +209,7 @@ fn who_fills_its_workspace_holds_up_its_disk_limit_and_nothing_else() {
 fn subvolume(limit: Option<u64>, used: u64) -> FoundWorkspace {
     let state = VolumeState::Mounted(Mounted { capacity: None, limit, used, ..mounted() });
     let volume = FoundVolume { backend: Backend::Btrfs, length: None, allocated: used, state };
-    FoundWorkspace { place: Place::Link, volume: Some(volume), wish: None }
+    FoundWorkspace { place: Place::Link, volume: Some(volume), request: None }
 }
 
 #[test]
@@ -255,16 +260,16 @@ fn a_workspace_stays_in_what_it_is_kept_in() {
     }
     let damaged = VolumeState::Damaged { reason: "it is no subvolume".to_owned(), mounted: false };
     let volume = FoundVolume { backend: Backend::Btrfs, length: None, allocated: 0, state: damaged };
-    let wish = Some(Wish { what: Wanted::Repair, by: "ada".to_owned() });
-    let found = FoundWorkspace { place: Place::Link, volume: Some(volume), wish };
+    let request = Some(OperatorRequest { what: RequestedAction::Repair, by: "ada".to_owned() });
+    let found = FoundWorkspace { place: Place::Link, volume: Some(volume), request };
     assert_eq!(code(&with(Backend::Btrfs, found, None, None)), "workspace-damaged", "no program puts one right");
 }
 
 #[test]
 fn what_lies_aside_is_given_back_only_when_somebody_says_so() {
-    let with = |restore: Option<Restore>, wish: Option<Wanted>, aside: &[&str]| {
-        let wish = wish.map(|what| Wish { what, by: "ada".to_owned() });
-        let mut observed = observed(FoundWorkspace { wish, ..FoundWorkspace::default() });
+    let with = |restore: Option<Restore>, request: Option<RequestedAction>, aside: &[&str]| {
+        let request = request.map(|what| OperatorRequest { what, by: "ada".to_owned() });
+        let mut observed = observed(FoundWorkspace { request, ..FoundWorkspace::default() });
         observed.workspaces.aside = aside.iter().map(ToString::to_string).collect();
         planned(Tenant { restore, ..ant() }, &observed)
     };
@@ -276,9 +281,9 @@ fn what_lies_aside_is_given_back_only_when_somebody_says_so() {
     assert_eq!(steps(&with(entry(own), None, &[own])), ["restore", "mount"]);
     assert_eq!(steps(&with(entry("ant.1.abc"), None, &["ant.1.abc"])), ["restore", "make", "mount", "move", "mount"]);
     assert_eq!(code(&with(entry(own), None, &[])), "workspace-archived", "what is gone cannot be given back");
-    let adopt = Wanted::Restore { name: others.to_owned() };
+    let adopt = RequestedAction::Restore { name: others.to_owned() };
     assert_eq!(steps(&with(None, Some(adopt), &[own])), ["restore", "mount"], "an operator may say so for any");
-    let purge = Wanted::Delete { name: own.to_owned() };
+    let purge = RequestedAction::Delete { name: own.to_owned() };
     assert_eq!(steps(&with(Some(Restore::Nothing), Some(purge), &[own])), ["delete", "make", "mount"]);
 }
 

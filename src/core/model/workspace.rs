@@ -115,35 +115,39 @@ pub struct FoundWorkspace {
     /// What keeps it within its limit, where it has or had such a thing.
     pub volume: Option<FoundVolume>,
     /// What an operator asked for.
-    pub wish: Option<Wish>,
+    #[serde(rename = "wish")]
+    pub request: Option<OperatorRequest>,
 }
 
 impl FoundWorkspace {
-    /// Whether there is a workspace at all, and not a wish alone.
+    /// Whether there is a workspace at all, and not a request alone.
     pub fn exists(&self) -> bool {
         self.place != Place::Nothing || self.volume.is_some()
     }
 
     /// What is to be taken back, as an operator asked, and who that was.
     pub fn restoration(&self) -> Option<(&str, &str)> {
-        match self.wish.as_ref()? {
-            Wish { what: Wanted::Restore { name }, by } => Some((name, by)),
+        match self.request.as_ref()? {
+            OperatorRequest { what: RequestedAction::Restore { name }, by } => Some((name, by)),
             _ => None,
         }
     }
 
     /// Who asked for a repair, if somebody did.
     pub fn repair(&self) -> Option<&str> {
-        self.wish.as_ref().filter(|wish| wish.what == Wanted::Repair).map(|wish| wish.by.as_str())
+        self.request
+            .as_ref()
+            .filter(|request| request.what == RequestedAction::Repair)
+            .map(|request| request.by.as_str())
     }
 }
 
 /// What an operator asked for, until it is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wish {
+pub struct OperatorRequest {
     /// What.
     #[serde(flatten)]
-    pub what: Wanted,
+    pub what: RequestedAction,
     /// Who asked.
     pub by: String,
 }
@@ -151,7 +155,7 @@ pub struct Wish {
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "wish", rename_all = "lowercase")]
-pub enum Wanted {
+pub enum RequestedAction {
     /// That the image be repaired.
     Repair,
     /// That an archived workspace be restored.

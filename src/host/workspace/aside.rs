@@ -55,7 +55,7 @@ pub(super) fn set_aside(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> R
         Ok(found) if found.is_dir() => set_folder_aside(workspaces, tenant, mark)?,
         _ => gone(&place, fs::remove_file(&place))?,
     }
-    for note in [workspaces.mark_of_damage(tenant), workspaces.wish_of(tenant)] {
+    for note in [workspaces.mark_of_damage(tenant), workspaces.request_of(tenant)] {
         gone(&note, fs::remove_file(&note))?;
     }
     for volume in volumes_of(workspaces, tenant) {
@@ -89,9 +89,9 @@ pub(super) fn adopt(workspaces: &Workspaces, tenant: &str, name: &str) -> Result
         Backend::Folder => workspaces.folder().join(tenant),
         backend => volume_of(workspaces, tenant, backend).path(),
     };
-    let wish = workspaces.wish_of(tenant);
+    let request = workspaces.request_of(tenant);
     let from = match entry(workspaces, name) {
-        Err(_) if fs::symlink_metadata(&to).is_ok() => return gone(&wish, fs::remove_file(&wish)),
+        Err(_) if fs::symlink_metadata(&to).is_ok() => return gone(&request, fs::remove_file(&request)),
         other => other?,
     };
     if fs::symlink_metadata(&to).is_ok() {
@@ -99,7 +99,7 @@ pub(super) fn adopt(workspaces: &Workspaces, tenant: &str, name: &str) -> Result
     }
     make(to.parent().unwrap_or(Path::new(".")))?;
     fs::rename(&from, &to).map_err(WorkspaceError::io("take back", &from))?;
-    gone(&wish, fs::remove_file(&wish))
+    gone(&request, fs::remove_file(&request))
 }
 
 /// Removes something aside for good.
@@ -116,8 +116,8 @@ pub(super) fn purge(
             Backend::Folder => tenant_files::remove(mount_table, &path)?,
         }
     }
-    let wish = workspaces.wish_of(tenant);
-    gone(&wish, fs::remove_file(&wish))
+    let request = workspaces.request_of(tenant);
+    gone(&request, fs::remove_file(&request))
 }
 
 /// What lies aside, and what each volume takes.

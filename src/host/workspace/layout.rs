@@ -60,12 +60,12 @@ impl Workspaces {
         self.images().join(format!("{tenant}.damaged"))
     }
 
-    pub(super) fn wishes(&self) -> PathBuf {
+    pub(super) fn requests(&self) -> PathBuf {
         self.data_root.join("wishes")
     }
 
-    pub(super) fn wish_of(&self, tenant: &str) -> PathBuf {
-        self.wishes().join(tenant)
+    pub(super) fn request_of(&self, tenant: &str) -> PathBuf {
+        self.requests().join(tenant)
     }
 
     pub(super) fn mount_point(&self, tenant: &str) -> PathBuf {

@@ -20,9 +20,8 @@ use super::{
     layout::FILES,
     mount_table::{Entry, MountTable},
     paths::{canonical, names, open_folder},
-    subvolume,
+    requests, subvolume,
     volume::{Measured, NOTE, Volume, noted},
-    wishes,
 };
 use crate::{
     fault::chain,
@@ -48,9 +47,9 @@ pub(super) fn look(
             let entry = mounted.get(name);
             let has_one = listed.volumes.contains(name) || listed.mounts.contains(name) || entry.is_some();
             let volume = if has_one { volume(workspaces, name, entry) } else { None };
-            let wish = listed.wishes.contains(name).then(|| wishes::read(workspaces, name)).flatten();
-            let found_here = FoundWorkspace { place, volume, wish };
-            if found_here.exists() || found_here.wish.is_some() {
+            let request = listed.requests.contains(name).then(|| requests::read(workspaces, name)).flatten();
+            let found_here = FoundWorkspace { place, volume, request };
+            if found_here.exists() || found_here.request.is_some() {
                 found.insert(name.clone(), found_here);
             }
         }
@@ -68,14 +67,14 @@ struct Listed {
     places: BTreeSet<String>,
     volumes: BTreeSet<String>,
     mounts: BTreeSet<String>,
-    wishes: BTreeSet<String>,
+    requests: BTreeSet<String>,
 }
 
 impl Listed {
     fn of(workspaces: &Workspaces, only: Option<&str>) -> Result<Self, WorkspaceError> {
         if let Some(tenant) = only {
             let alone = || BTreeSet::from([tenant.to_owned()]);
-            return Ok(Self { places: alone(), volumes: alone(), mounts: alone(), wishes: alone() });
+            return Ok(Self { places: alone(), volumes: alone(), mounts: alone(), requests: alone() });
         }
         let list = |folder: &Path| -> Result<BTreeSet<String>, WorkspaceError> {
             Ok(names(folder)?.into_iter().filter(|name| !name.starts_with('.')).collect())
@@ -87,12 +86,12 @@ impl Listed {
             places: list(&workspaces.folder())?,
             volumes,
             mounts: list(&workspaces.mounts())?,
-            wishes: list(&workspaces.wishes())?,
+            requests: list(&workspaces.requests())?,
         })
     }
 
     fn names(&self) -> BTreeSet<&String> {
-        [&self.places, &self.volumes, &self.mounts, &self.wishes].into_iter().flatten().collect()
+        [&self.places, &self.volumes, &self.mounts, &self.requests].into_iter().flatten().collect()
     }
 }
 

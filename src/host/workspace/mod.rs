@@ -29,16 +29,16 @@ mod mounting;
 mod paths;
 mod program;
 mod repair;
+mod requests;
 mod subvolume;
 mod superblock;
 mod tenant_files;
 mod volume;
 mod watch;
-mod wishes;
 
 use crate::model::{
     TenantName,
-    workspace::{FoundWorkspace, ObservedWorkspaces, Owner, Place, VolumeSpec, VolumeState, Wish},
+    workspace::{FoundWorkspace, ObservedWorkspaces, OperatorRequest, Owner, Place, VolumeSpec, VolumeState},
 };
 
 pub use aside::Mark;
@@ -152,8 +152,8 @@ impl Workspaces {
     ///
     /// # Errors
     /// The note cannot be written.
-    pub fn wish(&self, tenant: &TenantName, wish: &Wish) -> Result<(), WorkspaceError> {
-        wishes::write(self, tenant.as_str(), wish)
+    pub fn request(&self, tenant: &TenantName, request: &OperatorRequest) -> Result<(), WorkspaceError> {
+        requests::write(self, tenant.as_str(), request)
     }
 
     /// Takes something back that lies aside: it becomes the tenant's workspace, which has no other.

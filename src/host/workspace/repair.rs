@@ -34,11 +34,11 @@ pub(super) fn repair(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Resu
     }
     let new = workspaces.new_image(tenant);
     image::copy(&path, &new)?;
-    let wish = workspaces.wish_of(tenant);
+    let request = workspaces.request_of(tenant);
     if let Err(error) = put_right(&new) {
         let reason = format!("it could not be repaired: {error}");
         image::mark_damaged(workspaces, tenant, &reason)?;
-        gone(&wish, fs::remove_file(&wish))?;
+        gone(&request, fs::remove_file(&request))?;
         return Err(WorkspaceError::Damaged(reason));
     }
     // A second name for what was damaged, so that at no moment there is no image.
@@ -47,7 +47,7 @@ pub(super) fn repair(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Resu
     fs::rename(&new, &path).map_err(WorkspaceError::io("put into place", &path))?;
     let note = workspaces.mark_of_damage(tenant);
     gone(&note, fs::remove_file(&note))?;
-    gone(&wish, fs::remove_file(&wish))
+    gone(&request, fs::remove_file(&request))
 }
 
 /// Runs e2fsck, and once more: what it leaves must be clean.

@@ -10,7 +10,7 @@ use crate::model::{
     plan::Blocked,
     record::Why,
     resource::Resource,
-    workspace::{Backend, FoundWorkspace, ObservedWorkspaces, Restore, Wanted, Wish, owner_of},
+    workspace::{Backend, FoundWorkspace, ObservedWorkspaces, OperatorRequest, RequestedAction, Restore, owner_of},
 };
 
 /// What becomes of what is archived, for a tenant that has no workspace.
@@ -57,7 +57,7 @@ pub(super) fn restoration(
 
 /// Whether somebody asked that something of a tenant's that is archived be removed.
 pub(in crate::plan) fn deletes(found: &FoundWorkspace) -> bool {
-    matches!(found.wish, Some(Wish { what: Wanted::Delete { .. }, .. }))
+    matches!(found.request, Some(OperatorRequest { what: RequestedAction::Delete { .. }, .. }))
 }
 
 /// Plans what becomes of what is archived. `None` where it has no say in what the tenant gets.
@@ -80,7 +80,11 @@ pub(super) fn converge(
 
 /// Plans that something aside is removed for good, where somebody asked for it.
 pub(super) fn delete(tenant: &str, found: Option<&FoundWorkspace>, plan: &mut TenantPlan) {
-    let Some(Wish { what: Wanted::Delete { name }, .. }) = found.and_then(|found| found.wish.as_ref()) else { return };
+    let Some(OperatorRequest { what: RequestedAction::Delete { name }, .. }) =
+        found.and_then(|found| found.request.as_ref())
+    else {
+        return;
+    };
     let change = plan.add_change(Change {
         resource: Resource::Archive,
         name: name.clone(),
