@@ -143,13 +143,13 @@ impl Lab {
         Ok(Pair { ours, bare, at_once, received })
     }
 
-    /// Sets all workspaces aside.
+    /// Archives all workspaces.
     fn unmount(&self) -> anyhow::Result<()> {
         self.clean()?;
         let workspaces = Workspaces::new(&fleet::host(&self.world)?);
         world::runtime()?.block_on(async {
             for (name, _) in workspaces.list().await?.found {
-                workspaces.set_aside(&name.parse().map_err(anyhow::Error::msg)?, Mark::now(None)).await?;
+                workspaces.archive(&name.parse().map_err(anyhow::Error::msg)?, Mark::now(None)).await?;
             }
             anyhow::Ok(())
         })

@@ -146,11 +146,11 @@ async fn list(command: &WorkspaceList, host: &Host) -> anyhow::Result<u8> {
     let workspaces = Workspaces::new(host);
     let ObservedWorkspaces { found, site, .. } = workspaces.list().await.context("cannot observe the workspaces")?;
     let rows: Vec<Row> = found.iter().map(|(tenant, found)| Row::of(tenant, found)).collect();
-    let aside = workspaces.aside_list()?;
+    let archived = workspaces.archived()?;
     if command.format == PlanFormat::Json {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
-        let aside: Vec<Value> = aside.iter().map(|(name, size)| json!({"name": name, "on_disk": size})).collect();
-        output::print_data(&format!("{:#}\n", json!({"workspaces": rows, "archived": aside, "new": site})))?;
+        let archived: Vec<Value> = archived.iter().map(|(name, size)| json!({"name": name, "on_disk": size})).collect();
+        output::print_data(&format!("{:#}\n", json!({"workspaces": rows, "archived": archived, "new": site})))?;
         return Ok(EXIT_OK);
     }
     let titles = ["NAME", "BACKEND", "STATE", "LIMIT", "USED", "ON DISK"].map(str::to_owned);
@@ -160,9 +160,9 @@ async fn list(command: &WorkspaceList, host: &Host) -> anyhow::Result<u8> {
     });
     let lines: Vec<[String; 6]> = std::iter::once(titles).chain(lines).collect();
     let mut text = output::aligned(&lines);
-    if !aside.is_empty() {
+    if !archived.is_empty() {
         text.push_str("\nArchived:\n");
-        aside.iter().for_each(|(name, on_disk)| text.push_str(&format!("  {name}  {}\n", size(*on_disk))));
+        archived.iter().for_each(|(name, on_disk)| text.push_str(&format!("  {name}  {}\n", size(*on_disk))));
     }
     text.push_str(&format!("\nNew ones: {}\n", by(&site)));
     output::print(&text)?;
@@ -239,7 +239,7 @@ async fn repair(command: &OneWorkspace, host: &Host) -> anyhow::Result<u8> {
 async fn restore(command: &Restore, host: &Host) -> anyhow::Result<u8> {
     let workspaces = Workspaces::new(host);
     let tenant: TenantName = command.tenant.parse().context("this is no tenant's name")?;
-    check_aside(&workspaces, &command.name)?;
+    check_archived(&workspaces, &command.name)?;
     let observed = workspaces.look_at(tenant.as_str()).await.context("cannot observe the workspace")?;
     if observed.found.get(tenant.as_str()).is_some_and(FoundWorkspace::exists) {
         let what = format!("{tenant} has a workspace");
@@ -250,7 +250,7 @@ async fn restore(command: &Restore, host: &Host) -> anyhow::Result<u8> {
 
 async fn delete(command: &Delete, host: &Host) -> anyhow::Result<u8> {
     let workspaces = Workspaces::new(host);
-    check_aside(&workspaces, &command.name)?;
+    check_archived(&workspaces, &command.name)?;
     if !command.yes && !confirmed(&command.name)? {
         output::print("Nothing was asked for.\n")?;
         return Ok(EXIT_ERROR);
@@ -259,12 +259,12 @@ async fn delete(command: &Delete, host: &Host) -> anyhow::Result<u8> {
     ask(&workspaces, host, &tenant, RequestedAction::Delete { name: command.name.clone() }).await
 }
 
-fn check_aside(workspaces: &Workspaces, name: &str) -> anyhow::Result<()> {
-    let aside = workspaces.aside_list()?;
-    if aside.iter().any(|(found, _)| found == name) {
+fn check_archived(workspaces: &Workspaces, name: &str) -> anyhow::Result<()> {
+    let archived = workspaces.archived()?;
+    if archived.iter().any(|(found, _)| found == name) {
         return Ok(());
     }
-    let meant = suggest(name, aside.iter().map(|(name, _)| name.as_str()));
+    let meant = suggest(name, archived.iter().map(|(name, _)| name.as_str()));
     Err(Failure::asked(format!("nothing is archived as {name:?}"))
         .hint(match meant {
             Some(meant) => format!("did you mean {meant}?"),
@@ -313,12 +313,12 @@ pub fn capacity(command: &Capacity, global: &Global) -> anyhow::Result<u8> {
     let promised: u64 = mounted().filter_map(|mounted| mounted.limit).sum();
     let used: u64 = mounted().map(|mounted| mounted.used).sum();
     let taken: u64 = volumes().map(|volume| volume.allocated).sum();
-    let aside: u64 = workspaces.aside_list()?.iter().filter_map(|(_, size)| *size).sum();
+    let archived: u64 = workspaces.archived()?.iter().filter_map(|(_, size)| *size).sum();
     let allowed = host.workspaces.overcommit.of(disk.free.saturating_add(taken));
     let (all, unknown) = (observed.found.len(), observed.found.len() - mounted().count());
     if command.format == PlanFormat::Json {
         let answer = json!({
-            "workspaces": all, "unknown": unknown, "promised": promised, "used": used, "on_disk": taken, "archived": aside,
+            "workspaces": all, "unknown": unknown, "promised": promised, "used": used, "on_disk": taken, "archived": archived,
             "disk": disk, "allowed": allowed, "new": observed.site,
         });
         output::print_data(&format!("{answer:#}\n"))?;
@@ -330,7 +330,7 @@ pub fn capacity(command: &Capacity, global: &Global) -> anyhow::Result<u8> {
         ("New ones", by(&observed.site)),
         ("Promised", format!("{} of the {} that host.yaml allows", size(Some(promised)), size(Some(allowed)))),
         ("Used", format!("{} by tenants, {} on disk", size(Some(used)), size(Some(taken)))),
-        ("Archived", size(Some(aside))),
+        ("Archived", size(Some(archived))),
         ("Free", format!("{} of {}", size(Some(disk.free)), size(Some(disk.size)))),
     ];
     let text: String = rows.iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect();

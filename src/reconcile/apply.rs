@@ -456,7 +456,7 @@ impl<'a> Worker<'a> {
         Workspaces::new(self.host)
     }
 
-    /// What is set aside now bears the commit that is carried out.
+    /// What is archived now bears the commit that is carried out.
     fn mark(&self) -> Mark {
         Mark::now(self.record.and_then(|(_, context)| context.revision.as_deref()))
     }
@@ -486,12 +486,12 @@ impl<'a> Worker<'a> {
             Step::RepairImage { .. } => return Ok(self.workspaces().repair(&name()?, self.mark()).await?),
             Step::MoveIntoVolume { .. } => return Ok(self.workspaces().move_in(&name()?, self.mark()).await?),
             Step::ArchiveWorkspace { .. } => {
-                return Ok(self.workspaces().set_aside(&name()?, self.mark()).await?);
+                return Ok(self.workspaces().archive(&name()?, self.mark()).await?);
             }
-            Step::RestoreWorkspace { name: aside, .. } => return Ok(self.workspaces().adopt(&name()?, aside).await?),
+            Step::RestoreWorkspace { name: archived, .. } => return Ok(self.workspaces().restore(&name()?, archived).await?),
             Step::DeleteArchived { tenant, name } => {
                 let tenant = tenant.parse().map_err(|_| Failure::Plan("a step names no tenant"))?;
-                return Ok(self.workspaces().purge(&tenant, name).await?);
+                return Ok(self.workspaces().delete(&tenant, name).await?);
             }
             Step::WriteFiles { files, .. } => return Ok(self.files().write(&name()?, files).await?),
             Step::RemoveFiles { .. } => return Ok(self.files().remove(&name()?).await?),

@@ -95,7 +95,7 @@ impl Fleet {
         if self.engine.tests_gvisor() { "" } else { "runtimes: {container: runc, gvisor: runc}\n" }
     }
 
-    /// Declares a tenant, with further lines in its file. What lies aside from an earlier time stays there.
+    /// Declares a tenant, with further lines in its file. What is archived from an earlier time stays there.
     pub fn declare(&self, tenant: &str, further: &str) {
         self.declare_bare(tenant, &format!("{further}workspace: {{restore: none}}\n"));
     }

@@ -292,8 +292,8 @@ fn workspace_open(fleet: &Fleet) {
 }
 
 fn workspace_gone(fleet: &Fleet) {
-    let aside = fleet.engine.dir().join("moved-away");
-    fs::rename(workspace(fleet), &aside).unwrap();
+    let away = fleet.engine.dir().join("moved-away");
+    fs::rename(workspace(fleet), &away).unwrap();
     let plan = fleet.plan();
     assert_eq!(plan.change("workspace.acme")["actions"], json!(["create"]), "the folder is made");
     assert_eq!(names(plan.change("container.acme")), ["workspace"], "who runs in the old one is made anew");
@@ -418,7 +418,7 @@ fn removed(fleet: &Fleet) {
     assert!(!workspace(fleet).exists(), "the workspace is not in its place any more");
     let kept: Vec<PathBuf> = fs::read_dir(fleet.data().join("aside")).unwrap().flatten().map(|e| e.path()).collect();
     let kept = kept.iter().find(|path| path.file_name().unwrap().to_string_lossy().starts_with("acme."));
-    let kept = kept.expect("the workspace lies aside");
+    let kept = kept.expect("the workspace is archived");
     assert_eq!(fs::metadata(kept).unwrap().ino(), inode, "it is the very same folder");
     assert_eq!(fs::read_to_string(kept.join("kept.txt")).unwrap(), "precious", "with everything in it");
     assert_eq!(fleet.engine.identity(OTHER), other, "another tenant is not touched");
@@ -426,6 +426,6 @@ fn removed(fleet: &Fleet) {
     fleet.declare("acme", "");
     fleet.converge();
     assert!(!workspace(fleet).join("kept.txt").exists(), "a tenant of the same name begins with an empty folder");
-    assert!(kept.join("kept.txt").exists(), "and what was kept aside stays there");
+    assert!(kept.join("kept.txt").exists(), "and what was archived stays there");
     eventually("the new tenant serves", || fleet.engine.agent("acme", &["connect", "127.0.0.1:8080"]).0);
 }

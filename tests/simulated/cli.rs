@@ -23,13 +23,13 @@ defaults:
   image: tenantd/test:1
 ";
 
-/// A tenant file, with further lines. What lies aside from an earlier time stays there.
+/// A tenant file, with further lines. What is archived from an earlier time stays there.
 pub fn file(name: &str, more: &str) -> String {
     let answer = if more.is_empty() || more.ends_with('\n') { "workspace: {restore: none}\n" } else { "" };
     bare_file(name, &format!("{more}{answer}"))
 }
 
-/// A tenant file that says nothing of what lies aside.
+/// A tenant file that says nothing of what is archived.
 fn bare_file(name: &str, more: &str) -> String {
     format!("apiVersion: tenantd/v1\nkind: Tenant\ntenant: {name}\n{more}")
 }
@@ -565,7 +565,7 @@ fn an_apply_that_was_killed_holds_no_lock_and_is_finished_by_the_next() {
 }
 
 #[test]
-fn a_removed_tenant_leaves_its_workspace_aside() {
+fn a_removed_tenant_leaves_its_workspace_archived() {
     let cli = Cli::new(&["ant", "bee"]);
     cli.apply().with(0);
     fs::write(cli.world.workspace("ant").join("report.txt"), "of last month").unwrap();
@@ -574,10 +574,10 @@ fn a_removed_tenant_leaves_its_workspace_aside() {
     let ended = cli.apply().with(0);
     assert!(ended.out.contains("# workspace.ant will be archived"), "{}", ended.out);
     assert!(!cli.world.workspace("ant").exists() && cli.world.workspace("bee").exists());
-    let [aside] = &cli.world.aside()[..] else { panic!("{:?}", cli.world.aside()) };
-    let report = cli.world.host.data_root.join("aside").join(aside).join("report.txt");
+    let [archived] = &cli.world.archived()[..] else { panic!("{:?}", cli.world.archived()) };
+    let report = cli.world.host.data_root.join("aside").join(archived).join("report.txt");
     let commit = crate::origin::git(&cli.repo, &["rev-parse", "HEAD"]);
-    assert!(aside.starts_with("ant.2") && aside.ends_with(&format!("Z.{}", &commit[..12])), "{aside}");
+    assert!(archived.starts_with("ant.2") && archived.ends_with(&format!("Z.{}", &commit[..12])), "{archived}");
     assert_eq!(fs::read_to_string(report).unwrap(), "of last month");
     assert_eq!(cli.world.ids().into_keys().collect::<Vec<_>>(), ["bee"]);
     assert_eq!(cli.world.network_ids().into_keys().collect::<Vec<_>>(), ["bee"]);
@@ -587,33 +587,33 @@ fn a_removed_tenant_leaves_its_workspace_aside() {
     cli.commit();
     let ended = cli.apply().with(1);
     assert!(ended.out.contains("Blocked: ant (workspace-archived)"), "{}", ended.out);
-    assert!(ended.out.contains(&format!("`workspace: {{restore: {aside}}}`")), "{}", ended.out);
+    assert!(ended.out.contains(&format!("`workspace: {{restore: {archived}}}`")), "{}", ended.out);
     assert!(!cli.world.workspace("ant").exists());
 
-    // With `none` it begins with an empty one, which is kept aside in its turn.
+    // With `none` it begins with an empty one, which is archived in its turn.
     cli.tenant("ant", "");
     cli.commit();
     cli.apply().with(0);
     assert_eq!(fs::read_dir(cli.world.workspace("ant")).unwrap().count(), 0);
-    assert_eq!(cli.world.aside().len(), 1);
+    assert_eq!(cli.world.archived().len(), 1);
     fs::remove_file(cli.repo.join("tenants/ant.yaml")).unwrap();
     cli.commit();
     cli.apply().with(0);
 
     // By its name it is taken back.
-    cli.write("tenants/ant.yaml", &bare_file("ant", &format!("workspace: {{restore: {aside}}}\n")));
+    cli.write("tenants/ant.yaml", &bare_file("ant", &format!("workspace: {{restore: {archived}}}\n")));
     cli.commit();
     cli.apply().with(0);
     assert_eq!(fs::read_to_string(cli.world.workspace("ant").join("report.txt")).unwrap(), "of last month");
     assert_eq!(cli.plan().with(0).err, "");
 
     // What is left is removed when somebody asks, and nothing of anybody else's is given by a commit.
-    let [left] = &cli.world.aside()[..] else { panic!("{:?}", cli.world.aside()) };
+    let [left] = &cli.world.archived()[..] else { panic!("{:?}", cli.world.archived()) };
     cli.run(&["workspace", "delete", left]).with(1);
     cli.run(&["workspace", "delete", left, "--yes"]).with(0);
     assert!(cli.plan().with(2).out.contains(&format!("# archive.{left} will be destroyed")));
     cli.apply().with(0);
-    assert_eq!(cli.world.aside().len(), 0);
+    assert_eq!(cli.world.archived().len(), 0);
     cli.tenant("bee", "");
     cli.write("tenants/bee.yaml", &bare_file("bee", &format!("workspace: {{restore: {left}}}\n")));
     cli.commit();

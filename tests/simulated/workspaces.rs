@@ -238,7 +238,7 @@ fn a_workspace_stays_in_what_it_is_kept_in() {
         let mut observed = observed(found);
         observed.workspaces.site.backend = backend;
         observed.workspaces.site.lacks = lack.into_iter().map(|lack| (lack, "a test says so".to_owned())).collect();
-        observed.workspaces.aside = restore.into_iter().map(str::to_owned).collect();
+        observed.workspaces.archived = restore.into_iter().map(str::to_owned).collect();
         planned(Tenant { restore: restore.map(|name| Restore::Entry(name.to_owned())), ..ant() }, &observed)
     };
     let made = |plan: &TenantPlan| {
@@ -250,13 +250,13 @@ fn a_workspace_stays_in_what_it_is_kept_in() {
     let lost = image(VolumeState::Unmounted { covered: None });
     assert_eq!(made(&with(Backend::Btrfs, lost, None, None)), Some(Backend::Image), "an image stays one");
     assert_eq!(made(&with(Backend::Btrfs, FoundWorkspace::default(), None, None)), Some(Backend::Btrfs));
-    for (aside, kept_in) in [("ant.1.abc.img", Backend::Image), ("ant.1.abc.subvol", Backend::Btrfs)] {
+    for (archived, kept_in) in [("ant.1.abc.img", Backend::Image), ("ant.1.abc.subvol", Backend::Btrfs)] {
         for backend in [Backend::Image, Backend::Btrfs, Backend::Folder] {
-            let plan = with(backend, FoundWorkspace::default(), Some(aside), None);
-            assert_eq!((steps(&plan), made(&plan)), (vec!["restore", "mount"], Some(kept_in)), "{aside}, {backend:?}");
+            let plan = with(backend, FoundWorkspace::default(), Some(archived), None);
+            assert_eq!((steps(&plan), made(&plan)), (vec!["restore", "mount"], Some(kept_in)), "{archived}, {backend:?}");
         }
-        let plan = with(Backend::Folder, FoundWorkspace::default(), Some(aside), Some(kept_in));
-        assert_eq!(code(&plan), "disk-unenforced", "{aside} cannot be used");
+        let plan = with(Backend::Folder, FoundWorkspace::default(), Some(archived), Some(kept_in));
+        assert_eq!(code(&plan), "disk-unenforced", "{archived} cannot be used");
     }
     let damaged = VolumeState::Damaged { reason: "it is no subvolume".to_owned(), mounted: false };
     let volume = FoundVolume { backend: Backend::Btrfs, length: None, allocated: 0, state: damaged };
@@ -266,11 +266,11 @@ fn a_workspace_stays_in_what_it_is_kept_in() {
 }
 
 #[test]
-fn what_lies_aside_is_given_back_only_when_somebody_says_so() {
-    let with = |restore: Option<Restore>, request: Option<RequestedAction>, aside: &[&str]| {
+fn what_is_archived_is_restored_only_when_somebody_says_so() {
+    let with = |restore: Option<Restore>, request: Option<RequestedAction>, archived: &[&str]| {
         let request = request.map(|what| OperatorRequest { what, by: "ada".to_owned() });
         let mut observed = observed(FoundWorkspace { request, ..FoundWorkspace::default() });
-        observed.workspaces.aside = aside.iter().map(ToString::to_string).collect();
+        observed.workspaces.archived = archived.iter().map(ToString::to_string).collect();
         planned(Tenant { restore, ..ant() }, &observed)
     };
     let (own, copy, others) = ("ant.1.abc.img", "ant.2.abc.damaged.img", "bee.1.abc.img");

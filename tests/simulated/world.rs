@@ -205,8 +205,8 @@ impl World {
         self.engine.with(|state| state.container(name).map(status)).unwrap_or_default()
     }
 
-    /// The folders that were kept aside, by the name of their tenant.
-    pub fn aside(&self) -> Vec<String> {
+    /// The folders that are archived, by the name of their tenant.
+    pub fn archived(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.host.data_root.join("aside")) else { return Vec::new() };
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }

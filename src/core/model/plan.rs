@@ -111,7 +111,7 @@ impl Plan {
             match change.action {
                 Action::Create => totals.add += 1,
                 Action::Update => totals.change += 1,
-                Action::Delete if change.resource == Resource::Workspace => totals.keep_aside += 1,
+                Action::Delete if change.resource == Resource::Workspace => totals.archive += 1,
                 Action::Delete => totals.destroy += 1,
                 Action::Replace => {
                     totals.add += 1;
@@ -191,7 +191,7 @@ pub struct Totals {
     /// Removed.
     pub destroy: usize,
     /// Workspaces that are archived, with everything in them.
-    pub keep_aside: usize,
+    pub archive: usize,
     /// Tenants that are blocked or held, and of which something is stopped that weakens isolation.
     pub contain: usize,
 }

@@ -31,7 +31,7 @@ impl Backend {
     }
 
     /// What kept something that is archived, by its name there.
-    pub fn of_aside(name: &str) -> Self {
+    pub fn of_archived(name: &str) -> Self {
         [Self::Image, Self::Btrfs].into_iter().find(|backend| name.ends_with(backend.ending())).unwrap_or(Self::Folder)
     }
 
@@ -91,7 +91,8 @@ pub struct ObservedWorkspaces {
     /// By the tenant's name.
     pub found: BTreeMap<String, FoundWorkspace>,
     /// The names of what is archived, in their order.
-    pub aside: Vec<String>,
+    #[serde(rename = "aside")]
+    pub archived: Vec<String>,
     /// The shared folders of the host that are there, by name. What is a link or a file is not.
     pub sources: BTreeSet<String>,
     /// The disk that they share; `None` where it could not be looked at.
@@ -180,9 +181,9 @@ pub enum Restore {
     Entry(String),
 }
 
-/// The tenant that something aside was of, by its name there.
-pub fn owner_of(aside: &str) -> &str {
-    aside.split('.').next().unwrap_or_default()
+/// The tenant that something archived was of, by its name there.
+pub fn owner_of(archived: &str) -> &str {
+    archived.split('.').next().unwrap_or_default()
 }
 
 /// What lies at a tenant's path under `workspaces`.

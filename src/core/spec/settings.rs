@@ -47,7 +47,7 @@ pub struct Settings<'t> {
     source: Option<&'t str>,
     /// Config files.
     files: Vec<File<'t>>,
-    /// What becomes of workspaces that lie aside, where the tenant's file says so.
+    /// What becomes of archived workspaces, where the tenant's file says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     workspace: Option<Workspace<'t>>,
     /// Settings of the sandbox.
@@ -152,7 +152,7 @@ struct File<'t> {
     size: usize,
 }
 
-/// What becomes of workspaces that lie aside.
+/// What becomes of archived workspaces.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "SettingsWorkspace")]

@@ -53,7 +53,7 @@ pub enum WorkspaceError {
     /// The image or subvolume is not there.
     #[error("there is no {path}", path = .0.display())]
     NoVolume(PathBuf),
-    /// Nothing of that name lies aside.
+    /// Nothing of that name is archived.
     #[error("nothing is archived as {0}")]
     NotArchived(String),
     /// The tenant has a workspace.

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     WorkspaceError, Workspaces,
-    aside::{Mark, set_folder_aside},
+    archive::{Mark, archive_folder},
     layout::FILES,
     mount_table::MountTable,
     paths::{gone, make},
@@ -58,7 +58,7 @@ pub(super) fn link(workspaces: &Workspaces, tenant: &str) -> Result<(), Workspac
     fs::rename(&new, &path).map_err(WorkspaceError::io("make the link", &path))
 }
 
-/// Copies a plain folder into a mounted volume, then keeps it aside.
+/// Copies a plain folder into a mounted volume, then archives the folder.
 ///
 /// The copy is made beside what the tenant sees and takes its place when it is whole, so that one that was cut off is
 /// begun anew. `cp -a` copies links as links and follows none.
@@ -78,6 +78,6 @@ pub(super) fn move_in(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Res
         .map_err(WorkspaceError::io("write", &mount))?;
     gone(&files, fs::remove_dir_all(&files))?;
     fs::rename(&new, &files).map_err(WorkspaceError::io("put into place", &files))?;
-    set_folder_aside(workspaces, tenant, mark)?;
+    archive_folder(workspaces, tenant, mark)?;
     link(workspaces, tenant)
 }

@@ -43,7 +43,7 @@ impl Workspaces {
         self.data_root.join("mounts")
     }
 
-    pub(super) fn aside(&self) -> PathBuf {
+    pub(super) fn archives(&self) -> PathBuf {
         self.data_root.join("aside")
     }
 

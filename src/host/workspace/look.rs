@@ -53,12 +53,12 @@ pub(super) fn look(
                 found.insert(name.clone(), found_here);
             }
         }
-        let mut aside = names(&workspaces.aside())?;
-        aside.retain(|name| only.is_none_or(|tenant| owner_of(name) == tenant) && !name.starts_with('.'));
-        aside.sort();
+        let mut archived = names(&workspaces.archives())?;
+        archived.retain(|name| only.is_none_or(|tenant| owner_of(name) == tenant) && !name.starts_with('.'));
+        archived.sort();
         let is_there = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
         let sources = workspaces.sources.iter().filter(|(_, path)| is_there(path)).map(|(name, _)| name.clone());
-        Ok(ObservedWorkspaces { site, found, aside, sources: sources.collect(), disk: disk(workspaces) })
+        Ok(ObservedWorkspaces { site, found, archived, sources: sources.collect(), disk: disk(workspaces) })
     })
 }
 

@@ -17,7 +17,7 @@
 //! All of them are closed to everyone but root, so that no tenant's user on the host reaches another's. Nothing that a
 //! tenant made is ever followed, opened or removed here.
 
-mod aside;
+mod archive;
 mod error;
 mod folder;
 mod image;
@@ -41,7 +41,7 @@ use crate::model::{
     workspace::{FoundWorkspace, ObservedWorkspaces, OperatorRequest, Owner, Place, VolumeSpec, VolumeState},
 };
 
-pub use aside::Mark;
+pub use archive::Mark;
 pub use error::WorkspaceError;
 pub use layout::Workspaces;
 
@@ -156,26 +156,26 @@ impl Workspaces {
         requests::write(self, tenant.as_str(), request)
     }
 
-    /// Takes something back that lies aside: it becomes the tenant's workspace, which has no other.
+    /// Restores something archived: it becomes the tenant's workspace, which has no other.
     ///
     /// # Errors
     /// It is not there, or the tenant has a workspace.
-    pub async fn adopt(&self, tenant: &TenantName, name: &str) -> Result<(), WorkspaceError> {
+    pub async fn restore(&self, tenant: &TenantName, name: &str) -> Result<(), WorkspaceError> {
         let (tenant, name) = (tenant.clone(), name.to_owned());
         self.work(move |workspaces, mount_table| {
-            mount_table.within(|| aside::adopt(workspaces, tenant.as_str(), &name))
+            mount_table.within(|| archive::restore(workspaces, tenant.as_str(), &name))
         })
         .await
     }
 
-    /// Removes something for good that lies aside. One that is gone is no error.
+    /// Deletes something archived. One that is gone is no error.
     ///
     /// # Errors
     /// It cannot be removed.
-    pub async fn purge(&self, tenant: &TenantName, name: &str) -> Result<(), WorkspaceError> {
+    pub async fn delete(&self, tenant: &TenantName, name: &str) -> Result<(), WorkspaceError> {
         let (tenant, name) = (tenant.clone(), name.to_owned());
         self.work(move |workspaces, mount_table| {
-            mount_table.within(|| aside::purge(workspaces, mount_table, tenant.as_str(), &name))
+            mount_table.within(|| archive::delete(workspaces, mount_table, tenant.as_str(), &name))
         })
         .await
     }
@@ -190,7 +190,7 @@ impl Workspaces {
             .await
     }
 
-    /// Has a tenant's image checked and put right. It is kept aside as it was. Nothing may use it.
+    /// Has a tenant's image checked and put right. It is archived as it was. Nothing may use it.
     ///
     /// # Errors
     /// It is in use, cannot be put right, or the host's disk has no room for the copy.
@@ -218,7 +218,7 @@ impl Workspaces {
         .await
     }
 
-    /// Copies a tenant's plain folder into its mounted volume, and keeps the folder aside. Nothing may use it.
+    /// Copies a tenant's plain folder into its mounted volume, and archives the folder. Nothing may use it.
     ///
     /// # Errors
     /// It does not fit. The folder is left as it is then.
@@ -244,28 +244,28 @@ impl Workspaces {
         }))
     }
 
-    /// Moves a tenant's workspace aside, under a name with the time in UTC and the commit. One that is gone is no
+    /// Archives a tenant's workspace under a name with the time in UTC and the commit. One that is gone is no
     /// error.
     ///
     /// # Errors
     /// It is in use, or cannot be moved.
-    pub async fn set_aside(&self, tenant: &TenantName, mark: Mark) -> Result<(), WorkspaceError> {
+    pub async fn archive(&self, tenant: &TenantName, mark: Mark) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
         self.work(move |workspaces, mount_table| {
             mount_table.within(|| {
                 mounting::unmount(workspaces, mount_table, tenant.as_str())?;
-                aside::set_aside(workspaces, tenant.as_str(), &mark)
+                archive::archive(workspaces, tenant.as_str(), &mark)
             })
         })
         .await
     }
 
-    /// What lies aside, by name, and the bytes that each volume takes; `None` for folders.
+    /// What is archived, by name, and the bytes that each volume takes; `None` for folders.
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn aside_list(&self) -> Result<Vec<(String, Option<u64>)>, WorkspaceError> {
-        aside::list(self)
+    pub fn archived(&self) -> Result<Vec<(String, Option<u64>)>, WorkspaceError> {
+        archive::list(self)
     }
 
     /// Does something that may take a while, off the event loop.

@@ -4,7 +4,7 @@ use std::{ffi::OsStr, fs, path::Path};
 
 use super::{
     WorkspaceError, Workspaces,
-    aside::{self, Mark},
+    archive::{self, Mark},
     image,
     mount_table::MountTable,
     mounting::made,
@@ -26,7 +26,7 @@ pub(super) fn rescue(workspaces: &Workspaces, tenant: &str) -> Result<(), Worksp
     fs::rename(&new, &path).map_err(WorkspaceError::io("put into place", &path))
 }
 
-/// Has a copy of an image put right, which takes its place; the image as it was is kept aside.
+/// Has a copy of an image put right, which takes its place; the image as it was is archived.
 pub(super) fn repair(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Result<(), WorkspaceError> {
     let path = workspaces.image(tenant);
     if !path.exists() {
@@ -42,7 +42,7 @@ pub(super) fn repair(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Resu
         return Err(WorkspaceError::Damaged(reason));
     }
     // A second name for what was damaged, so that at no moment there is no image.
-    let kept = aside::path(workspaces, tenant, mark, ".damaged.img")?;
+    let kept = archive::path(workspaces, tenant, mark, ".damaged.img")?;
     fs::hard_link(&path, &kept).map_err(WorkspaceError::io("keep a copy as", &kept))?;
     fs::rename(&new, &path).map_err(WorkspaceError::io("put into place", &path))?;
     let note = workspaces.mark_of_damage(tenant);

@@ -45,8 +45,8 @@ fn a_workspace_on_btrfs_has_the_size_that_is_declared() {
         case("a folder in place of a subvolume is not used", replaced),
         case("a host that restarts finds it", restarted),
         case("the daemon's unit may do all that", lost::confined),
-        case("it is kept aside with its tenant gone, and taken back", |fleet| life::kept_aside(fleet, ".subvol")),
-        case("what lies aside is removed for good, with its quota group", purged),
+        case("it is archived with its tenant gone, and restored", |fleet| life::archived_and_restored(fleet, ".subvol")),
+        case("what is archived is deleted, with its quota group", deleted),
     ]);
     let data = fleet.engine.dir().to_owned();
     fleet.end();
@@ -251,24 +251,24 @@ fn restarted(fleet: &Fleet) {
     }
 }
 
-fn purged(fleet: &Fleet) {
+fn deleted(fleet: &Fleet) {
     fleet.undeclare(RUNC);
     fleet.converge();
-    let aside = || -> Vec<PathBuf> {
-        let aside = fs::read_dir(fleet.data().join("aside")).unwrap().flatten().map(|entry| entry.path());
-        aside.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("acme.")).collect()
+    let archived = || -> Vec<PathBuf> {
+        let archived = fs::read_dir(fleet.data().join("aside")).unwrap().flatten().map(|entry| entry.path());
+        archived.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("acme.")).collect()
     };
     let groups = || {
         let groups = btrfs(&["qgroup", "show", "--raw"], fleet.data());
         groups.lines().filter(|line| line.starts_with("0/")).count()
     };
-    let (there, before) = (aside(), groups());
-    assert!(!there.is_empty(), "some lie aside");
+    let (there, before) = (archived(), groups());
+    assert!(!there.is_empty(), "some are archived");
     for path in &there {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         assert!(run(fleet.tenantd(&["workspace", "delete", &name, "--yes"])).status.success());
         fleet.converge();
     }
-    assert_eq!(aside(), Vec::<PathBuf>::new(), "what was purged is gone");
+    assert_eq!(archived(), Vec::<PathBuf>::new(), "what was deleted is gone");
     assert!(groups() + there.len() <= before, "and its quota groups: {before} before, {} after", groups());
 }

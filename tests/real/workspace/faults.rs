@@ -1,4 +1,4 @@
-//! `kill -9` while workspaces are made, resized, grown, set aside and taken back, and a data root that is full.
+//! `kill -9` while workspaces are made, resized, grown, archived and restored, and a data root that is full.
 
 use std::{
     fs,
@@ -83,7 +83,7 @@ const CHANGES: [(&str, Change, Change); 7] = [
         fleet.declare(TENANT, &format!("limits: {{disk: {size}GiB}}\n"));
     }),
     ("shrink", |fleet| grown(fleet), |fleet| fleet.declare(TENANT, "limits: {disk: 24MiB}\n")),
-    ("set aside", nothing, |fleet| fleet.undeclare(TENANT)),
+    ("archived", nothing, |fleet| fleet.undeclare(TENANT)),
     (
         "taken back",
         |fleet| {
@@ -104,14 +104,14 @@ fn grown(fleet: &Fleet) {
     fleet.converge();
 }
 
-/// What lies aside of the tenant, the newest.
+/// What is archived of the tenant, the newest.
 fn last(fleet: &Fleet) -> String {
-    let aside = fs::read_dir(fleet.data().join("aside")).unwrap().flatten();
-    let aside = aside.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    aside.filter(|name| name.starts_with("acme.")).max().unwrap()
+    let archived = fs::read_dir(fleet.data().join("aside")).unwrap().flatten();
+    let archived = archived.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    archived.filter(|name| name.starts_with("acme.")).max().unwrap()
 }
 
-/// What was before, by way of a shrink, or of what lies aside.
+/// What was before, by way of a shrink, or of what is archived.
 fn back(fleet: &Fleet) {
     if fleet.repo().join("tenants/newcomer.yaml").exists() {
         fleet.undeclare("newcomer");

@@ -44,7 +44,7 @@ fn a_workspace_has_the_size_that_is_declared() {
         case("nothing that a tenant does to its files leads elsewhere", odd),
         case("a shared folder is read and not written", shared),
         case("what is promised is told", promises),
-        case("it is kept aside with its tenant gone, and taken back", |fleet: &Fleet| kept_aside(fleet, ".img")),
+        case("it is archived with its tenant gone, and restored", |fleet: &Fleet| archived_and_restored(fleet, ".img")),
     ]);
     let data = fleet.data();
     fleet.end();
@@ -258,9 +258,9 @@ pub(super) fn migrated(fleet: &Fleet) {
     );
     let link = fs::read_link(fleet.data().join("mounts/older/files/link")).unwrap();
     assert_eq!(link, PathBuf::from("/etc/passwd"), "a link was copied and not followed");
-    let aside = fs::read_dir(fleet.data().join("aside")).unwrap().flatten();
-    let mut kept = aside.filter(|entry| entry.file_name().to_string_lossy().starts_with("older."));
-    assert!(kept.any(|entry| entry.path().join("kept.txt").exists()), "the folder is kept aside");
+    let archived = fs::read_dir(fleet.data().join("aside")).unwrap().flatten();
+    let mut kept = archived.filter(|entry| entry.file_name().to_string_lossy().starts_with("older."));
+    assert!(kept.any(|entry| entry.path().join("kept.txt").exists()), "the folder is archived");
     fleet.undeclare("older");
     fleet.converge();
 }
@@ -279,7 +279,7 @@ fn unenforced(fleet: &Fleet) {
     fleet.converge();
 }
 
-pub(super) fn kept_aside(fleet: &Fleet, ending: &str) {
+pub(super) fn archived_and_restored(fleet: &Fleet, ending: &str) {
     let (written, told) = agent(&fleet.engine, RUNC, &["write", "/workspace/kept.txt", "precious"]);
     assert!(written, "{told}");
     fleet.undeclare(RUNC);
@@ -287,22 +287,22 @@ pub(super) fn kept_aside(fleet: &Fleet, ending: &str) {
     assert!(told.contains("# workspace.acme will be archived"), "{told}");
     fleet.converge();
     assert!(!is_mounted(&fleet.data().join("mounts/acme")) && !workspace(fleet, RUNC).exists());
-    let aside = fs::read_dir(fleet.data().join("aside")).unwrap().flatten().map(|entry| entry.file_name());
-    let aside: Vec<String> = aside.map(|name| name.to_string_lossy().into_owned()).collect();
-    assert!(aside.iter().any(|name| name.starts_with("acme.") && name.ends_with(ending)), "{aside:?}");
-    let aside = aside.into_iter().find(|name| name.starts_with("acme.") && name.ends_with(ending)).unwrap();
+    let archived = fs::read_dir(fleet.data().join("aside")).unwrap().flatten().map(|entry| entry.file_name());
+    let archived: Vec<String> = archived.map(|name| name.to_string_lossy().into_owned()).collect();
+    assert!(archived.iter().any(|name| name.starts_with("acme.") && name.ends_with(ending)), "{archived:?}");
+    let archived = archived.into_iter().find(|name| name.starts_with("acme.") && name.ends_with(ending)).unwrap();
 
     fleet.declare_bare(RUNC, "limits: {disk: 64MiB}\n");
     let (code, reason, help) = fleet.plan().blocked(RUNC);
     assert_eq!(code, "workspace-archived");
-    assert!(reason.contains(&aside) && help.contains("restore: none"), "the plan asks: {reason} {help}");
+    assert!(reason.contains(&archived) && help.contains("restore: none"), "the plan asks: {reason} {help}");
     fleet.declare(RUNC, "limits: {disk: 64MiB}\n");
     fleet.converge();
     assert_eq!(fs::read_dir(workspace(fleet, RUNC)).unwrap().count(), 0, "who comes anew begins with an empty one");
     fleet.undeclare(RUNC);
     fleet.converge();
 
-    fleet.declare_bare(RUNC, &format!("limits: {{disk: 96MiB}}\nworkspace: {{restore: {aside}}}\n"));
+    fleet.declare_bare(RUNC, &format!("limits: {{disk: 96MiB}}\nworkspace: {{restore: {archived}}}\n"));
     fleet.converge();
     assert_eq!(agent(&fleet.engine, RUNC, &["cat", "/workspace/kept.txt"]).1.trim(), "precious", "it is taken back");
     assert!((92 * MIB..=96 * MIB).contains(&fill(fleet, RUNC)), "with the limit that is declared now");
@@ -416,7 +416,7 @@ fn odd(fleet: &Fleet) {
     for number in 0..3000 {
         fs::write(folder.join(format!("inode-{number}")), "").unwrap();
     }
-    // It moves into an image, is resized, listed, set aside, taken back, and removed at last.
+    // It moves into an image, is resized, listed, archived, restored, and removed at last.
     fleet.host("");
     fleet.converge();
     let moved = fleet.data().join("mounts/odd/files");
@@ -433,9 +433,9 @@ fn odd(fleet: &Fleet) {
     fleet.undeclare("odd");
     fleet.converge();
     let names = || -> Vec<String> {
-        let aside = fs::read_dir(fleet.data().join("aside")).unwrap().flatten();
-        let aside = aside.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        aside.filter(|name| name.starts_with("odd.")).collect()
+        let archived = fs::read_dir(fleet.data().join("aside")).unwrap().flatten();
+        let archived = archived.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        archived.filter(|name| name.starts_with("odd.")).collect()
     };
     assert_eq!(names().len(), 2, "the folder and the image are kept: {:?}", names());
     for name in names() {
@@ -450,9 +450,9 @@ fn odd(fleet: &Fleet) {
         }
         fleet.converge();
     }
-    assert_eq!(names(), Vec::<String>::new(), "what was purged is gone");
+    assert_eq!(names(), Vec::<String>::new(), "what was deleted is gone");
     for bad in ["../state.json", "/etc", "..", ""] {
-        assert!(!run(fleet.tenantd(&["workspace", "delete", bad, "--yes"])).status.success(), "{bad} is no name aside");
+        assert!(!run(fleet.tenantd(&["workspace", "delete", bad, "--yes"])).status.success(), "{bad} is no archived name");
     }
     assert_eq!(fs::read_to_string(victim.join("precious")).unwrap(), "precious", "nothing was followed");
     assert!(fs::metadata("/etc").is_ok() && fleet.data().join("images").exists());

@@ -241,7 +241,7 @@ fn repaired(fleet: &Fleet) {
     fleet.converge();
     kept(fleet, TENANT);
     let (_, told) = tenantd(fleet, &["workspace", "list"]);
-    assert!(told.contains("acme.") && told.contains(".damaged.img"), "the copy lies aside: {told}");
+    assert!(told.contains("acme.") && told.contains(".damaged.img"), "the copy is archived: {told}");
 }
 
 fn rescued(fleet: &Fleet) {

@@ -98,7 +98,7 @@ pub fn summary(plan: &Plan) -> String {
         let totals = plan.totals();
         format!("Plan: {} to add, {} to change, {} to destroy.", totals.add, totals.change, totals.destroy)
     };
-    let (kept, contained) = (plan.totals().keep_aside, plan.totals().contain);
+    let (kept, contained) = (plan.totals().archive, plan.totals().contain);
     if kept > 0 {
         let _ = write!(line, " {kept} workspace{} to archive.", plural(kept));
     }

@@ -25,9 +25,9 @@ pub(super) enum Restoration {
     Open,
 }
 
-fn own_aside<'a>(tenant: &'a str, observed: &'a ObservedWorkspaces) -> impl Iterator<Item = &'a str> {
+fn own_archived<'a>(tenant: &'a str, observed: &'a ObservedWorkspaces) -> impl Iterator<Item = &'a str> {
     // A copy that was made for a repair is no workspace of an earlier time.
-    let of_tenant = observed.aside.iter().filter(move |name| owner_of(name) == tenant);
+    let of_tenant = observed.archived.iter().filter(move |name| owner_of(name) == tenant);
     of_tenant.map(String::as_str).filter(|name| !name.ends_with(".damaged.img"))
 }
 
@@ -43,10 +43,10 @@ pub(super) fn restoration(
     if let Some((name, by)) = found.and_then(FoundWorkspace::restoration) {
         return Restoration::Entry { name: name.to_owned(), by: Some(by.to_owned()) };
     }
-    let own = || own_aside(tenant.name.as_str(), observed);
+    let own = || own_archived(tenant.name.as_str(), observed);
     match &tenant.restore {
         Some(Restore::Nothing) => Restoration::None,
-        Some(Restore::Entry(name)) if observed.aside.contains(name) => {
+        Some(Restore::Entry(name)) if observed.archived.contains(name) => {
             Restoration::Entry { name: name.clone(), by: None }
         }
         Some(Restore::Entry(name)) => Restoration::Missing(name.clone()),
@@ -74,11 +74,11 @@ pub(super) fn converge(
         Restoration::Missing(name) => format!("{name}, which is to be restored, is not archived"),
         Restoration::Open => "a workspace of this name is archived from an earlier time".to_owned(),
     };
-    let there: Vec<&str> = own_aside(tenant.name.as_str(), observed).collect();
+    let there: Vec<&str> = own_archived(tenant.name.as_str(), observed).collect();
     Some(Declared::asks(reason, &there, plan))
 }
 
-/// Plans that something aside is removed for good, where somebody asked for it.
+/// Plans that something archived is deleted, where somebody asked for it.
 pub(super) fn delete(tenant: &str, found: Option<&FoundWorkspace>, plan: &mut TenantPlan) {
     let Some(OperatorRequest { what: RequestedAction::Delete { name }, .. }) =
         found.and_then(|found| found.request.as_ref())
@@ -114,9 +114,9 @@ impl Declared<'_> {
         WorkspaceOutcome::default()
     }
 
-    /// Plans that something aside is taken back.
+    /// Plans that something archived is restored.
     fn restore(&self, name: String, by: Option<String>, plan: &mut TenantPlan) -> WorkspaceOutcome {
-        let kept_in = Backend::of_aside(&name);
+        let kept_in = Backend::of_archived(&name);
         if let Some(lack) = why_not(self.site, kept_in) {
             plan.blocked.get_or_insert(Blocked {
                 code: Obstacle::DiskUnenforced,

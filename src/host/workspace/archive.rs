@@ -1,4 +1,4 @@
-//! What lies aside: workspaces of tenants that are gone, and copies of what was repaired or moved.
+//! What is archived: workspaces of tenants that are gone, and copies of what was repaired or moved.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::model::workspace::Backend;
 
-/// What tells one thing aside from another of the same tenant: when it was set aside, and by which commit.
+/// What tells one archived thing from another of the same tenant: when it was archived, and by which commit.
 #[derive(Clone, Debug)]
 pub struct Mark {
     time: jiff::Timestamp,
@@ -39,20 +39,20 @@ pub(super) fn path(
     mark: &Mark,
     ending: &str,
 ) -> Result<PathBuf, WorkspaceError> {
-    let folder = workspaces.aside();
+    let folder = workspaces.archives();
     make(&folder)?;
     let stamp = mark.time.strftime("%Y%m%dT%H%M%S%.3fZ");
     Ok(folder.join(format!("{tenant}.{stamp}.{}{ending}", mark.commit)))
 }
 
-/// Moves what is left of a workspace aside: its volume, or its folder.
-pub(super) fn set_aside(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Result<(), WorkspaceError> {
-    // The volume goes last: as long as it is there, it is found and set aside by whoever looks next.
+/// Archives what is left of a workspace: its volume, or its folder.
+pub(super) fn archive(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Result<(), WorkspaceError> {
+    // The volume goes last: as long as it is there, it is found and archived by whoever looks next.
     let point = workspaces.mount_point(tenant);
     gone(&point, fs::remove_dir(&point))?;
     let place = workspaces.folder().join(tenant);
     match fs::symlink_metadata(&place) {
-        Ok(found) if found.is_dir() => set_folder_aside(workspaces, tenant, mark)?,
+        Ok(found) if found.is_dir() => archive_folder(workspaces, tenant, mark)?,
         _ => gone(&place, fs::remove_file(&place))?,
     }
     for note in [workspaces.mark_of_damage(tenant), workspaces.request_of(tenant)] {
@@ -62,30 +62,30 @@ pub(super) fn set_aside(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> R
         let from = volume.path();
         if from.exists() {
             let to = path(workspaces, tenant, mark, volume.backend().ending())?;
-            fs::rename(&from, &to).map_err(WorkspaceError::io("set aside", &from))?;
+            fs::rename(&from, &to).map_err(WorkspaceError::io("archive", &from))?;
         }
     }
     Ok(())
 }
 
-pub(super) fn set_folder_aside(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Result<(), WorkspaceError> {
+pub(super) fn archive_folder(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Result<(), WorkspaceError> {
     let (from, to) = (workspaces.folder().join(tenant), path(workspaces, tenant, mark, "")?);
-    fs::rename(&from, to).map_err(WorkspaceError::io("set aside", &from))
+    fs::rename(&from, to).map_err(WorkspaceError::io("archive", &from))
 }
 
-/// Something aside by its name, which is no path.
+/// Something archived by its name, which is no path.
 fn entry(workspaces: &Workspaces, name: &str) -> Result<PathBuf, WorkspaceError> {
     let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
-    let path = workspaces.aside().join(name);
+    let path = workspaces.archives().join(name);
     match fs::symlink_metadata(&path) {
         Ok(_) if is_plain => Ok(path),
         _ => Err(WorkspaceError::NotArchived(name.to_owned())),
     }
 }
 
-/// Makes something aside a tenant's workspace. To do it again, when it is done, changes nothing.
-pub(super) fn adopt(workspaces: &Workspaces, tenant: &str, name: &str) -> Result<(), WorkspaceError> {
-    let to = match Backend::of_aside(name) {
+/// Makes something archived a tenant's workspace. To do it again, when it is done, changes nothing.
+pub(super) fn restore(workspaces: &Workspaces, tenant: &str, name: &str) -> Result<(), WorkspaceError> {
+    let to = match Backend::of_archived(name) {
         Backend::Folder => workspaces.folder().join(tenant),
         backend => volume_of(workspaces, tenant, backend).path(),
     };
@@ -98,19 +98,19 @@ pub(super) fn adopt(workspaces: &Workspaces, tenant: &str, name: &str) -> Result
         return Err(WorkspaceError::Taken(to));
     }
     make(to.parent().unwrap_or(Path::new(".")))?;
-    fs::rename(&from, &to).map_err(WorkspaceError::io("take back", &from))?;
+    fs::rename(&from, &to).map_err(WorkspaceError::io("restore", &from))?;
     gone(&request, fs::remove_file(&request))
 }
 
-/// Removes something aside for good.
-pub(super) fn purge(
+/// Deletes something archived.
+pub(super) fn delete(
     workspaces: &Workspaces,
     mount_table: &MountTable,
     tenant: &str,
     name: &str,
 ) -> Result<(), WorkspaceError> {
     if let Ok(path) = entry(workspaces, name) {
-        match Backend::of_aside(name) {
+        match Backend::of_archived(name) {
             Backend::Btrfs => subvolume::delete(&path)?,
             Backend::Image => gone(&path, fs::remove_file(&path))?,
             Backend::Folder => tenant_files::remove(mount_table, &path)?,
@@ -120,14 +120,14 @@ pub(super) fn purge(
     gone(&request, fs::remove_file(&request))
 }
 
-/// What lies aside, and what each volume takes.
+/// What is archived, and what each volume takes.
 pub(super) fn list(workspaces: &Workspaces) -> Result<Vec<(String, Option<u64>)>, WorkspaceError> {
-    let mut names = names(&workspaces.aside())?;
+    let mut names = names(&workspaces.archives())?;
     names.retain(|name| !name.starts_with('.'));
     names.sort();
     let size = |name: &str| {
-        let path = workspaces.aside().join(name);
-        match Backend::of_aside(name) {
+        let path = workspaces.archives().join(name);
+        match Backend::of_archived(name) {
             Backend::Image => fs::symlink_metadata(&path).ok().map(|found| found.blocks() * 512),
             Backend::Btrfs => subvolume::used(&path),
             Backend::Folder => None,
