@@ -416,7 +416,7 @@ fn removed(fleet: &Fleet) {
     assert_eq!(fleet.engine.call("GET", &format!("/containers/{OURS}/json"), None).0, 404, "the container is gone");
     assert!(fleet.engine.network(OURS).is_none(), "the network is gone");
     assert!(!workspace(fleet).exists(), "the workspace is not in its place any more");
-    let kept: Vec<PathBuf> = fs::read_dir(fleet.data().join("aside")).unwrap().flatten().map(|e| e.path()).collect();
+    let kept: Vec<PathBuf> = fs::read_dir(fleet.data().join("archive")).unwrap().flatten().map(|e| e.path()).collect();
     let kept = kept.iter().find(|path| path.file_name().unwrap().to_string_lossy().starts_with("acme."));
     let kept = kept.expect("the workspace is archived");
     assert_eq!(fs::metadata(kept).unwrap().ino(), inode, "it is the very same folder");

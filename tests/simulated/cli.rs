@@ -575,7 +575,7 @@ fn a_removed_tenant_leaves_its_workspace_archived() {
     assert!(ended.out.contains("# workspace.ant will be archived"), "{}", ended.out);
     assert!(!cli.world.workspace("ant").exists() && cli.world.workspace("bee").exists());
     let [archived] = &cli.world.archived()[..] else { panic!("{:?}", cli.world.archived()) };
-    let report = cli.world.host.data_root.join("aside").join(archived).join("report.txt");
+    let report = cli.world.host.data_root.join("archive").join(archived).join("report.txt");
     let commit = crate::origin::git(&cli.repo, &["rev-parse", "HEAD"]);
     assert!(archived.starts_with("ant.2") && archived.ends_with(&format!("Z.{}", &commit[..12])), "{archived}");
     assert_eq!(fs::read_to_string(report).unwrap(), "of last month");

@@ -102,8 +102,8 @@ fn no_text_of_others_drives_a_terminal_whatever_shows_it() {
     let report = |format| {
         [&["audit", "report", "--repo", repo, "--journal", &journal, "--format", format], &period[..]].concat()
     };
-    fs::create_dir_all(cli.world.host.data_root.join("aside")).unwrap();
-    fs::create_dir_all(cli.world.host.data_root.join(format!("aside/ant.{HOSTILE}"))).unwrap();
+    fs::create_dir_all(cli.world.host.data_root.join("archive")).unwrap();
+    fs::create_dir_all(cli.world.host.data_root.join(format!("archive/ant.{HOSTILE}"))).unwrap();
     for (words, shows) in [
         (vec!["history", "--repo", repo], true),
         (vec!["history", "--repo", repo, "--format", "json"], false),

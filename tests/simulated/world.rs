@@ -207,7 +207,7 @@ impl World {
 
     /// The folders that are archived, by the name of their tenant.
     pub fn archived(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.host.data_root.join("aside")) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(self.host.data_root.join("archive")) else { return Vec::new() };
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 }

@@ -44,7 +44,7 @@ impl Workspaces {
     }
 
     pub(super) fn archives(&self) -> PathBuf {
-        self.data_root.join("aside")
+        self.data_root.join("archive")
     }
 
     pub(super) fn image(&self, tenant: &str) -> PathBuf {
@@ -61,7 +61,7 @@ impl Workspaces {
     }
 
     pub(super) fn requests(&self) -> PathBuf {
-        self.data_root.join("wishes")
+        self.data_root.join("requests")
     }
 
     pub(super) fn request_of(&self, tenant: &str) -> PathBuf {

@@ -7,12 +7,12 @@
 //! | `images/NAME.img` | a sparse file with an ext4 file system |
 //! | `images/NAME.damaged` | why the image is not used: a person should look |
 //! | `subvolumes/NAME` | on btrfs, in place of an image: a subvolume with a quota group |
-//! | `wishes/NAME` | what an operator asked for, and who that was, until it is done |
+//! | `requests/NAME` | what an operator asked for, and who that was, until it is done |
 //! | `mounts/NAME` | where either is mounted; the folder below is closed and stays empty |
 //! | `mounts/NAME/files` | what the tenant sees. It is not there unless the volume is mounted |
 //! | `mounts/NAME/.ballast` | in an image, takes the blocks beyond `limits.disk` |
 //! | `workspaces/NAME` | for people: a link to `files`, or the folder itself where nothing bounds it |
-//! | `aside/` | workspaces of tenants that are gone |
+//! | `archive/` | workspaces of tenants that are gone |
 //!
 //! All of them are closed to everyone but root, so that no tenant's user on the host reaches another's. Nothing that a
 //! tenant made is ever followed, opened or removed here.

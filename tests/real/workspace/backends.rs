@@ -255,7 +255,7 @@ fn deleted(fleet: &Fleet) {
     fleet.undeclare(RUNC);
     fleet.converge();
     let archived = || -> Vec<PathBuf> {
-        let archived = fs::read_dir(fleet.data().join("aside")).unwrap().flatten().map(|entry| entry.path());
+        let archived = fs::read_dir(fleet.data().join("archive")).unwrap().flatten().map(|entry| entry.path());
         archived.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("acme.")).collect()
     };
     let groups = || {

@@ -106,7 +106,7 @@ fn grown(fleet: &Fleet) {
 
 /// What is archived of the tenant, the newest.
 fn last(fleet: &Fleet) -> String {
-    let archived = fs::read_dir(fleet.data().join("aside")).unwrap().flatten();
+    let archived = fs::read_dir(fleet.data().join("archive")).unwrap().flatten();
     let archived = archived.map(|entry| entry.file_name().to_string_lossy().into_owned());
     archived.filter(|name| name.starts_with("acme.")).max().unwrap()
 }

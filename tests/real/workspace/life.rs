@@ -258,7 +258,7 @@ pub(super) fn migrated(fleet: &Fleet) {
     );
     let link = fs::read_link(fleet.data().join("mounts/older/files/link")).unwrap();
     assert_eq!(link, PathBuf::from("/etc/passwd"), "a link was copied and not followed");
-    let archived = fs::read_dir(fleet.data().join("aside")).unwrap().flatten();
+    let archived = fs::read_dir(fleet.data().join("archive")).unwrap().flatten();
     let mut kept = archived.filter(|entry| entry.file_name().to_string_lossy().starts_with("older."));
     assert!(kept.any(|entry| entry.path().join("kept.txt").exists()), "the folder is archived");
     fleet.undeclare("older");
@@ -287,7 +287,7 @@ pub(super) fn archived_and_restored(fleet: &Fleet, ending: &str) {
     assert!(told.contains("# workspace.acme will be archived"), "{told}");
     fleet.converge();
     assert!(!is_mounted(&fleet.data().join("mounts/acme")) && !workspace(fleet, RUNC).exists());
-    let archived = fs::read_dir(fleet.data().join("aside")).unwrap().flatten().map(|entry| entry.file_name());
+    let archived = fs::read_dir(fleet.data().join("archive")).unwrap().flatten().map(|entry| entry.file_name());
     let archived: Vec<String> = archived.map(|name| name.to_string_lossy().into_owned()).collect();
     assert!(archived.iter().any(|name| name.starts_with("acme.") && name.ends_with(ending)), "{archived:?}");
     let archived = archived.into_iter().find(|name| name.starts_with("acme.") && name.ends_with(ending)).unwrap();
@@ -433,14 +433,14 @@ fn odd(fleet: &Fleet) {
     fleet.undeclare("odd");
     fleet.converge();
     let names = || -> Vec<String> {
-        let archived = fs::read_dir(fleet.data().join("aside")).unwrap().flatten();
+        let archived = fs::read_dir(fleet.data().join("archive")).unwrap().flatten();
         let archived = archived.map(|entry| entry.file_name().to_string_lossy().into_owned());
         archived.filter(|name| name.starts_with("odd.")).collect()
     };
     assert_eq!(names().len(), 2, "the folder and the image are kept: {:?}", names());
     for name in names() {
         assert!(run(fleet.tenantd(&["workspace", "delete", &name, "--yes"])).status.success());
-        let mounted = fleet.data().join("aside").join(&name).join("mounted");
+        let mounted = fleet.data().join("archive").join(&name).join("mounted");
         if is_mounted(&mounted) {
             let (ended, told) = fleet.apply();
             assert!(ended == 1 && told.contains("something is mounted below"), "it is not gone into: {told}");
