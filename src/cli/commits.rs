@@ -35,7 +35,7 @@ const NAMED: usize = 5;
 const MAX_BEGIN: usize = 16;
 
 /// How many times are compared at which a branch was rewritten.
-const REWINDS: usize = 100;
+const MOST_REWRITES: usize = 100;
 
 /// The keys that count on this host. Elsewhere there are none, and signatures are only told of.
 pub fn keys(global: &Global) -> Keys {
@@ -316,7 +316,7 @@ fn read_accepted(folder: &Path) -> Result<Vec<(String, Timestamp)>, journal::Jou
 
 /// A time when a branch was set to a commit that does not descend from where it stood, and what that changed.
 #[derive(Serialize, JsonSchema)]
-pub struct Rewind {
+pub struct Rewrite {
     /// When, and between which commits.
     #[serde(flatten)]
     pub rewritten: Rewritten,
@@ -327,16 +327,16 @@ pub struct Rewind {
 
 /// What the branch's being rewritten changed, newest first, as far as the repository tells. It does not come after either
 /// commit, so that no comparison with parents shows it.
-pub fn rewinds(history: &History, since: Option<Timestamp>) -> Vec<Rewind> {
+pub fn rewrites(history: &History, since: Option<Timestamp>) -> Vec<Rewrite> {
     let declared = |commit: &str| {
         let desired = spec::compile(&history.read(commit).ok()?);
         desired.policy_usable.then_some(desired)
     };
-    let new = history.rewritten().iter().filter(|one| since.is_none_or(|since| one.time >= since)).take(REWINDS);
+    let new = history.rewritten().iter().filter(|one| since.is_none_or(|since| one.time >= since)).take(MOST_REWRITES);
     let compared = new.map(|one| {
         let sides = declared(&one.from).zip(declared(&one.to));
         let review = sides.map(|(from, to)| review::review(&from, &to, &|_, _, _| Location::default()));
-        Rewind { rewritten: one.clone(), review }
+        Rewrite { rewritten: one.clone(), review }
     });
     compared.collect()
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{
     EXIT_OK,
     args::{Global, HistoryOf, JournalFolder},
-    commits::{self, Accepted, Asked, Rewind},
+    commits::{self, Accepted, Asked, Rewrite},
     failure::Failure,
     outcomes::Outcome,
     output,
@@ -71,7 +71,7 @@ pub struct Document {
     /// The version of this shape.
     format_version: &'static str,
     /// When the branch was set to a commit that does not descend from where it stood, and what that changed, newest first.
-    rewritten: Vec<Rewind>,
+    rewritten: Vec<Rewrite>,
     /// The commits that say that they are older than one that they follow from.
     misdated: Vec<Misdated>,
     /// The journal that says which commits were in force; null where all are told that led to the revision.
@@ -90,15 +90,15 @@ pub fn run(command: &History, global: &Global) -> anyhow::Result<u8> {
     entries.reverse();
     commits::warn(&history);
     // What the daemon brought into force has the way back as well.
-    let mut rewinds = if journal.is_some() { Vec::new() } else { commits::rewinds(&history, command.since) };
-    for rewind in &mut rewinds {
-        rewind.review = rewind.review.take().map(|review| only(review, command));
+    let mut rewrites = if journal.is_some() { Vec::new() } else { commits::rewrites(&history, command.since) };
+    for rewrite in &mut rewrites {
+        rewrite.review = rewrite.review.take().map(|review| only(review, command));
     }
     let shown = match command.format {
-        TableFormat::Text => rewound(&rewinds, output::style()) + &text(&entries, output::style()),
+        TableFormat::Text => rewrites_text(&rewrites, output::style()) + &text(&entries, output::style()),
         TableFormat::Json => {
             let misdated = history.misdated();
-            let answer = Document { format_version: "1.0", rewritten: rewinds, misdated, journal, commits: entries };
+            let answer = Document { format_version: "1.0", rewritten: rewrites, misdated, journal, commits: entries };
             format!("{:#}\n", serde_json::to_value(answer)?)
         }
         TableFormat::Csv => csv(&entries),
@@ -185,9 +185,9 @@ fn only(mut review: Review, command: &History) -> Review {
 }
 
 /// What it changed that the branch was set to a commit which does not descend from where it stood.
-fn rewound(rewinds: &[Rewind], style: Style) -> String {
+fn rewrites_text(rewrites: &[Rewrite], style: Style) -> String {
     let mut out = String::new();
-    for Rewind { rewritten: Rewritten { time, from, to }, review } in rewinds {
+    for Rewrite { rewritten: Rewritten { time, from, to }, review } in rewrites {
         let changes = |out: &mut String, review| changes(out, review, |one| came_or_went(one, &[]), style);
         let is_told = review.as_ref().is_none_or(|review| !review.is_empty());
         if is_told {

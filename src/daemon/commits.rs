@@ -144,7 +144,7 @@ impl Daemon {
                     return;
                 }
                 let next = self.next(&revision, &declared.desired, &declared.approvals.new).await;
-                match self.in_force.hold(&declared.desired, declared.rewound, &next) {
+                match self.in_force.hold(&declared.desired, declared.non_fast_forward, &next) {
                     Some(hold) => self.keep_waiting(revision, declared, hold).await,
                     None => drop(self.accept(revision, declared, next, None).await),
                 }
@@ -192,7 +192,7 @@ impl Daemon {
             Some(Held { revision, declared, removed, .. }) => {
                 // What it would remove may be more by now than what was agreed to.
                 let next = self.next(&revision, &declared.desired, &declared.approvals.new).await;
-                if let Some(hold) = self.in_force.hold(&declared.desired, declared.rewound, &next)
+                if let Some(hold) = self.in_force.hold(&declared.desired, declared.non_fast_forward, &next)
                     && guard::hold_id(&revision.commit, &hold) != plan
                 {
                     self.keep_waiting(revision, declared, hold).await;
@@ -314,16 +314,16 @@ impl Daemon {
     /// The last declarations of tenants that a commit brings back, where that can need an approval.
     async fn returning(&mut self, next: &Desired) -> BTreeMap<String, Declaration> {
         let is_back = |name: &str| next.tenants.contains_key(name) && !self.host.approvals.needed.is_empty();
-        let departed = self.in_force.state().departed.iter().filter(|(name, _)| is_back(name));
-        let departed: BTreeMap<String, Composition> = departed.map(|(name, at)| (name.clone(), at.clone())).collect();
-        if departed.is_empty() {
+        let removed = self.in_force.state().removed.iter().filter(|(name, _)| is_back(name));
+        let removed: BTreeMap<String, Composition> = removed.map(|(name, at)| (name.clone(), at.clone())).collect();
+        if removed.is_empty() {
             return BTreeMap::new();
         }
         let mirror = Arc::clone(&self.repo.mirror);
         let read = tokio::task::spawn_blocking(move || {
-            let wanted = std::array::from_ref(&departed);
+            let wanted = std::array::from_ref(&removed);
             let [declarations] = in_force::declarations(&mirror, wanted, in_force::RETURNING);
-            let unknown: Vec<String> = departed.into_keys().filter(|name| !declarations.contains_key(name)).collect();
+            let unknown: Vec<String> = removed.into_keys().filter(|name| !declarations.contains_key(name)).collect();
             (declarations, unknown)
         });
         let (declarations, unknown) = self.signals.alive_while(read).await.unwrap_or_default();

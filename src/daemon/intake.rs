@@ -59,7 +59,7 @@ pub(super) struct Declared {
     pub(super) desired: Arc<Desired>,
     /// Whether it does not descend from the commit in force, where signatures are looked at: an old
     /// signed commit may have been put back by someone who cannot sign.
-    pub(super) rewound: bool,
+    pub(super) non_fast_forward: bool,
     /// Its approvals, counted from the commit that was in force when it was judged.
     pub(super) approvals: ApprovalHistory,
 }
@@ -220,10 +220,10 @@ fn declared(
     accepted: Option<&str>,
 ) -> Result<Result<Declared, Refused>, String> {
     let refused = |kind, reason| Ok(Err(Refused { kind, reason, findings: Vec::new() }));
-    let (signer, rewound) = match mirror.verify(&host.verify, accepted, commit) {
+    let (signer, non_fast_forward) = match mirror.verify(&host.verify, accepted, commit) {
         Ok(signer) => (signer, false),
         // Its signatures count; whether it may come back is for an operator to say.
-        Err(VerifyError::Rewound { signer, .. }) => (signer, true),
+        Err(VerifyError::NonFastForward { signer, .. }) => (signer, true),
         Err(error @ (VerifyError::Commit { .. } | VerifyError::Shallow(_))) => {
             return refused(RefusedKind::Unverified, chain(&error));
         }
@@ -248,7 +248,7 @@ fn declared(
         return Ok(Err(Refused { kind: RefusedKind::InvalidPolicy, reason: reason.replace('\n', "; "), findings }));
     }
     let approvals = approvals(mirror, host, commit, accepted).map_err(|e| chain(&e))?;
-    Ok(Ok(Declared { signer, desired: Arc::new(desired), rewound, approvals }))
+    Ok(Ok(Declared { signer, desired: Arc::new(desired), non_fast_forward, approvals }))
 }
 
 /// The approvals that came with a commit, where the host asks for any.

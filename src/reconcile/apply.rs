@@ -488,7 +488,9 @@ impl<'a> Worker<'a> {
             Step::ArchiveWorkspace { .. } => {
                 return Ok(self.workspaces().archive(&name()?, self.mark()).await?);
             }
-            Step::RestoreWorkspace { name: archived, .. } => return Ok(self.workspaces().restore(&name()?, archived).await?),
+            Step::RestoreWorkspace { name: archived, .. } => {
+                return Ok(self.workspaces().restore(&name()?, archived).await?);
+            }
             Step::DeleteArchived { tenant, name } => {
                 let tenant = tenant.parse().map_err(|_| Failure::Plan("a step names no tenant"))?;
                 return Ok(self.workspaces().delete(&tenant, name).await?);

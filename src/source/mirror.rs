@@ -34,7 +34,7 @@ pub enum Relation {
     /// The new one descends from the old one.
     Forward,
     /// It does not: the branch was rewritten, goes back, or the old commit is not known any more.
-    Rewound,
+    NonFastForward,
 }
 
 /// A bare repository into which one branch of the source is fetched.
@@ -334,7 +334,7 @@ impl Mirror {
         let new = self.commit(&repository, new)?.id();
         let old = match self.commit(&repository, old) {
             Ok(commit) => commit.id(),
-            Err(SourceError::Revision { .. }) => return Ok(Relation::Rewound),
+            Err(SourceError::Revision { .. }) => return Ok(Relation::NonFastForward),
             Err(e) => return Err(e),
         };
         if old == new {
@@ -342,7 +342,7 @@ impl Mirror {
         }
         match repository.graph_descendant_of(new, old).map_err(|e| self.damaged(e))? {
             true => Ok(Relation::Forward),
-            false => Ok(Relation::Rewound),
+            false => Ok(Relation::NonFastForward),
         }
     }
 

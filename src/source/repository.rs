@@ -174,11 +174,13 @@ impl Opened {
                 pairs.collect()
             }
         };
-        let rewound = moves.into_iter().filter(|(from, to, _)| {
+        let non_fast_forward = moves.into_iter().filter(|(from, to, _)| {
             let descends = from == to || self.objects.graph_descendant_of(*to, *from).unwrap_or(false);
             !from.is_zero() && !to.is_zero() && !descends
         });
-        rewound.map(|(from, to, time)| Rewritten { time, from: from.to_string(), to: to.to_string() }).collect()
+        non_fast_forward
+            .map(|(from, to, time)| Rewritten { time, from: from.to_string(), to: to.to_string() })
+            .collect()
     }
 
     /// The top of the work tree, if it has one.

@@ -34,7 +34,7 @@ pub enum VerifyError {
     /// Every signature counts, and yet the head does not continue what was accepted: an old head that
     /// is shown again, or a rewritten branch. An operator may approve it.
     #[error("the head {head} does not descend from {accepted}, which was accepted before")]
-    Rewound {
+    NonFastForward {
         /// The head, in ten digits.
         head: String,
         /// The commit that was accepted last, in ten digits.
@@ -78,7 +78,7 @@ impl Mirror {
     /// It blocks, 10,000 SSH signatures for about a second.
     ///
     /// # Errors
-    /// As the kinds of [`VerifyError`] say. [`VerifyError::Rewound`] comes only where every signature
+    /// As the kinds of [`VerifyError`] say. [`VerifyError::NonFastForward`] comes only where every signature
     /// counts.
     pub fn verify(&self, verify: &Verify, accepted: Option<&str>, head: &str) -> Result<Option<String>, VerifyError> {
         if verify.mode == VerifyMode::None {
@@ -112,7 +112,7 @@ impl Mirror {
             let signer = judge.signer_of_all(head_id, &commits)?;
             return match (self.continues(accepted, head, signer), cut) {
                 // Behind a cut it cannot be told whether a branch was rewritten.
-                (Err(VerifyError::Rewound { .. }), Some(cut)) => Err(cut),
+                (Err(VerifyError::NonFastForward { .. }), Some(cut)) => Err(cut),
                 (result, _) => result,
             };
         }
@@ -131,8 +131,12 @@ impl Mirror {
         signer: Option<String>,
     ) -> Result<Option<String>, VerifyError> {
         match accepted {
-            Some(accepted) if self.relation(accepted, head)? == Relation::Rewound => {
-                Err(VerifyError::Rewound { head: plain(short_id(head)), accepted: plain(short_id(accepted)), signer })
+            Some(accepted) if self.relation(accepted, head)? == Relation::NonFastForward => {
+                Err(VerifyError::NonFastForward {
+                    head: plain(short_id(head)),
+                    accepted: plain(short_id(accepted)),
+                    signer,
+                })
             }
             _ => Ok(signer),
         }

@@ -97,12 +97,12 @@ proptest! {
         };
         let approvals = Approvals { needed: vec![guarded], ..Approvals::default() };
         let first = first.map(|one| Tenant { tier: tier("pro"), ..one });
-        let (mut in_force, mut departed) = (first.clone(), None);
+        let (mut in_force, mut removed) = (first.clone(), None);
         for (next, name) in steps {
             match next.map(|next| Tenant { tier: tier(name), ..next }) {
-                None => departed = in_force.take().or(departed),
+                None => removed = in_force.take().or(removed),
                 Some(next) => {
-                    let known = in_force.as_ref().or(departed.as_ref());
+                    let known = in_force.as_ref().or(removed.as_ref());
                     if review::approval::needing(known, None, &next, &approvals).is_empty() {
                         in_force = Some(next);
                     }

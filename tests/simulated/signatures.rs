@@ -327,18 +327,18 @@ fn an_old_head_that_is_shown_again_needs_an_operator() {
     git(&signed.origin.bare, &["update-ref", "refs/heads/main", &first]);
     for mode in [VerifyMode::Head, VerifyMode::All] {
         let error = signed.judge(mode, Some(&second)).unwrap_err();
-        assert!(matches!(&error, VerifyError::Rewound { signer: Some(name), .. } if name == "ada"), "{error:?}");
+        assert!(matches!(&error, VerifyError::NonFastForward { signer: Some(name), .. } if name == "ada"), "{error:?}");
     }
-    assert_eq!(signed.mirror.relation(&second, &first).unwrap(), Relation::Rewound);
+    assert_eq!(signed.mirror.relation(&second, &first).unwrap(), Relation::NonFastForward);
     // A rewritten branch is one as well, once all of it is signed.
     git(&signed.origin.work, &["reset", "--quiet", "--hard", &first]);
     signed.push("unsigned\n", None);
     assert!(matches!(signed.judge(VerifyMode::All, Some(&second)), Err(VerifyError::Commit { .. })));
     git(&signed.origin.work, &["reset", "--quiet", "--hard", &first]);
     signed.push("other\n", Some(&signed.ada));
-    assert!(matches!(signed.judge(VerifyMode::All, Some(&second)), Err(VerifyError::Rewound { .. })));
+    assert!(matches!(signed.judge(VerifyMode::All, Some(&second)), Err(VerifyError::NonFastForward { .. })));
     // So is one after which the accepted commit is not known any more.
-    assert!(matches!(signed.judge(VerifyMode::All, Some(&"1".repeat(40))), Err(VerifyError::Rewound { .. })));
+    assert!(matches!(signed.judge(VerifyMode::All, Some(&"1".repeat(40))), Err(VerifyError::NonFastForward { .. })));
 }
 
 #[test]

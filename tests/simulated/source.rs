@@ -39,8 +39,8 @@ fn a_push_is_fetched_and_read_at_its_commit() {
     assert_eq!(mirror.read(&second).unwrap().revision, format!("main@sha1:{second}"));
     assert_eq!(mirror.relation(&first, &second).unwrap(), Relation::Forward);
     assert_eq!(mirror.relation(&second, &second).unwrap(), Relation::Same);
-    assert_eq!(mirror.relation(&second, &first).unwrap(), Relation::Rewound);
-    assert_eq!(mirror.relation(&"0".repeat(40), &second).unwrap(), Relation::Rewound);
+    assert_eq!(mirror.relation(&second, &first).unwrap(), Relation::NonFastForward);
+    assert_eq!(mirror.relation(&"0".repeat(40), &second).unwrap(), Relation::NonFastForward);
     assert!(matches!(mirror.read(&"0".repeat(40)), Err(SourceError::Revision { .. })));
     assert!(matches!(mirror.read("main"), Err(SourceError::Revision { .. })));
 }
@@ -85,7 +85,7 @@ fn a_rewritten_branch_is_fetched_and_told_apart() {
     git(&origin.bare, &["reflog", "expire", "--expire=now", "--all"]);
     git(&origin.bare, &["gc", "--quiet", "--prune=now"]);
     assert_eq!(fetch(&mirror).unwrap(), other);
-    assert_eq!(mirror.relation(&second, &other).unwrap(), Relation::Rewound);
+    assert_eq!(mirror.relation(&second, &other).unwrap(), Relation::NonFastForward);
     assert_eq!(text(&mirror, &second, "fleet.yaml"), "two\n");
 }
 
@@ -228,7 +228,7 @@ fn a_shallow_source_is_read_and_deepens_with_it() {
     for _ in 0..2 {
         assert_eq!(fetch(&mirror).unwrap(), second);
         assert_eq!(text(&mirror, &second, "fleet.yaml"), "two\n");
-        assert_eq!(mirror.relation(&first, &second).unwrap(), Relation::Rewound);
+        assert_eq!(mirror.relation(&first, &second).unwrap(), Relation::NonFastForward);
     }
     git(&shallow, &["fetch", "--quiet", "--unshallow", &url, "main"]);
     assert_eq!(fetch(&mirror).unwrap(), second);

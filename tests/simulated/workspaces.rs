@@ -253,7 +253,11 @@ fn a_workspace_stays_in_what_it_is_kept_in() {
     for (archived, kept_in) in [("ant.1.abc.img", Backend::Image), ("ant.1.abc.subvol", Backend::Btrfs)] {
         for backend in [Backend::Image, Backend::Btrfs, Backend::Folder] {
             let plan = with(backend, FoundWorkspace::default(), Some(archived), None);
-            assert_eq!((steps(&plan), made(&plan)), (vec!["restore", "mount"], Some(kept_in)), "{archived}, {backend:?}");
+            assert_eq!(
+                (steps(&plan), made(&plan)),
+                (vec!["restore", "mount"], Some(kept_in)),
+                "{archived}, {backend:?}"
+            );
         }
         let plan = with(Backend::Folder, FoundWorkspace::default(), Some(archived), Some(kept_in));
         assert_eq!(code(&plan), "disk-unenforced", "{archived} cannot be used");

@@ -207,13 +207,13 @@ impl Fleet {
         pin.bad.is_none() && in_force.is_some_and(is_new)
     }
 
-    /// The tenants that a commit loosens, beyond what is in force, in ways that need an approval. `departed` are
+    /// The tenants that a commit loosens, beyond what is in force, in ways that need an approval. `removed` are
     /// declarations that were the last in force of tenants that come back. What is bad for a tenant already needs none.
     pub(in crate::daemon) fn loosened(
         former: Option<&Self>,
         next: &Desired,
         approvals: &Approvals,
-        departed: &BTreeMap<String, Declaration>,
+        removed: &BTreeMap<String, Declaration>,
         pins: &BTreeMap<String, Pin>,
     ) -> BTreeMap<String, Waits> {
         if approvals.needed.is_empty() {
@@ -226,7 +226,7 @@ impl Fleet {
                 return None;
             }
             let before = former.and_then(|former| former.in_force(name));
-            let known = before.as_ref().or_else(|| departed.get(name));
+            let known = before.as_ref().or_else(|| removed.get(name));
             let declared = former.and_then(|former| former.declared.tenants.get(name)).map(|declared| &declared.tier);
             let effects = approval::needing(known.map(|one| &*one.tenant), declared, tenant, approvals);
             (!effects.is_empty()).then(|| {

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How many tenants that are gone are remembered.
-const MOST_DEPARTED: usize = 100_000;
+const MOST_REMOVED: usize = 100_000;
 
 /// What a commit would put in force.
 pub(in crate::daemon) struct Next {
@@ -81,16 +81,16 @@ impl InForce {
     /// The tenants that are declared so far, or found on the engine; without those that an accepted commit has removed
     /// already and that are leaving.
     fn known(&self, present: &BTreeSet<String>) -> BTreeSet<String> {
-        let is_leaving = |name: &&String| !self.state.departed.contains_key(*name);
+        let is_leaving = |name: &&String| !self.state.removed.contains_key(*name);
         let mut known: BTreeSet<String> = present.iter().filter(is_leaving).cloned().collect();
         known.extend(self.effective().into_iter().flat_map(|now| now.tenants.keys().map(TenantName::to_string)));
         known
     }
 
     /// Why a commit needs an operator, if it does.
-    pub(in crate::daemon) fn hold(&self, desired: &Desired, is_rewound: bool, next: &Next) -> Option<Hold> {
+    pub(in crate::daemon) fn hold(&self, desired: &Desired, is_non_fast_forward: bool, next: &Next) -> Option<Hold> {
         let recent = self.state.removals.within(next.window(), next.now);
-        if is_rewound {
+        if is_non_fast_forward {
             let reason = "it does not descend from the commit in force: an old signed commit may have been put back";
             let removed = guard::gone(&next.known, &recent, desired, |name| next.in_force(name));
             return Some(Hold { reason: reason.to_owned(), removed: removed.into_iter().collect() });
@@ -123,11 +123,11 @@ impl InForce {
         state.removals.agreed(agreed_removals);
         state.pins.clone_from(&next.change.pins);
         state.spent.add(approvals, host.approvals.max_age, next.now.as_second());
-        state.departed.retain(|name, _| !next.in_force(name));
+        state.removed.retain(|name, _| !next.in_force(name));
         // Nobody can have others forgotten: what finds no place is judged as new when it returns.
         for (name, at) in gone {
-            if state.departed.len() < MOST_DEPARTED {
-                state.departed.insert(name, at);
+            if state.removed.len() < MOST_REMOVED {
+                state.removed.insert(name, at);
             }
         }
         state.accepted = Some(Accepted { revision: next.change.fleet.revision.clone(), signer });

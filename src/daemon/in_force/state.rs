@@ -35,8 +35,8 @@ pub(in crate::daemon) struct State {
     pub(in crate::daemon) pins: BTreeMap<String, Pin>,
     /// Tenants that are gone, and the commits whose declaration was the last in force: one that comes back is judged by
     /// it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(in crate::daemon) departed: BTreeMap<String, Composition>,
+    #[serde(default, alias = "departed", skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::daemon) removed: BTreeMap<String, Composition>,
     /// Which tenants came and went lately.
     #[serde(default, skip_serializing_if = "Removals::is_empty")]
     pub(in crate::daemon) removals: Removals,

@@ -45,7 +45,9 @@ fn a_workspace_on_btrfs_has_the_size_that_is_declared() {
         case("a folder in place of a subvolume is not used", replaced),
         case("a host that restarts finds it", restarted),
         case("the daemon's unit may do all that", lost::confined),
-        case("it is archived with its tenant gone, and restored", |fleet| life::archived_and_restored(fleet, ".subvol")),
+        case("it is archived with its tenant gone, and restored", |fleet| {
+            life::archived_and_restored(fleet, ".subvol")
+        }),
         case("what is archived is deleted, with its quota group", deleted),
     ]);
     let data = fleet.engine.dir().to_owned();

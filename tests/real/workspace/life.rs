@@ -452,7 +452,10 @@ fn odd(fleet: &Fleet) {
     }
     assert_eq!(names(), Vec::<String>::new(), "what was deleted is gone");
     for bad in ["../state.json", "/etc", "..", ""] {
-        assert!(!run(fleet.tenantd(&["workspace", "delete", bad, "--yes"])).status.success(), "{bad} is no archived name");
+        assert!(
+            !run(fleet.tenantd(&["workspace", "delete", bad, "--yes"])).status.success(),
+            "{bad} is no archived name"
+        );
     }
     assert_eq!(fs::read_to_string(victim.join("precious")).unwrap(), "precious", "nothing was followed");
     assert!(fs::metadata("/etc").is_ok() && fleet.data().join("images").exists());

@@ -35,7 +35,9 @@ pub(super) fn backend(site: &Site, found: Option<&FoundWorkspace>) -> Backend {
 /// The same once what is to be taken back is there.
 fn declared_backend(tenant: &Tenant, observed: &ObservedWorkspaces, found: Option<&FoundWorkspace>) -> Backend {
     match archive::restoration(tenant, observed, found) {
-        Restoration::Entry { name, .. } if Backend::of_archived(&name) != Backend::Folder => Backend::of_archived(&name),
+        Restoration::Entry { name, .. } if Backend::of_archived(&name) != Backend::Folder => {
+            Backend::of_archived(&name)
+        }
         _ => backend(&observed.site, found),
     }
 }
