@@ -50,10 +50,10 @@ pub fn main(folder: &Path) -> anyhow::Result<()> {
 }
 
 async fn measure(host: &Host, workspaces: &Workspaces, names: &[TenantName]) -> anyhow::Result<()> {
-    let site = workspaces.list().await?.site;
-    anyhow::ensure!(site.backend != Backend::Folder, "nothing bounds workspaces here: {}", site.why);
+    let capability = workspaces.list().await?.capability;
+    anyhow::ensure!(capability.backend != Backend::Folder, "nothing bounds workspaces here: {}", capability.why);
     let spec = VolumeSpec {
-        backend: site.backend,
+        backend: capability.backend,
         limit: Bytes::gib(2),
         room: Bytes::gib(2),
         noexec: false,
@@ -94,7 +94,7 @@ async fn measure(host: &Host, workspaces: &Workspaces, names: &[TenantName]) -> 
     let create = median(&made) + median(&mounted);
     let more = (create.as_secs_f64() - median(&plain).as_secs_f64()) * 1e3;
     let mut table = Table::new(
-        format!("{} workspaces of 2 GiB, by {}, medians", names.len(), site.backend.as_str()),
+        format!("{} workspaces of 2 GiB, by {}, medians", names.len(), capability.backend.as_str()),
         &["", "", "goal", ""],
     );
     let row = |name: &str, value: String| [name.to_owned(), value, String::new(), String::new()];

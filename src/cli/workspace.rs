@@ -18,8 +18,8 @@ use crate::{
         Bytes, Host, TenantName,
         finding::suggest,
         workspace::{
-            Backend, FoundVolume, FoundWorkspace, ObservedWorkspaces, OperatorRequest, Place, RequestedAction, Site,
-            VolumeState, owner_of,
+            Backend, FoundVolume, FoundWorkspace, ObservedWorkspaces, OperatorRequest, Place, RequestedAction,
+            VolumeState, WorkspaceCapability, owner_of,
         },
     },
     web::{Client, ClientError, operators::Reconcile},
@@ -144,13 +144,14 @@ fn state(volume: &FoundVolume) -> String {
 
 async fn list(command: &WorkspaceList, host: &Host) -> anyhow::Result<u8> {
     let workspaces = Workspaces::new(host);
-    let ObservedWorkspaces { found, site, .. } = workspaces.list().await.context("cannot observe the workspaces")?;
+    let ObservedWorkspaces { found, capability, .. } =
+        workspaces.list().await.context("cannot observe the workspaces")?;
     let rows: Vec<Row> = found.iter().map(|(tenant, found)| Row::of(tenant, found)).collect();
     let archived = workspaces.archived()?;
     if command.format == PlanFormat::Json {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
         let archived: Vec<Value> = archived.iter().map(|(name, size)| json!({"name": name, "on_disk": size})).collect();
-        output::print_data(&format!("{:#}\n", json!({"workspaces": rows, "archived": archived, "new": site})))?;
+        output::print_data(&format!("{:#}\n", json!({"workspaces": rows, "archived": archived, "new": capability})))?;
         return Ok(EXIT_OK);
     }
     let titles = ["NAME", "BACKEND", "STATE", "LIMIT", "USED", "ON DISK"].map(str::to_owned);
@@ -164,14 +165,14 @@ async fn list(command: &WorkspaceList, host: &Host) -> anyhow::Result<u8> {
         text.push_str("\nArchived:\n");
         archived.iter().for_each(|(name, on_disk)| text.push_str(&format!("  {name}  {}\n", size(*on_disk))));
     }
-    text.push_str(&format!("\nNew ones: {}\n", by(&site)));
+    text.push_str(&format!("\nNew ones: {}\n", by(&capability)));
     output::print(&text)?;
     Ok(EXIT_OK)
 }
 
 /// How new workspaces are made, and why.
-fn by(site: &Site) -> String {
-    format!("{}: {}", site.backend.as_str(), site.why)
+fn by(capability: &WorkspaceCapability) -> String {
+    format!("{}: {}", capability.backend.as_str(), capability.why)
 }
 
 /// What there is of one tenant's workspace.
@@ -319,7 +320,7 @@ pub fn capacity(command: &Capacity, global: &Global) -> anyhow::Result<u8> {
     if command.format == PlanFormat::Json {
         let answer = json!({
             "workspaces": all, "unknown": unknown, "promised": promised, "used": used, "on_disk": taken, "archived": archived,
-            "disk": disk, "allowed": allowed, "new": observed.site,
+            "disk": disk, "allowed": allowed, "new": observed.capability,
         });
         output::print_data(&format!("{answer:#}\n"))?;
         return Ok(EXIT_OK);
@@ -327,7 +328,7 @@ pub fn capacity(command: &Capacity, global: &Global) -> anyhow::Result<u8> {
     let known = if unknown == 0 { String::new() } else { format!(", of {unknown} the limit is not known") };
     let rows = [
         ("Workspaces", format!("{all}{known}")),
-        ("New ones", by(&observed.site)),
+        ("New ones", by(&observed.capability)),
         ("Promised", format!("{} of the {} that host.yaml allows", size(Some(promised)), size(Some(allowed)))),
         ("Used", format!("{} by tenants, {} on disk", size(Some(used)), size(Some(taken)))),
         ("Archived", size(Some(archived))),

@@ -11,7 +11,7 @@ use crate::{
     engine::Engine,
     model::{
         Host, NAME_PREFIX, REPLACEMENT_SUFFIX, observed::EngineFacts, plan::Lookalike, status::EngineStatus,
-        workspace::Site,
+        workspace::WorkspaceCapability,
     },
     reconcile::Runtimes,
 };
@@ -28,7 +28,7 @@ pub(super) struct EngineView {
     pub(super) testing: bool,
     pub(super) facts: Arc<EngineFacts>,
     /// How new workspaces are made where it runs.
-    pub(super) site: Site,
+    pub(super) capability: WorkspaceCapability,
     pub(super) objects: KnownObjects,
 }
 
@@ -42,7 +42,7 @@ impl EngineView {
             runtimes: Arc::default(),
             testing: false,
             facts: Arc::default(),
-            site: Site::default(),
+            capability: WorkspaceCapability::default(),
             objects: KnownObjects::default(),
         }
     }

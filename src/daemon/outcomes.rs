@@ -43,7 +43,7 @@ impl Daemon {
         self.view.status.full_pass = Some(Timestamp::now());
         self.view.status.version.clone_from(&found.facts.version);
         self.view.facts = Arc::new(found.facts);
-        self.view.site = found.site;
+        self.view.capability = found.capability;
         self.view.objects.scanned(found.containers, found.present, &found.lookalikes, &touched);
         self.report_lookalikes(&found.lookalikes).await;
         self.scan.succeeded();

@@ -135,7 +135,7 @@ impl Daemon {
             source: SourceStatus { approve, ..self.repo.status.clone() },
             engine: self.view.status.clone(),
             gateway,
-            workspaces: self.view.site.clone(),
+            workspaces: self.view.capability.clone(),
             journal: JournalStatus { records: self.reporter.count_records(), error: self.reporter.journal_error() },
             conditions: self.daemon_conditions(),
             tenants,

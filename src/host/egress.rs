@@ -14,7 +14,7 @@ use super::{
 use crate::fault::chain;
 use crate::model::{
     EgressPolicy, Host, SecretName, TenantName,
-    egress::{Fingerprint, FoundLink, ObservedEgress, Sealed, SecretValues, Site},
+    egress::{EgressCapability, Fingerprint, FoundLink, ObservedEgress, Sealed, SecretValues},
     host::{Egress, SecretPlace},
     name::LINK_PREFIX,
     step::{DeclaredEgress, LeftSecrets},
@@ -85,10 +85,10 @@ impl<'a> EgressPaths<'a> {
     /// Looks at everything, with all secrets of the host.
     ///
     /// # Errors
-    /// The files cannot be listed. Links that cannot be looked at are told by the site.
+    /// The files cannot be listed. Links that cannot be looked at are told by the capability.
     pub async fn look(&self, engine_is_here: bool) -> Result<ObservedEgress, EgressError> {
-        let mut observed = self.site(engine_is_here, None).await;
-        if !matches!(observed.site, Site::Taken(_)) {
+        let mut observed = self.capability(engine_is_here, None).await;
+        if !matches!(observed.capability, EgressCapability::Taken(_)) {
             for tenant in self.policies.tenants()? {
                 observed.files.extend(self.policies.look(&tenant).map(|found| (tenant, found)));
             }
@@ -106,27 +106,27 @@ impl<'a> EgressPaths<'a> {
         engine_is_here: bool,
     ) -> ObservedEgress {
         let link = if is_link(tenant.as_str()) { tenant.to_string() } else { tenant.link_name() };
-        let mut observed = self.site(engine_is_here, Some(&link)).await;
-        if !matches!(observed.site, Site::Taken(_)) {
+        let mut observed = self.capability(engine_is_here, Some(&link)).await;
+        if !matches!(observed.capability, EgressCapability::Taken(_)) {
             observed.files.extend(self.policies.look(tenant.as_str()).map(|found| (tenant.to_string(), found)));
         }
         observed.secrets = self.fingerprints(secrets);
         observed
     }
 
-    /// The site and its links.
-    async fn site(&self, engine_is_here: bool, only: Option<&str>) -> ObservedEgress {
-        let of = |site| ObservedEgress { site, ..ObservedEgress::default() };
-        let unknown = |e: &dyn std::error::Error| of(Site::Unknown(chain(e)));
+    /// The capability and its links.
+    async fn capability(&self, engine_is_here: bool, only: Option<&str>) -> ObservedEgress {
+        let of = |capability| ObservedEgress { capability, ..ObservedEgress::default() };
+        let unknown = |e: &dyn std::error::Error| of(EgressCapability::Unknown(chain(e)));
         let inside = match self.owner.checked().await {
-            Err(taken @ OwnerError::Taken(_)) => return of(Site::Taken(taken.to_string())),
+            Err(taken @ OwnerError::Taken(_)) => return of(EgressCapability::Taken(taken.to_string())),
             Ok(_) | Err(_) if !engine_is_here => return ObservedEgress::default(),
             Err(e) => return unknown(&e),
             Ok(inside) => inside,
         };
-        let site = if inside.is_some() { Site::Ready } else { Site::GatewayMissing };
+        let capability = if inside.is_some() { EgressCapability::Ready } else { EgressCapability::GatewayMissing };
         match self.look_inside(inside, only).await {
-            Ok((switches, links)) => ObservedEgress { site, switches, links, ..ObservedEgress::default() },
+            Ok((switches, links)) => ObservedEgress { capability, switches, links, ..ObservedEgress::default() },
             Err(e) => unknown(&e),
         }
     }

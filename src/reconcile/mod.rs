@@ -26,7 +26,7 @@ use crate::{
         files::FoundFiles,
         observed::{EngineFacts, ImageState, ObservedContainer, RunState, Unobserved},
         plan::Lookalike,
-        workspace::{ObservedWorkspaces, Site},
+        workspace::{ObservedWorkspaces, WorkspaceCapability},
     },
     plan::{
         self, Planner,
@@ -88,7 +88,7 @@ pub struct Survey {
     /// Containers that have a tenant's labels from their image, and are nobody's of ours.
     pub lookalikes: Vec<Lookalike>,
     /// How new workspaces are made.
-    pub site: Site,
+    pub capability: WorkspaceCapability,
 }
 
 /// What is known beside what an observation shows.
@@ -146,8 +146,15 @@ pub async fn survey(
     let present = of_tenants.keys().cloned().chain(networks).collect();
     let lookalikes = elsewhere.iter().filter_map(|(_, container)| Lookalike::of(container)).collect();
     let Some(desired) = desired else {
-        let site = observed.workspaces.site;
-        return Ok(Survey { plan: Plan::default(), facts: observed.engine, containers, present, lookalikes, site });
+        let capability = observed.workspaces.capability;
+        return Ok(Survey {
+            plan: Plan::default(),
+            facts: observed.engine,
+            containers,
+            present,
+            lookalikes,
+            capability,
+        });
     };
     let mut names = plan::names(desired, &observed);
     names.extend(of_tenants.keys().cloned());
@@ -159,8 +166,8 @@ pub async fn survey(
         let some: BTreeSet<String> = names.by_ref().take(at_a_time.max(1)).collect();
         if some.is_empty() {
             drop(planner);
-            let site = observed.workspaces.site;
-            return Ok(Survey { plan, facts: observed.engine, containers, present, lookalikes, site });
+            let capability = observed.workspaces.capability;
+            return Ok(Survey { plan, facts: observed.engine, containers, present, lookalikes, capability });
         }
         let is_others = |tenant: &Option<String>| tenant.as_ref().is_none_or(|tenant| !some.contains(tenant));
         let others = elsewhere.iter().filter(|(tenant, _)| is_others(tenant));

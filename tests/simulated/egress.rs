@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tenantd::{
     model::{
         Cpus, EgressPolicy, Host, Observed, Pairs, PlannedStep, Step, TENANT_LABEL, TenantPlan,
-        egress::{Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, ObservedEgress, Sealed, Site},
+        egress::{EgressCapability, Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, ObservedEgress, Sealed},
         observed::{ImageFacts, ImageState, Member, ObservedNetwork, Unobserved},
         record::Why,
         tree::{SourceFile, Tree},
@@ -45,7 +45,7 @@ fn ready() -> Observed {
     observed
         .images
         .insert("a:1".to_owned(), ImageState::Present(ImageFacts { id: "sha256:1".to_owned(), ..Default::default() }));
-    observed.egress.site = Site::Ready;
+    observed.egress.capability = EgressCapability::Ready;
     for (name, value) in [("acme/crm", "one"), ("beta/crm", "two")] {
         observed.egress.secrets.insert(name.parse().unwrap(), Ok(Fingerprint::of(value)));
     }
@@ -150,13 +150,17 @@ fn a_sealed_secret_comes_from_the_tenants_file_and_from_nowhere_else() {
 
 #[test]
 fn a_tenant_without_egress_needs_no_gateway() {
-    for site in [Site::EngineElsewhere, Site::GatewayMissing, Site::Unknown("no netlink".to_owned())] {
+    for capability in [
+        EgressCapability::EngineElsewhere,
+        EgressCapability::GatewayMissing,
+        EgressCapability::Unknown("no netlink".to_owned()),
+    ] {
         let mut observed = ready();
-        observed.egress.site = site.clone();
+        observed.egress.capability = capability.clone();
         assert_eq!(code(&plan_of(Some(""), &observed)), None);
-        let expected = match site {
-            Site::EngineElsewhere => "engine-elsewhere",
-            Site::GatewayMissing => "gateway-missing",
+        let expected = match capability {
+            EgressCapability::EngineElsewhere => "engine-elsewhere",
+            EgressCapability::GatewayMissing => "gateway-missing",
             _ => "unobserved",
         };
         let plan = plan_of(Some("allowlist: [api.example.com:443]\n"), &observed);
@@ -299,7 +303,10 @@ fn a_container_that_cannot_be_looked_at_keeps_nothing_open() {
 #[test]
 fn places_of_another_data_root_block_who_needs_them_and_nothing_is_done_there() {
     let mut observed = ready();
-    observed.egress = ObservedEgress { site: Site::Taken("it is another's".to_owned()), ..ObservedEgress::default() };
+    observed.egress = ObservedEgress {
+        capability: EgressCapability::Taken("it is another's".to_owned()),
+        ..ObservedEgress::default()
+    };
     let plan = plan_of(Some("allowlist: [api.example.com:443]\n"), &observed);
     assert_eq!((code(&plan), plan.steps.len(), plan.contain.len()), (Some("egress-taken"), 0, 0), "{plan:#?}");
     let plan = plan_of(Some(""), &observed);

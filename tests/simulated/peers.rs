@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tenantd::{
     model::{
         Desired, EgressPolicy, ImageRef, Observed, PlannedStep, Step, Tenant, TenantPlan,
-        egress::{Filed, FoundFiles, FoundLink, POLICY_VERSION, Site},
+        egress::{EgressCapability, Filed, FoundFiles, FoundLink, POLICY_VERSION},
     },
     plan,
 };
@@ -79,7 +79,7 @@ fn observed(world: &World, desired: &Desired, v: u32, served: Option<Ipv4Addr>) 
         addresses: [format!("{}/28", address(world, 1).unwrap())].into(),
         ..FoundLink::default()
     };
-    observed.egress.site = Site::Ready;
+    observed.egress.capability = EgressCapability::Ready;
     observed.egress.links.insert(ant.link_name(), link);
     let policy = Filed::Present(policy);
     observed.egress.files.insert("ant".to_owned(), FoundFiles { policy, ..FoundFiles::default() });

@@ -156,7 +156,7 @@ fn a_snapshot_says_its_age_and_its_signer() {
     };
     bad(
         text.replace("\"privileged\":false", "\"privileged\":true")
-            .replace("\"version\":2", "\"version\":9")
+            .replace("\"version\":3", "\"version\":9")
             .as_bytes(),
         "it was changed",
     );

@@ -8,7 +8,7 @@ use tenantd::model::{
         Condition, ConditionKind, Correction, EngineStatus, GatewayStatus, HeldRevision, JournalStatus, Reason,
         SourceStatus, Suspension, TenantStatus, Truth,
     },
-    workspace::{Backend, Site},
+    workspace::{Backend, WorkspaceCapability},
 };
 
 /// The moment at which they are given.
@@ -77,10 +77,10 @@ pub fn fine() -> Status {
             full_pass: Some(ago(48)),
         },
         gateway: Some(GatewayStatus { error: None }),
-        workspaces: Site {
+        workspaces: WorkspaceCapability {
             backend: Backend::Image,
             why: "mounted images work on any file system".to_owned(),
-            ..Site::default()
+            ..WorkspaceCapability::default()
         },
         journal: JournalStatus { records: 1234, error: None },
         conditions: vec![

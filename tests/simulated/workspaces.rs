@@ -7,7 +7,7 @@ use tenantd::{
         plan::Note,
         workspace::{
             Backend, Declared, Disk, Folder, FoundVolume, FoundWorkspace, Mounted, ObservedWorkspaces, OperatorRequest,
-            Owner, Place, RequestedAction, Restore, Site, Unenforced, VolumeSpec, VolumeState,
+            Owner, Place, RequestedAction, Restore, Unenforced, VolumeSpec, VolumeState, WorkspaceCapability,
         },
     },
     plan,
@@ -27,7 +27,11 @@ fn observed(found: FoundWorkspace) -> Observed {
     };
     let images = [(IMAGE.to_owned(), Reference::Present(ImageFacts::default()))].into();
     let workspaces = ObservedWorkspaces {
-        site: Site { backend: Backend::Image, why: "a test says so".to_owned(), ..Site::default() },
+        capability: WorkspaceCapability {
+            backend: Backend::Image,
+            why: "a test says so".to_owned(),
+            ..WorkspaceCapability::default()
+        },
         found: [("ant".to_owned(), found)].into(),
         disk: Some(Disk { size: 100 << 30, free: 50 << 30 }),
         ..ObservedWorkspaces::default()
@@ -236,8 +240,9 @@ fn a_subvolume_takes_any_limit_while_its_tenant_runs() {
 fn a_workspace_stays_in_what_it_is_kept_in() {
     let with = |backend: Backend, found: FoundWorkspace, restore: Option<&str>, lack: Option<Backend>| {
         let mut observed = observed(found);
-        observed.workspaces.site.backend = backend;
-        observed.workspaces.site.lacks = lack.into_iter().map(|lack| (lack, "a test says so".to_owned())).collect();
+        observed.workspaces.capability.backend = backend;
+        observed.workspaces.capability.lacks =
+            lack.into_iter().map(|lack| (lack, "a test says so".to_owned())).collect();
         observed.workspaces.archived = restore.into_iter().map(str::to_owned).collect();
         planned(Tenant { restore: restore.map(|name| Restore::Entry(name.to_owned())), ..ant() }, &observed)
     };
@@ -294,8 +299,11 @@ fn what_is_archived_is_restored_only_when_somebody_says_so() {
 #[test]
 fn without_enforcement_a_tenant_is_blocked_unless_the_host_accepts_it() {
     let mut observed = observed(FoundWorkspace::default());
-    observed.workspaces.site =
-        Site { backend: Backend::Folder, why: "the program mke2fs is missing".to_owned(), ..Site::default() };
+    observed.workspaces.capability = WorkspaceCapability {
+        backend: Backend::Folder,
+        why: "the program mke2fs is missing".to_owned(),
+        ..WorkspaceCapability::default()
+    };
     let mut host = Host::default();
     let plan = |host: &Host| plan::plan(&fleet([ant()]), host, &observed).tenants.remove(0);
     let refused = plan(&host);

@@ -97,9 +97,9 @@ impl Writer {
             self.entry("Gateway", gateway.error.as_ref().map_or("answers", |_| &closed));
             self.problem(gateway.error.as_deref());
         }
-        let site = &status.workspaces;
-        if !site.why.is_empty() {
-            self.entry("Workspaces", &format!("{}: {}", site.backend.as_str(), printable(&site.why)));
+        let capability = &status.workspaces;
+        if !capability.why.is_empty() {
+            self.entry("Workspaces", &format!("{}: {}", capability.backend.as_str(), printable(&capability.why)));
         }
         self.entry("Journal", &format!("{} records", journal.records));
         self.problem(journal.error.as_deref());

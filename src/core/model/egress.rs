@@ -17,7 +17,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 pub use destination::{Destination, Place};
-pub use found::{EgressPath, Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, ObservedEgress, Site};
+pub use found::{
+    EgressCapability, EgressPath, Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, ObservedEgress,
+};
 pub use route::{Cost, Inject, Part, Route, RouteName, SecretName, StreamMode, Template, Upstream};
 pub use sealed::Sealed;
 

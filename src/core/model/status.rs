@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::condition::{Condition, ConditionKind, Reason, Truth};
-use super::{PowerHold, Revision, workspace::Site};
+use super::{PowerHold, Revision, workspace::WorkspaceCapability};
 
 /// The commits whose declaration a tenant stands at, in words: one, or several of which the strictest is in force.
 pub fn at_which(base: &Revision, narrowed_by: &[Revision], short: impl Fn(&Revision) -> String) -> String {
@@ -33,7 +33,7 @@ pub struct Status {
     pub gateway: Option<GatewayStatus>,
     /// How new workspaces are made, and why so; empty before anything was looked at.
     #[serde(default)]
-    pub workspaces: Site,
+    pub workspaces: WorkspaceCapability,
     /// The journal.
     pub journal: JournalStatus,
     /// Conditions of the daemon as a whole: Ready, SourceVerified, Stalled.

@@ -73,7 +73,7 @@ pub enum Unenforced {
 
 /// How this host makes new workspaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Site {
+pub struct WorkspaceCapability {
     /// The backend in force.
     pub backend: Backend,
     /// Why it is this one.
@@ -87,11 +87,10 @@ pub struct Site {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObservedWorkspaces {
     /// How new ones are made.
-    pub site: Site,
+    pub capability: WorkspaceCapability,
     /// By the tenant's name.
     pub found: BTreeMap<String, FoundWorkspace>,
     /// The names of what is archived, in their order.
-    #[serde(rename = "aside")]
     pub archived: Vec<String>,
     /// The shared folders of the host that are there, by name. What is a link or a file is not.
     pub sources: BTreeSet<String>,
@@ -116,7 +115,6 @@ pub struct FoundWorkspace {
     /// What keeps it within its limit, where it has or had such a thing.
     pub volume: Option<FoundVolume>,
     /// What an operator asked for.
-    #[serde(rename = "wish")]
     pub request: Option<OperatorRequest>,
 }
 

@@ -11,8 +11,8 @@ use crate::model::{
     attribute::{Attribute, egress as table},
     change::{Action, AttributeChange, Change, Object},
     egress::{
-        Budget, Cost, EgressPath, Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, ObservedEgress,
-        POLICY_VERSION, Route, Site,
+        Budget, Cost, EgressCapability, EgressPath, Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets,
+        ObservedEgress, POLICY_VERSION, Route,
     },
     host::SecretPlace,
     plan::Blocked,
@@ -152,30 +152,30 @@ fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<B
             "name a host instead, or add the range to egress.permittedRanges in host.yaml",
         );
     }
-    match &observed.site {
-        Site::Ready => {}
-        Site::EngineElsewhere => {
+    match &observed.capability {
+        EgressCapability::Ready => {}
+        EgressCapability::EngineElsewhere => {
             return blocked(
                 Obstacle::EngineElsewhere,
                 "the tenant has egress, and the engine's networks are not on this host".to_owned(),
                 "run tenantd on the engine's own host, in the same network namespace",
             );
         }
-        Site::GatewayMissing => {
+        EgressCapability::GatewayMissing => {
             return blocked(
                 Obstacle::GatewayMissing,
                 "the tenant has egress, and the gateway's network namespace does not exist".to_owned(),
                 "start the gateway: systemctl start tenantd-gateway, or tenantd gateway",
             );
         }
-        Site::Taken(reason) => {
+        EgressCapability::Taken(reason) => {
             return blocked(
                 Obstacle::EgressTaken,
                 reason.clone(),
                 "what is another data root's is left alone, and this tenant as well until host.yaml names other places",
             );
         }
-        Site::Unknown(reason) => {
+        EgressCapability::Unknown(reason) => {
             return blocked(
                 Obstacle::Unobserved,
                 format!("the egress of this host could not be observed: {reason}"),
@@ -264,7 +264,7 @@ impl Declared {
             let elsewhere = !link.bridge.is_empty() && (link.bridge != egress.bridge || !link.joined);
             elsewhere || link.addresses.iter().any(|address| *address != self.address())
         };
-        let is_ready = observed.site == Site::Ready;
+        let is_ready = observed.capability == EgressCapability::Ready;
         let moved = found.policy().is_some_and(|policy| policy.subnet != egress.policy.subnet);
         if moved || (is_ready && found.link.is_some_and(is_strange)) {
             steps.push(close(tenant, &egress.link));
@@ -406,7 +406,7 @@ impl Declared {
     /// What differs, attribute by attribute.
     fn compare(&self, found: Found<'_>, observed: &ObservedEgress) -> Vec<AttributeChange> {
         let mut changes = Vec::new();
-        if observed.site == Site::Ready {
+        if observed.capability == EgressCapability::Ready {
             self.compare_link(found.link, &mut changes);
             let own = found.link.into_iter().flat_map(|link| &link.switches);
             let switches: Vec<&String> = observed.switches.iter().chain(own).collect();

@@ -63,7 +63,7 @@ pub struct Promise {
 /// What is promised, declared for all tenants together. `None` where nothing bounds workspaces.
 pub fn promise(desired: &Desired, host: &Host, observed: &Observed) -> Option<Promise> {
     let workspaces = &observed.workspaces;
-    if workspaces.site.backend == Backend::Folder {
+    if workspaces.capability.backend == Backend::Folder {
         return None;
     }
     let taken: u64 = workspaces.found.values().filter_map(|found| Some(found.volume.as_ref()?.allocated)).sum();

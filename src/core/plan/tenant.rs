@@ -183,7 +183,7 @@ pub(super) fn remove(name: &str, host: &Host, observed: &Observed, found: &Found
         remove_network(name, network, &mut plan);
     }
     if let Some(workspace) = found.workspace {
-        workspace::remove(name, host, &observed.workspaces.site, workspace, &mut plan);
+        workspace::remove(name, host, &observed.workspaces.capability, workspace, &mut plan);
     }
     plan
 }

@@ -27,7 +27,7 @@ use crate::model::{
 };
 
 /// The version of the form. A change that could mislead a reader raises it, and older readers refuse.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// One look at an engine and its host, without any secret.
 ///

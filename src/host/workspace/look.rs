@@ -26,8 +26,8 @@ use super::{
 use crate::{
     fault::chain,
     model::workspace::{
-        Backend, BackendChoice, Disk, Folder, FoundVolume, FoundWorkspace, Mounted, ObservedWorkspaces, Place, Site,
-        VolumeState, owner_of,
+        Backend, BackendChoice, Disk, Folder, FoundVolume, FoundWorkspace, Mounted, ObservedWorkspaces, Place,
+        VolumeState, WorkspaceCapability, owner_of,
     },
 };
 
@@ -38,7 +38,7 @@ pub(super) fn look(
     only: Option<&str>,
 ) -> Result<ObservedWorkspaces, WorkspaceError> {
     mount_table.within(|| {
-        let site = site(workspaces);
+        let capability = capability(workspaces);
         let mounted = mount_table.seen(&canonical(&workspaces.mounts()))?;
         let listed = Listed::of(workspaces, only)?;
         let mut found = BTreeMap::new();
@@ -58,7 +58,7 @@ pub(super) fn look(
         archived.sort();
         let is_there = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
         let sources = workspaces.sources.iter().filter(|(_, path)| is_there(path)).map(|(name, _)| name.clone());
-        Ok(ObservedWorkspaces { site, found, archived, sources: sources.collect(), disk: disk(workspaces) })
+        Ok(ObservedWorkspaces { capability, found, archived, sources: sources.collect(), disk: disk(workspaces) })
     })
 }
 
@@ -102,7 +102,7 @@ fn disk(workspaces: &Workspaces) -> Option<Disk> {
 }
 
 /// How new workspaces are made, and why.
-fn site(workspaces: &Workspaces) -> Site {
+fn capability(workspaces: &Workspaces) -> WorkspaceCapability {
     let lacks = [(Backend::Btrfs, subvolume::lack(&workspaces.data_root)), (Backend::Image, image::lack())];
     let lacks: BTreeMap<Backend, String> =
         lacks.into_iter().filter_map(|(backend, lack)| Some((backend, lack?))).collect();
@@ -126,7 +126,7 @@ fn site(workspaces: &Workspaces) -> Site {
             }
         }
     };
-    Site { backend, why, lacks }
+    WorkspaceCapability { backend, why, lacks }
 }
 
 fn place(workspaces: &Workspaces, tenant: &str) -> Result<Place, WorkspaceError> {

@@ -16,7 +16,7 @@ use super::{EgressPolicy, SecretName};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObservedEgress {
     /// Whether an egress path can be made here.
-    pub site: Site,
+    pub capability: EgressCapability,
     /// Switches of the gateway's namespace that are not as they must be, such as `ipv4/ip_forward = 1`.
     pub switches: Vec<String>,
     /// Links by the name of their interface on the host.
@@ -30,7 +30,7 @@ pub struct ObservedEgress {
 /// Whether an egress path can be made on this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Site {
+pub enum EgressCapability {
     /// The engine is this host's own, and the gateway's namespace is there.
     Ready,
     /// The engine's networks are those of another machine or of another network namespace.

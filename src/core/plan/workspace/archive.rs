@@ -117,7 +117,7 @@ impl Declared<'_> {
     /// Plans that something archived is restored.
     fn restore(&self, name: String, by: Option<String>, plan: &mut TenantPlan) -> WorkspaceOutcome {
         let kept_in = Backend::of_archived(&name);
-        if let Some(lack) = why_not(self.site, kept_in) {
+        if let Some(lack) = why_not(self.capability, kept_in) {
             plan.blocked.get_or_insert(Blocked {
                 code: Obstacle::DiskUnenforced,
                 reason: format!("{name} cannot be used on this host: {lack}"),

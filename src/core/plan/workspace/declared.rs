@@ -12,7 +12,9 @@ use crate::model::{
     plan::{Blocked, Note},
     record::Why,
     resource::Resource,
-    workspace::{Backend, Folder, FoundVolume, Mounted, Place, Site, Unenforced, VolumeSpec, VolumeState},
+    workspace::{
+        Backend, Folder, FoundVolume, Mounted, Place, Unenforced, VolumeSpec, VolumeState, WorkspaceCapability,
+    },
 };
 
 /// What the rest of a tenant's plan must know of its workspace.
@@ -64,8 +66,8 @@ impl WorkspaceOutcome {
 }
 
 /// Why this host cannot use what a workspace is kept in.
-pub(super) fn why_not(site: &Site, backend: Backend) -> Option<&str> {
-    site.lacks.get(&backend).map(String::as_str)
+pub(super) fn why_not(capability: &WorkspaceCapability, backend: Backend) -> Option<&str> {
+    capability.lacks.get(&backend).map(String::as_str)
 }
 
 /// What is declared of a workspace.
@@ -73,7 +75,7 @@ pub(super) fn why_not(site: &Site, backend: Backend) -> Option<&str> {
 pub(super) struct Declared<'a> {
     pub(super) name: &'a str,
     pub(super) host: &'a Host,
-    pub(super) site: &'a Site,
+    pub(super) capability: &'a WorkspaceCapability,
     pub(super) path: &'a Path,
     pub(super) spec: VolumeSpec,
     /// Who asked for a repair, if somebody did.
@@ -137,11 +139,11 @@ impl Declared<'_> {
         match self.host.workspaces.unenforced {
             Unenforced::Accept => plan.notes.push(Note::DiskUnenforced),
             // Of a host that nobody looked at nothing is known.
-            Unenforced::Refuse if self.site.why.is_empty() => plan.notes.push(Note::DiskUnenforced),
+            Unenforced::Refuse if self.capability.why.is_empty() => plan.notes.push(Note::DiskUnenforced),
             Unenforced::Refuse => {
                 plan.blocked.get_or_insert(Blocked {
                     code: Obstacle::DiskUnenforced,
-                    reason: format!("limits.disk cannot be enforced on this host: {}", self.site.why),
+                    reason: format!("limits.disk cannot be enforced on this host: {}", self.capability.why),
                     help: "make it possible, or write workspaces: {unenforced: accept} in host.yaml".to_owned(),
                 });
             }

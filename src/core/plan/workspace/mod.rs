@@ -17,18 +17,19 @@ use crate::model::{
     plan::Blocked,
     resource::Resource,
     workspace::{
-        Backend, Folder, FoundVolume, FoundWorkspace, ObservedWorkspaces, Owner, Place, Site, VolumeSpec, VolumeState,
+        Backend, Folder, FoundVolume, FoundWorkspace, ObservedWorkspaces, Owner, Place, VolumeSpec, VolumeState,
+        WorkspaceCapability,
     },
 };
 
 /// How a tenant's workspace is or will be bounded. What exists stays what it is, except that a plain folder becomes a
 /// volume where the host makes volumes.
-pub(super) fn backend(site: &Site, found: Option<&FoundWorkspace>) -> Backend {
+pub(super) fn backend(capability: &WorkspaceCapability, found: Option<&FoundWorkspace>) -> Backend {
     match found {
         Some(FoundWorkspace { volume: Some(volume), .. }) => volume.backend,
         // The link leads to where all volumes are mounted.
-        Some(FoundWorkspace { place: Place::Link, .. }) if site.backend == Backend::Folder => Backend::Image,
-        _ => site.backend,
+        Some(FoundWorkspace { place: Place::Link, .. }) if capability.backend == Backend::Folder => Backend::Image,
+        _ => capability.backend,
     }
 }
 
@@ -38,7 +39,7 @@ fn declared_backend(tenant: &Tenant, observed: &ObservedWorkspaces, found: Optio
         Restoration::Entry { name, .. } if Backend::of_archived(&name) != Backend::Folder => {
             Backend::of_archived(&name)
         }
-        _ => backend(&observed.site, found),
+        _ => backend(&observed.capability, found),
     }
 }
 
@@ -61,7 +62,7 @@ pub(super) fn converge(
     found: Option<&FoundWorkspace>,
     plan: &mut TenantPlan,
 ) -> WorkspaceOutcome {
-    let site = &observed.site;
+    let capability = &observed.capability;
     let spec = VolumeSpec {
         backend: declared_backend(tenant, observed, found),
         limit: tenant.limits.disk,
@@ -71,7 +72,7 @@ pub(super) fn converge(
     };
     let path = host.workspace(tenant.name.as_str(), spec.backend);
     let repair = found.and_then(FoundWorkspace::repair);
-    let declared = Declared { name: tenant.name.as_str(), host, site, path: &path, spec, repair };
+    let declared = Declared { name: tenant.name.as_str(), host, capability, path: &path, spec, repair };
     archive::delete(&declared.tenant(), found, plan);
     let place = found.map_or(Place::Nothing, |found| found.place);
     if place == Place::Other {
@@ -111,12 +112,18 @@ pub(super) fn asleep(tenant: &Tenant, found: &FoundWorkspace, plan: &mut TenantP
 }
 
 /// Plans that the workspace of a tenant that nobody declares is archived.
-pub(super) fn remove(name: &str, host: &Host, site: &Site, found: &FoundWorkspace, plan: &mut TenantPlan) {
+pub(super) fn remove(
+    name: &str,
+    host: &Host,
+    capability: &WorkspaceCapability,
+    found: &FoundWorkspace,
+    plan: &mut TenantPlan,
+) {
     archive::delete(name, Some(found), plan);
     if !found.exists() {
         return;
     }
-    let backend = backend(site, Some(found));
+    let backend = backend(capability, Some(found));
     let path = host.workspace(name, backend);
     let (limit, folder) = match (&found.volume, found.place) {
         (Some(FoundVolume { state: VolumeState::Mounted(mounted), .. }), _) => (mounted.limit, mounted.files),
