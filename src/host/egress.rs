@@ -126,27 +126,27 @@ impl<'a> EgressPaths<'a> {
         };
         let capability = if inside.is_some() { EgressCapability::Ready } else { EgressCapability::GatewayMissing };
         match self.look_inside(inside, only).await {
-            Ok((switches, links)) => ObservedEgress { capability, switches, links, ..ObservedEgress::default() },
+            Ok((sysctls, links)) => ObservedEgress { capability, sysctls, links, ..ObservedEgress::default() },
             Err(e) => unknown(&e),
         }
     }
 
-    /// Switches of the namespace that are not as they should be, and the links of this side and, where it is there, of the
+    /// Sysctls of the namespace that are not as they should be, and the links of this side and, where it is there, of the
     /// namespace's.
     async fn look_inside(
         &self,
         inside: Option<Links>,
         only: Option<&str>,
     ) -> Result<(Vec<String>, BTreeMap<String, FoundLink>), EgressError> {
-        let switches = match &inside {
-            Some(_) => namespace::open_switches(&namespace::path(&self.settings.namespace)?)?,
+        let sysctls = match &inside {
+            Some(_) => namespace::open_sysctls(&namespace::path(&self.settings.namespace)?)?,
             None => Vec::new(),
         };
         let links = match inside {
             Some(links) => links,
             None => Links::open(None)?,
         };
-        Ok((switches, links.look(only).await?))
+        Ok((sysctls, links.look(only).await?))
     }
 
     fn fingerprints<'s>(
@@ -191,7 +191,7 @@ impl<'a> EgressPaths<'a> {
             .map_err(|_| EgressError::NoAddress(tenant.clone()))?;
         let path = namespace::path(&self.settings.namespace)?;
         self.owner.claim().await?;
-        namespace::set_switches_of(&path)?;
+        namespace::set_sysctls_of(&path)?;
         Links::open(Some(&path))?.make(&egress.link, tenant.as_str(), &egress.bridge, address).await?;
         self.policies.write_secrets(tenant, values, &egress.sealed)?;
         Ok(self.policies.write(&egress.policy)?)
@@ -227,7 +227,7 @@ impl<'a> EgressPaths<'a> {
         Ok(self.policies.write_secrets_of(tenant, values, prints)?)
     }
 
-    /// Closes what leads from a tenant's bridge to the host, and sets the switches of the gateway's namespace.
+    /// Closes what leads from a tenant's bridge to the host, and sets the sysctls of the gateway's namespace.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -236,7 +236,7 @@ impl<'a> EgressPaths<'a> {
         let path = namespace::path(&self.settings.namespace)?;
         let inside = namespace::is_there(&path).then_some(path.as_path());
         if let Some(path) = inside {
-            namespace::set_switches_of(path)?;
+            namespace::set_sysctls_of(path)?;
         }
         Ok(Links::open(inside)?.guard(link, bridge).await?)
     }

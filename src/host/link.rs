@@ -42,7 +42,7 @@ const NO_DEVICE: i32 = 19;
 const CLOSED: [(&str, &str, &str); 3] =
     [("ipv6/conf", "disable_ipv6", "1"), ("ipv4/conf", "rp_filter", "1"), ("ipv4/conf", "arp_ignore", "2")];
 
-/// What a link's end in the gateway's namespace must not do, whatever that namespace's own switches say: hand packets
+/// What a link's end in the gateway's namespace must not do, whatever that namespace's own sysctls say: hand packets
 /// on, answer for others, take a packet that came by another way.
 const INSIDE: [(&str, &str, &str); 4] = [
     ("ipv4/conf", "forwarding", "0"),
@@ -65,7 +65,7 @@ pub enum LinkError {
         /// What the kernel said.
         source: rtnetlink::Error,
     },
-    /// A socket or a switch cannot be used.
+    /// A socket or a sysctl cannot be used.
     #[error("cannot {action}")]
     Io {
         /// What was tried.
@@ -236,7 +236,7 @@ impl Links {
         added.map_err(|source| LinkError::Kernel { action: format!("add the address {shown}"), source })
     }
 
-    /// Takes from a link's end here and from its bridge whatever the host could be reached by, and sets the switches
+    /// Takes from a link's end here and from its bridge whatever the host could be reached by, and sets the sysctls
     /// of its end inside.
     ///
     /// # Errors
@@ -340,47 +340,47 @@ fn found(name: &str, outer: &Side, inner: &Side) -> FoundLink {
             .collect(),
         host_side: here.into_iter().chain(bridge).flat_map(|port| reachable(port, outer)).collect(),
         // Those are read by a thread that is inside.
-        switches: BTreeSet::new(),
+        sysctls: BTreeSet::new(),
     }
 }
 
 /// By what the host can be reached on an interface.
 fn reachable(port: &Port, side: &Side) -> Vec<String> {
     let name = &port.name;
-    let switches = open_on(name, &CLOSED);
+    let sysctls = open_on(name, &CLOSED);
     let addresses = side.addresses_of(port.index).map(|address| format!("{} on {name}", address.shown));
-    switches.into_iter().chain(addresses).collect()
+    sysctls.into_iter().chain(addresses).collect()
 }
 
-/// Which switches of an interface of the calling thread's namespace are not as they must be.
-fn open_on(name: &str, switches: &[(&str, &str, &str)]) -> Vec<String> {
-    let is_open = |(family, switch, value): &&(&str, &str, &str)| {
+/// Which sysctls of an interface of the calling thread's namespace are not as they must be.
+fn open_on(name: &str, sysctls: &[(&str, &str, &str)]) -> Vec<String> {
+    let is_open = |(family, sysctl, value): &&(&str, &str, &str)| {
         // What a kernel does not have cannot be open.
-        fs::read_to_string(switch_path(family, name, switch)).is_ok_and(|found| found.trim() != *value)
+        fs::read_to_string(sysctl_path(family, name, sysctl)).is_ok_and(|found| found.trim() != *value)
     };
-    switches.iter().filter(is_open).map(|(_, switch, _)| format!("{switch} on {name}")).collect()
+    sysctls.iter().filter(is_open).map(|(_, sysctl, _)| format!("{sysctl} on {name}")).collect()
 }
 
-fn close(name: &str, switches: &[(&str, &str, &str)]) -> Result<(), LinkError> {
-    switches.iter().try_for_each(|(family, switch, value)| set(&switch_path(family, name, switch), value))
+fn close(name: &str, sysctls: &[(&str, &str, &str)]) -> Result<(), LinkError> {
+    sysctls.iter().try_for_each(|(family, sysctl, value)| set(&sysctl_path(family, name, sysctl), value))
 }
 
 fn look_inside<'a>(
     namespace: &Path,
     links: impl Iterator<Item = (&'a String, &'a mut FoundLink)> + Send,
 ) -> Result<(), LinkError> {
-    Ok(namespace::within(namespace, "read the switches of", || {
-        links.for_each(|(name, link)| link.switches = open_on(name, &INSIDE).into_iter().collect());
+    Ok(namespace::within(namespace, "read the sysctls of", || {
+        links.for_each(|(name, link)| link.sysctls = open_on(name, &INSIDE).into_iter().collect());
         Ok(())
     })?)
 }
 
 fn set_inside(namespace: &Path, link: &str) -> Result<(), LinkError> {
-    namespace::within(namespace, "set the switches of", || Ok(close(link, &INSIDE)))?
+    namespace::within(namespace, "set the sysctls of", || Ok(close(link, &INSIDE)))?
 }
 
-fn switch_path(family: &str, interface: &str, switch: &str) -> PathBuf {
-    Path::new("/proc/sys/net").join(family).join(interface).join(switch)
+fn sysctl_path(family: &str, interface: &str, sysctl: &str) -> PathBuf {
+    Path::new("/proc/sys/net").join(family).join(interface).join(sysctl)
 }
 
 fn set(path: &Path, value: &str) -> Result<(), LinkError> {

@@ -28,9 +28,9 @@ const FOLDER: &str = "/run/netns";
 /// What `statfs` says of a pinned namespace: NSFS_MAGIC of linux/magic.h.
 const NSFS: u64 = 0x6e73_6673;
 
-/// Switches under /proc/sys/net of the namespace, in the order in which they are set: forwarding comes
+/// Sysctls under /proc/sys/net of the namespace, in the order in which they are set: forwarding comes
 /// first, since the kernel puts others back to their defaults with it.
-const SWITCHES: [(&str, &str); 25] = [
+const SYSCTLS: [(&str, &str); 25] = [
     // Nothing goes from one tenant's link to another's.
     ("ipv4/ip_forward", "0"),
     // A packet counts as coming from a tenant only on that tenant's link.
@@ -101,7 +101,7 @@ pub fn path(name: &str) -> Result<PathBuf, NamespaceError> {
     Ok(Path::new(FOLDER).join(name))
 }
 
-/// Makes the namespace where it is missing, and sets those of its switches that are not as they must be.
+/// Makes the namespace where it is missing, and sets those of its sysctls that are not as they must be.
 /// To do it again writes nothing.
 ///
 /// It needs root, and the host's own mount namespace for others to see what is made.
@@ -113,7 +113,7 @@ pub fn prepare(name: &str) -> Result<(), NamespaceError> {
     if !is_there(&path) {
         pin_new(&path)?;
     }
-    set_switches_of(&path)?;
+    set_sysctls_of(&path)?;
     if let Err(error) = keep_neighbours_apart(&path) {
         tracing::warn!(
             error = crate::fault::chain(&error),
@@ -255,14 +255,14 @@ fn share(folder: &Path) -> Result<(), NamespaceError> {
     mount_change(folder, shared).map_err(failed)
 }
 
-/// The switches of a pinned namespace that are not as they must be, such as `ipv4/ip_forward = 1`.
+/// The sysctls of a pinned namespace that are not as they must be, such as `ipv4/ip_forward = 1`.
 ///
 /// # Errors
-/// The namespace cannot be entered, or a switch cannot be read.
-pub fn open_switches(path: &Path) -> Result<Vec<String>, NamespaceError> {
-    within(path, "read the switches of", || {
+/// The namespace cannot be entered, or a sysctl cannot be read.
+pub fn open_sysctls(path: &Path) -> Result<Vec<String>, NamespaceError> {
+    within(path, "read the sysctls of", || {
         let mut open = Vec::new();
-        for (name, value) in SWITCHES {
+        for (name, value) in SYSCTLS {
             match fs::read_to_string(Path::new("/proc/sys/net").join(name)) {
                 // What a kernel does not have cannot be open.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -275,16 +275,16 @@ pub fn open_switches(path: &Path) -> Result<Vec<String>, NamespaceError> {
     })
 }
 
-/// Sets the switches of a pinned namespace, those that are not as they must be.
+/// Sets the sysctls of a pinned namespace, those that are not as they must be.
 ///
 /// # Errors
 /// The namespace cannot be entered, or the kernel refuses.
-pub fn set_switches_of(path: &Path) -> Result<(), NamespaceError> {
-    if open_switches(path)?.is_empty() { Ok(()) } else { within(path, "set the switches of", set_switches) }
+pub fn set_sysctls_of(path: &Path) -> Result<(), NamespaceError> {
+    if open_sysctls(path)?.is_empty() { Ok(()) } else { within(path, "set the sysctls of", set_sysctls) }
 }
 
-fn set_switches() -> io::Result<()> {
-    for (name, value) in SWITCHES {
+fn set_sysctls() -> io::Result<()> {
+    for (name, value) in SYSCTLS {
         let path = Path::new("/proc/sys/net").join(name);
         match fs::write(&path, value) {
             // A kernel without IPv6 has nothing to switch off.

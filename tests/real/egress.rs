@@ -137,7 +137,7 @@ fn all() -> Vec<Drift> {
         Drift {
             contained: guarded,
             ..drift(
-                "switches",
+                "sysctls",
                 "forwarding on the link alone",
                 "ip netns exec tenantd sysctl -qw net.ipv4.conf.LINK.forwarding=1",
                 "forwarding on tg-",
@@ -145,12 +145,7 @@ fn all() -> Vec<Drift> {
         },
         Drift {
             contained: guarded,
-            ..drift(
-                "switches",
-                "forwarding",
-                "ip netns exec tenantd sysctl -qw net.ipv4.ip_forward=1",
-                "ip_forward = 1",
-            )
+            ..drift("sysctls", "forwarding", "ip netns exec tenantd sysctl -qw net.ipv4.ip_forward=1", "ip_forward = 1")
         },
         Drift { weakens: false, ..drift("policy", "gone", "rm DIR/egress/policies/acme.json", "null") },
         Drift {
@@ -272,7 +267,7 @@ fn every_attribute_of_egress_has_a_case() {
         "routes",
         "secrets",
         "subnet",
-        "switches",
+        "sysctls",
     ]);
     assert_eq!(covered, known);
 }
@@ -361,9 +356,9 @@ fn made_as_declared(fleet: &Fleet) {
     }
     let routes = shell(fleet, "ip -n tenantd route; ip -n tenantd -6 route");
     assert_eq!(routes.lines().count(), 1, "the gateway's namespace has no egress path:\n{routes}");
-    let switch =
+    let sysctl =
         shell(fleet, "ip netns exec tenantd cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/rp_filter");
-    assert_eq!(switch, "0\n1\n");
+    assert_eq!(sysctl, "0\n1\n");
 }
 
 fn edited(fleet: &Fleet) {

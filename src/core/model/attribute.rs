@@ -75,7 +75,7 @@ table! {
         SECRETS = "secrets".judged().setting("credentials").tells();
         ADDRESSES = "addresses".judged();
         HOST_SIDE = "host_side".judged();
-        SWITCHES = "switches".judged();
+        SYSCTLS = "sysctls".judged();
         POLICY = "policy".judged();
     }
 }

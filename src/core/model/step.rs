@@ -268,7 +268,7 @@ pub enum Step {
         /// What is left of the secrets; `None` where they stay as they are.
         secrets: Option<LeftSecrets>,
     },
-    /// Closes what leads from a tenant's bridge to the host itself, and sets the switches of the gateway's
+    /// Closes what leads from a tenant's bridge to the host itself, and sets the sysctls of the gateway's
     /// namespace.
     GuardEgress {
         /// The tenant.
@@ -482,7 +482,7 @@ impl Step {
                 })
                 .contains("narrowed"),
             Self::GuardEgress { .. } => def(Egress, "guard egress")
-                .corrects(Only(const { &[&egress::HOST_SIDE, &egress::SWITCHES] }))
+                .corrects(Only(const { &[&egress::HOST_SIDE, &egress::SYSCTLS] }))
                 .contains("guarded"),
             Self::CloseEgress { .. } => {
                 def(Egress, "close egress").corrects(Weakening).brings(Exists).contains("closed")

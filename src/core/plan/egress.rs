@@ -276,8 +276,8 @@ impl Declared {
                 steps.push(Step::NarrowEgress { tenant: egress.policy.tenant.clone(), policy, secrets });
             }
         }
-        let is_loose = |link: &FoundLink| !(link.host_side.is_empty() && link.switches.is_empty());
-        let is_open = !observed.switches.is_empty() || found.link.is_some_and(is_loose);
+        let is_loose = |link: &FoundLink| !(link.host_side.is_empty() && link.sysctls.is_empty());
+        let is_open = !observed.sysctls.is_empty() || found.link.is_some_and(is_loose);
         if is_ready && is_open {
             steps.push(Step::GuardEgress {
                 tenant: tenant.to_owned(),
@@ -408,10 +408,10 @@ impl Declared {
         let mut changes = Vec::new();
         if observed.capability == EgressCapability::Ready {
             self.compare_link(found.link, &mut changes);
-            let own = found.link.into_iter().flat_map(|link| &link.switches);
-            let switches: Vec<&String> = observed.switches.iter().chain(own).collect();
-            if !switches.is_empty() {
-                changes.push(drift(&table::SWITCHES, json!(switches), json!([]), true));
+            let own = found.link.into_iter().flat_map(|link| &link.sysctls);
+            let sysctls: Vec<&String> = observed.sysctls.iter().chain(own).collect();
+            if !sysctls.is_empty() {
+                changes.push(drift(&table::SYSCTLS, json!(sysctls), json!([]), true));
             }
         }
         let why = if found.files.is_some_and(|files| files.edited) { Why::Drift } else { Why::Intent };

@@ -17,8 +17,8 @@ use super::{EgressPolicy, SecretName};
 pub struct ObservedEgress {
     /// Whether an egress path can be made here.
     pub capability: EgressCapability,
-    /// Switches of the gateway's namespace that are not as they must be, such as `ipv4/ip_forward = 1`.
-    pub switches: Vec<String>,
+    /// Sysctls of the gateway's namespace that are not as they must be, such as `ipv4/ip_forward = 1`.
+    pub sysctls: Vec<String>,
     /// Links by the name of their interface on the host.
     pub links: BTreeMap<String, FoundLink>,
     /// What the gateway is told, by tenant.
@@ -59,8 +59,8 @@ pub struct FoundLink {
     pub addresses: BTreeSet<String>,
     /// By what the host itself could be reached from the bridge, such as `ipv6 on td-obcv7735trd7`.
     pub host_side: BTreeSet<String>,
-    /// Switches of its end in the gateway's namespace that are not as they must be.
-    pub switches: BTreeSet<String>,
+    /// Sysctls of its end in the gateway's namespace that are not as they must be.
+    pub sysctls: BTreeSet<String>,
 }
 
 /// What the gateway is told of one tenant, as it was found.
