@@ -101,7 +101,7 @@ async fn converge(command: &Apply, host: &Host, look: &Look) -> anyhow::Result<u
     let only = command.which.tenant.as_deref();
     let Look { tree, desired, engine, observed } = look;
     let plan = setup::plan(host, desired, observed, only)?;
-    output::plan(&plan, tree, observed, plan::promise(desired, host, observed))?;
+    output::plan(&plan, tree, observed, plan::commitment(desired, host, observed))?;
     let code = if is_incomplete(&plan, desired, only) { EXIT_ERROR } else { EXIT_OK };
     if plan.is_empty() {
         return Ok(code);
@@ -153,7 +153,7 @@ async fn carry_out_saved(command: &Apply, layout: &Layout, host: &Host) -> anyho
         return Err(Failure::asked(what).hint("plan again and have that reviewed").into());
     }
     plan.tenants.retain(|tenant| saved.tenants.contains_key(&tenant.tenant));
-    output::plan(&plan, tree, observed, plan::promise(desired, host, observed))?;
+    output::plan(&plan, tree, observed, plan::commitment(desired, host, observed))?;
     let code = if plan.blocked().next().is_some() { EXIT_ERROR } else { EXIT_OK };
     carry_out(host, &look, &plan, code).await
 }

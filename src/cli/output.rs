@@ -14,7 +14,7 @@ use crate::{
         tree::{Carried, Tree},
     },
     plan::{
-        Promise,
+        Commitment,
         render::{self, Style},
     },
 };
@@ -68,13 +68,13 @@ fn write(text: &str) -> anyhow::Result<bool> {
 }
 
 /// Writes what a plan is about, and the plan.
-pub fn plan(plan: &Plan, tree: &Tree, observed: &Observed, promise: Option<Promise>) -> anyhow::Result<()> {
+pub fn plan(plan: &Plan, tree: &Tree, observed: &Observed, commitment: Option<Commitment>) -> anyhow::Result<()> {
     let engine = &observed.engine;
     let heading = format!(
         "Declared: {}\nObserved: Docker Engine {}, API {}\n\n",
         tree.revision, engine.version, engine.api_version
     );
-    let warning = promise.and_then(|promise| promise.warning());
+    let warning = commitment.and_then(|commitment| commitment.warning());
     let warning = warning.map_or_else(String::new, |warning| format!("Warning: {warning}.\n\n"));
     print(&(heading + &warning + &render::text(plan, style())))
 }

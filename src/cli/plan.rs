@@ -49,8 +49,8 @@ pub fn run(command: &Plan, global: &Global) -> anyhow::Result<u8> {
         }
     };
     let planned = setup::plan(&settings, &desired, &observed, only)?;
-    let promise = plan::promise(&desired, &settings, &observed);
-    let overcommitted = promise.filter(|promise| promise.promised > promise.allowed);
+    let commitment = plan::commitment(&desired, &settings, &observed);
+    let overcommitted = commitment.filter(|commitment| commitment.committed > commitment.allowed);
     let json = || render::json(&planned, &tree.revision, &observed, &desired.findings, overcommitted);
     if let Some(path) = &command.out {
         let commit = tree.commit().context("--out needs a commit")?;
@@ -60,7 +60,7 @@ pub fn run(command: &Plan, global: &Global) -> anyhow::Result<u8> {
         output::tell(&format!("Saved in {} as {id}", path.display()));
     }
     match command.format {
-        ReviewFormat::Text => output::plan(&planned, &tree, &observed, promise)?,
+        ReviewFormat::Text => output::plan(&planned, &tree, &observed, commitment)?,
         ReviewFormat::Json => output::print_data(&format!("{:#}\n", json()))?,
         ReviewFormat::Markdown => output::print_data(&render::markdown(&planned, &tree.revision))?,
         ReviewFormat::Junit => output::print_data(&render::junit(&planned, &tree.revision, &desired.findings))?,

@@ -298,7 +298,7 @@ async fn ask(workspaces: &Workspaces, host: &Host, tenant: &TenantName, what: Re
     Ok(EXIT_OK)
 }
 
-/// Shows what is promised, what is taken and what is free.
+/// Shows what is committed, what is taken and what is free.
 pub fn capacity(command: &Capacity, global: &Global) -> anyhow::Result<u8> {
     let host = setup::host(global)?;
     let workspaces = Workspaces::new(&host);
@@ -311,7 +311,7 @@ pub fn capacity(command: &Capacity, global: &Global) -> anyhow::Result<u8> {
         })
     };
     let disk = observed.disk.unwrap_or_default();
-    let promised: u64 = mounted().filter_map(|mounted| mounted.limit).sum();
+    let committed: u64 = mounted().filter_map(|mounted| mounted.limit).sum();
     let used: u64 = mounted().map(|mounted| mounted.used).sum();
     let taken: u64 = volumes().map(|volume| volume.allocated).sum();
     let archived: u64 = workspaces.archived()?.iter().filter_map(|(_, size)| *size).sum();
@@ -319,7 +319,7 @@ pub fn capacity(command: &Capacity, global: &Global) -> anyhow::Result<u8> {
     let (all, unknown) = (observed.found.len(), observed.found.len() - mounted().count());
     if command.format == PlanFormat::Json {
         let answer = json!({
-            "workspaces": all, "unknown": unknown, "promised": promised, "used": used, "on_disk": taken, "archived": archived,
+            "workspaces": all, "unknown": unknown, "committed": committed, "used": used, "on_disk": taken, "archived": archived,
             "disk": disk, "allowed": allowed, "new": observed.capability,
         });
         output::print_data(&format!("{answer:#}\n"))?;
@@ -329,7 +329,7 @@ pub fn capacity(command: &Capacity, global: &Global) -> anyhow::Result<u8> {
     let rows = [
         ("Workspaces", format!("{all}{known}")),
         ("New ones", by(&observed.capability)),
-        ("Promised", format!("{} of the {} that host.yaml allows", size(Some(promised)), size(Some(allowed)))),
+        ("Committed", format!("{} of the {} that host.yaml allows", size(Some(committed)), size(Some(allowed)))),
         ("Used", format!("{} by tenants, {} on disk", size(Some(used)), size(Some(taken)))),
         ("Archived", size(Some(archived))),
         ("Free", format!("{} of {}", size(Some(disk.free)), size(Some(disk.size)))),

@@ -316,15 +316,15 @@ fn without_enforcement_a_tenant_is_blocked_unless_the_host_accepts_it() {
 }
 
 #[test]
-fn a_promise_beyond_the_disk_is_told() {
+fn a_commitment_beyond_the_disk_is_reported() {
     let observed = observed(image(VolumeState::Mounted(mounted())));
     let many = fleet((0..30).map(|number| tenant(&format!("t-{number}"))));
-    let promise = |host: &Host| plan::promise(&many, host, &observed).unwrap();
+    let commitment = |host: &Host| plan::commitment(&many, host, &observed).unwrap();
     let mut host = Host::default();
-    assert_eq!((promise(&host).promised, promise(&host).disk), (30 << 30, (50 << 30) + 12 * MIB));
-    assert_eq!(promise(&host).warning(), None);
+    assert_eq!((commitment(&host).committed, commitment(&host).disk), (30 << 30, (50 << 30) + 12 * MIB));
+    assert_eq!(commitment(&host).warning(), None);
     host.workspaces.overcommit = tenantd::model::host::Overcommit(50);
-    assert!(promise(&host).warning().unwrap().contains("promises 30GiB"));
+    assert!(commitment(&host).warning().unwrap().contains("commits 30GiB"));
 }
 
 #[test]

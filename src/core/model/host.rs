@@ -119,7 +119,7 @@ pub struct WorkspaceSettings {
     pub backend: BackendChoice,
     /// What becomes of a tenant whose `limits.disk` cannot be enforced.
     pub unenforced: Unenforced,
-    /// How many times the disk all limits together may promise before plans say so.
+    /// How many times the disk all limits together may commit before plans say so.
     pub overcommit: Overcommit,
 }
 
@@ -134,7 +134,7 @@ impl Default for Overcommit {
 }
 
 impl Overcommit {
-    /// What may be promised of so many bytes.
+    /// What may be committed of so many bytes.
     pub fn of(self, bytes: u64) -> u64 {
         u64::try_from(u128::from(bytes) * u128::from(self.0) / 100).unwrap_or(u64::MAX)
     }

@@ -49,39 +49,39 @@ pub fn plan(desired: &Desired, host: &Host, observed: &Observed) -> Plan {
     Plan { tenants: Planner::new(desired, host, observed).tenants(&names, observed) }
 }
 
-/// What the limits of all tenants promise, where the host can keep a limit at all.
+/// What the limits of all tenants commit, where the host can keep a limit at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Promise {
+pub struct Commitment {
     /// The sum of all `limits.disk`, in bytes.
-    pub promised: u64,
+    pub committed: u64,
     /// What the data root's disk has for workspaces: what is free and what they take, in bytes.
     pub disk: u64,
-    /// What may be promised of it, in bytes.
+    /// What may be committed of it, in bytes.
     pub allowed: u64,
 }
 
-/// What is promised, declared for all tenants together. `None` where nothing bounds workspaces.
-pub fn promise(desired: &Desired, host: &Host, observed: &Observed) -> Option<Promise> {
+/// What is committed, declared for all tenants together. `None` where nothing bounds workspaces.
+pub fn commitment(desired: &Desired, host: &Host, observed: &Observed) -> Option<Commitment> {
     let workspaces = &observed.workspaces;
     if workspaces.capability.backend == Backend::Folder {
         return None;
     }
     let taken: u64 = workspaces.found.values().filter_map(|found| Some(found.volume.as_ref()?.allocated)).sum();
     let disk = workspaces.disk?.free.saturating_add(taken);
-    let promised = desired.tenants.values().map(|tenant| tenant.limits.disk.get()).fold(0, u64::saturating_add);
-    Some(Promise { promised, disk, allowed: host.workspaces.overcommit.of(disk) })
+    let committed = desired.tenants.values().map(|tenant| tenant.limits.disk.get()).fold(0, u64::saturating_add);
+    Some(Commitment { committed, disk, allowed: host.workspaces.overcommit.of(disk) })
 }
 
-impl Promise {
-    /// In a line, where more is promised than the host allows.
+impl Commitment {
+    /// In a line, where more is committed than the host allows.
     pub fn warning(&self) -> Option<String> {
-        let Self { promised, disk, allowed } = *self;
+        let Self { committed, disk, allowed } = *self;
         let round = |bytes: u64| Bytes::new(bytes).rounded();
-        (promised > allowed).then(|| {
+        (committed > allowed).then(|| {
             format!(
-                "limits.disk promises {} to all tenants together, and the data root's disk has {} for them; \
+                "limits.disk commits {} to all tenants together, and the data root's disk has {} for them; \
                  workspaces.overcommit in host.yaml allows {}",
-                round(promised),
+                round(committed),
                 round(disk),
                 round(allowed)
             )

@@ -414,7 +414,7 @@ pub struct WorkspacesFile {
     /// What becomes of a tenant whose `limits.disk` this host cannot enforce: `refuse` blocks it, `accept` makes it
     /// all the same, and plans say `unenforced`. Default: refuse.
     pub unenforced: Option<Located<Unenforced>>,
-    /// How many times the data root's disk all `limits.disk` together may promise before plans say so, 0.1 to 1000.
+    /// How many times the data root's disk all `limits.disk` together may commit before plans say so, 0.1 to 1000.
     /// Default: 1.
     pub overcommit: Option<Located<Factor>>,
 }

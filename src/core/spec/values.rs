@@ -346,7 +346,7 @@ impl<const MIN: u32, const MAX: u32> JsonSchema for Number<MIN, MAX> {
     }
 }
 
-/// How many times something may be promised: 0.1 to 1000, with two decimals at most.
+/// How many times something may be committed: 0.1 to 1000, with two decimals at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Factor(pub Overcommit);
 

@@ -43,7 +43,7 @@ fn a_workspace_has_the_size_that_is_declared() {
         case("a host without enforcement blocks, or says so", unenforced),
         case("nothing that a tenant does to its files leads elsewhere", odd),
         case("a shared folder is read and not written", shared),
-        case("what is promised is told", promises),
+        case("what limits commit is reported", commitments),
         case("it is archived with its tenant gone, and restored", |fleet: &Fleet| archived_and_restored(fleet, ".img")),
     ]);
     let data = fleet.data();
@@ -324,20 +324,20 @@ pub(super) fn archived_and_restored(fleet: &Fleet, ending: &str) {
     assert!(told.contains("restore the workspace"), "it is on record:\n{told}");
 }
 
-fn promises(fleet: &Fleet) {
+fn commitments(fleet: &Fleet) {
     let told = said(&run(fleet.tenantd(&["capacity"])));
-    assert!(told.contains("Promised") && told.contains("Free"), "{told}");
+    assert!(told.contains("Committed") && told.contains("Free"), "{told}");
     let answer = said(&run(fleet.tenantd(&["capacity", "--format", "json"])));
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-    assert_eq!(answer["promised"].as_u64(), Some((64 + 64 + 32) * MIB), "{answer}");
-    assert!(answer["on_disk"].as_u64().unwrap() < answer["promised"].as_u64().unwrap(), "{answer}");
+    assert_eq!(answer["committed"].as_u64(), Some((64 + 64 + 32) * MIB), "{answer}");
+    assert!(answer["on_disk"].as_u64().unwrap() < answer["committed"].as_u64().unwrap(), "{answer}");
     let (_, told) = fleet.plan_text();
     assert!(!told.contains("Warning"), "{told}");
     fleet.declare("giant", "tier: enterprise\n");
     fleet.host("workspaces: {overcommit: 0.1}\n");
     let (_, told) = fleet.plan_text();
-    assert!(told.contains("Warning: limits.disk promises") && told.contains("workspaces.overcommit"), "{told}");
-    assert!(fleet.plan().json["overcommitted"]["promised"].as_u64().unwrap() > 100 << 30);
+    assert!(told.contains("Warning: limits.disk commits") && told.contains("workspaces.overcommit"), "{told}");
+    assert!(fleet.plan().json["overcommitted"]["committed"].as_u64().unwrap() > 100 << 30);
     fleet.host("");
     fleet.undeclare("giant");
 }

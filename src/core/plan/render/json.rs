@@ -16,7 +16,7 @@ use crate::{
         record::Why,
         resource::Resource,
     },
-    plan::Promise,
+    plan::Commitment,
 };
 
 /// The version of this document's shape. A change that could break a reader raises the first number.
@@ -58,9 +58,9 @@ pub struct Document<'p> {
     complete: bool,
     /// Whether a file has errors.
     errored: bool,
-    /// What the limits of all tenants promise, where it is more than the host allows.
+    /// What the limits of all tenants commit, where it is more than the host allows.
     #[serde(skip_serializing_if = "Option::is_none")]
-    overcommitted: Option<Promise>,
+    overcommitted: Option<Commitment>,
 }
 
 /// What would be done to one object, or what somebody did to it.
@@ -137,7 +137,7 @@ pub fn json(
     revision: &str,
     observed: &Observed,
     findings: &[Finding],
-    overcommitted: Option<Promise>,
+    overcommitted: Option<Commitment>,
 ) -> Value {
     // Nothing can fail here: all of it has a form in JSON.
     serde_json::to_value(document(plan, revision, observed, findings, overcommitted)).unwrap_or_default()
@@ -148,7 +148,7 @@ fn document<'p>(
     revision: &'p str,
     observed: &'p Observed,
     findings: &'p [Finding],
-    overcommitted: Option<Promise>,
+    overcommitted: Option<Commitment>,
 ) -> Document<'p> {
     let changing = || plan.tenants.iter().flat_map(|tenant| tenant.changes.iter().map(move |change| (tenant, change)));
     let errored = findings.iter().any(|finding| finding.severity == Severity::Error);
