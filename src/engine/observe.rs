@@ -211,7 +211,7 @@ impl Engine {
                 let tenant = match &listed.origin {
                     Origin::Tenant(tenant) => tenant.clone(),
                     Origin::Unsettled(tenant, reason) => return Err(Some(unobserved(tenant, reason.clone()))),
-                    Origin::Foreign | Origin::Inherited(_) => return Ok(listed.stranger()),
+                    Origin::Foreign | Origin::Inherited(_) => return Ok(listed.as_foreign()),
                 };
                 match self.inspect_container(&listed.id).await {
                     Ok(Some(mut container)) => {
@@ -221,7 +221,7 @@ impl Engine {
                     Ok(None) => Err(None),
                     Err(e) => Err(Some(Unobserved {
                         listed: matches!(e, CallError::TimedOut { .. })
-                            .then(|| ObservedContainer { tenant: Some(tenant.clone()), ..listed.stranger() }),
+                            .then(|| ObservedContainer { tenant: Some(tenant.clone()), ..listed.as_foreign() }),
                         ..unobserved(&tenant, e.to_string())
                     })),
                 }
@@ -433,7 +433,7 @@ impl Listed {
     }
 
     /// What is known of it without an inspection, as of a container that is not ours.
-    pub fn stranger(&self) -> ObservedContainer {
+    pub fn as_foreign(&self) -> ObservedContainer {
         ObservedContainer {
             id: self.id.clone(),
             name: self.name.clone(),

@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_secret_is_read_by_its_host_under_its_name_and_by_nobody_else() {
         let folder = tempfile::tempdir().unwrap();
-        let (old, key, stranger) =
+        let (old, key, foreign) =
             (x25519::Identity::generate(), x25519::Identity::generate(), x25519::Identity::generate());
         let host = host_key(&folder, &[&old, &key]);
         let name: SecretName = "acme/crm".parse().unwrap();
@@ -150,7 +150,7 @@ mod tests {
             "nobody uses it as another"
         );
         assert!(matches!(open(&name, &sealed, None), Err(SealError::NoIdentity(_))));
-        let theirs = close(&name, "s3cret", &stranger.to_public().to_string()).unwrap();
+        let theirs = close(&name, "s3cret", &foreign.to_public().to_string()).unwrap();
         assert!(matches!(open(&name, &theirs, Some(&host)), Err(SealError::Decrypt { .. })));
         let changed = sealed.as_str().to_lowercase().replace("begin age encrypted file", "BEGIN AGE ENCRYPTED FILE");
         let changed = changed.replace("end age encrypted file", "END AGE ENCRYPTED FILE").parse().unwrap();

@@ -135,7 +135,7 @@ pub async fn survey(
         (BTreeMap::new(), BTreeMap::<_, Vec<Listed>>::new(), Vec::new());
     for one in listed {
         if is_in_the_way(&one) || one.looks_like().is_some() {
-            elsewhere.push((one.tenant().cloned(), one.stranger()));
+            elsewhere.push((one.tenant().cloned(), one.as_foreign()));
         }
         if let Some(tenant) = one.tenant().cloned() {
             containers.insert(one.id.clone(), tenant.clone());

@@ -25,7 +25,7 @@ pub enum Fault {
     Unsigned,
     /// It is of a key that does not count.
     #[error("is signed with the key {0}, which is not among verify.signers")]
-    Stranger(String),
+    UnknownKey(String),
     /// It is not of what the commit holds.
     #[error("has a signature of {0} that does not match what it holds")]
     Mismatch(String),
@@ -111,7 +111,7 @@ impl Signed {
         let signer = signers
             .iter()
             .find(|signer| signer.key.get().key_data() == made_by)
-            .ok_or_else(|| Fault::Stranger(shown()))?;
+            .ok_or_else(|| Fault::UnknownKey(shown()))?;
         if signature.namespace() != NAMESPACE {
             return Err(Fault::Namespace(plain(signature.namespace())));
         }

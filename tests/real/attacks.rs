@@ -309,7 +309,7 @@ impl Attack<'_> {
         }
         let seen = self.world.arrivals();
         assert!(seen.len() >= targets::public().len() / 2, "what the host does arrives: {seen:#?}");
-        fleet.engine.stranger("visitor", "bridge");
+        fleet.engine.foreign("visitor", "bridge");
         let words = ["exec", "visitor", "/agent", "connect", &format!("{UNLISTED}:443")];
         assert!(
             said(&run(fleet.engine.docker(&words))).contains("connected"),
@@ -421,7 +421,7 @@ impl Attack<'_> {
 
     /// Whoever is put on a tenant's network gets nothing, whether the tenant runs beside it or not, and the tenant is served.
     fn joined(&self, fleet: &Fleet) {
-        const STRANGER: &str = "stranger";
+        const FOREIGN: &str = "foreign";
         for tenant in BOTH {
             let (name, gateway) = (format!("tenantd-{tenant}"), gateway_of(fleet, tenant));
             let own = address_of(fleet, tenant);
@@ -432,28 +432,28 @@ impl Attack<'_> {
                 let question = attempt("a question", format!("send udp {gateway}:53 {question} 700"));
                 let lookups = |attempt: &Attempt| attempt.words.starts_with("lookup");
                 for attempt in attempts.into_iter().filter(|attempt| !lookups(attempt)).chain([question]) {
-                    let words = ["exec", STRANGER, "/agent"].into_iter().chain(attempt.words.split(' '));
+                    let words = ["exec", FOREIGN, "/agent"].into_iter().chain(attempt.words.split(' '));
                     let told = said(&run(fleet.engine.docker(&words.collect::<Vec<_>>())));
                     assert!(!told.contains("WORLD") && !told.contains(" 200 "), "{when}, {}: {told}", attempt.name);
                 }
-                assert_eq!(self.strange(&[]), [], "{tenant}: nothing of the stranger arrives {when}");
+                assert_eq!(self.strange(&[]), [], "{tenant}: nothing of the foreign container arrives {when}");
             };
             let served = || {
                 let told = &inside(fleet, tenant, &[forms::connect(&gateway, "api.listed.example:443")])[0].told;
                 assert!(told.contains("200"), "{tenant} is served: {told}");
             };
-            fleet.engine.stranger(STRANGER, &name);
+            fleet.engine.foreign(FOREIGN, &name);
             refused("beside the tenant");
             served();
             fleet.engine.must("POST", &format!("/containers/{name}/stop?t=0"), None);
             refused("in the tenant's absence");
-            fleet.engine.remove(STRANGER);
-            fleet.engine.stranger(STRANGER, &name);
+            fleet.engine.remove(FOREIGN);
+            fleet.engine.foreign(FOREIGN, &name);
             refused("as one that came then");
             fleet.converge();
             assert_eq!(address_of(fleet, tenant), own, "the tenant has its address back");
             served();
-            fleet.engine.remove(STRANGER);
+            fleet.engine.remove(FOREIGN);
             let recorded = || {
                 let told = said(&run(fleet.tenantd(&["events", "--tenant", tenant])));
                 told.contains("foreign-address") && told.contains("to port 3128")

@@ -423,7 +423,7 @@ fn every_attribute_of_a_container_has_a_case() {
 fn fleet(name: &str) -> Fleet {
     let fleet = Fleet::start(name);
     fleet.declare(TENANT, "environment: {GREETING: hello}\n");
-    fleet.engine.stranger(NEIGHBOUR, "bridge");
+    fleet.engine.foreign(NEIGHBOUR, "bridge");
     fleet.converge();
     fleet
 }

@@ -62,7 +62,7 @@ fn an_apply_that_was_killed_is_carried_on() {
     fleet.end();
 }
 
-/// All containers of the engine, none of which is a stranger's here.
+/// All containers of the engine, none of which is foreign here.
 fn ids(fleet: &Fleet) -> Vec<String> {
     fleet.engine.get("/containers/json?all=1").as_array().unwrap().iter().map(|c| text(&c["Id"])).collect()
 }

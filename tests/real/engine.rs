@@ -223,7 +223,7 @@ impl PrivateEngine {
     }
 
     /// Makes and starts a container that is nobody's, on the network named.
-    pub fn stranger(&self, name: &str, network: &str) -> String {
+    pub fn foreign(&self, name: &str, network: &str) -> String {
         let body = json!({"Image": IMAGE, "Cmd": ["sleep"], "HostConfig": {"NetworkMode": network}});
         let (id, _) = self.create(name, &body);
         self.must("POST", &format!("/containers/{id}/start"), None);

@@ -261,7 +261,7 @@ fn no_egress(fleet: &Fleet) {
     let address = "10.200.0.1";
     crate::engine::succeed(fleet.engine.in_network(&["ip", "address", "add", &format!("{address}/32"), "dev", "lo"]));
     let service = Service::tcp(&fleet.engine, PORT);
-    fleet.engine.stranger("visitor", "bridge");
+    fleet.engine.foreign("visitor", "bridge");
     let docker0 = text(&fleet.engine.inspect("visitor")["NetworkSettings"]["Networks"]["bridge"]["Gateway"]);
 
     // The controls: the host itself reaches all of these, and a container that is no tenant some.
@@ -311,7 +311,7 @@ fn no_egress(fleet: &Fleet) {
 fn no_names(fleet: &Fleet) {
     let service = Service::dns(&fleet.engine);
     let host = {
-        fleet.engine.stranger("visitor", "bridge");
+        fleet.engine.foreign("visitor", "bridge");
         let gateway = text(&fleet.engine.inspect("visitor")["NetworkSettings"]["Networks"]["bridge"]["Gateway"]);
         fleet.engine.remove("visitor");
         gateway

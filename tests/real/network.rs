@@ -119,9 +119,9 @@ fn networks_are_found_and_repaired() {
         case("stopped and on a second network", stopped_on_second),
         case("on another network in place of its own", moved),
         case("on the host's network", host_network),
-        case("a stranger on the network", stranger),
-        case("a stopped stranger on the network", stopped_stranger),
-        case("a stranger on a network that is made anew", stranger_on_spoiled),
+        case("a foreign container on the network", foreign),
+        case("a stopped foreign container on the network", stopped_foreign),
+        case("a foreign container on a network that is made anew", foreign_on_spoiled),
         case("a second network with the tenant's label", surplus),
     ]);
     fleet.cases(cases);
@@ -292,9 +292,9 @@ fn host_network(fleet: &Fleet) {
     assert_eq!(actions.first().map(String::as_str), Some("pause"), "it is paused before anything else: {actions:?}");
 }
 
-fn stranger(fleet: &Fleet) {
+fn foreign(fleet: &Fleet) {
     let proper = fleet.engine.identity(OURS);
-    let id = fleet.engine.stranger("visitor", "bridge");
+    let id = fleet.engine.foreign("visitor", "bridge");
     fleet.engine.attach("connect", OURS, "visitor");
     let visitor = fleet.engine.identity("visitor");
     let plan = fleet.plan();
@@ -304,34 +304,34 @@ fn stranger(fleet: &Fleet) {
     assert_eq!(attribute(change, "members")["before"], json!([OURS, "visitor"]), "by name");
     assert_eq!(change["actions"], json!(["update"]), "the network stays");
     fleet.converge();
-    assert_eq!(fleet.engine.identity("visitor"), visitor, "the stranger runs on as it did");
+    assert_eq!(fleet.engine.identity("visitor"), visitor, "the foreign container runs on as it did");
     let on: Value = fleet.engine.inspect("visitor")["NetworkSettings"]["Networks"].clone();
     assert_eq!(on.as_object().unwrap().keys().collect::<Vec<_>>(), ["bridge"], "it is off the tenant's network alone");
     assert_eq!(fleet.engine.identity(OURS), proper, "the tenant runs on as it did");
     fleet.engine.remove(&id);
 }
 
-fn stopped_stranger(fleet: &Fleet) {
-    let id = fleet.engine.stranger("visitor", OURS);
+fn stopped_foreign(fleet: &Fleet) {
+    let id = fleet.engine.foreign("visitor", OURS);
     fleet.engine.must("POST", "/containers/visitor/kill", None);
-    crate::fleet::eventually("the stranger has ended", || {
+    crate::fleet::eventually("the foreign container has ended", || {
         fleet.engine.inspect("visitor")["State"]["Status"] == "exited"
     });
     let plan = fleet.plan();
     assert_eq!(names(plan.change("network.acme")), ["members"], "one that could start there is named");
     fleet.converge();
-    assert_eq!(fleet.engine.inspect("visitor")["Id"], id.as_str(), "the stranger is still there");
+    assert_eq!(fleet.engine.inspect("visitor")["Id"], id.as_str(), "the foreign container is still there");
     fleet.engine.remove(&id);
 }
 
-fn stranger_on_spoiled(fleet: &Fleet) {
+fn foreign_on_spoiled(fleet: &Fleet) {
     fleet.recreate_network(TENANT, |body| body["Internal"] = json!(false));
-    let id = fleet.engine.stranger("visitor", OURS);
+    let id = fleet.engine.foreign("visitor", OURS);
     let visitor = fleet.engine.identity("visitor");
     let plan = fleet.plan();
     assert_eq!(names(plan.change("network.acme")), ["internal", "members"], "both are named");
     fleet.converge();
-    assert_eq!(fleet.engine.identity("visitor"), visitor, "the stranger runs on");
+    assert_eq!(fleet.engine.identity("visitor"), visitor, "the foreign container runs on");
     fleet.engine.remove(&id);
 }
 

@@ -33,12 +33,12 @@ fn states_and_foreign_objects_are_found_and_repaired() {
         case("paused", paused),
         case("paused with a limit raised", paused_and_raised),
         case("made and never started", never_started),
-        case("renamed, and its name taken by a stranger", name_taken),
-        case("its network's name taken by a stranger", network_name_taken),
+        case("renamed, and its name taken by a foreign object", name_taken),
+        case("its network's name taken by a foreign object", network_name_taken),
         case("a tenant that is blocked is contained", blocked_is_contained),
         case("a second container with the tenant's label", surplus),
         case("what was run of a commit of the tenant", copy_of_a_commit),
-        case("a stranger with a name that we would use next", temporary_name_taken),
+        case("a foreign container with a name that we would use next", temporary_name_taken),
         case("what weakens is paused before anything else", paused_first),
         case("containment comes first for all tenants", contained_first),
         case("the workspace open to others", workspace_open),
@@ -137,13 +137,13 @@ fn blocked(fleet: &Fleet, code: &str, told_in_help: &str) {
 fn name_taken(fleet: &Fleet) {
     let proper = fleet.engine.identity(OURS);
     fleet.engine.must("POST", &format!("/containers/{OURS}/rename?name=hidden"), None);
-    fleet.engine.stranger(OURS, "bridge");
-    let stranger = fleet.engine.identity(OURS);
+    fleet.engine.foreign(OURS, "bridge");
+    let foreign = fleet.engine.identity(OURS);
     blocked(fleet, "name-taken", "docker rename");
-    assert_eq!(fleet.engine.identity(OURS), stranger, "the stranger's container is not touched");
+    assert_eq!(fleet.engine.identity(OURS), foreign, "the foreign container is not touched");
     assert_eq!(fleet.engine.identity("hidden"), proper, "the tenant's own is left as it is");
     // As the help says.
-    fleet.engine.must("POST", &format!("/containers/{}/rename?name=other-name", stranger.0), None);
+    fleet.engine.must("POST", &format!("/containers/{}/rename?name=other-name", foreign.0), None);
     fleet.converge();
     assert_eq!(fleet.engine.identity(OURS), proper, "then the tenant's own gets its name back");
     fleet.engine.remove("other-name");
@@ -152,9 +152,9 @@ fn name_taken(fleet: &Fleet) {
 fn network_name_taken(fleet: &Fleet) {
     fleet.engine.remove(OURS);
     fleet.engine.must("DELETE", &format!("/networks/{OURS}"), None);
-    let stranger = fleet.engine.must("POST", "/networks/create", Some(&json!({"Name": OURS})));
+    let foreign = fleet.engine.must("POST", "/networks/create", Some(&json!({"Name": OURS})));
     blocked(fleet, "name-taken", "docker network rm");
-    assert_eq!(fleet.engine.network(OURS).unwrap()["Id"], stranger["Id"], "the stranger's network is not touched");
+    assert_eq!(fleet.engine.network(OURS).unwrap()["Id"], foreign["Id"], "the foreign network is not touched");
     assert_eq!(fleet.engine.call("GET", &format!("/containers/{OURS}/json"), None).0, 404, "nothing is put on it");
     fleet.engine.must("DELETE", &format!("/networks/{OURS}"), None);
     fleet.converge();
@@ -163,7 +163,7 @@ fn network_name_taken(fleet: &Fleet) {
 fn blocked_is_contained(fleet: &Fleet) {
     let proper = fleet.engine.identity(OURS);
     fleet.engine.must("POST", &format!("/containers/{OURS}/rename?name=hidden"), None);
-    fleet.engine.stranger(OURS, "bridge");
+    fleet.engine.foreign(OURS, "bridge");
     fleet.engine.attach("connect", "bridge", "hidden");
     let (code, told) = fleet.apply();
     assert_eq!(code, 1, "the tenant is blocked:\n{told}");
@@ -232,12 +232,12 @@ fn copy_of_a_commit(fleet: &Fleet) {
 }
 
 fn temporary_name_taken(fleet: &Fleet) {
-    let (stranger, _) = fleet.engine.create("tenantd-acme.new", &json!({"Image": IMAGE}));
+    let (foreign, _) = fleet.engine.create("tenantd-acme.new", &json!({"Image": IMAGE}));
     fleet.in_order();
     let proper = fleet.engine.identity(OURS);
     fleet.recreate("acme", true, |body| body["User"] = json!("0:0"));
     let (_, told) = fleet.apply();
-    assert_eq!(fleet.engine.inspect("tenantd-acme.new")["Id"], stranger.as_str(), "it is not touched:\n{told}");
+    assert_eq!(fleet.engine.inspect("tenantd-acme.new")["Id"], foreign.as_str(), "it is not touched:\n{told}");
     fleet.engine.remove("tenantd-acme.new");
     fleet.converge();
     assert_ne!(fleet.engine.identity(OURS).0, proper.0, "the container was made anew");

@@ -62,7 +62,7 @@ fn drift_heal(world: &World) -> Desired {
     world.act("POST", "/networks/shared/connect", json!({"Container": "tenantd-bee"}));
     world.act("POST", "/containers/tenantd-cat/stop", Value::Null);
     world.act("POST", "/containers/tenantd-dog/rename?name=doggy", Value::Null);
-    world.foreign("stranger", "tenantd-ant");
+    world.foreign("foreign", "tenantd-ant");
     desired
 }
 

@@ -266,7 +266,7 @@ fn a_container_that_cannot_be_looked_at_keeps_nothing_open() {
         tenant: tenant.map(str::to_owned),
     };
     for (id, owner, members) in [
-        ("own", Some("acme"), vec![member("c1", Some("acme")), member("stranger", None)]),
+        ("own", Some("acme"), vec![member("c1", Some("acme")), member("foreign", None)]),
         ("office", None, vec![member("c1", Some("acme")), member("desk", None)]),
     ] {
         let mut network = ObservedNetwork { id: id.to_owned(), tenant: owner.map(str::to_owned), ..Default::default() };
@@ -291,7 +291,7 @@ fn a_container_that_cannot_be_looked_at_keeps_nothing_open() {
                 _ => None,
             })
             .collect();
-        assert_eq!(disconnects, [("own", "stranger"), ("office", "c1")], "{plan:#?}");
+        assert_eq!(disconnects, [("own", "foreign"), ("office", "c1")], "{plan:#?}");
         let closes = plan.contain.iter().any(|PlannedStep { step, .. }| match lines {
             Some(_) => matches!(step, Step::NarrowEgress { .. } | Step::CloseEgress { .. }),
             None => matches!(step, Step::CloseEgress { .. }),

@@ -38,7 +38,7 @@ fn drift_that_is_repaired_in_place() {
     cli.world.act("POST", "/networks/shared/connect", json!({"Container": "tenantd-ant"}));
     cli.world.act("POST", "/containers/tenantd-bee/stop", Value::Null);
     cli.world.act("POST", "/containers/tenantd-cat/rename?name=kitten", Value::Null);
-    cli.world.foreign("stranger", "tenantd-cat");
+    cli.world.foreign("foreign", "tenantd-cat");
     insta::assert_snapshot!(plan(&cli, 2));
 }
 

@@ -178,9 +178,9 @@ fn a_policy_of_an_earlier_version_is_narrowed_to_the_container_at_once() {
 }
 
 #[test]
-fn a_stranger_on_the_network_of_a_container_that_does_not_run_is_served_no_more() {
+fn a_foreign_container_on_the_network_of_a_container_that_does_not_run_is_served_no_more() {
     let world = world();
-    world.foreign("stranger", CONTAINER);
+    world.foreign("foreign", CONTAINER);
     let [contained, done] = planned(&world, &desired(), Some(OWN));
     assert_eq!((contained, done.len()), (words_of(&["disconnect"]), 0), "nobody can have the address of who runs");
     stop(&world);
@@ -194,10 +194,10 @@ fn engines_give_whoever_joins_by_hand_another_address() {
     let world = world();
     stop(&world);
     for number in 0..5 {
-        world.foreign(&format!("stranger-{number}"), CONTAINER);
+        world.foreign(&format!("foreign-{number}"), CONTAINER);
         let own = address(&world, OWN).unwrap().to_string();
         let given = world.engine.with(|state| {
-            let doc = state.container(&format!("stranger-{number}")).unwrap();
+            let doc = state.container(&format!("foreign-{number}")).unwrap();
             doc["NetworkSettings"]["Networks"][CONTAINER]["IPAddress"].as_str().unwrap().to_owned()
         });
         assert!(!given.is_empty() && given != own, "{given}");

@@ -51,7 +51,7 @@ pub enum Spoil {
     ConnectToShared,
     ConnectToNeighbour,
     Disconnect,
-    StrangerOnNetwork,
+    ForeignOnNetwork,
     NetworkSet(&'static str, Value),
     RemoveNetwork,
     /// A second container, or a network, that carries the tenant's label.
@@ -61,9 +61,9 @@ pub enum Spoil {
     },
     LeftoverReplacement,
     /// Somebody else's object in the place of the tenant's own.
-    SquatContainer,
-    SquatReplacement,
-    SquatNetwork,
+    TakeContainerName,
+    TakeReplacementName,
+    TakeNetworkName,
     /// An object that carries one tenant's label and another's name.
     CrossLabel,
     RemoveWorkspace,
@@ -100,7 +100,7 @@ pub fn spoil() -> impl Strategy<Value = Spoil> {
     prop_oneof![
         4 => prop::sample::select(vec![
             Spoil::RemoveContainer, Spoil::Stop, Spoil::Pause, Spoil::Exit, Spoil::Rename, Spoil::ConnectToShared,
-            Spoil::ConnectToNeighbour, Spoil::Disconnect, Spoil::StrangerOnNetwork, Spoil::RemoveNetwork,
+            Spoil::ConnectToNeighbour, Spoil::Disconnect, Spoil::ForeignOnNetwork, Spoil::RemoveNetwork,
             Spoil::RenameToReplacement, Spoil::Duplicate, Spoil::LeftoverReplacement, Spoil::RemoveWorkspace,
             Spoil::OpenWorkspace, Spoil::Beside,
         ]),
@@ -113,7 +113,7 @@ pub fn spoil() -> impl Strategy<Value = Spoil> {
         ]),
         2 => (0u8..4).prop_map(|third| Spoil::DuplicateNetwork { third }),
         1 => prop::sample::select(vec![
-            Spoil::Unlabel, Spoil::ForgeSpec, Spoil::SquatContainer, Spoil::SquatNetwork, Spoil::SquatReplacement,
+            Spoil::Unlabel, Spoil::ForgeSpec, Spoil::TakeContainerName, Spoil::TakeNetworkName, Spoil::TakeReplacementName,
             Spoil::CrossLabel,
             Spoil::LinkWorkspace, Spoil::Ghost,
         ]),
@@ -273,11 +273,11 @@ pub fn befall(world: &World, name: &str, neighbour: &str, spoil: &Spoil, number:
         Spoil::Disconnect => {
             act("POST", format!("/networks/{object}/disconnect"), json!({"Container": object, "Force": true}));
         }
-        Spoil::StrangerOnNetwork => {
-            let stranger = format!("stranger-{number}");
-            create(&stranger, json!({"Image": IMAGE, "HostConfig": {"NetworkMode": "shared"}}));
-            act("POST", format!("/containers/{stranger}/start"), Value::Null);
-            connect(&object, &stranger);
+        Spoil::ForeignOnNetwork => {
+            let foreign = format!("foreign-{number}");
+            create(&foreign, json!({"Image": IMAGE, "HostConfig": {"NetworkMode": "shared"}}));
+            act("POST", format!("/containers/{foreign}/start"), Value::Null);
+            connect(&object, &foreign);
         }
         Spoil::NetworkSet(key, value) => {
             if network_exists(&object) {
@@ -302,13 +302,13 @@ pub fn befall(world: &World, name: &str, neighbour: &str, spoil: &Spoil, number:
             connect(&format!("copy-net-{number}"), &object);
         }
         Spoil::LeftoverReplacement => drop(create(&format!("{object}.new"), labelled(name))),
-        Spoil::SquatContainer => {
+        Spoil::TakeContainerName => {
             act("DELETE", format!("/containers/{object}?force=1"), Value::Null);
             create(&object, json!({"Image": IMAGE}));
             on("start");
         }
-        Spoil::SquatReplacement => drop(create(&format!("{object}.new"), json!({"Image": IMAGE}))),
-        Spoil::SquatNetwork => {
+        Spoil::TakeReplacementName => drop(create(&format!("{object}.new"), json!({"Image": IMAGE}))),
+        Spoil::TakeNetworkName => {
             act("DELETE", format!("/containers/{object}?force=1"), Value::Null);
             act("DELETE", format!("/networks/{object}"), Value::Null);
             act("POST", "/networks/create".to_owned(), json!({"Name": object, "CheckDuplicate": true}));
@@ -348,7 +348,7 @@ pub fn befall(world: &World, name: &str, neighbour: &str, spoil: &Spoil, number:
     }
 }
 
-/// What is nobody's, with all that a client can see of it. That a stranger is taken off a tenant's
+/// What is nobody's, with all that a client can see of it. That a foreign container is taken off a tenant's
 /// network is the one thing that may happen to it.
 fn not_ours(world: &World) -> Vec<Value> {
     let is_ours = |labels: &Value| labels.get(TENANT_LABEL).is_some();
@@ -356,7 +356,7 @@ fn not_ours(world: &World) -> Vec<Value> {
     let foreign_networks: BTreeSet<&str> =
         networks.iter().filter(|doc| !is_ours(&doc["Labels"])).filter_map(|doc| doc["Name"].as_str()).collect();
     let containers = world.engine.containers();
-    let strangers = containers.iter().filter(|doc| !is_ours(&doc["Config"]["Labels"])).map(|doc| {
+    let foreign = containers.iter().filter(|doc| !is_ours(&doc["Config"]["Labels"])).map(|doc| {
         let mut doc = doc.clone();
         let mut endpoints = doc["NetworkSettings"]["Networks"].take();
         if let Some(endpoints) = endpoints.as_object_mut() {
@@ -371,7 +371,7 @@ fn not_ours(world: &World) -> Vec<Value> {
         doc
     };
     let networks = networks.iter().filter(|doc| !is_ours(&doc["Labels"])).map(members);
-    strangers.chain(networks).collect()
+    foreign.chain(networks).collect()
 }
 
 /// What runs under a name whose file has an error.
@@ -386,7 +386,7 @@ fn of_held(world: &World, desired: &Desired) -> Vec<Value> {
     containers
 }
 
-/// Every object that a step names belongs to the step's tenant, or is a stranger that is taken off
+/// Every object that a step names belongs to the step's tenant, or is a foreign container that is taken off
 /// that tenant's own network.
 fn check_ownership(plan: &Plan, observed: &Observed) {
     let containers: BTreeMap<&str, Option<&str>> =

@@ -93,8 +93,8 @@ fn a_saved_plan_is_refused_by_the_name_of_what_moved() {
         );
     });
     moved("moved: network tenantd-ant (", &|world| {
-        world.foreign("stranger", "bridge");
-        world.act("POST", "/networks/tenantd-ant/connect", json!({"Container": "stranger"}));
+        world.foreign("foreign", "bridge");
+        world.act("POST", "/networks/tenantd-ant/connect", json!({"Container": "foreign"}));
     });
     moved("moved: image tenantd/test:1 has changed", &|world| {
         world.engine.with(|state| state.tag_image(image("tenantd/test:1", "other")));

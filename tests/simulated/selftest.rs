@@ -25,8 +25,8 @@ fn world() -> World {
 /// Nothing of a test is left.
 fn is_clean(world: &World) -> bool {
     let images = world.engine.with(|state| state.options.images.len());
-    let strangers = world.ids().get("").map_or(0, Vec::len);
-    (images, strangers) == (1, 0)
+    let foreign = world.ids().get("").map_or(0, Vec::len);
+    (images, foreign) == (1, 0)
 }
 
 fn tests(world: &World) -> usize {

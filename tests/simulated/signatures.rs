@@ -162,14 +162,14 @@ fn a_head_that_is_not_signed_is_refused_with_its_name() {
 }
 
 #[test]
-fn a_stranger_s_key_is_refused_with_its_fingerprint() {
+fn an_unknown_key_is_refused_with_its_fingerprint() {
     let signed = Signed::new();
     signed.push("one\n", Some(&signed.eve));
     let fingerprint = signer("eve", &signed.eve).key.fingerprint();
-    assert_eq!(signed.fault(), Fault::Stranger(format!("ssh-ed25519 {fingerprint}")));
+    assert_eq!(signed.fault(), Fault::UnknownKey(format!("ssh-ed25519 {fingerprint}")));
     let rsa = Key::new(signed.origin.folder(), "rsa", &["-t", "rsa"]);
     signed.push("two\n", Some(&rsa));
-    assert!(matches!(signed.fault(), Fault::Stranger(key) if key.starts_with("ssh-rsa SHA256:")));
+    assert!(matches!(signed.fault(), Fault::UnknownKey(key) if key.starts_with("ssh-rsa SHA256:")));
 }
 
 #[test]
@@ -181,11 +181,11 @@ fn a_key_that_the_repository_brings_never_counts() {
     for (key, value) in [("gpg.ssh.allowedSignersFile", "allowed_signers"), ("user.signingkey", &signed.eve.public())] {
         git(&signed.origin.bare, &["config", key, value]);
     }
-    assert!(matches!(signed.fault(), Fault::Stranger(_)));
+    assert!(matches!(signed.fault(), Fault::UnknownKey(_)));
     // Nor does one that names itself after a signer.
-    let stranger = Key::new(&signed.origin.work, "ada", &["-t", "ed25519"]);
-    signed.push("two\n", Some(&stranger));
-    assert!(matches!(signed.fault(), Fault::Stranger(_)));
+    let unknown = Key::new(&signed.origin.work, "ada", &["-t", "ed25519"]);
+    signed.push("two\n", Some(&unknown));
+    assert!(matches!(signed.fault(), Fault::UnknownKey(_)));
 }
 
 #[test]

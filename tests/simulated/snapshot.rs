@@ -83,7 +83,7 @@ fn a_plan_of_a_snapshot_is_the_hosts_own_byte_for_byte() {
     });
     world.spoil("tenantd-bee", |doc| doc["HostConfig"]["Memory"] = json!(0));
     world.act("POST", "/networks/create", json!({"Name": "beside"}));
-    world.foreign("stranger", "beside");
+    world.foreign("foreign", "beside");
     let ghost = json!({"Image": IMAGE, "Env": [format!("TOKEN={KEY}")], "Labels": {TENANT_LABEL: "ghost"}});
     world.act("POST", "/containers/create?name=left", ghost);
     let shown = cli.same_plan();

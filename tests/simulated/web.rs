@@ -838,7 +838,7 @@ fn a_client_that_dawdles_is_let_go() {
 #[test]
 fn two_hundred_at_once_are_all_served_and_nobody_is_kept_out_by_the_others() {
     let daemon = Daemon::on_loopback();
-    // Idle strangers on loopback hold up nobody on the socket.
+    // Idle clients on loopback hold up nobody on the socket.
     let idle: Vec<TcpStream> = (0..100).map(|_| daemon.dial()).collect();
     thread::scope(|scope| {
         let asked: Vec<_> = (0..200).map(|_| scope.spawn(|| daemon.get("/v1/status").status)).collect();

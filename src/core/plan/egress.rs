@@ -105,14 +105,14 @@ pub(super) fn remove(name: &str, observed: &ObservedEgress, plan: &mut TenantPla
 
 /// Those whose links exist although none of the known tenants has them: by the name that the link tells, else by
 /// the link's own.
-pub(super) fn strangers(observed: &ObservedEgress, known: &BTreeSet<String>) -> Vec<String> {
+pub(super) fn undeclared(observed: &ObservedEgress, known: &BTreeSet<String>) -> Vec<String> {
     if observed.links.is_empty() {
         return Vec::new();
     }
     let link_of = |name: &str| name.parse::<crate::model::TenantName>().ok().map(|tenant| tenant.link_name());
     let claimed: BTreeSet<String> = known.iter().filter_map(|name| link_of(name)).collect();
-    let strange = observed.links.iter().filter(|(link, _)| !claimed.contains(*link));
-    strange
+    let undeclared = observed.links.iter().filter(|(link, _)| !claimed.contains(*link));
+    undeclared
         .map(
             |(link, found)| {
                 if link_of(&found.alias).as_ref() == Some(link) { found.alias.clone() } else { link.clone() }

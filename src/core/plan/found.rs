@@ -27,7 +27,7 @@ pub(super) struct Found<'a> {
     /// Why an object of it could not be looked at: object and reason.
     pub(super) unobserved: Option<(&'a str, &'a str)>,
     /// An object that has its name and not its label: kind and id.
-    pub(super) squatter: Option<(&'static str, &'a str)>,
+    pub(super) name_conflict: Option<(&'static str, &'a str)>,
     /// Whether a container that is not the tenant's has the name that its replacement would have.
     pub(super) replacement_name_taken: bool,
     /// Containers that have its label from their image.
@@ -67,7 +67,7 @@ pub(super) fn index_containers<'a>(observed: &'a Observed, all: &mut BTreeMap<&'
             && container.tenant.as_deref() != Some(name)
         {
             let found = all.entry(name).or_default();
-            found.squatter = Some(("container", &container.id));
+            found.name_conflict = Some(("container", &container.id));
             if let Some(name) = name.strip_suffix(REPLACEMENT_SUFFIX)
                 && container.tenant.as_deref() != Some(name)
             {
@@ -89,7 +89,7 @@ pub(super) fn index_standing<'a>(observed: &'a Observed, all: &mut BTreeMap<&'a 
         if let Some(name) = network.spec.name.strip_prefix(NAME_PREFIX)
             && network.tenant.as_deref() != Some(name)
         {
-            all.entry(name).or_default().squatter = Some(("network", &network.id));
+            all.entry(name).or_default().name_conflict = Some(("network", &network.id));
         }
     }
     for (name, workspace) in &observed.workspaces.found {

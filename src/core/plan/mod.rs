@@ -95,7 +95,7 @@ pub fn names(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
     let found = index(observed);
     let found = found.iter().filter(|(_, found)| found.is_ours()).map(|(name, _)| *name);
     let mut names: BTreeSet<String> = declared.chain(found).map(str::to_owned).collect();
-    names.extend(egress::strangers(&observed.egress, &names));
+    names.extend(egress::undeclared(&observed.egress, &names));
     names
 }
 
@@ -130,7 +130,7 @@ impl<'a> Planner<'a> {
                 found.workspace = standing.workspace;
                 found.files = standing.files;
                 found.is_told_of = standing.is_told_of;
-                found.squatter = standing.squatter.or(found.squatter);
+                found.name_conflict = standing.name_conflict.or(found.name_conflict);
             }
             plan_one(name, self.desired, self.host, self.observed, Some(&found), self.subnets.get(name).copied())
         };

@@ -23,7 +23,7 @@ pub(super) fn obstacle(
 ) -> Option<Blocked> {
     let name = tenant.name.object_name();
     let blocked = |code, reason: String, help: String| Some(Blocked { code, reason, help });
-    if let Some((kind, id)) = found.squatter {
+    if let Some((kind, id)) = found.name_conflict {
         let short = short_id(id);
         return blocked(
             Obstacle::NameTaken,

@@ -132,7 +132,7 @@ pub fn cases<'a>(with_gvisor: bool) -> Vec<Case<'a>> {
         cases.extend(of(hands_on_gvisor(), GVISOR));
     }
     cases.extend([
-        case("someone puts a stranger on the network", stranger),
+        case("someone puts a foreign container on the network", foreign),
         case("someone removes the network", network_removed),
         case("someone moves the image's tag", tag_moved),
         case("someone removes the image", image_removed),
@@ -250,19 +250,19 @@ fn field<'a>(record: &'a Value, name: &str) -> &'a Value {
     fields.iter().find(|field| field["name"] == name).unwrap_or_else(|| panic!("{name} is in {record:#}"))
 }
 
-fn stranger(service: &mut Service) {
+fn foreign(service: &mut Service) {
     let engine = &service.fleet.engine;
     let before = engine.identity("tenantd-acme");
     let mark = Mark::now(service);
-    let id = engine.stranger("stranger", "tenantd-acme");
+    let id = engine.foreign("foreign", "tenantd-acme");
     let record = mark.correction(service, RUNC, "container", &["members"]);
     mark.is_caused_by(&record, &["network connect"]);
-    assert_eq!(record["object"], id, "it is the stranger that is taken off: {record:#}");
+    assert_eq!(record["object"], id, "it is the foreign container that is taken off: {record:#}");
     service.wait_until_in_order(&service.head());
     assert_eq!(engine.identity("tenantd-acme"), before, "the tenant is not touched");
-    assert_eq!(engine.inspect("stranger")["State"]["Running"], true, "and the stranger goes on elsewhere");
+    assert_eq!(engine.inspect("foreign")["State"]["Running"], true, "and the foreign container goes on elsewhere");
     mark.nobody_else(service, RUNC);
-    engine.remove("stranger");
+    engine.remove("foreign");
 }
 
 fn network_removed(service: &mut Service) {

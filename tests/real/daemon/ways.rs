@@ -94,7 +94,7 @@ fn what_the_engine_does_not_see_is_healed_at_once() {
     service.wait("settings that are read again end the waiting", || is_whole(&service));
     service.wait_until_in_order(&commit);
 
-    println!("case a stranger's link comes");
+    println!("case a foreign link comes");
     shell(&service.fleet, "ip link add tg-strange type veth peer name tg-strange netns tenantd");
     service.wait("it goes", || !shell(&service.fleet, "ip -o link").contains("tg-strange"));
     service.end();

@@ -52,7 +52,7 @@ fn each_kind_of_event_leads_to_a_repair() {
                 }
             });
         }),
-        ("", &|| drop(daemon.foreign("stranger", "tenantd-ant"))),
+        ("", &|| drop(daemon.foreign("foreign", "tenantd-ant"))),
         // A limit that the list of events does not tell of shows with the next event of the tenant.
         ("container ", &|| {
             daemon.spoil(&container, |doc| doc["HostConfig"]["PidsLimit"] = json!(9));
@@ -70,8 +70,8 @@ fn each_kind_of_event_leads_to_a_repair() {
         }
         assert!(daemon.steps("bee", before).is_empty(), "{event}");
     }
-    // The stranger was taken off the network and is otherwise left alone.
-    assert_eq!(daemon.state("stranger"), "running");
+    // The foreign container was taken off the network and is otherwise left alone.
+    assert_eq!(daemon.state("foreign"), "running");
     let last = shown(&daemon.status(), "ant").unwrap().last_correction.clone().unwrap();
     assert_eq!((last.why, last.what.is_empty()), (Why::Drift, false), "{last:?}");
     daemon.verified();
