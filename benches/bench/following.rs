@@ -161,7 +161,7 @@ impl Lab<'_> {
         bare::make(self.engine(), vec![self.fleet.call("DELETE", &format!("/networks/{OTHER}"))])
     }
 
-    /// From the return of a call that spoils something to the event of its repair.
+    /// From the return of a call that tampers with something to the event of its repair.
     fn turn(&self, member: &Member, drift: Call, repair: Vec<Call>, ends: [&str; 2]) -> anyhow::Result<Duration> {
         // A network's events tell the container's id alone.
         let id = inspect(self.engine(), self.fleet, member)?;

@@ -350,9 +350,9 @@ mod tests {
         let found = policies.look("acme").ok_or("nothing was written")?;
         assert_eq!((found.policy.present(), found.edited), (Some(&policy), true));
 
-        for spoilt in ["", "{", "[]", "{\"v\": 1}"] {
-            fs::write(&path, spoilt)?;
-            assert!(matches!(policies.look("acme").map(|found| found.policy), Some(Filed::Wrong(_))), "{spoilt}");
+        for tampered in ["", "{", "[]", "{\"v\": 1}"] {
+            fs::write(&path, tampered)?;
+            assert!(matches!(policies.look("acme").map(|found| found.policy), Some(Filed::Wrong(_))), "{tampered}");
         }
         policies.remove("acme")?;
         assert!(policies.look("acme").is_none() && policies.tenants()?.is_empty());

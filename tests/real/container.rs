@@ -1,4 +1,4 @@
-//! Every attribute of a container, spoiled one at a time.
+//! Every attribute of a container, tampered with one at a time.
 
 use std::{collections::BTreeSet, fs};
 
@@ -11,7 +11,7 @@ use crate::{
     fleet::{Case, Fleet, attribute, case, names},
 };
 
-/// The tenant that is spoiled.
+/// The tenant that is tampered with.
 pub const TENANT: &str = "acme";
 
 /// A container that is nobody's, for links and shared volumes.
@@ -21,7 +21,7 @@ const GIB: i64 = 1 << 30;
 const FREE: i64 = GIB / 2;
 const TMPFS: &str = "gid=1000,mode=0700,nodev,noexec,nosuid,rw,size=67108864,uid=1000";
 
-/// Attributes that no call can spoil on every kernel; the engine's own files can.
+/// Attributes that no call can tamper with on every kernel; the engine's own files can.
 const BY_FILE: [&str; 3] = ["blkio_weight", "cpu_realtime_runtime", "storage_opt"];
 
 /// What `docker update` can do to a container that runs.
@@ -119,7 +119,7 @@ fn programs() -> Vec<Drift> {
             "environment",
             "a declared variable",
             "Env",
-            json!(["GREETING=spoiled", "AGENT_INTERVAL=10", "PATH=/"]),
+            json!(["GREETING=tampered", "AGENT_INTERVAL=10", "PATH=/"]),
         )
         .values(
             json!(["AGENT_INTERVAL=10", "GREETING=(hidden)", "PATH=/"]),
@@ -417,7 +417,7 @@ fn every_attribute_of_a_container_has_a_case() {
     let cases = all();
     let covered: BTreeSet<&str> = cases.iter().map(|case| case.attribute).chain(BY_FILE).collect();
     let missing: Vec<&&str> = known.difference(&covered).collect();
-    assert!(missing.is_empty(), "these attributes have no case that spoils them on a real engine: {missing:?}");
+    assert!(missing.is_empty(), "these attributes have no case that tampers with them on a real engine: {missing:?}");
 }
 
 fn fleet(name: &str) -> Fleet {

@@ -1,4 +1,4 @@
-//! One attribute that was spoiled behind tenantd's back: what the plan must say, and the repair.
+//! One attribute that was tampered with behind tenantd's back: what the plan must say, and the repair.
 
 use serde_json::{Value, json};
 
@@ -7,20 +7,20 @@ use crate::{
     fleet::{Fleet, attribute, names},
 };
 
-/// A way to spoil one attribute.
+/// A way to tamper with one attribute.
 pub struct Drift {
     /// The attribute that must be named.
     pub attribute: &'static str,
     /// What was done, for a person who reads a failure.
     what: &'static str,
-    spoil: Spoil,
+    tamper: Tampering,
     /// The actual value in the plan.
     before: Expected,
     /// The declared value in the plan.
     after: Expected,
     /// What the line for people must show, besides the words of the two values.
     shown: Option<(&'static str, &'static str)>,
-    /// Attributes that this way of spoiling brings with it on some or all engines.
+    /// Attributes that this tampering brings with it on some or all engines.
     also: &'static [&'static str],
     weakens: bool,
     in_place: bool,
@@ -31,7 +31,7 @@ pub struct Drift {
 
 type Edit = Box<dyn Fn(&Fleet, &mut Value)>;
 
-enum Spoil {
+enum Tampering {
     /// The container is made anew with a body that was changed.
     Body(Edit),
     /// `docker update`.
@@ -48,11 +48,11 @@ enum Expected {
 }
 
 impl Drift {
-    fn new(attribute: &'static str, what: &'static str, spoil: Spoil) -> Self {
+    fn new(attribute: &'static str, what: &'static str, tamper: Tampering) -> Self {
         Self {
             attribute,
             what,
-            spoil,
+            tamper,
             before: Expected::Anything,
             after: Expected::Anything,
             shown: None,
@@ -75,15 +75,15 @@ impl Drift {
     }
 
     pub fn body(attribute: &'static str, what: &'static str, edit: impl Fn(&Fleet, &mut Value) + 'static) -> Self {
-        Self::new(attribute, what, Spoil::Body(Box::new(edit)))
+        Self::new(attribute, what, Tampering::Body(Box::new(edit)))
     }
 
     pub fn update(attribute: &'static str, what: &'static str, body: Value) -> Self {
-        Self { in_place: true, ..Self::new(attribute, what, Spoil::Update(body)) }
+        Self { in_place: true, ..Self::new(attribute, what, Tampering::Update(body)) }
     }
 
-    pub fn other(attribute: &'static str, what: &'static str, spoil: impl Fn(&Fleet) + 'static) -> Self {
-        Self::new(attribute, what, Spoil::Other(Box::new(spoil)))
+    pub fn other(attribute: &'static str, what: &'static str, tamper: impl Fn(&Fleet) + 'static) -> Self {
+        Self::new(attribute, what, Tampering::Other(Box::new(tamper)))
     }
 
     pub fn values(self, before: Value, after: Value) -> Self {
@@ -132,19 +132,19 @@ impl Drift {
         format!("{}: {}", self.attribute, self.what)
     }
 
-    /// Spoils, plans, repairs and plans again.
+    /// Tampers, plans, repairs and plans again.
     pub fn case(&self, fleet: &Fleet, tenant: &str) {
         let name = format!("tenantd-{tenant}");
         let engine = &fleet.engine;
         let proper = engine.identity(&name);
-        let warnings = match &self.spoil {
-            Spoil::Body(edit) => fleet.recreate(tenant, false, |body| edit(fleet, body)),
-            Spoil::Update(body) => {
+        let warnings = match &self.tamper {
+            Tampering::Body(edit) => fleet.recreate(tenant, false, |body| edit(fleet, body)),
+            Tampering::Update(body) => {
                 let answer = engine.must("POST", &format!("/containers/{name}/update"), Some(body));
                 answer["Warnings"].as_array().into_iter().flatten().map(text).collect()
             }
-            Spoil::Other(spoil) => {
-                spoil(fleet);
+            Tampering::Other(tamper) => {
+                tamper(fleet);
                 Vec::new()
             }
         };
@@ -160,9 +160,9 @@ impl Drift {
             fleet.converge();
             return;
         }
-        let spoiled = engine.docker(&["inspect", "--format", "{{.Id}} {{.State.StartedAt}}", &name]).output();
-        let spoiled =
-            spoiled.ok().filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+        let tampered = engine.docker(&["inspect", "--format", "{{.Id}} {{.State.StartedAt}}", &name]).output();
+        let tampered =
+            tampered.ok().filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
 
         self.planned(fleet, tenant);
 
@@ -178,7 +178,7 @@ impl Drift {
                 .collect();
             assert!(ended.is_empty(), "a repair in place stops nothing: {ended:#?}");
         } else {
-            let before = spoiled.unwrap_or_default();
+            let before = tampered.unwrap_or_default();
             assert!(!before.starts_with(&repaired.0), "{} is repaired by a new container", self.attribute);
         }
         assert_eq!(engine.inspect(&name)["State"]["Status"], "running", "the tenant runs after the repair");
@@ -192,7 +192,7 @@ impl Drift {
         let change = plan.change(&address);
         let named: Vec<&str> =
             names(change).into_iter().filter(|name| *name != "state" && !self.also.contains(name)).collect();
-        assert_eq!(named, [self.attribute], "the plan names what was spoiled, and nothing else");
+        assert_eq!(named, [self.attribute], "the plan names what was tampered with, and nothing else");
         let found = attribute(change, self.attribute);
         self.before.check(&found["before"], "actual", self.attribute);
         self.after.check(&found["after"], "declared", self.attribute);

@@ -1,4 +1,4 @@
-//! Egress paths on a real engine: every part of one spoiled behind tenantd's back, found and made right again.
+//! Egress paths on a real engine: every part of one tampered with behind tenantd's back, found and made right again.
 
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt};
 
@@ -65,12 +65,12 @@ credentials:
 budget: {day: 100}
 ";
 
-/// One thing spoiled, the attribute that tells of it, and whether more is open than was declared.
+/// One thing tampered with, the attribute that tells of it, and whether more is open than was declared.
 struct Drift {
     attribute: &'static str,
     what: &'static str,
     /// A script in the engine's namespaces; LINK, BRIDGE and DIR stand for the tenant's.
-    spoil: &'static str,
+    tamper: &'static str,
     actual: &'static str,
     weakens: bool,
     contained: Option<&'static str>,
@@ -78,8 +78,8 @@ struct Drift {
 }
 
 fn all() -> Vec<Drift> {
-    fn drift(attribute: &'static str, what: &'static str, spoil: &'static str, actual: &'static str) -> Drift {
-        Drift { attribute, what, spoil, actual, weakens: true, contained: None, also: &[] }
+    fn drift(attribute: &'static str, what: &'static str, tamper: &'static str, actual: &'static str) -> Drift {
+        Drift { attribute, what, tamper, actual, weakens: true, contained: None, also: &[] }
     }
     let (closed, guarded, narrowed) = (Some("close-egress"), Some("guard-egress"), Some("narrow-egress"));
     vec![
@@ -150,7 +150,7 @@ fn all() -> Vec<Drift> {
         Drift { weakens: false, ..drift("policy", "gone", "rm DIR/egress/policies/acme.json", "null") },
         Drift {
             weakens: false,
-            ..drift("policy", "spoilt", "echo '{' >DIR/egress/policies/acme.json", "not a policy")
+            ..drift("policy", "not a policy", "echo '{' >DIR/egress/policies/acme.json", "not a policy")
         },
         Drift {
             weakens: false,
@@ -220,7 +220,7 @@ impl Drift {
         let (link, bridge) = names_of(TENANT);
         let before = fleet.engine.identity(OURS);
         let dir = fleet.engine.dir().display().to_string();
-        shell(fleet, &self.spoil.replace("LINK", &link).replace("BRIDGE", &bridge).replace("DIR", &dir));
+        shell(fleet, &self.tamper.replace("LINK", &link).replace("BRIDGE", &bridge).replace("DIR", &dir));
 
         let plan = fleet.plan();
         assert_eq!(plan.addresses(), ["egress.acme"], "{:#}", plan.json);
@@ -228,9 +228,9 @@ impl Drift {
         let mut found: BTreeSet<&str> = names(change).into_iter().collect();
         assert!(found.remove(self.attribute), "{change:#}");
         assert_eq!(found, self.also.iter().copied().collect(), "{change:#}");
-        let spoilt = attribute(change, self.attribute);
-        assert!(spoilt["before"].to_string().contains(self.actual), "{spoilt:#}");
-        assert_eq!((&spoilt["weakens"], &spoilt["cause"]), (&json!(self.weakens), &json!("drift")), "{spoilt:#}");
+        let tampered = attribute(change, self.attribute);
+        assert!(tampered["before"].to_string().contains(self.actual), "{tampered:#}");
+        assert_eq!((&tampered["weakens"], &tampered["cause"]), (&json!(self.weakens), &json!("drift")), "{tampered:#}");
         assert!(!plan.json.to_string().contains("s3cret"), "no secret is shown: {:#}", plan.json);
 
         let (code, told) = fleet.apply();
@@ -282,8 +282,8 @@ fn egress_paths_are_made_found_repaired_and_removed() {
     shell(&fleet, "ip netns add tenantd");
     fleet.converge();
     made_as_declared(&fleet);
-    let spoilt = all();
-    let mut cases: Vec<Case<'_>> = spoilt
+    let tampered = all();
+    let mut cases: Vec<Case<'_>> = tampered
         .iter()
         .map(|drift| case(&format!("{}: {}", drift.attribute, drift.what), |fleet| drift.run(fleet)))
         .collect();

@@ -78,7 +78,7 @@ fn no_container_of(fleet: &Fleet, tenant: &str, since: Duration) {
     }
 }
 
-/// Applies, with `beta` spoiled: it is repaired whatever becomes of the others.
+/// Applies, with `beta` tampered with: it is repaired whatever becomes of the others.
 fn apply_beside_beta(fleet: &Fleet) -> String {
     fleet.engine.must("POST", "/containers/tenantd-beta/update", Some(&json!({"PidsLimit": 999})));
     let (code, told) = fleet.apply();

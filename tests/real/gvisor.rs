@@ -157,7 +157,7 @@ fn off_its_own(fleet: &Fleet) {
 fn not_internal(fleet: &Fleet) {
     fleet.recreate_network("acme", |body| body["Internal"] = json!(false));
     let plan = fleet.plan();
-    assert_eq!(names(plan.change("network.acme")), ["internal"], "the plan names what was spoiled");
+    assert_eq!(names(plan.change("network.acme")), ["internal"], "the plan names what was tampered with");
     fleet.converge();
     assert_eq!(fleet.engine.network(OURS).unwrap()["Internal"], true, "it is internal again");
 }

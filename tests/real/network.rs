@@ -1,4 +1,4 @@
-//! Every attribute of a network, spoiled one at a time, and who is on it.
+//! Every attribute of a network, tampered with one at a time, and who is on it.
 
 use std::collections::BTreeSet;
 
@@ -13,20 +13,20 @@ use crate::{
 const TENANT: &str = "acme";
 const OURS: &str = "tenantd-acme";
 
-/// One attribute of a network, the change of the create body that spoils it, and what comes with that.
+/// One attribute of a network, the change of the create body that tampers with it, and what comes with that.
 struct Drift {
     attribute: &'static str,
     what: &'static str,
     also: &'static [&'static str],
-    spoil: fn(&mut Value),
+    tamper: fn(&mut Value),
     /// A text that the actual value holds.
     actual: &'static str,
 }
 
 fn all() -> Vec<Drift> {
     const INHIBIT: &str = "com.docker.network.bridge.inhibit_ipv4";
-    fn drift(attribute: &'static str, what: &'static str, actual: &'static str, spoil: fn(&mut Value)) -> Drift {
-        Drift { attribute, what, also: &[], spoil, actual }
+    fn drift(attribute: &'static str, what: &'static str, actual: &'static str, tamper: fn(&mut Value)) -> Drift {
+        Drift { attribute, what, also: &[], tamper, actual }
     }
     /// A network that is only a template for others has no driver of its own, and takes any.
     fn template(body: &mut Value) {
@@ -99,7 +99,7 @@ fn every_attribute_of_a_network_has_a_case() {
     let cases = all();
     let covered: BTreeSet<&str> = cases.iter().map(|case| case.attribute).collect();
     let missing: Vec<&&str> = known.difference(&covered).collect();
-    assert!(missing.is_empty(), "these attributes have no case that spoils them on a real engine: {missing:?}");
+    assert!(missing.is_empty(), "these attributes have no case that tampers with them on a real engine: {missing:?}");
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn networks_are_found_and_repaired() {
     let fleet = Fleet::start("network");
     fleet.declare(TENANT, "");
     fleet.converge();
-    let spoiled = all();
-    let mut cases: Vec<Case<'_>> = spoiled
+    let tampered = all();
+    let mut cases: Vec<Case<'_>> = tampered
         .iter()
         .map(|drift| case(&format!("{}: {}", drift.attribute, drift.what), |fleet| drift.run(fleet)))
         .collect();
@@ -121,7 +121,7 @@ fn networks_are_found_and_repaired() {
         case("on the host's network", host_network),
         case("a foreign container on the network", foreign),
         case("a stopped foreign container on the network", stopped_foreign),
-        case("a foreign container on a network that is made anew", foreign_on_spoiled),
+        case("a foreign container on a network that is made anew", foreign_on_tampered),
         case("a second network with the tenant's label", surplus),
     ]);
     fleet.cases(cases);
@@ -139,14 +139,14 @@ impl Drift {
             });
         }
         let declared = fleet.engine.network(OURS).expect("the tenant has a network");
-        fleet.recreate_network(TENANT, self.spoil);
+        fleet.recreate_network(TENANT, self.tamper);
 
         let plan = fleet.plan();
         assert_eq!(plan.code, 2, "a plan that finds drift exits with 2: {:#}", plan.json);
         assert_eq!(plan.addresses(), ["network.acme", "container.acme"], "both are made anew");
         let change = plan.change("network.acme");
         let named: Vec<&str> = names(change).into_iter().filter(|name| !self.also.contains(name)).collect();
-        assert_eq!(named, [self.attribute], "the plan names what was spoiled, and nothing else");
+        assert_eq!(named, [self.attribute], "the plan names what was tampered with, and nothing else");
         let found = attribute(change, self.attribute);
         assert!(found["before"].to_string().contains(self.actual), "the plan has the actual value: {found}");
         assert!(!found["after"].to_string().contains(self.actual), "the plan has the declared value: {found}");
@@ -324,7 +324,7 @@ fn stopped_foreign(fleet: &Fleet) {
     fleet.engine.remove(&id);
 }
 
-fn foreign_on_spoiled(fleet: &Fleet) {
+fn foreign_on_tampered(fleet: &Fleet) {
     fleet.recreate_network(TENANT, |body| body["Internal"] = json!(false));
     let id = fleet.engine.foreign("visitor", OURS);
     let visitor = fleet.engine.identity("visitor");

@@ -119,12 +119,12 @@ impl Soak {
         let mut random = self.random.fork();
         let bursts = faults.iter().any(|fault| matches!(fault, Fault::Burst(_)));
         let mut touched: BTreeSet<String> = thread::scope(|scope| {
-            let hands = scope.spawn(|| churn.disturb(service, !bursts));
+            let changes = scope.spawn(|| churn.disturb(service, !bursts));
             for fault in faults {
                 thread::sleep(Duration::from_millis(random.u64(0..1500)));
                 fault.strike(service, journal, &mut random);
             }
-            hands.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            changes.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         for fault in faults {
             if let Fault::Burst(commits) = fault {

@@ -13,10 +13,10 @@ use crate::{
     fleet::{Fleet, attribute, case, code, eventually, names, run},
 };
 
-/// Plain folders, which are spoiled here; images are in `workspace`.
+/// Plain folders, which are tampered with here; images are in `workspace`.
 const FOLDERS: &str = "workspaces: {backend: folder, unenforced: accept}\n";
 
-/// The tenant that is spoiled, and one that is not.
+/// The tenant that is tampered with, and one that is not.
 const OURS: &str = "tenantd-acme";
 const OTHER: &str = "tenantd-beta";
 

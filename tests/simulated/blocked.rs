@@ -234,7 +234,7 @@ fn what_weakens_a_blocked_tenant_is_contained_and_nothing_else_of_it_changes() {
     let world = World::new();
     world.converge(&named(&["ant", "bee"]));
     let id = world.id("tenantd-ant");
-    world.spoil("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = true.into());
+    world.tamper("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = true.into());
     world.act("POST", "/networks/create", json!({"Name": "shared"}));
     world.act("POST", "/networks/shared/connect", json!({"Container": "tenantd-ant"}));
     world.engine.with(|state| state.options.images.clear());

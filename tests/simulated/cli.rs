@@ -622,7 +622,7 @@ fn a_removed_tenant_leaves_its_workspace_archived() {
 
 #[test]
 fn a_tenant_whose_file_is_wrong_or_lies_elsewhere_is_left_as_it_is() {
-    let spoils: [fn(&Cli); 6] = [
+    let tamperings: [fn(&Cli); 6] = [
         |cli| cli.tenant("ant", "limits: {pids: 4096}\n"),
         |cli| cli.write("tenants/ant.yaml", ""),
         |cli| cli.write("tenants/ant.yaml", &file("cow", "")),
@@ -636,11 +636,11 @@ fn a_tenant_whose_file_is_wrong_or_lies_elsewhere_is_left_as_it_is() {
             std::os::unix::fs::symlink("../fleet.yaml", cli.repo.join("tenants/ant.yaml")).unwrap();
         },
     ];
-    for spoil in spoils {
+    for tamper in tamperings {
         let cli = Cli::new(&["ant", "bee"]);
         cli.apply().with(0);
         let ant = cli.world.id("tenantd-ant");
-        spoil(&cli);
+        tamper(&cli);
         cli.tenant("bee", "limits: {pids: 99}\n");
         cli.commit();
         let ended = cli.apply().with(1);
@@ -739,7 +739,7 @@ fn a_variable_that_nobody_declared_is_never_shown() {
     let cli = Cli::new(&["ant", "bee"]);
     cli.apply().with(0);
     let set_by_hand = |name: &str| {
-        cli.world.spoil(name, |doc| {
+        cli.world.tamper(name, |doc| {
             doc["Config"]["Env"].as_array_mut().unwrap().push(format!("KEY={SECRET}").into());
             doc["HostConfig"]["PidsLimit"] = 4096.into();
         });

@@ -69,8 +69,8 @@ fn drift_heal(world: &World) -> Desired {
 fn weakened_and_replaced(world: &World) -> Desired {
     let desired = named(&["ant", "bee", BYSTANDER]);
     world.converge(&desired);
-    world.spoil("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = true.into());
-    world.spoil("tenantd-bee", |doc| doc["HostConfig"]["CapAdd"] = json!(["SYS_ADMIN"]));
+    world.tamper("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = true.into());
+    world.tamper("tenantd-bee", |doc| doc["HostConfig"]["CapAdd"] = json!(["SYS_ADMIN"]));
     desired
 }
 

@@ -77,7 +77,7 @@ fn a_limit_that_somebody_gave_a_container_is_drift_with_and_without_limits_of_th
         let world = World::of(Options { default_ulimits: defaults, ..Options::default() });
         world.converge(&named(&["ant", "bee"]));
         let ids = world.ids();
-        world.spoil("tenantd-ant", |doc| {
+        world.tamper("tenantd-ant", |doc| {
             doc["HostConfig"]["Ulimits"].as_array_mut().unwrap().push(limit("nproc", 100_000));
         });
         for plan in [world.plan(&named(&["ant", "bee"])), world.survey(&named(&["ant", "bee"]), 1)] {
@@ -109,7 +109,7 @@ fn limits_that_weaken_block_by_name_and_pause_nobody() {
     assert_eq!((run.steps.len(), world.engine.dump()), (0, before));
 
     // What weakens beside is contained as before.
-    world.spoil("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = true.into());
+    world.tamper("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = true.into());
     world.apply(&named(&["ant", "bee"]));
     assert_eq!(world.state("tenantd-ant"), "paused");
     configure(&world, |options| options.default_ulimits.clear());
@@ -143,7 +143,7 @@ fn log_options_of_the_engine_stay_what_they_were_when_the_container_was_made() {
     world.converge(&desired);
     assert_eq!(world.ids(), old);
     // Somebody's option is drift.
-    world.spoil("tenantd-old", |doc| doc["HostConfig"]["LogConfig"]["Config"]["compress"] = "true".into());
+    world.tamper("tenantd-old", |doc| doc["HostConfig"]["LogConfig"]["Config"]["compress"] = "true".into());
     let run = world.converge(&desired);
     assert!(run.steps.iter().all(|(name, _)| name == "old") && !run.steps.is_empty(), "{:?}", run.steps);
     assert_eq!(of_container(&world, "tenantd-old", config)["tag"], "x");

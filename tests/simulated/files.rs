@@ -243,8 +243,8 @@ fn what_somebody_did_to_files_is_found_and_put_right() {
             }),
         ),
     ];
-    for (name, shown, spoil) in cases {
-        spoil();
+    for (name, shown, tamper) in cases {
+        tamper();
         let run = world.converge(&declared);
         let plan = text(&run.plan);
         assert!(plan.contains(shown) && plan.contains("drift"), "{name}:\n{plan}");

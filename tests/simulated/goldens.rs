@@ -49,7 +49,7 @@ fn a_replacement_by_a_commit_and_by_drift() {
     cli.world.engine.with(|state| state.options.images[0] = image("tenantd/test:1", "rebuilt"));
     cli.tenant("ant", "command: [/serve]\nenvironment: {MODE: quiet}\nlimits: {memory: 64MiB}\n");
     cli.commit();
-    cli.world.spoil("tenantd-bee", |doc| {
+    cli.world.tamper("tenantd-bee", |doc| {
         doc["HostConfig"]["Privileged"] = true.into();
         doc["HostConfig"]["CapAdd"] = json!(["SYS_ADMIN"]);
     });
@@ -77,7 +77,7 @@ fn what_is_blocked() {
     cli.commit();
     let cat = cli.world.id("tenantd-cat");
     cli.host_file(&format!("engine: {}\nceilings: {{memory: 256MiB}}\n", cli.world.engine.url()));
-    cli.world.spoil("tenantd-dog", |doc| doc["HostConfig"]["ReadonlyRootfs"] = false.into());
+    cli.world.tamper("tenantd-dog", |doc| doc["HostConfig"]["ReadonlyRootfs"] = false.into());
     assert!(!cat.is_empty());
     insta::assert_snapshot!(plan(&cli, 1));
 }
@@ -87,7 +87,7 @@ fn what_is_blocked() {
 fn a_plan_in_each_form() {
     let cli = Cli::new(&["ant", "bee"]);
     cli.apply().with(0);
-    cli.world.spoil("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = json!(true));
+    cli.world.tamper("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = json!(true));
     cli.tenant("bee", "limits: {memory: 64MiB}\n");
     cli.tenant("cat", "");
     cli.tenant("dog", "runtime: microvm\n");

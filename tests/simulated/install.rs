@@ -156,7 +156,7 @@ fn the_capabilities_of_the_unit_are_enough_and_none_is_too_many() {
     let names = setting("CapabilityBoundingSet");
     let all: Vec<String> =
         names.split(' ').map(|name| name.strip_prefix("CAP_").unwrap().to_ascii_lowercase()).collect();
-    // The commands that the daemon's work is made of: a first workspace, one that was spoilt, and one
+    // The commands that the daemon's work is made of: a first workspace, one that was tampered with, and one
     // that is set aside.
     let works_with = |capabilities: &[&String]| {
         let cli = Cli::new(&["ant", "bee"]);

@@ -93,7 +93,7 @@ fn a_tenant_of_an_earlier_version_stays_ours_unless_its_image_has_the_very_label
     let desired = named(&["ant", "bee"]);
     world.converge(&desired);
     let older = |name: &str| {
-        world.spoil(name, |doc| drop(doc["Config"]["Labels"].as_object_mut().unwrap().remove(CREATION_LABEL)));
+        world.tamper(name, |doc| drop(doc["Config"]["Labels"].as_object_mut().unwrap().remove(CREATION_LABEL)));
     };
     older("tenantd-ant");
     older("tenantd-bee");

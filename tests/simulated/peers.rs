@@ -46,7 +46,7 @@ const OWN: usize = 14;
 
 /// As a container of an earlier version is: the engine hands out an address at each start.
 fn made_before(world: &World) {
-    world.spoil(CONTAINER, |doc| doc["NetworkSettings"]["Networks"][CONTAINER]["IPAMConfig"] = Value::Null);
+    world.tamper(CONTAINER, |doc| doc["NetworkSettings"]["Networks"][CONTAINER]["IPAMConfig"] = Value::Null);
     restart(world);
 }
 

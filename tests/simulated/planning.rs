@@ -67,7 +67,7 @@ fn a_commit_that_asks_for_less_is_no_drift_and_stops_a_tenant_with_grace() {
 fn what_weakens_is_contained_also_where_a_commit_comes_with_it() {
     let world = World::new();
     world.converge(&named(&["ant"]));
-    world.spoil("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = true.into());
+    world.tamper("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = true.into());
     let changed = Tenant { command: Some(vec!["/serve".to_owned()]), ..tenant("ant") };
     let run = world.converge(&fleet([changed]));
     assert_eq!(steps(&run, "ant"), ["pause", "create-container", "remove", "rename", "start"]);
@@ -98,7 +98,7 @@ fn processor_time_that_goes_before_all_others_is_contained_and_taken_away() {
     let world = World::new();
     world.converge(&named(&["ant"]));
     // What `docker update --cpu-rt-runtime` does to a container that runs.
-    world.spoil("tenantd-ant", |doc| doc["HostConfig"]["CpuRealtimeRuntime"] = 950_000.into());
+    world.tamper("tenantd-ant", |doc| doc["HostConfig"]["CpuRealtimeRuntime"] = 950_000.into());
     let run = world.converge(&named(&["ant"]));
     assert_eq!(steps(&run, "ant"), ["pause", "create-container", "remove", "rename", "start"]);
     let shown = text(&run.plan);
@@ -185,7 +185,7 @@ fn a_tenant_is_at_home_and_works_where_it_can_write_and_none_is_replaced_for_it(
         let id = world.id("tenantd-ant");
         let own: Vec<&str> = variables.iter().copied().filter(|entry| entry.starts_with("HOME=")).collect();
         let as_before = |world: &World| {
-            world.spoil("tenantd-ant", |doc| {
+            world.tamper("tenantd-ant", |doc| {
                 let config = &mut doc["Config"];
                 let entries = config["Env"].as_array_mut().unwrap();
                 entries.retain(|entry| !entry.as_str().unwrap().starts_with("HOME="));
@@ -209,7 +209,7 @@ fn a_tenant_is_at_home_and_works_where_it_can_write_and_none_is_replaced_for_it(
         assert_eq!(home_and_place(&world), (vec![home.to_owned()], place.to_owned()));
         // Any other home or place is drift.
         for (key, value) in [("Env", json!(["HOME=/elsewhere"])), ("WorkingDir", json!("/elsewhere"))] {
-            world.spoil("tenantd-ant", |doc| doc["Config"][key] = value);
+            world.tamper("tenantd-ant", |doc| doc["Config"][key] = value);
             assert!(!world.plan(&fleet([more.clone()])).is_empty(), "{key}");
             world.converge(&fleet([more.clone()]));
         }
@@ -225,9 +225,9 @@ fn a_home_that_a_tenant_declares_is_its_own() {
     assert_eq!(home_and_place(&world), (vec!["HOME=/opt/app".to_owned()], "/workspace".to_owned()));
 }
 
-/// Spoils what a container has at /run/tenantd, by what the engine shows of each mount there.
-fn spoil_provided(world: &World, change: impl Fn(&mut Vec<Value>)) {
-    world.spoil("tenantd-ant", |doc| change(doc["Mounts"].as_array_mut().unwrap()));
+/// Tampers with what a container has at /run/tenantd, by what the engine shows of each mount there.
+fn tamper_provided(world: &World, change: impl Fn(&mut Vec<Value>)) {
+    world.tamper("tenantd-ant", |doc| change(doc["Mounts"].as_array_mut().unwrap()));
 }
 
 /// What a container has at /run/tenantd: source, and whether it can be written.
@@ -250,7 +250,7 @@ fn what_tenantd_brings_along_is_given_at_the_next_replacement_and_replaces_nobod
         // As it was made before there was that: it stays as it is.
         let id = world.id("tenantd-ant");
         let without = |world: &World| {
-            spoil_provided(world, |mounts| mounts.retain(|mount| mount["Destination"] != "/run/tenantd"));
+            tamper_provided(world, |mounts| mounts.retain(|mount| mount["Destination"] != "/run/tenantd"));
         };
         without(&world);
         assert_eq!(provided(&world), None);
@@ -264,7 +264,7 @@ fn what_tenantd_brings_along_is_given_at_the_next_replacement_and_replaces_nobod
             assert_eq!((world.id("tenantd-ant"), provided(&world)), (id.clone(), None));
         }
         // With another drift, which does not weaken, it is replaced: that weakens nothing either, so nobody is paused.
-        world.spoil("tenantd-ant", |doc| doc["Config"]["Hostname"] = "other".into());
+        world.tamper("tenantd-ant", |doc| doc["Config"]["Hostname"] = "other".into());
         let run = world.converge(&fleet([ant.clone()]));
         assert!(!steps(&run, "ant").contains(&"pause".to_owned()), "{}", text(&run.plan));
         assert_ne!(world.id("tenantd-ant"), id);
@@ -277,7 +277,7 @@ fn what_tenantd_brings_along_is_given_at_the_next_replacement_and_replaces_nobod
                 let mount = mounts.iter_mut().find(|mount| mount["Destination"] == "/run/tenantd").unwrap();
                 mount[key] = value.clone();
             };
-            spoil_provided(&world, set);
+            tamper_provided(&world, set);
             let run = world.converge(&fleet([ant.clone()]));
             assert!(text(&run.plan).contains("drift, weakens isolation"), "{key}: {}", text(&run.plan));
             assert_eq!(steps(&run, "ant")[0], "pause", "{key}");
@@ -285,7 +285,7 @@ fn what_tenantd_brings_along_is_given_at_the_next_replacement_and_replaces_nobod
         }
         // Beside another mount that nobody declared, the missing one hides nothing.
         without(&world);
-        spoil_provided(&world, |mounts| {
+        tamper_provided(&world, |mounts| {
             let mut other = mounts[0].clone();
             other["Destination"] = "/host".into();
             mounts.push(other);

@@ -55,7 +55,7 @@ fn the_policy_for_plans_sees_what_a_plan_would_do() {
     cli.apply().with(0);
     assert_eq!(messages("plan", "warn", &plan(&cli)), Vec::<String>::new());
 
-    cli.world.spoil("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = json!(true));
+    cli.world.tamper("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = json!(true));
     cli.tenant("cat", "runtime: microvm\n");
     std::fs::remove_file(cli.repo.join("tenants/bee.yaml")).unwrap();
     cli.commit();

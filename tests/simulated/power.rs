@@ -77,7 +77,7 @@ fn one_that_cannot_stay_frozen_sleeps() {
         ("it was removed", |world, _| drop(world.act("DELETE", "/containers/tenantd-ant?force=1", Value::Null))),
         ("another image is declared", |_, tenant| tenant.command = Some(vec!["/serve".to_owned()])),
         ("it is privileged", |world, _| {
-            world.spoil("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = json!(true));
+            world.tamper("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = json!(true));
         }),
     ];
     for (case, change) in cases {
@@ -166,7 +166,7 @@ fn what_is_contained_or_blocked_is_not_thawed_by_being_asked_to_run() {
     world.converge(&desired);
     world.ask("ant", Power::Paused);
     world.converge(&desired);
-    world.spoil("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = json!(true));
+    world.tamper("tenantd-ant", |doc| doc["HostConfig"]["Privileged"] = json!(true));
     // Its image is gone: it cannot be made anew, so it is blocked.
     let mut other = tenant("ant");
     other.image = "tenantd/gone:1".parse().unwrap();

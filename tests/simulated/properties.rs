@@ -32,7 +32,7 @@ const OTHER_IMAGE: &str = "tenantd/test:2";
 
 /// Something that somebody does behind tenantd's back, to a tenant or beside it.
 #[derive(Clone, Debug)]
-pub enum Spoil {
+pub enum Tampering {
     RemoveContainer,
     Stop,
     Pause,
@@ -79,7 +79,7 @@ pub enum Spoil {
     Ghost,
 }
 
-pub fn spoil() -> impl Strategy<Value = Spoil> {
+pub fn tamper() -> impl Strategy<Value = Tampering> {
     let set = prop::sample::select(vec![
         ("Privileged", json!(true)),
         ("CapAdd", json!(["NET_ADMIN"])),
@@ -99,23 +99,23 @@ pub fn spoil() -> impl Strategy<Value = Spoil> {
     ]);
     prop_oneof![
         4 => prop::sample::select(vec![
-            Spoil::RemoveContainer, Spoil::Stop, Spoil::Pause, Spoil::Exit, Spoil::Rename, Spoil::ConnectToShared,
-            Spoil::ConnectToNeighbour, Spoil::Disconnect, Spoil::ForeignOnNetwork, Spoil::RemoveNetwork,
-            Spoil::RenameToReplacement, Spoil::Duplicate, Spoil::LeftoverReplacement, Spoil::RemoveWorkspace,
-            Spoil::OpenWorkspace, Spoil::Beside,
+            Tampering::RemoveContainer, Tampering::Stop, Tampering::Pause, Tampering::Exit, Tampering::Rename, Tampering::ConnectToShared,
+            Tampering::ConnectToNeighbour, Tampering::Disconnect, Tampering::ForeignOnNetwork, Tampering::RemoveNetwork,
+            Tampering::RenameToReplacement, Tampering::Duplicate, Tampering::LeftoverReplacement, Tampering::RemoveWorkspace,
+            Tampering::OpenWorkspace, Tampering::Beside,
         ]),
-        2 => (8u32..4096, 0u32..512).prop_map(|(memory, pids)| Spoil::Update { memory, pids }),
-        2 => set.prop_map(|(key, value)| Spoil::Set(key, value)),
-        2 => network.prop_map(|(key, value)| Spoil::NetworkSet(key, value)),
+        2 => (8u32..4096, 0u32..512).prop_map(|(memory, pids)| Tampering::Update { memory, pids }),
+        2 => set.prop_map(|(key, value)| Tampering::Set(key, value)),
+        2 => network.prop_map(|(key, value)| Tampering::NetworkSet(key, value)),
         2 => prop::sample::select(vec![
-            Spoil::WriteConfig("a.json"), Spoil::WriteConfig("agent/b.json"), Spoil::WriteConfig("agent"),
-            Spoil::LinkConfig("a.json"), Spoil::LinkConfig("agent"), Spoil::RemoveConfig,
+            Tampering::WriteConfig("a.json"), Tampering::WriteConfig("agent/b.json"), Tampering::WriteConfig("agent"),
+            Tampering::LinkConfig("a.json"), Tampering::LinkConfig("agent"), Tampering::RemoveConfig,
         ]),
-        2 => (0u8..4).prop_map(|third| Spoil::DuplicateNetwork { third }),
+        2 => (0u8..4).prop_map(|third| Tampering::DuplicateNetwork { third }),
         1 => prop::sample::select(vec![
-            Spoil::Unlabel, Spoil::ForgeSpec, Spoil::TakeContainerName, Spoil::TakeNetworkName, Spoil::TakeReplacementName,
-            Spoil::CrossLabel,
-            Spoil::LinkWorkspace, Spoil::Ghost,
+            Tampering::Unlabel, Tampering::ForgeSpec, Tampering::TakeContainerName, Tampering::TakeNetworkName, Tampering::TakeReplacementName,
+            Tampering::CrossLabel,
+            Tampering::LinkWorkspace, Tampering::Ghost,
         ]),
     ]
 }
@@ -160,7 +160,7 @@ fn any_fleet() -> impl Strategy<Value = Desired> {
 #[derive(Clone)]
 pub struct Story {
     before: Desired,
-    spoils: Vec<(usize, Spoil)>,
+    tamperings: Vec<(usize, Tampering)>,
     /// What tenants were asked to do, and whether they were found so since.
     powers: Vec<(usize, Power, bool)>,
     pub desired: Desired,
@@ -171,8 +171,8 @@ pub struct Story {
 pub fn any_story() -> impl Strategy<Value = Story> {
     let pool = prop::sample::select(vec![26u8, 24, 24, 16]);
     let power = (0..NAMES.len(), prop::sample::select(Power::ALL.to_vec()), any::<bool>());
-    (any_fleet(), vec((0..NAMES.len(), spoil()), 0..10), vec(power, 0..4), any_fleet(), pool)
-        .prop_map(|(before, spoils, powers, desired, pool)| Story { before, spoils, powers, desired, pool })
+    (any_fleet(), vec((0..NAMES.len(), tamper()), 0..10), vec(power, 0..4), any_fleet(), pool)
+        .prop_map(|(before, tamperings, powers, desired, pool)| Story { before, tamperings, powers, desired, pool })
 }
 
 /// In the few lines that tell one story from another.
@@ -188,8 +188,8 @@ impl fmt::Debug for Story {
             })
         };
         fleet(f, "before", &self.before)?;
-        for (index, spoil) in &self.spoils {
-            writeln!(f, "  then {}: {spoil:?}", NAMES[*index])?;
+        for (index, tamper) in &self.tamperings {
+            writeln!(f, "  then {}: {tamper:?}", NAMES[*index])?;
         }
         for (index, power, reached) in &self.powers {
             writeln!(f, "  {} {power:?}, found so before: {reached}", NAMES[*index])?;
@@ -200,7 +200,7 @@ impl fmt::Debug for Story {
 }
 
 /// An engine on which a story has happened so far.
-pub fn spoiled(Story { before, spoils, powers, pool, .. }: &Story) -> World {
+pub fn tampered(Story { before, tamperings, powers, pool, .. }: &Story) -> World {
     let mut options = Options::default();
     options.images.push(image(OTHER_IMAGE, "2"));
     let mut world = World::of(options);
@@ -209,8 +209,8 @@ pub fn spoiled(Story { before, spoils, powers, pool, .. }: &Story) -> World {
     before.held.clear();
     world.apply(&before);
     world.act("POST", "/networks/create", json!({"Name": "shared"}));
-    for (number, (index, spoil)) in spoils.iter().enumerate() {
-        befall(&world, NAMES[*index], NAMES[(index + 1) % NAMES.len()], spoil, number);
+    for (number, (index, tamper)) in tamperings.iter().enumerate() {
+        apply_tampering(&world, NAMES[*index], NAMES[(index + 1) % NAMES.len()], tamper, number);
     }
     let hold = |power, reached| PowerHold {
         power,
@@ -225,7 +225,7 @@ pub fn spoiled(Story { before, spoils, powers, pool, .. }: &Story) -> World {
 }
 
 /// Lets it happen as far as the engine lets it.
-pub fn befall(world: &World, name: &str, neighbour: &str, spoil: &Spoil, number: usize) {
+pub fn apply_tampering(world: &World, name: &str, neighbour: &str, tamper: &Tampering, number: usize) {
     let object = format!("tenantd-{name}");
     let act = |method: &str, path: String, body: Value| world.engine.act(method, &path, &body);
     let on = |action: &str| act("POST", format!("/containers/{object}/{action}"), Value::Null);
@@ -237,63 +237,63 @@ pub fn befall(world: &World, name: &str, neighbour: &str, spoil: &Spoil, number:
     let connect = |network: &str, container: &str| {
         act("POST", format!("/networks/{network}/connect"), json!({"Container": container}));
     };
-    match spoil {
-        Spoil::RemoveContainer => drop(act("DELETE", format!("/containers/{object}?force=1"), Value::Null)),
-        Spoil::Stop => drop(on("stop")),
-        Spoil::Pause => drop(on("pause")),
-        Spoil::Exit => {
+    match tamper {
+        Tampering::RemoveContainer => drop(act("DELETE", format!("/containers/{object}?force=1"), Value::Null)),
+        Tampering::Stop => drop(on("stop")),
+        Tampering::Pause => drop(on("pause")),
+        Tampering::Exit => {
             if world.state(&object) == "running" {
                 world.engine.with(|state| state.exit(&object, 3, true));
             }
         }
-        Spoil::Rename => drop(on(&format!("rename?name=renamed-{number}"))),
-        Spoil::RenameToReplacement => drop(on(&format!("rename?name={object}.new"))),
-        Spoil::Update { memory, pids } => {
+        Tampering::Rename => drop(on(&format!("rename?name=renamed-{number}"))),
+        Tampering::RenameToReplacement => drop(on(&format!("rename?name={object}.new"))),
+        Tampering::Update { memory, pids } => {
             let memory = u64::from(*memory) << 20;
             let body = json!({"Memory": memory, "MemorySwap": memory, "PidsLimit": pids});
             act("POST", format!("/containers/{object}/update"), body);
         }
-        Spoil::Set(key, value) => {
+        Tampering::Set(key, value) => {
             if exists(&object) {
-                world.spoil(&object, |doc| doc["HostConfig"][*key] = value.clone());
+                world.tamper(&object, |doc| doc["HostConfig"][*key] = value.clone());
             }
         }
-        Spoil::Unlabel => {
+        Tampering::Unlabel => {
             if exists(&object) {
-                world.spoil(&object, |doc| doc["Config"]["Labels"] = json!({}));
+                world.tamper(&object, |doc| doc["Config"]["Labels"] = json!({}));
             }
         }
-        Spoil::ForgeSpec => {
+        Tampering::ForgeSpec => {
             if exists(&object) {
-                world.spoil(&object, |doc| doc["Config"]["Labels"]["io.tenantd.spec"] = json!("forged"));
+                world.tamper(&object, |doc| doc["Config"]["Labels"]["io.tenantd.spec"] = json!("forged"));
             }
         }
-        Spoil::ConnectToShared => connect("shared", &object),
-        Spoil::ConnectToNeighbour => connect(&format!("tenantd-{neighbour}"), &object),
-        Spoil::Disconnect => {
+        Tampering::ConnectToShared => connect("shared", &object),
+        Tampering::ConnectToNeighbour => connect(&format!("tenantd-{neighbour}"), &object),
+        Tampering::Disconnect => {
             act("POST", format!("/networks/{object}/disconnect"), json!({"Container": object, "Force": true}));
         }
-        Spoil::ForeignOnNetwork => {
+        Tampering::ForeignOnNetwork => {
             let foreign = format!("foreign-{number}");
             create(&foreign, json!({"Image": IMAGE, "HostConfig": {"NetworkMode": "shared"}}));
             act("POST", format!("/containers/{foreign}/start"), Value::Null);
             connect(&object, &foreign);
         }
-        Spoil::NetworkSet(key, value) => {
+        Tampering::NetworkSet(key, value) => {
             if network_exists(&object) {
                 world.engine.with(|state| state.network_mut(&object)[*key] = value.clone());
             }
         }
-        Spoil::RemoveNetwork => {
+        Tampering::RemoveNetwork => {
             on("stop");
             act("DELETE", format!("/networks/{object}"), Value::Null);
         }
-        Spoil::Duplicate => {
+        Tampering::Duplicate => {
             let duplicate = format!("copy-{number}");
             create(&duplicate, labelled(name));
             act("POST", format!("/containers/{duplicate}/start"), Value::Null);
         }
-        Spoil::DuplicateNetwork { third } => {
+        Tampering::DuplicateNetwork { third } => {
             let subnet = format!("10.77.0.{}/28", u32::from(*third) * 16);
             let labels = json!({TENANT_LABEL: name});
             let ipam = json!({"Config": [{"Subnet": subnet}]});
@@ -301,47 +301,47 @@ pub fn befall(world: &World, name: &str, neighbour: &str, spoil: &Spoil, number:
             act("POST", "/networks/create".to_owned(), body);
             connect(&format!("copy-net-{number}"), &object);
         }
-        Spoil::LeftoverReplacement => drop(create(&format!("{object}.new"), labelled(name))),
-        Spoil::TakeContainerName => {
+        Tampering::LeftoverReplacement => drop(create(&format!("{object}.new"), labelled(name))),
+        Tampering::TakeContainerName => {
             act("DELETE", format!("/containers/{object}?force=1"), Value::Null);
             create(&object, json!({"Image": IMAGE}));
             on("start");
         }
-        Spoil::TakeReplacementName => drop(create(&format!("{object}.new"), json!({"Image": IMAGE}))),
-        Spoil::TakeNetworkName => {
+        Tampering::TakeReplacementName => drop(create(&format!("{object}.new"), json!({"Image": IMAGE}))),
+        Tampering::TakeNetworkName => {
             act("DELETE", format!("/containers/{object}?force=1"), Value::Null);
             act("DELETE", format!("/networks/{object}"), Value::Null);
             act("POST", "/networks/create".to_owned(), json!({"Name": object, "CheckDuplicate": true}));
         }
-        Spoil::CrossLabel => {
+        Tampering::CrossLabel => {
             if exists(&object) {
-                world.spoil(&object, |doc| doc["Config"]["Labels"][TENANT_LABEL] = json!(neighbour));
+                world.tamper(&object, |doc| doc["Config"]["Labels"][TENANT_LABEL] = json!(neighbour));
             }
         }
-        Spoil::RemoveWorkspace => drop(fs::remove_dir_all(&workspace)),
-        Spoil::OpenWorkspace => drop(fs::set_permissions(&workspace, fs::Permissions::from_mode(0o777))),
-        Spoil::LinkWorkspace => {
+        Tampering::RemoveWorkspace => drop(fs::remove_dir_all(&workspace)),
+        Tampering::OpenWorkspace => drop(fs::set_permissions(&workspace, fs::Permissions::from_mode(0o777))),
+        Tampering::LinkWorkspace => {
             let _ = fs::remove_dir_all(&workspace);
             let _ = symlink("/etc", &workspace);
         }
-        Spoil::WriteConfig(path) => {
+        Tampering::WriteConfig(path) => {
             let place = world.host.files(name).join(path);
             let _ = fs::create_dir_all(place.parent().unwrap());
             let _ = fs::write(place, "by hand");
         }
-        Spoil::LinkConfig(path) => {
+        Tampering::LinkConfig(path) => {
             let place = world.host.files(name).join(path);
             let _ = fs::remove_dir_all(&place);
             let _ = fs::remove_file(&place);
             let _ = fs::create_dir_all(place.parent().unwrap());
             let _ = symlink("/etc", &place);
         }
-        Spoil::RemoveConfig => drop(fs::remove_dir_all(world.host.files(name))),
-        Spoil::Beside => {
+        Tampering::RemoveConfig => drop(fs::remove_dir_all(world.host.files(name))),
+        Tampering::Beside => {
             act("POST", "/networks/create".to_owned(), json!({"Name": format!("beside-net-{number}")}));
             world.foreign(&format!("beside-{number}"), &format!("beside-net-{number}"));
         }
-        Spoil::Ghost => {
+        Tampering::Ghost => {
             create(&format!("ghost-{number}"), labelled("ghost"));
             act("POST", "/networks/create".to_owned(), json!({"Name": "ghost-net", "Labels": {TENANT_LABEL: "ghost"}}));
         }
@@ -507,7 +507,7 @@ proptest! {
 
     #[test]
     fn an_apply_ends_all_differences_and_touches_nothing_else(story in any_story()) {
-        let (mut world, desired) = (spoiled(&story), story.desired);
+        let (mut world, desired) = (tampered(&story), story.desired);
         let (foreign, held) = (not_ours(&world), of_held(&world, &desired));
 
         // Planning is deterministic, and a plan is no change.

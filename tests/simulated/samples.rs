@@ -128,8 +128,8 @@ fn good() -> tempfile::TempDir {
 
 #[test]
 fn what_cannot_lie_in_a_sample_is_refused_as_well() {
-    type Spoil = fn(&Path);
-    let cases: [(&str, &str, Spoil); 10] = [
+    type Tampering = fn(&Path);
+    let cases: [(&str, &str, Tampering); 10] = [
         ("tenants/bad.yaml", "symlink", |root| symlink("good.yaml", root.join("tenants/bad.yaml")).unwrap()),
         ("tenants/bad.yaml", "symlink", |root| symlink("/etc/passwd", root.join("tenants/bad.yaml")).unwrap()),
         ("tenants/bad", "symlink", |root| symlink("/etc", root.join("tenants/bad")).unwrap()),
@@ -163,9 +163,9 @@ fn what_cannot_lie_in_a_sample_is_refused_as_well() {
             symlink("people", root.join("tenants")).unwrap();
         }),
     ];
-    for (file, code, spoil) in cases {
+    for (file, code, tamper) in cases {
         let folder = good();
-        spoil(folder.path());
+        tamper(folder.path());
         let desired = spec::compile(&read_directory(folder.path()).unwrap());
         let found: Vec<(&str, &str)> = desired.findings.iter().map(|f| (f.file.as_str(), f.code)).collect();
         assert_eq!(found, [(file, code)]);

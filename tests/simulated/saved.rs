@@ -15,7 +15,7 @@ use tenantd::{
 use crate::{
     cli::{Cli, Ended},
     lookalikes,
-    properties::{NAMES, Spoil, any_story, befall, spoil, spoiled},
+    properties::{NAMES, Tampering, any_story, apply_tampering, tamper, tampered},
     world::{World, image, text},
 };
 
@@ -357,7 +357,7 @@ fn no_interference_makes_a_saved_plan_do_anything_else() {
     let (mut refused, mut done) = (0, 0);
     for _ in 0..STORIES {
         let story = any_story().new_tree(&mut runner).unwrap().current();
-        let (world, desired) = (spoiled(&story), story.desired);
+        let (world, desired) = (tampered(&story), story.desired);
         let (planned, observed) = world.try_plan(&desired).unwrap();
         let saved = Saved::new(&planned, &desired, &observed, "main", &"a".repeat(40), None);
         let touched: BTreeSet<&str> = saved.tenants.keys().map(String::as_str).collect();
@@ -369,13 +369,19 @@ fn no_interference_makes_a_saved_plan_do_anything_else() {
             let times = 1 + number % 2;
             let mut what = Vec::new();
             for time in 0..times {
-                let one = (0..NAMES.len(), spoil()).new_tree(&mut runner).unwrap().current();
-                befall(&world, NAMES[one.0], NAMES[(one.0 + 1) % NAMES.len()], &one.1, 1000 + number * 2 + time);
+                let one = (0..NAMES.len(), tamper()).new_tree(&mut runner).unwrap().current();
+                apply_tampering(
+                    &world,
+                    NAMES[one.0],
+                    NAMES[(one.0 + 1) % NAMES.len()],
+                    &one.1,
+                    1000 + number * 2 + time,
+                );
                 what.push(one);
             }
             let (now, seen) = world.try_plan(&desired).unwrap();
             let moved = saved.moved(&now, &desired, &seen);
-            let mut is_changed = what.iter().any(|(_, spoil)| on_disk(spoil));
+            let mut is_changed = what.iter().any(|(_, tamper)| on_disk(tamper));
             if moved.is_empty() {
                 assert!(before == everything_of(&world, &touched), "{what:?} was overlooked");
                 let mut part = now.clone();
@@ -415,14 +421,14 @@ fn no_interference_makes_a_saved_plan_do_anything_else() {
 }
 
 /// Whether it changes what lies on the host.
-fn on_disk(spoil: &Spoil) -> bool {
+fn on_disk(tamper: &Tampering) -> bool {
     matches!(
-        spoil,
-        Spoil::RemoveWorkspace
-            | Spoil::OpenWorkspace
-            | Spoil::LinkWorkspace
-            | Spoil::WriteConfig(_)
-            | Spoil::LinkConfig(_)
-            | Spoil::RemoveConfig
+        tamper,
+        Tampering::RemoveWorkspace
+            | Tampering::OpenWorkspace
+            | Tampering::LinkWorkspace
+            | Tampering::WriteConfig(_)
+            | Tampering::LinkConfig(_)
+            | Tampering::RemoveConfig
     )
 }

@@ -76,12 +76,12 @@ fn a_plan_of_a_snapshot_is_the_hosts_own_byte_for_byte() {
     let world = &cli.world;
     lookalikes::commit(world, "tenantd-ant", "x:1");
     lookalikes::run(world, "mydebug", "x:1", "tenantd-cat", json!({}));
-    world.spoil("tenantd-ant", |doc| {
+    world.tamper("tenantd-ant", |doc| {
         doc["Config"]["Env"].as_array_mut().unwrap().push(json!(format!("TOKEN={KEY}")));
         doc["HostConfig"]["Privileged"] = json!(true);
         doc["HostConfig"]["Binds"] = json!(["/etc:/host:rw"]);
     });
-    world.spoil("tenantd-bee", |doc| doc["HostConfig"]["Memory"] = json!(0));
+    world.tamper("tenantd-bee", |doc| doc["HostConfig"]["Memory"] = json!(0));
     world.act("POST", "/networks/create", json!({"Name": "beside"}));
     world.foreign("foreign", "beside");
     let ghost = json!({"Image": IMAGE, "Env": [format!("TOKEN={KEY}")], "Labels": {TENANT_LABEL: "ghost"}});
@@ -108,7 +108,7 @@ fn a_variable_is_compared_without_its_value() {
     cli.commit();
     assert!(cli.same_plan().contains("MODE=(hidden)"));
     // A value that is not declared any more is not shown either.
-    cli.world.spoil("tenantd-ant", |doc| doc["Config"]["Env"] = json!(["PATH=/bin", "MODE=by-hand", "PLACE=here"]));
+    cli.world.tamper("tenantd-ant", |doc| doc["Config"]["Env"] = json!(["PATH=/bin", "MODE=by-hand", "PLACE=here"]));
     let shown = cli.same_plan();
     assert!(!shown.contains("by-hand") && shown.contains("MODE=slow"), "{shown}");
 }

@@ -169,7 +169,7 @@ impl World {
     }
 
     /// Changes the document of a container behind everybody's back.
-    pub fn spoil(&self, container: &str, change: impl FnOnce(&mut Value)) {
+    pub fn tamper(&self, container: &str, change: impl FnOnce(&mut Value)) {
         self.engine.with(|state| change(state.container_mut(container)));
     }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Case, Service, case,
-    hands::{FOREIGN, GVISOR, LIMITS, Mark, RUNC, proper},
+    manual_changes::{FOREIGN, GVISOR, LIMITS, Mark, RUNC, proper},
 };
 use crate::engine::succeed;
 

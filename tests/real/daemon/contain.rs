@@ -1,10 +1,10 @@
-//! What a tenant does to keep what a hand gave it: it is contained at once, and made anew.
+//! What a tenant does to keep what a manual change gave it: it is contained at once, and made anew.
 
 use serde_json::{Value, json};
 
 use super::{
     HOST, Service,
-    hands::{FOREIGN, Mark},
+    manual_changes::{FOREIGN, Mark},
     signal,
 };
 use crate::engine::{succeed, text};
@@ -79,7 +79,7 @@ fn a_limit_that_a_tenant_has_filled_is_contained_and_then_replaced() {
     service.end();
 }
 
-/// A hand gives the tenant more memory, and the tenant uses it.
+/// A manual change gives the tenant more memory, and the tenant uses it.
 fn raise_and_fill(service: &Service) {
     succeed(service.fleet.engine.docker(&["update", "--memory", "1g", "--memory-swap", "1g", OURS]));
     fill(service);

@@ -4,8 +4,8 @@ mod approvals;
 mod commits;
 mod contain;
 mod going_back;
-mod hands;
 mod images;
+mod manual_changes;
 mod outages;
 mod power;
 mod ways;
@@ -62,7 +62,7 @@ const HOST: &str = "resync: 1h\ndeadlines: {call: 3s, stop: 1s}\n";
 fn the_daemon_keeps_a_real_engine_as_declared() {
     let mut service = Service::new("daemon", HOST);
     commits::first(&mut service);
-    let mut cases = hands::cases(service.fleet.engine.tests_gvisor());
+    let mut cases = manual_changes::cases(service.fleet.engine.tests_gvisor());
     cases.extend(commits::cases());
     cases.extend(outages::cases());
     service.cases(cases);

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Case, Service, case,
-    hands::{GVISOR, Mark, RUNC, proper},
+    manual_changes::{GVISOR, Mark, RUNC, proper},
     signal,
 };
 use crate::{

@@ -1,4 +1,4 @@
-//! Egress paths that are spoiled behind the engine's back: the kernel tells, and long before the next look at
+//! Egress paths that are tampered with behind the engine's back: the kernel tells, and long before the next look at
 //! everything all is as declared.
 
 use std::fs;
@@ -48,7 +48,7 @@ fn what_the_engine_does_not_see_is_healed_at_once() {
             && !allowed.contains("evil")
     };
     assert!(is_whole(&service));
-    for (what, spoil) in [
+    for (what, tamper) in [
         ("the link is deleted", format!("ip link del {link}")),
         ("its end inside is deleted", format!("ip -n tenantd link del {link}")),
         ("its end inside is taken down", format!("ip -n tenantd link set {link} down")),
@@ -62,7 +62,7 @@ fn what_the_engine_does_not_see_is_healed_at_once() {
         ),
     ] {
         println!("case {what}");
-        shell(&service.fleet, &spoil);
+        shell(&service.fleet, &tamper);
         service.wait(what, || is_whole(&service));
     }
     println!("case a secret is rotated");

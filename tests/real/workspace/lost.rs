@@ -115,7 +115,7 @@ fn namespace_gone(fleet: &Fleet) {
     kept(fleet, TENANT);
 }
 
-/// Somebody gave the image a second device, such as to look at it. Two that write would spoil it.
+/// Somebody gave the image a second device, such as to look at it. Two that write would damage it.
 fn second_device(fleet: &Fleet) {
     let own = mounted_from(fleet);
     let images = fleet.data().join("images");

@@ -55,13 +55,13 @@ fn each_kind_of_event_leads_to_a_repair() {
         ("", &|| drop(daemon.foreign("foreign", "tenantd-ant"))),
         // A limit that the list of events does not tell of shows with the next event of the tenant.
         ("container ", &|| {
-            daemon.spoil(&container, |doc| doc["HostConfig"]["PidsLimit"] = json!(9));
+            daemon.tamper(&container, |doc| doc["HostConfig"]["PidsLimit"] = json!(9));
             daemon.act("POST", &path("kill?signal=HUP"), Value::Null);
         }),
     ];
-    for (event, spoil) in cases {
+    for (event, tamper) in cases {
         let before = daemon.head();
-        spoil();
+        tamper();
         let causes = repaired(&daemon, "ant", before);
         let (kind, _) = event.split_once(' ').unwrap_or((event, ""));
         assert!(causes.iter().all(|cause| cause.starts_with(kind) && cause != "full pass"), "{event}: {causes:?}");

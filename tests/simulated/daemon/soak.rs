@@ -78,7 +78,7 @@ fn rounds_of_commits_and_drift_leave_nothing_behind() {
             let limits = daemon.limit("ant", "Memory") == memory * MIB && daemon.limit("bee", "Memory") == 512 * MIB;
             (limits && daemon.state("tenantd-cat") == "running").then_some(())
         });
-        // What is spoilt again before it was looked at is taken for a repair that does not last.
+        // What is tampered with again before it was looked at is taken for a repair that does not last.
         sleep(Duration::from_millis(50));
         if round == 40 {
             daemon.settled();

@@ -97,7 +97,7 @@ impl SimEngine {
         format!("unix://{}", self.socket.display())
     }
 
-    /// Looks at the state, or spoils it behind everybody's back. No call is answered meanwhile.
+    /// Looks at the state, or tampers with it behind everybody's back. No call is answered meanwhile.
     pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
         look(&mut self.shared.state())
     }

@@ -33,7 +33,7 @@ pub(crate) struct Network {
     pub pools: Vec<Pool>,
 }
 
-/// Everything the engine knows. Tests look at it and spoil it through
+/// Everything the engine knows. Tests look at it and tamper with it through
 /// [`SimEngine::with`](crate::SimEngine::with).
 ///
 /// Documents may be changed in every way but one: `Id` and `Name` are indexed, so a name changes

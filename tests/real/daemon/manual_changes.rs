@@ -21,7 +21,7 @@ const MIB: u64 = 1 << 20;
 const QUIET: Duration = Duration::from_secs(3);
 
 /// Something that a person does by hand, and what must be on record about it.
-struct Hand {
+struct ManualChange {
     what: &'static str,
     /// The docker command, in which `TENANT` is the tenant's name.
     words: &'static [&'static str],
@@ -36,8 +36,8 @@ struct Hand {
     keeps: bool,
 }
 
-fn hands() -> Vec<Hand> {
-    let hand = |what, words, events| Hand {
+fn manual_changes() -> Vec<ManualChange> {
+    let change = |what, words, events| ManualChange {
         what,
         words,
         events,
@@ -46,17 +46,17 @@ fn hands() -> Vec<Hand> {
         values: None,
         keeps: true,
     };
-    let limit = |what, words, fields, before: Value, after: Value| Hand {
+    let limit = |what, words, fields, before: Value, after: Value| ManualChange {
         fields,
         values: Some((before, after)),
-        ..hand(what, words, &["container update"])
+        ..change(what, words, &["container update"])
     };
     vec![
-        Hand {
+        ManualChange {
             // It may be seen while it is going.
             fields: &["name", "state"],
             keeps: false,
-            ..hand(
+            ..change(
                 "removes the container",
                 &["rm", "--force", "tenantd-TENANT"],
                 &["container kill", "container die", "container destroy", "network disconnect"],
@@ -83,53 +83,58 @@ fn hands() -> Vec<Hand> {
             json!(4000),
             json!(128),
         ),
-        Hand {
+        ManualChange {
             fields: &["networks"],
-            ..hand(
+            ..change(
                 "connects it to a foreign network",
                 &["network", "connect", FOREIGN, "tenantd-TENANT"],
                 &["network connect"],
             )
         },
-        Hand {
+        ManualChange {
             fields: &["networks"],
-            ..hand(
+            ..change(
                 "disconnects it from its network",
                 &["network", "disconnect", "--force", "tenantd-TENANT", "tenantd-TENANT"],
                 &["network disconnect"],
             )
         },
-        hand(
+        change(
             "stops it",
             &["stop", "--time", "5", "tenantd-TENANT"],
             &["container kill", "container die", "container stop", "network disconnect"],
         ),
-        hand("kills it", &["kill", "tenantd-TENANT"], &["container kill", "container die", "network disconnect"]),
-        hand("pauses it", &["pause", "tenantd-TENANT"], &["container pause"]),
-        Hand {
+        change("kills it", &["kill", "tenantd-TENANT"], &["container kill", "container die", "network disconnect"]),
+        change("pauses it", &["pause", "tenantd-TENANT"], &["container pause"]),
+        ManualChange {
             fields: &["name"],
             values: Some((json!("mine"), json!("tenantd-acme"))),
-            ..hand("renames it", &["rename", "tenantd-TENANT", "mine"], &["container rename"])
+            ..change("renames it", &["rename", "tenantd-TENANT", "mine"], &["container rename"])
         },
     ]
 }
 
 /// Those that gVisor answers in another way or that go through other code with it.
-fn hands_on_gvisor() -> Vec<Hand> {
-    let of = |what: &str| hands().into_iter().find(|hand| hand.what == what).expect("there is such a case");
-    vec![of("removes the container"), of("pauses it"), Hand { keeps: false, ..of("disconnects it from its network") }]
+fn manual_changes_on_gvisor() -> Vec<ManualChange> {
+    let of =
+        |what: &str| manual_changes().into_iter().find(|change| change.what == what).expect("there is such a case");
+    vec![
+        of("removes the container"),
+        of("pauses it"),
+        ManualChange { keeps: false, ..of("disconnects it from its network") },
+    ]
 }
 
 pub fn cases<'a>(with_gvisor: bool) -> Vec<Case<'a>> {
-    let of = |hands: Vec<Hand>, tenant: &'static str| {
-        hands.into_iter().map(move |hand| {
-            let name = format!("someone {} ({tenant})", hand.what);
-            (name, Box::new(move |service: &mut Service| hand.case(service, tenant)) as Box<dyn Fn(&mut Service)>)
+    let of = |changes: Vec<ManualChange>, tenant: &'static str| {
+        changes.into_iter().map(move |change| {
+            let name = format!("someone {} ({tenant})", change.what);
+            (name, Box::new(move |service: &mut Service| change.case(service, tenant)) as Box<dyn Fn(&mut Service)>)
         })
     };
-    let mut cases: Vec<Case<'a>> = of(hands(), RUNC).collect();
+    let mut cases: Vec<Case<'a>> = of(manual_changes(), RUNC).collect();
     if with_gvisor {
-        cases.extend(of(hands_on_gvisor(), GVISOR));
+        cases.extend(of(manual_changes_on_gvisor(), GVISOR));
     }
     cases.extend([
         case("someone puts a foreign container on the network", foreign),
@@ -142,7 +147,7 @@ pub fn cases<'a>(with_gvisor: bool) -> Vec<Case<'a>> {
     cases
 }
 
-impl Hand {
+impl ManualChange {
     fn case(&self, service: &Service, tenant: &str) {
         let engine = &service.fleet.engine;
         let name = format!("tenantd-{tenant}");
