@@ -20,7 +20,7 @@ test: ## Check and test everything: format, lints, docs, unit, simulated and rea
 	@tests/engine/install-packages postgresql chromium
 	@tests/run
 
-soak: ## Strike the daemon and the engine with faults for half an hour, and print a table
+soak: ## Inject faults into the daemon and the engine for half an hour, and print a table
 	@tests/engine/install-packages
 	@tests/run soak
 

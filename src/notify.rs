@@ -42,7 +42,7 @@ const MERGE: Duration = Duration::from_secs(10 * 60);
 const REMEMBERED: usize = 4096;
 
 /// How long a message is tried, from when it was told.
-const PATIENCE: Duration = Duration::from_secs(60 * 60);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// The pause after the first failure, which doubles, and its bound.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -145,12 +145,12 @@ impl Notifier {
         self.shared.wake.notify_one();
     }
 
-    /// Ends when everything that waits is posted, at the latest after `patience`.
-    pub async fn finish(mut self, patience: Duration) {
+    /// Ends when everything that waits is posted, at the latest after `drain_timeout`.
+    pub async fn finish(mut self, drain_timeout: Duration) {
         self.shared.state().is_ending = true;
         self.shared.wake.notify_one();
         // What is not posted by now is lost with the process.
-        let _ = timeout(patience, &mut self.task).await;
+        let _ = timeout(drain_timeout, &mut self.task).await;
     }
 }
 
@@ -191,7 +191,7 @@ async fn deliver(shared: &Shared, host: &str, queued: &Queued) -> Notified {
     loop {
         let Err(error) = attempt(shared, &mut poster, &body).await else { return Notified::Sent };
         let wait = error.retry_after().unwrap_or_else(|| jitter(pause)).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        let has_time = queued.since.elapsed() + wait < PATIENCE;
+        let has_time = queued.since.elapsed() + wait < GIVE_UP_AFTER;
         let event = &queued.notification.event;
         if !error.is_passing() || !has_time {
             tracing::warn!(?event, error = &error as &dyn std::error::Error, "a notification is given up");

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long the daemon may take for anything that is waited for.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A daemon that ends when this is dropped.
 pub struct Daemon {
@@ -91,8 +91,8 @@ impl Daemon {
             if let Some(status) = self.child.try_wait()? {
                 bail!("tenantd run ended with {status}: {}", self.said());
             }
-            if begun.elapsed() > PATIENCE {
-                bail!("tenantd run is not done after {} s: {}", PATIENCE.as_secs(), self.said());
+            if begun.elapsed() > TIMEOUT {
+                bail!("tenantd run is not done after {} s: {}", TIMEOUT.as_secs(), self.said());
             }
             thread::sleep(Duration::from_millis(20));
         }

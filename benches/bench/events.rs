@@ -13,7 +13,7 @@ use tenantd::engine::{Engine, EngineEvent};
 use crate::world;
 
 /// How long an event may take that must come.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The events of an engine from some moment on.
 pub struct Listener {
@@ -28,7 +28,7 @@ impl Listener {
         let socket = socket.to_owned();
         let listen = move || -> anyhow::Result<()> {
             world::runtime()?.block_on(async {
-                let engine = Engine::connect(&socket, PATIENCE).await?;
+                let engine = Engine::connect(&socket, TIMEOUT).await?;
                 let mut stream = engine.events().await?;
                 ready.send(())?;
                 while let Some(event) = stream.next().await? {
@@ -51,10 +51,10 @@ impl Listener {
     pub fn wait(&self, mut wanted: impl FnMut(&EngineEvent) -> bool) -> anyhow::Result<EngineEvent> {
         let begun = Instant::now();
         loop {
-            match self.events.recv_timeout(PATIENCE.saturating_sub(begun.elapsed())) {
+            match self.events.recv_timeout(TIMEOUT.saturating_sub(begun.elapsed())) {
                 Ok(event) if wanted(&event) => return Ok(event),
                 Ok(_) => {}
-                Err(_) => bail!("nothing was repaired within {} s", PATIENCE.as_secs()),
+                Err(_) => bail!("nothing was repaired within {} s", TIMEOUT.as_secs()),
             }
         }
     }

@@ -65,13 +65,13 @@ const MAX_SAVED: u64 = 1 << 30;
 pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
     modes::keep_private();
     let host = setup::host(global)?;
-    let patience = match &command.lock_timeout {
+    let lock_timeout = match &command.lock_timeout {
         Some(text) => text.parse::<Timespan>().context("--lock-timeout")?.get(),
         None => Duration::ZERO,
     };
     let layout = Layout::of(&command.which.path, global);
     setup::block_on(async {
-        let _lock = lock(&host, patience).await?;
+        let _lock = lock(&host, lock_timeout).await?;
         EgressPaths::new(&host).begin().await.context("cannot use the gateway's folder and namespace")?;
         if command.what.is_file() {
             return carry_out_saved(command, &layout, &host).await;
@@ -86,12 +86,12 @@ pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
     })
 }
 
-/// Takes the lock, or waits for it as long as patience.
-async fn lock(host: &Host, patience: Duration) -> anyhow::Result<Lock> {
+/// Takes the lock, or waits for it as long as `timeout`.
+async fn lock(host: &Host, lock_timeout: Duration) -> anyhow::Result<Lock> {
     let closed = modes::data_root(&host.data_root);
     closed.with_context(|| format!("cannot use the data root {}", host.data_root.display()))?;
     let waiting = |held: &LockError| output::tell(&format!("waiting: {held}"));
-    Lock::wait(&host.data_root, patience, waiting).await.map_err(|error| match error {
+    Lock::wait(&host.data_root, lock_timeout, waiting).await.map_err(|error| match error {
         LockError::Held { .. } => anyhow::Error::new(error).context("refused to apply beside another"),
         LockError::Version(_) | LockError::Io { .. } => error.into(),
     })

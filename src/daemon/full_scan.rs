@@ -10,7 +10,7 @@ use std::{
 use crate::model::record::Trigger;
 
 /// How long a full scan makes others wait. One that takes longer goes on beside them.
-const PATIENCE: Duration = Duration::from_secs(3);
+const YIELD_AFTER: Duration = Duration::from_secs(3);
 
 /// How soon whoever waits for a scan that goes on looks whether it is still young, at the earliest.
 const RECHECK: Duration = Duration::from_millis(500);
@@ -119,7 +119,7 @@ impl FullScan {
 
     /// Whether one goes on that will soon answer what is asked.
     pub(super) fn is_young(&self, now: Instant) -> bool {
-        self.running.as_ref().is_some_and(|running| now < running.began + PATIENCE)
+        self.running.as_ref().is_some_and(|running| now < running.began + YIELD_AFTER)
     }
 
     /// When the next one is due, as far as no tenants ask for it.
@@ -130,7 +130,7 @@ impl FullScan {
 
     /// When something can be done about many marked tenants.
     pub(super) fn due_for_many(&self, now: Instant) -> Instant {
-        self.running.as_ref().map_or(self.rested, |running| (running.began + PATIENCE).max(now + RECHECK))
+        self.running.as_ref().map_or(self.rested, |running| (running.began + YIELD_AFTER).max(now + RECHECK))
     }
 }
 
@@ -171,7 +171,7 @@ mod tests {
         let start = Instant::now();
         let mut scan = settled(start);
         assert!(scan.begin(start, true, RESYNC).is_some());
-        assert!(scan.is_young(start + SECOND) && !scan.is_young(start + PATIENCE));
+        assert!(scan.is_young(start + SECOND) && !scan.is_young(start + YIELD_AFTER));
         scan.ended(start + SECOND * 4);
         assert_eq!(scan.begin(start + SECOND * 7, true, RESYNC), None);
         assert_eq!(scan.due_for_many(start + SECOND * 7), start + SECOND * 8);

@@ -18,7 +18,7 @@ use crate::{gateway::socket, model::status::GatewayStatus};
 
 /// How often it is asked, and how long an answer may take.
 const AGAIN: Duration = Duration::from_secs(5);
-const PATIENCE: Duration = Duration::from_secs(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks the gateway again and again, beside everything else.
 pub(super) struct Gateway {
@@ -48,10 +48,10 @@ impl Drop for Gateway {
 
 async fn keep(socket: PathBuf, told: watch::Sender<GatewayStatus>) {
     loop {
-        let error = match timeout(PATIENCE, ask(&socket)).await {
+        let error = match timeout(REQUEST_TIMEOUT, ask(&socket)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(format!("{}: {error}", socket.display())),
-            Err(_) => Some(format!("{}: no answer within {} s", socket.display(), PATIENCE.as_secs())),
+            Err(_) => Some(format!("{}: no answer within {} s", socket.display(), REQUEST_TIMEOUT.as_secs())),
         };
         told.send_replace(GatewayStatus { error });
         sleep(AGAIN).await;

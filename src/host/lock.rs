@@ -72,18 +72,18 @@ impl Lock {
         Ok(Self { _file: file })
     }
 
-    /// Takes the lock, and waits for it as long as `patience`.
+    /// Takes the lock, and waits for it as long as `lock_timeout`.
     ///
     /// `waiting` is called once, when it has to wait.
     ///
     /// # Errors
-    /// The lock is still held when patience ends, its file cannot be made, or a newer program keeps the folder.
+    /// The lock is still held when `lock_timeout` ends, its file cannot be made, or a newer program keeps the folder.
     pub async fn wait(
         data_root: &Path,
-        patience: Duration,
+        lock_timeout: Duration,
         waiting: impl FnOnce(&LockError),
     ) -> Result<Self, LockError> {
-        let deadline = tokio::time::Instant::now() + patience;
+        let deadline = tokio::time::Instant::now() + lock_timeout;
         let mut waiting = Some(waiting);
         loop {
             match Self::take(data_root) {

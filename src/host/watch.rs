@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     /// Longer than any event takes; the test fails after it.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TIMEOUT: Duration = Duration::from_secs(20);
 
     #[test]
     fn a_folder_that_comes_later_is_told_of_and_then_its_files() -> Result<(), Box<dyn std::error::Error>> {
@@ -101,7 +101,7 @@ mod tests {
         let (told, tells) = mpsc::channel();
         let mut watch = FolderWatch::new(vec![folder.clone()], move |path| drop(told.send(path.to_owned())));
         let comes = |watch: &mut FolderWatch, wanted: &Path| -> Result<(), mpsc::RecvTimeoutError> {
-            while tells.recv_timeout(PATIENCE)? != wanted {}
+            while tells.recv_timeout(TIMEOUT)? != wanted {}
             watch.ensure();
             Ok(())
         };

@@ -37,7 +37,7 @@ use super::{
 };
 
 /// How long a step keeps others waiting for its turn. One that takes longer goes on beside them.
-const PATIENCE: Duration = Duration::from_secs(3);
+const YIELD_AFTER: Duration = Duration::from_secs(3);
 
 /// How often, and how far apart, something is looked for that the engine may still be making.
 const LOOKS: u32 = 30;
@@ -437,7 +437,7 @@ impl<'a> Worker<'a> {
         };
         let begun = Instant::now();
         let mut work = pin!(self.carry_out(tenant, step, made));
-        let result = match tokio::time::timeout(PATIENCE, &mut work).await {
+        let result = match tokio::time::timeout(YIELD_AFTER, &mut work).await {
             Ok(result) => result,
             Err(_) => {
                 *turn = None;

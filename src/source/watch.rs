@@ -23,7 +23,7 @@ use super::place;
 const QUIET: Duration = Duration::from_millis(20);
 
 /// How long events that go on and on are waited for.
-const PATIENCE: Duration = Duration::from_millis(200);
+const MAX_DELAY: Duration = Duration::from_millis(200);
 
 /// Why a repository cannot be watched. The poll beside goes on.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +133,7 @@ impl Watch {
                 self.pending = Some(Pending { first: now, last: now });
                 continue;
             };
-            let due = (pending.last + QUIET).min(pending.first + PATIENCE);
+            let due = (pending.last + QUIET).min(pending.first + MAX_DELAY);
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {
                     self.pending = None;

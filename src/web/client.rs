@@ -20,7 +20,7 @@ use super::{
 };
 
 /// How long an answer is waited for. The daemon itself gives up before.
-const PATIENCE: Duration = Duration::from_secs(15);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long somebody who asks too often is patient.
 const PERSISTENCE: Duration = Duration::from_secs(30);
@@ -54,7 +54,7 @@ pub enum ClientError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The daemon takes too long.
-    #[error("the daemon did not answer on {socket} within {} s", PATIENCE.as_secs(), socket = socket.display())]
+    #[error("the daemon did not answer on {socket} within {} s", REQUEST_TIMEOUT.as_secs(), socket = socket.display())]
     TimedOut {
         /// The socket.
         socket: PathBuf,
@@ -101,7 +101,7 @@ impl<'a> Client<'a> {
     async fn send(&self, method: &Method, path: &str, body: &str) -> Result<Bytes, ClientError> {
         let until = Instant::now() + PERSISTENCE;
         loop {
-            let exchange = timeout(PATIENCE, self.exchange(method, path, body)).await;
+            let exchange = timeout(REQUEST_TIMEOUT, self.exchange(method, path, body)).await;
             match exchange.unwrap_or_else(|_| Err(ClientError::TimedOut { socket: self.socket() })) {
                 Err(ClientError::Refused(Refusal { retry_after: Some(seconds), .. }))
                     if Instant::now() + Duration::from_secs(seconds) < until =>

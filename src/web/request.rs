@@ -18,7 +18,7 @@ use crate::model::status::Condition;
 const QUEUE: usize = 64;
 
 /// How long an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What reaches the daemon's loop. Each request is answered once.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Handle {
         Request: From<C::Peer>,
     {
         let request = |reply| Request::from(C::Peer::from(Asked { call, by, reply }));
-        self.exchange(PATIENCE, request).await.unwrap_or_else(|unanswered| match C::EFFECT {
+        self.exchange(REQUEST_TIMEOUT, request).await.unwrap_or_else(|unanswered| match C::EFFECT {
             Effect::Reads => Err(unanswered),
             Effect::Changes | Effect::Begins => {
                 Err(unanswered.hint("`tenantd status` shows later whether it was done"))
@@ -70,12 +70,12 @@ impl Handle {
         })
     }
 
-    /// The conditions of the daemon as a whole, within `patience`.
+    /// The conditions of the daemon as a whole, within `request_timeout`.
     ///
     /// # Errors
     /// The daemon does not answer.
-    pub async fn health(&self, patience: Duration) -> Result<Vec<Condition>, Refusal> {
-        self.exchange(patience, |reply| Request::Health { reply }).await.unwrap_or_else(Err)
+    pub async fn health(&self, request_timeout: Duration) -> Result<Vec<Condition>, Refusal> {
+        self.exchange(request_timeout, |reply| Request::Health { reply }).await.unwrap_or_else(Err)
     }
 
     /// Has the daemon ask the source for news. Returns when the daemon has the request, or has ended.
@@ -90,7 +90,7 @@ impl Handle {
     /// It does not answer. Whether it does what it was asked is then not known.
     async fn exchange<T>(
         &self,
-        patience: Duration,
+        request_timeout: Duration,
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Result<Result<T, Refusal>, Refusal> {
         let (reply, answer) = oneshot::channel();
@@ -98,12 +98,13 @@ impl Handle {
             self.sender.send(request(reply)).await.ok()?;
             answer.await.ok()
         };
-        match timeout(patience, asked).await {
+        match timeout(request_timeout, asked).await {
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(Refusal::unavailable("the daemon is ending")),
-            Err(_) => {
-                Err(Refusal::unavailable(format!("the daemon did not answer within {} s", patience.as_secs_f32())))
-            }
+            Err(_) => Err(Refusal::unavailable(format!(
+                "the daemon did not answer within {} s",
+                request_timeout.as_secs_f32()
+            ))),
         }
     }
 }

@@ -62,13 +62,13 @@ const REQUEST: Duration = Duration::from_secs(10);
 const CONNECTION: Duration = Duration::from_secs(30);
 
 /// How long a client that is answered is listened to.
-const LINGER: Duration = Duration::from_secs(1);
+const CLIENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest headers, in bytes.
 const MAX_HEADERS: usize = 16 << 10;
 
 /// How long running requests are waited for at the end.
-const FAREWELL: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often the source is asked for news at most, whoever calls the hook.
 const NEWS: Duration = Duration::from_secs(1);
@@ -165,14 +165,14 @@ impl Server {
             () = shutdown => {}
         }
         drop((sockets, local, loopback));
-        let farewell = async {
+        let drain = async {
             for users in &mut users {
                 while users.join_next().await.is_some() {}
             }
             while clients.join_next().await.is_some() {}
         };
         // Who has no answer by now gets none.
-        let _ = timeout(FAREWELL, farewell).await;
+        let _ = timeout(DRAIN_TIMEOUT, drain).await;
         Ok(())
     }
 }
@@ -283,7 +283,7 @@ async fn cannot_accept(error: &io::Error) {
 /// Says that there are too many connections, whatever is asked.
 async fn refuse(mut stream: tokio::net::UnixStream) {
     let answer = Refusal::too_many_connections().to_http();
-    if let Ok(Ok(())) = timeout(LINGER, stream.write_all(answer.as_bytes())).await {
+    if let Ok(Ok(())) = timeout(CLIENT_DRAIN_TIMEOUT, stream.write_all(answer.as_bytes())).await {
         part(stream).await;
     }
 }
@@ -317,7 +317,7 @@ async fn part(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         stream.shutdown().await?;
         tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
     };
-    let _ = timeout(LINGER, reading).await;
+    let _ = timeout(CLIENT_DRAIN_TIMEOUT, reading).await;
 }
 
 async fn in_time(answering: impl Future<Output = Result<Response, Infallible>>) -> Response {

@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::world::{PATIENCE, Piece, SECRET, Seen, in_force, policy, read_until, run, text};
+use crate::world::{Piece, SECRET, Seen, TIMEOUT, in_force, policy, read_until, run, text};
 
 fn endless() -> Vec<Piece> {
     let mut pieces = text("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n");
@@ -37,7 +37,7 @@ fn a_route_that_is_taken_away_cuts_what_streams_through_it() {
             let none = InForce { policy: policy("ant", &[], Default::default()), secrets: Default::default() };
             world.in_force.send_replace(Arc::new(none));
             let mut rest = Vec::new();
-            let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+            let _ = timeout(TIMEOUT, stream.read_to_end(&mut rest)).await.unwrap();
             assert!(!rest.ends_with(b"0\r\n\r\n"), "it does not look whole");
             assert!(begun.elapsed().as_millis() < 1000, "{:?}", begun.elapsed());
         },
@@ -111,7 +111,7 @@ fn a_websocket_whose_caller_has_said_all_still_hears() {
             stream.write_all(b"\x82\x84\0\0\0\0ping").await.unwrap();
             stream.shutdown().await.unwrap();
             let mut rest = Vec::new();
-            timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+            timeout(TIMEOUT, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
             assert_eq!(rest, b"\x82\x04last");
         },
     );

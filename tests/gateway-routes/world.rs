@@ -51,7 +51,7 @@ use tokio_rustls::{
 pub const SECRET: &str = "s3cret-k3y/with+odd=chars";
 
 /// What a test waits for at most.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What an upstream does with a request.
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ pub fn run<F: Future<Output = ()>>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let world = World::start(settings, Arc::new(script)).await;
-        timeout(3 * PATIENCE, test(world)).await.unwrap();
+        timeout(3 * TIMEOUT, test(world)).await.unwrap();
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
 }
@@ -179,7 +179,7 @@ impl World {
         let mut stream = self.open(request).await;
         let mut bytes = Vec::new();
         // A body that is cut ends with an error or without one.
-        let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.unwrap();
+        let _ = timeout(TIMEOUT, stream.read_to_end(&mut bytes)).await.unwrap();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -199,7 +199,7 @@ impl World {
 pub async fn read_until(stream: &mut (impl AsyncReadExt + Unpin), wanted: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     while !bytes.windows(wanted.len()).any(|window| window == wanted) {
-        let read = timeout(PATIENCE, stream.read_buf(&mut bytes)).await;
+        let read = timeout(TIMEOUT, stream.read_buf(&mut bytes)).await;
         let read = read.unwrap_or_else(|_| panic!("only {:?} came", String::from_utf8_lossy(&bytes))).unwrap();
         assert!(read > 0, "it ended after {:?}", String::from_utf8_lossy(&bytes));
     }

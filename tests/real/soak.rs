@@ -122,7 +122,7 @@ impl Soak {
             let changes = scope.spawn(|| churn.disturb(service, !bursts));
             for fault in faults {
                 thread::sleep(Duration::from_millis(random.u64(0..1500)));
-                fault.strike(service, journal, &mut random);
+                fault.inject(service, journal, &mut random);
             }
             changes.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });

@@ -1,6 +1,6 @@
 //! The head of an HTTP/1 request and the framing of its body, read strictly. Pure.
 //!
-//! RFC 9112 lets a recipient forgive much. What two recipients may read differently is refused here,
+//! RFC 9112 lets a recipient accept much. What two recipients may read differently is refused here,
 //! before anything else sees it: bare line feeds, folded lines, blanks before a colon, two lengths,
 //! a length beside chunks, two hosts.
 

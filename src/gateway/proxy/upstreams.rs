@@ -107,7 +107,7 @@ pub async fn exchange<B>(
     mut kept: impl FnMut() -> Option<Connection<B>>,
     open: impl Future<Output = Result<Connection<B>, Rule>>,
     mut request: Request<B>,
-    patience: Option<Duration>,
+    request_timeout: Option<Duration>,
     mut begins: impl FnMut(),
 ) -> Result<(Response<Incoming>, Connection<B>), Failed>
 where
@@ -115,7 +115,7 @@ where
 {
     while let Some(connection) = kept() {
         begins();
-        match send(connection, request, patience).await {
+        match send(connection, request, request_timeout).await {
             Ok(answered) => return Ok(answered),
             Err((_, Some(unsent))) => request = unsent,
             Err((rule, None)) => return Err(Failed { rule, unsent: false }),
@@ -123,7 +123,7 @@ where
     }
     let connection = open.await.map_err(|rule| Failed { rule, unsent: true })?;
     begins();
-    let sent = send(connection, request, patience).await;
+    let sent = send(connection, request, request_timeout).await;
     sent.map_err(|(rule, unsent)| Failed { rule, unsent: unsent.is_some() })
 }
 
@@ -131,14 +131,14 @@ where
 async fn send<B>(
     mut connection: Connection<B>,
     request: Request<B>,
-    patience: Option<Duration>,
+    request_timeout: Option<Duration>,
 ) -> Result<(Response<Incoming>, Connection<B>), (Rule, Option<Request<B>>)>
 where
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let sending = connection.sender.try_send_request(request);
-    let answered = match patience {
-        Some(patience) => timeout(patience, sending).await.map_err(|_| (Rule::Unreachable, None))?,
+    let answered = match request_timeout {
+        Some(request_timeout) => timeout(request_timeout, sending).await.map_err(|_| (Rule::Unreachable, None))?,
         None => sending.await,
     };
     match answered {

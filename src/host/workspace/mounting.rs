@@ -26,7 +26,7 @@ use super::{
 use crate::model::workspace::VolumeSpec;
 
 /// How long a volume may stay in use after it was unmounted: its last user may be about to end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The most mounts that are taken off one place.
@@ -156,7 +156,7 @@ pub(super) fn settle(
 /// A mount namespace that somebody made meanwhile may keep a copy of the mount, which nobody writes to.
 pub(super) fn unmount(workspaces: &Workspaces, mount_table: &MountTable, tenant: &str) -> Result<(), WorkspaceError> {
     let place = workspaces.mount_point(tenant);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + UNMOUNT_TIMEOUT;
     for _ in 0..LAYERS {
         if made(workspaces, mount_table, tenant)?.is_none() {
             break;

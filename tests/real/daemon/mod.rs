@@ -27,7 +27,7 @@ use crate::{
 
 /// How long something may take that the daemon does by itself. Far more than it needs: the machine
 /// may have other work.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Something to try, and its name.
 pub type Case<'a> = (String, Box<dyn Fn(&mut Service) + 'a>);
@@ -188,7 +188,7 @@ impl Service {
         let mut child = self.daemon.held().take().expect("the daemon runs");
         eventually("the daemon hears signals", || hears(itself(child.id())));
         signal("TERM", itself(child.id()));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let status = loop {
             match child.try_wait().unwrap() {
                 Some(status) => break status,
@@ -226,11 +226,11 @@ impl Service {
 
     /// Waits until nothing stands against what the daemon brings about.
     pub fn wait_until_none(&self, what: &str, mut against: impl FnMut() -> Option<String>) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while let Some(against) = against() {
             if Instant::now() > deadline {
                 let status = self.status().map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-                panic!("{what}, within {PATIENCE:?}: {against}\nthe daemon says:\n{}\n{status}", self.last_words());
+                panic!("{what}, within {TIMEOUT:?}: {against}\nthe daemon says:\n{}\n{status}", self.last_words());
             }
             std::thread::sleep(Duration::from_millis(50));
         }

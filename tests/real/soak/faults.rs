@@ -52,7 +52,7 @@ impl Fault {
     }
 
     /// Brings it about, and ends it where it is one that ends.
-    pub fn strike(self, service: &Service, journal: &Journal, random: &mut fastrand::Rng) {
+    pub fn inject(self, service: &Service, journal: &Journal, random: &mut fastrand::Rng) {
         let mut a_while = || thread::sleep(Duration::from_millis(random.u64(500..4000)));
         match self {
             Self::DaemonKilled => {

@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often is looked whether it has come.
 const POLL: Duration = Duration::from_millis(20);
@@ -165,7 +165,7 @@ impl Daemon {
         let log = fs::File::create(self.log_file()).unwrap();
         command.env("PATH", path()).env("RUST_LOG", "tenantd=debug").stderr(log);
         let mut child = command.spawn().unwrap();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.ask(&["status"]).code != 0 {
             if child.try_wait().unwrap().is_some() || Instant::now() > deadline {
                 let _ = child.kill();
@@ -203,7 +203,7 @@ impl Daemon {
     /// Waits for its end.
     pub fn ended(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = child.try_wait().unwrap() {
                 return status;
@@ -251,14 +251,14 @@ impl Daemon {
     /// Waits until the newest commit is in force and all tenants are as it declares.
     #[track_caller]
     pub fn settled(&self) {
-        self.settled_within(PATIENCE, Duration::ZERO);
+        self.settled_within(TIMEOUT, Duration::ZERO);
     }
 
     /// The same with more time, and pauses between the questions: a long status is work as well.
     #[track_caller]
-    pub fn settled_within(&self, patience: Duration, pause: Duration) {
+    pub fn settled_within(&self, limit: Duration, pause: Duration) {
         let newest = self.git(&["--git-dir", self.bare().to_str().unwrap(), "rev-parse", "main"]);
-        self.wait_as_long(patience, "the newest commit is in force everywhere", || {
+        self.wait_as_long(limit, "the newest commit is in force everywhere", || {
             sleep(pause);
             let status = self.status();
             let all = status.tenants.iter().all(|tenant| {
@@ -288,18 +288,18 @@ impl Daemon {
     /// Waits for something to come.
     #[track_caller]
     pub fn wait<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
-        self.wait_as_long(PATIENCE, what, look)
+        self.wait_as_long(TIMEOUT, what, look)
     }
 
     /// Waits for something that takes a busy machine a while.
     #[track_caller]
     pub fn wait_long<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
-        self.wait_as_long(PATIENCE * 6, what, look)
+        self.wait_as_long(TIMEOUT * 6, what, look)
     }
 
     #[track_caller]
-    fn wait_as_long<T>(&self, patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-        let deadline = Instant::now() + patience;
+    fn wait_as_long<T>(&self, limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + limit;
         loop {
             if let Some(found) = look() {
                 return found;

@@ -250,7 +250,7 @@ fn a_kill_by_somebody_is_not_counted() {
 }
 
 #[test]
-fn exits_after_the_trial_slow_a_tenant_down_and_condemn_nothing() {
+fn exits_after_the_trial_slow_a_tenant_down_and_mark_nothing_failed() {
     let daemon = Daemon::running(&["ant", "bee"]);
     daemon.policy("health: {trialPeriod: 200ms}\nretry: {initial: 300ms, max: 10m}\n");
     daemon.push();
@@ -373,7 +373,7 @@ fn an_end_by_itself_undoes_no_limit() {
 }
 
 #[test]
-fn a_limit_that_is_refused_condemns_nothing() {
+fn a_limit_that_is_refused_marks_nothing_failed() {
     let mut daemon = Daemon::running(&["ant"]);
     daemon.tenant("ant", "limits: {memory: 256MiB}\n");
     daemon.push();

@@ -238,9 +238,9 @@ async fn a_cut_call_has_its_effect_or_not() -> Result<(), Failure> {
 async fn an_abandoned_call_takes_effect_once_it_is_freed() -> Result<(), Failure> {
     let engine = engine_with_tenant();
     engine.hang(|call| call.path.ends_with("/start"));
-    let patience = Duration::from_millis(50);
+    let limit = Duration::from_millis(50);
     let start = ask(&engine, "POST", "/containers/t-one/start", Value::Null);
-    assert!(timeout(patience, start).await.is_err());
+    assert!(timeout(limit, start).await.is_err());
     assert_eq!(engine.containers()[0]["State"]["Status"], "created");
     engine.release();
     for _ in 0..100 {
@@ -260,13 +260,13 @@ async fn a_runtime_that_hangs_holds_up_its_container_only() -> Result<(), Failur
         state.options.runtimes.push(Runtime { hangs: true, ..Runtime::new("stuck") });
         state.container_mut("t-one")["HostConfig"]["Runtime"] = "stuck".into();
     });
-    let patience = Duration::from_millis(50);
+    let limit = Duration::from_millis(50);
     for (method, path) in [
         ("POST", "/containers/t-one/start"),
         ("GET", "/containers/t-one/json"),
         ("DELETE", "/containers/t-one?force=1"),
     ] {
-        assert!(timeout(patience, ask(&engine, method, path, Value::Null)).await.is_err(), "{path}");
+        assert!(timeout(limit, ask(&engine, method, path, Value::Null)).await.is_err(), "{path}");
     }
     let (_, list) = ask(&engine, "GET", "/containers/json?all=true", Value::Null).await?;
     assert_eq!(list[0]["State"], "created");
