@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     audit::{
-        standing::{Bad, Drift, InForce, Standing, Suspended, Waits},
+        status_at::{Bad, Drift, InForce, StatusAt, Suspended, Waits},
         words::{seconds, short},
     },
     journal::{self, Item, Problem},
@@ -74,7 +74,7 @@ struct Known {
     broken: Option<String>,
     at: Timestamp,
     #[serde(flatten)]
-    standing: Standing,
+    status: StatusAt,
     /// Whether the commit in force declared of the tenant what is shown. `None` where the repository does not have it.
     as_shown: Option<bool>,
 }
@@ -150,16 +150,16 @@ fn on_host(command: &Explain, layout: &Layout, global: &Global, shown: &Arc<Tena
         Err(e) => return Ok(OnHost::Unknown(format!("the host's settings cannot be read: {e:#}"))),
     };
     let folder = folders.first().context("no journal is named")?;
-    let begin = || Standing::new(command.tenant.clone(), at);
-    let read = journal::check(folder, begin, |standing, item| {
+    let begin = || StatusAt::new(command.tenant.clone(), at);
+    let read = journal::check(folder, begin, |status, item| {
         if let Item::Record { record, .. } = item {
-            standing.record(record);
+            status.record(record);
         }
     });
     match read {
-        Ok((standing, result)) => {
+        Ok((status, result)) => {
             let broken = result.err().filter(|broken| !matches!(broken.problem, Problem::Empty(_)));
-            let known = known(command, layout, folder, at, standing.end(), shown);
+            let known = known(command, layout, folder, at, status.end(), shown);
             Ok(OnHost::Known(Box::new(Known { broken: broken.map(|broken| broken.to_string()), ..known })))
         }
         Err(e) if command.journal.folder.is_some() => Err(e.into()),
@@ -173,25 +173,25 @@ fn known(
     layout: &Layout,
     folder: &Path,
     at: Timestamp,
-    mut standing: Standing,
+    mut status: StatusAt,
     shown: &Arc<Tenant>,
 ) -> Known {
     let declared = |commit: &str| {
         let tree = layout.read(&command.of.repo, commit).ok()?;
         Some(spec::compile(&tree).tenants.get(command.tenant.as_str()).cloned())
     };
-    let in_force = standing.in_force.as_ref().map(|in_force| in_force.revision.commit.clone());
+    let in_force = status.in_force.as_ref().map(|in_force| in_force.revision.commit.clone());
     let now = in_force.as_deref().and_then(declared);
     // A bad declaration is tried again once it is another one.
     let is_other = |bad: &Bad| {
         let then = declared(&bad.revision.commit);
         then.zip(now.as_ref()).is_some_and(|(then, now)| then != *now)
     };
-    if standing.bad.as_ref().is_some_and(is_other) {
-        standing.bad = None;
+    if status.bad.as_ref().is_some_and(is_other) {
+        status.bad = None;
     }
     let as_shown = now.map(|now| now.as_ref() == Some(shown));
-    Known { journal: folder.display().to_string(), broken: None, at, standing, as_shown }
+    Known { journal: folder.display().to_string(), broken: None, at, status, as_shown }
 }
 
 /// The lines about this host.
@@ -200,8 +200,8 @@ fn told(on_host: &OnHost) -> String {
         OnHost::Known(known) => known,
         OnHost::Unknown(why) => return format!("\nNo journal was read: {}.\n", printable(why)),
     };
-    let Known { journal, broken, at, standing, as_shown } = &**known;
-    let Standing { in_force, bad, waits, suspended, last_drift, open_drift, .. } = standing;
+    let Known { journal, broken, at, status, as_shown } = &**known;
+    let StatusAt { in_force, bad, waits, suspended, last_drift, open_drift, .. } = status;
     let mut rows: Vec<[String; 2]> = Vec::new();
     let mut add = |name: &str, what: String| rows.push([format!("  {name}"), printable(&what)]);
     if let Some(broken) = broken {

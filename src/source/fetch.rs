@@ -196,7 +196,7 @@ fn is_there(program: &Path) -> bool {
 }
 
 /// What to fetch, from where, in what time.
-pub(super) struct Order<'a> {
+pub(super) struct FetchRequest<'a> {
     pub(super) url: &'a str,
     /// The URL as it is shown.
     pub(super) shown: &'a str,
@@ -208,8 +208,8 @@ pub(super) struct Order<'a> {
 ///
 /// # Errors
 /// As the kinds of [`FetchError`] say. The head that was fetched last stays.
-pub(super) async fn fetch(git: &Git<'_>, order: &Order<'_>) -> Result<(), FetchError> {
-    let refspec = format!("+refs/heads/{}:{FETCHED}", order.branch);
+pub(super) async fn fetch(git: &Git<'_>, request: &FetchRequest<'_>) -> Result<(), FetchError> {
+    let refspec = format!("+refs/heads/{}:{FETCHED}", request.branch);
     let mut arguments = vec![
         "fetch",
         "--quiet",
@@ -223,16 +223,16 @@ pub(super) async fn fetch(git: &Git<'_>, order: &Order<'_>) -> Result<(), FetchE
         // A source that was shallow may know more by now.
         arguments.push("--unshallow");
     }
-    arguments.extend(["--", order.url, &refspec]);
-    let ended = run(git, git.command(arguments), order).await?;
+    arguments.extend(["--", request.url, &refspec]);
+    let ended = run(git, git.command(arguments), request).await?;
     if ended.success {
         return Ok(());
     }
-    let message = message(&ended.complaint, order);
+    let message = message(&ended.complaint, request);
     if ended.complaint.contains("couldn't find remote ref") {
-        return Err(missing(git, order).await?);
+        return Err(missing(git, request).await?);
     }
-    let url = order.shown.to_owned();
+    let url = request.shown.to_owned();
     if let Some(why) = format::complaint(&ended.complaint) {
         return Err(FetchError::Format { url, why });
     }
@@ -264,36 +264,33 @@ pub(super) async fn maintain(git: &Git<'_>, limit: Duration, grace: &str) -> Res
 ///
 /// # Errors
 /// As of [`fetch`].
-pub(super) async fn needed_by_fetched(git: &Git<'_>, order: &Order<'_>) -> Result<u64, FetchError> {
-    let ended = run(git, git.command(["rev-list", "--objects", "--disk-usage", FETCHED]), order).await?;
-    ended
-        .output
-        .trim()
-        .parse()
-        .ok()
-        .filter(|_| ended.success)
-        .ok_or_else(|| FetchError::Failed { url: order.shown.to_owned(), message: message(&ended.complaint, order) })
+pub(super) async fn needed_by_fetched(git: &Git<'_>, request: &FetchRequest<'_>) -> Result<u64, FetchError> {
+    let ended = run(git, git.command(["rev-list", "--objects", "--disk-usage", FETCHED]), request).await?;
+    ended.output.trim().parse().ok().filter(|_| ended.success).ok_or_else(|| FetchError::Failed {
+        url: request.shown.to_owned(),
+        message: message(&ended.complaint, request),
+    })
 }
 
-async fn run(git: &Git<'_>, command: Command, order: &Order<'_>) -> Result<Ended, FetchError> {
+async fn run(git: &Git<'_>, command: Command, request: &FetchRequest<'_>) -> Result<Ended, FetchError> {
     if !is_there(git.program) {
         return Err(FetchError::NoGit);
     }
-    process::run(command, order.limit).await.map_err(|e| match e {
+    process::run(command, request.limit).await.map_err(|e| match e {
         RunError::Missing => FetchError::NoGit,
-        RunError::TimedOut => FetchError::TimedOut { url: order.shown.to_owned(), limit: order.limit },
+        RunError::TimedOut => FetchError::TimedOut { url: request.shown.to_owned(), limit: request.limit },
         RunError::Io(e) => FetchError::Run(e),
     })
 }
 
 /// The branch is not there: what is there instead?
-async fn missing(git: &Git<'_>, order: &Order<'_>) -> Result<FetchError, FetchError> {
-    let ended = run(git, git.command(["ls-remote", "--quiet", "--heads", "--", order.url]), order).await?;
-    let (url, branch) = (order.shown.to_owned(), order.branch.to_owned());
+async fn missing(git: &Git<'_>, request: &FetchRequest<'_>) -> Result<FetchError, FetchError> {
+    let ended = run(git, git.command(["ls-remote", "--quiet", "--heads", "--", request.url]), request).await?;
+    let (url, branch) = (request.shown.to_owned(), request.branch.to_owned());
     let branches: Vec<String> =
         ended.output.lines().filter_map(|line| line.split_once("\trefs/heads/")).map(|(_, name)| plain(name)).collect();
     if !ended.success {
-        return Ok(FetchError::Failed { url, message: message(&ended.complaint, order) });
+        return Ok(FetchError::Failed { url, message: message(&ended.complaint, request) });
     }
     if branches.is_empty() {
         return Ok(FetchError::Empty { url, branch });
@@ -359,10 +356,10 @@ fn is_noise(line: &str) -> bool {
 }
 
 /// The last two lines of a complaint that say something, on one line.
-fn message(complaint: &str, order: &Order<'_>) -> String {
+fn message(complaint: &str, request: &FetchRequest<'_>) -> String {
     let lines: Vec<&str> = complaint.lines().map(str::trim).filter(|line| !is_noise(line)).collect();
     let last = lines.get(lines.len().saturating_sub(2)..).unwrap_or_default();
-    let text = last.join("; ").replace(order.url, order.shown);
+    let text = last.join("; ").replace(request.url, request.shown);
     if text.is_empty() { "git gave no reason".to_owned() } else { plain(&text) }
 }
 
@@ -405,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_complaint_is_cut_down_to_what_matters() {
-        let order = Order {
+        let request = FetchRequest {
             url: "https://ada:s3cret@example.com/x",
             shown: "https://example.com/x",
             branch: "main",
@@ -426,7 +423,7 @@ mod tests {
             (noise.to_owned(), "git gave no reason"),
             ("a\nb\nc\n".to_owned(), "b; c"),
         ] {
-            assert_eq!(message(&complaint, &order), text);
+            assert_eq!(message(&complaint, &request), text);
         }
     }
 }

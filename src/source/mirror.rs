@@ -16,7 +16,7 @@ use git2::{Commit, ErrorCode, ObjectType, Oid, Repository, RepositoryInitOptions
 use super::{
     FetchError, SourceError, budget,
     door::{self, Door, Unfit},
-    fetch::{self, FETCHED, Git, HEAD, LEAST_ROOM, MAX_MIRROR, Order, RESERVE, SETTINGS},
+    fetch::{self, FETCHED, FetchRequest, Git, HEAD, LEAST_ROOM, MAX_MIRROR, RESERVE, SETTINGS},
     git::{below, folder, read_root, read_root_of, unparsed},
     settings,
 };
@@ -190,7 +190,7 @@ impl Mirror {
 
     async fn fetch_once(&self) -> Result<String, FetchError> {
         let shown = settings::shown_url(&self.source.url);
-        let order = Order {
+        let request = FetchRequest {
             url: &self.source.url,
             shown: &shown,
             branch: &self.source.branch,
@@ -200,8 +200,8 @@ impl Mirror {
         let room = self.bounds.most.saturating_sub(door::size(&self.folder)).max(LEAST_ROOM);
         // What is there now is noted before anything comes.
         Door::open(&self.folder).map_err(|e| self.unkept(e))?;
-        let brought = match fetch::fetch(&Git { room: Some(room), ..self.git() }, &order).await {
-            Ok(()) => self.let_in(&order).await,
+        let brought = match fetch::fetch(&Git { room: Some(room), ..self.git() }, &request).await {
+            Ok(()) => self.let_in(&request).await,
             Err(e) => Err(e),
         };
         if let Err(e) = brought {
@@ -215,14 +215,14 @@ impl Mirror {
     }
 
     /// Makes what was fetched the head, unless something of it cannot stay.
-    async fn let_in(&self, order: &Order<'_>) -> Result<(), FetchError> {
+    async fn let_in(&self, request: &FetchRequest<'_>) -> Result<(), FetchError> {
         let mirror = self.clone();
         let checked = tokio::task::spawn_blocking(move || mirror.unfit()).await;
         let unfit = match checked.map_err(|e| self.unkept(io::Error::other(e)))?? {
-            None => self.beyond_room(order).await?.map(Unfit::TooLarge),
+            None => self.beyond_room(request).await?.map(Unfit::TooLarge),
             unfit => unfit,
         };
-        let url = order.shown.to_owned();
+        let url = request.shown.to_owned();
         match unfit {
             Some(Unfit::TooLarge(what)) => Err(FetchError::TooLarge { url, what }),
             Some(Unfit::Unreadable(what)) => Err(FetchError::Unreadable { url, what }),
@@ -246,7 +246,7 @@ impl Mirror {
 
     /// Why there is no room for what came in, in words. It may use the reserve only where it does not need it for long:
     /// once what it replaces is dropped.
-    async fn beyond_room(&self, order: &Order<'_>) -> Result<Option<String>, FetchError> {
+    async fn beyond_room(&self, request: &FetchRequest<'_>) -> Result<Option<String>, FetchError> {
         let door = Door::open(&self.folder).map_err(|e| self.unkept(e))?;
         if door.is_unused().map_err(|e| self.unkept(e))? {
             return Ok(None);
@@ -260,7 +260,7 @@ impl Mirror {
         if size <= most {
             return Ok(None);
         }
-        let needed = fetch::needed_by_fetched(&self.git(), order).await?;
+        let needed = fetch::needed_by_fetched(&self.git(), request).await?;
         Ok((needed > most).then(|| format!("the branch and its history have {needed} bytes, and {most} are the most")))
     }
 

@@ -53,8 +53,8 @@ fn an_apply_that_was_killed_is_carried_on() {
         fleet.carried_on(&format!("round {round}"));
         one_of_each(&fleet, round);
     }
-    let standing = ids(&fleet);
-    for id in seen.iter().filter(|id| !standing.contains(id)) {
+    let existing = ids(&fleet);
+    for id in seen.iter().filter(|id| !existing.contains(id)) {
         crate::fleet::eventually(&format!("nothing of the former {id} runs"), || {
             PrivateEngine::processes(id).is_empty()
         });

@@ -43,7 +43,7 @@ mod selftest;
 mod signatures;
 mod snapshot;
 mod source;
-mod standing;
+mod statuses;
 mod tampering;
 mod terminal;
 mod versions;

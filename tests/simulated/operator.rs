@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     cli::{Ended, bare, end},
-    standing,
+    statuses,
     web::{Daemon, NOBODY, host},
 };
 
@@ -38,7 +38,7 @@ fn a_status_where_all_is_well() {
 #[test]
 fn a_status_with_everything_that_needs_a_person() {
     let daemon = Daemon::new();
-    daemon.inner().status = standing::troubled();
+    daemon.inner().status = statuses::troubled();
     insta::assert_snapshot!("status_troubled", run(&daemon, &["status"]).with(0).out);
     let mut each = String::new();
     for tenant in ["ant", "wasp", "dog"] {
@@ -50,9 +50,9 @@ fn a_status_with_everything_that_needs_a_person() {
 #[test]
 fn a_status_for_programs_is_the_daemons_answer() {
     let daemon = Daemon::new();
-    daemon.inner().status = standing::troubled();
+    daemon.inner().status = statuses::troubled();
     let shown: Value = serde_json::from_str(&run(&daemon, &["status", "--format", "json"]).with(0).out).unwrap();
-    assert_eq!(shown, serde_json::to_value(standing::troubled()).unwrap());
+    assert_eq!(shown, serde_json::to_value(statuses::troubled()).unwrap());
     let one: Value = serde_json::from_str(&run(&daemon, &["status", "cat", "--format", "json"]).with(0).out).unwrap();
     assert_eq!(one["tenants"].as_array().unwrap().len(), 1);
     let ended = run(&daemon, &["status", "\u{1b}[2J"]).with(1);
@@ -98,7 +98,7 @@ fn a_tenant_is_suspended_and_resumed() {
 #[test]
 fn a_held_commit_is_approved_with_what_status_says_to_type() {
     let daemon = Daemon::new();
-    daemon.inner().status = standing::troubled();
+    daemon.inner().status = statuses::troubled();
     let shown = run(&daemon, &["status"]).with(0).out;
     let line = shown.lines().find_map(|line| line.trim().strip_prefix("To bring it into force: tenantd ")).unwrap();
     let words: Vec<&str> = line.split(' ').collect();

@@ -373,7 +373,7 @@ fn a_page_stands_for_itself_and_nothing_in_it_is_markup() {
     for tag in ["<script", "onload=\"", "http:", "https:", "url(h", "style=\"", "\u{202e}", "\u{1b}", "src="] {
         assert!(!page.contains(tag), "{tag}");
     }
-    for tag in ["<html", "<style>", "</style>", "<title>Audit", "<svg class=\"lanes\"", "</body>"] {
+    for tag in ["<html", "<style>", "</style>", "<title>Audit", "<svg class=\"timeline\"", "</body>"] {
         assert_eq!(page.matches(tag).count(), 1, "{tag}");
     }
     assert!(page.contains("&lt;/title&gt;&lt;script&gt;alert(1)"), "{page}");
@@ -403,7 +403,7 @@ fn a_thousand_tenants_have_sixty_lanes() {
     journal.step("2026-10-05T00:00:00Z", "t0999", "drift", "failed");
     let journal = journal.into_folder(cli.world.folder().join("copy"));
     let page = of_month(&cli, journal.to_str().unwrap(), &["--format", "html"]).with(0).out;
-    assert_eq!(page.matches("class=\"lane").count() - 1, 62, "the fleet, sixty tenants, and the others");
+    assert_eq!(page.matches("class=\"row").count(), 62, "the fleet, sixty tenants, and the others");
     assert!(page.contains(">940 more tenants<"), "they are summed up");
     assert!(page.contains("<title>t0999</title>"), "what failed comes first");
     assert!(page.len() < 2 << 20, "{}", page.len());

@@ -13,7 +13,7 @@ use crate::{
     daemon::Daemon,
     origin::{command as git_command, git},
     report::Written,
-    standing, web,
+    statuses, web,
 };
 
 /// A title, a hidden text, a text that is turned around, a C1 control and one without width.
@@ -142,7 +142,7 @@ fn csv_in_a_pipe_keeps_the_bytes_and_has_no_formula() {
 #[test]
 fn a_status_and_errors_of_the_daemon_are_readable() {
     let daemon = web::Daemon::new();
-    daemon.inner().status = standing::troubled();
+    daemon.inner().status = statuses::troubled();
     let file = daemon.folder.path().join("host.yaml");
     fs::write(&file, format!("apiVersion: tenantd/v1\nkind: Host\nsocket: {}\n", daemon.host.socket.display()))
         .unwrap();

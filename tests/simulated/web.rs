@@ -43,7 +43,7 @@ use tenantd::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::standing;
+use crate::statuses;
 
 const TOKEN: &str = "a-long-token";
 const SECRET: &str = "a-webhook-secret";
@@ -108,7 +108,7 @@ impl Daemon {
     fn of(folder: TempDir, host: Host) -> Self {
         let server = Server::bind(&host).unwrap();
         let (address, settings) = (server.address(), server.settings());
-        let inner = Arc::new(Mutex::new(Inner { status: standing::fine(), asked: Vec::new(), is_mute: false }));
+        let inner = Arc::new(Mutex::new(Inner { status: statuses::fine(), asked: Vec::new(), is_mute: false }));
         let (stop, stopped) = oneshot::channel();
         let loop_inner = Arc::clone(&inner);
         let thread = thread::spawn(move || {
@@ -439,7 +439,7 @@ fn each_request_reaches_the_daemon_and_its_refusals_come_back() {
     let again = daemon.post("/v1/tenants/ant/resume", &Value::Null);
     assert_eq!((again.status, again.error()), (409, "it is not suspended".to_owned()));
     assert_eq!(daemon.post("/v1/approve/none", &Value::Null).status, 404);
-    daemon.inner().status = standing::troubled();
+    daemon.inner().status = statuses::troubled();
     let approved = daemon.post("/v1/approve/4f2a9c1d", &Value::Null).json();
     assert_eq!(approved["revision"], format!("main@sha1:{}", "b".repeat(40)));
     assert_eq!(daemon.post("/v1/reconcile", &Value::Null).status, 202);
@@ -467,7 +467,7 @@ fn call<C: Call>(daemon: &Daemon, call: C) -> Result<C::Answer, ClientError> {
 #[test]
 fn the_client_makes_each_call_by_its_type() {
     let daemon = Daemon::new();
-    daemon.inner().status = standing::troubled();
+    daemon.inner().status = statuses::troubled();
     let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2);
     let (ant, reason, by) = ("ant".to_owned(), "disk: 100 % {full}".to_owned(), "root".to_owned());
 
@@ -509,7 +509,7 @@ fn judge(document: &Value, place: &[&str], value: &Value) {
 fn each_call_is_as_the_schema_says() {
     let (_, document) = web::schemas().remove(0);
     let daemon = Daemon::new();
-    daemon.inner().status = standing::troubled();
+    daemon.inner().status = statuses::troubled();
     let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2);
     let suspension = json!({"reason": "disk", "until": until});
     let mut left: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
@@ -759,7 +759,7 @@ fn without_a_secret_there_is_no_hook() {
 fn health_is_that_of_the_loop_and_readiness_that_of_its_work() {
     let daemon = Daemon::new();
     assert_eq!((daemon.get("/healthz").status, daemon.get("/readyz").status), (200, 200));
-    daemon.inner().status = standing::troubled();
+    daemon.inner().status = statuses::troubled();
     let ready = daemon.get("/readyz");
     assert_eq!((daemon.get("/healthz").status, ready.status), (200, 503));
     assert_eq!(ready.error(), "SourceUnavailable: the config repo has not answered for 12 minutes");
@@ -895,7 +895,7 @@ fn the_end_waits_for_nobody_who_dawdles() {
 #[test]
 fn metrics_are_openmetrics_and_name_no_tenant() {
     let daemon = Daemon::new();
-    daemon.inner().status = standing::troubled();
+    daemon.inner().status = statuses::troubled();
     let answer = daemon.get("/metrics");
     assert!(answer.head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{answer:?}");
     let samples = openmetrics(&answer.body);
@@ -932,7 +932,7 @@ fn metrics_are_openmetrics_and_name_no_tenant() {
     assert!(value("process_cpu_seconds_total").is_some());
     let version = format!("tenantd_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
     assert_eq!(value(&version), Some(1.0));
-    for tenant in &standing::troubled().tenants {
+    for tenant in &statuses::troubled().tenants {
         assert!(!answer.body.contains(&format!("\"{}\"", tenant.tenant)), "{}", tenant.tenant);
     }
 }

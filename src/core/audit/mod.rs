@@ -6,7 +6,7 @@
 pub mod bounded;
 pub mod data;
 pub mod render;
-pub mod standing;
+pub mod status_at;
 pub mod timeline;
 pub mod words;
 

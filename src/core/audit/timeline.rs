@@ -67,42 +67,42 @@ impl Kind {
 }
 
 /// How much of each kind happened in each part.
-pub type Lane = BTreeMap<(u16, Kind), u64>;
+pub type TimelineRow = BTreeMap<(u16, Kind), u64>;
 
-/// The lanes of all tenants, and that of the fleet.
+/// The rows of all tenants, and that of the fleet.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
     /// By tenant.
-    pub tenants: Table<String, Lane>,
+    pub tenants: Table<String, TimelineRow>,
     /// What is about no tenant, or about all.
-    pub fleet: Lane,
+    pub fleet: TimelineRow,
 }
 
 impl Timeline {
     /// Puts something where it happened; what lies beyond the period, at its edge.
     pub fn mark(&mut self, period: Period, time: Timestamp, tenant: Option<&str>, kind: Kind, count: u64) {
-        let lane = match tenant {
+        let row = match tenant {
             Some(tenant) => self.tenants.of(&tenant.to_owned()),
             None => &mut self.fleet,
         };
-        let marks = lane.entry((part(period, time), kind)).or_default();
+        let marks = row.entry((part(period, time), kind)).or_default();
         *marks = marks.saturating_add(count);
     }
 
     /// Takes in those of another journal.
     pub fn merge(&mut self, other: Self) {
-        let add = |to: &mut Lane, from: Lane| {
+        let add = |to: &mut TimelineRow, from: TimelineRow| {
             for (place, count) in from {
                 let marks = to.entry(place).or_default();
                 *marks = marks.saturating_add(count);
             }
         };
         add(&mut self.fleet, other.fleet);
-        for (tenant, lane) in other.tenants.rows {
-            add(self.tenants.of(&tenant), lane);
+        for (tenant, row) in other.tenants.rows {
+            add(self.tenants.of(&tenant), row);
         }
-        if let Some(lane) = other.tenants.rest {
-            add(self.tenants.rest.get_or_insert_default(), lane);
+        if let Some(row) = other.tenants.rest {
+            add(self.tenants.rest.get_or_insert_default(), row);
         }
     }
 }

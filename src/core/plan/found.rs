@@ -50,7 +50,7 @@ impl Found<'_> {
 pub(super) fn index(observed: &Observed) -> BTreeMap<&str, Found<'_>> {
     let mut all = BTreeMap::new();
     index_containers(observed, &mut all);
-    index_standing(observed, &mut all);
+    index_existing(observed, &mut all);
     all
 }
 
@@ -80,8 +80,8 @@ pub(super) fn index_containers<'a>(observed: &'a Observed, all: &mut BTreeMap<&'
     }
 }
 
-/// What stands beside the containers: networks, workspaces, config files, and whom the gateway is told of.
-pub(super) fn index_standing<'a>(observed: &'a Observed, all: &mut BTreeMap<&'a str, Found<'a>>) {
+/// What exists beside the containers: networks, workspaces, config files, and whom the gateway is told of.
+pub(super) fn index_existing<'a>(observed: &'a Observed, all: &mut BTreeMap<&'a str, Found<'a>>) {
     for network in &observed.networks {
         if let Some(tenant) = &network.tenant {
             all.entry(tenant).or_default().networks.push(network);

@@ -35,7 +35,7 @@ use serde::Serialize;
 pub use desired_container::hardened;
 pub use diff::compare_containers;
 
-use found::{Found, index, index_containers, index_standing};
+use found::{Found, index, index_containers, index_existing};
 
 use crate::model::{Bytes, Desired, Host, Observed, Plan, TenantName, TenantPlan, plan::Note, workspace::Backend};
 
@@ -105,17 +105,17 @@ pub struct Planner<'a> {
     host: &'a Host,
     /// All but the containers.
     observed: &'a Observed,
-    standing: BTreeMap<&'a str, Found<'a>>,
+    existing: BTreeMap<&'a str, Found<'a>>,
     subnets: BTreeMap<&'a str, Ipv4Net>,
 }
 
 impl<'a> Planner<'a> {
     /// Begins with all networks; containers have no say in who gets which addresses.
     pub fn new(desired: &'a Desired, host: &'a Host, observed: &'a Observed) -> Self {
-        let mut standing = BTreeMap::new();
-        index_standing(observed, &mut standing);
-        let subnets = subnets::allocate(desired, host, observed, &standing);
-        Self { desired, host, observed, standing, subnets }
+        let mut existing = BTreeMap::new();
+        index_existing(observed, &mut existing);
+        let subnets = subnets::allocate(desired, host, observed, &existing);
+        Self { desired, host, observed, existing, subnets }
     }
 
     /// The parts of [`plan`] for some tenants, in the order of their names. `part` has all containers
@@ -125,12 +125,12 @@ impl<'a> Planner<'a> {
         index_containers(part, &mut found);
         let mut one = |name: &str| {
             let mut found = found.remove(name).unwrap_or_default();
-            if let Some(standing) = self.standing.get(name) {
-                found.networks.clone_from(&standing.networks);
-                found.workspace = standing.workspace;
-                found.files = standing.files;
-                found.is_told_of = standing.is_told_of;
-                found.name_conflict = standing.name_conflict.or(found.name_conflict);
+            if let Some(existing) = self.existing.get(name) {
+                found.networks.clone_from(&existing.networks);
+                found.workspace = existing.workspace;
+                found.files = existing.files;
+                found.is_told_of = existing.is_told_of;
+                found.name_conflict = existing.name_conflict.or(found.name_conflict);
             }
             plan_one(name, self.desired, self.host, self.observed, Some(&found), self.subnets.get(name).copied())
         };

@@ -11,8 +11,8 @@ use super::{
         words::{Tone, seconds},
     },
     document::{self, Cell, Fact, Row, Section},
-    lanes::lanes,
     markup::escaped,
+    timeline_chart::timeline_chart,
 };
 use crate::review::Mark;
 
@@ -61,8 +61,8 @@ pub fn html(report: &Report) -> String {
         let _ = writeln!(out, "<a href=\"#{id}\">{title} <i>{count}</i></a>");
     }
     out.push_str("</nav>\n<section id=\"timeline\">\n<h2>Time line</h2>\n");
-    match lanes(report) {
-        Some(lanes) => out.push_str(&lanes),
+    match timeline_chart(report) {
+        Some(chart) => out.push_str(&chart),
         None => out.push_str("<p class=\"nothing\">Nothing happened in this time.</p>\n"),
     }
     out.push_str("</section>\n");

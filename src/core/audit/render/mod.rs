@@ -3,10 +3,10 @@
 mod csv;
 mod document;
 mod html;
-mod lanes;
 mod markdown;
 mod markup;
 mod text;
+mod timeline_chart;
 
 pub use csv::csv;
 pub use html::html;

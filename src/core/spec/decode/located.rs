@@ -47,7 +47,7 @@ impl<T> Located<T> {
     }
 }
 
-/// The default value of `T`, standing in no file (not: no value).
+/// The default value of `T`, written in no file (not: no value).
 impl<T: Default> Default for Located<T> {
     fn default() -> Self {
         Self::new(T::default())

@@ -1,4 +1,4 @@
-//! The time line: a lane for each tenant, to be looked at rather than read. SVG, without a script.
+//! The timeline: a row for each tenant, to be looked at rather than read. SVG, without a script.
 
 use std::{collections::BTreeSet, fmt::Write};
 
@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     super::{
         data::{Gap, Report, Suspension},
-        timeline::{Kind, Lane, PARTS, scaled},
+        timeline::{Kind, PARTS, TimelineRow, scaled},
         words::seconds,
     },
     document::touched,
@@ -15,17 +15,17 @@ use super::{
 };
 use crate::model::shown::shortened;
 
-/// How many tenants have a lane of their own.
-const LANES: usize = 60;
+/// How many tenants have a row of their own.
+const ROWS: usize = 60;
 
 /// Measures, in the units of the drawing.
 const LABELS: u32 = 160;
 const CHART: u32 = 890;
 const WIDTH: u32 = LABELS + CHART + 30;
 const TOP: u32 = 30;
-/// The height of a lane; of many lanes, each is lower, so that they fit on a page.
-const LANE: u32 = 26;
-const LOW_LANE: u32 = 20;
+/// The height of a row; of many rows, each is lower, so that they fit on a page.
+const ROW_HEIGHT: u32 = 26;
+const LOW_ROW_HEIGHT: u32 = 20;
 const MANY: usize = 24;
 const BOTTOM: u32 = 12;
 
@@ -53,18 +53,18 @@ const STEPS: [i64; 17] = [
     315_360_000,
 ];
 
-/// The longest name beside a lane, in characters.
+/// The longest name beside a row, in characters.
 const NAME: usize = 22;
 
-/// What is drawn in one lane.
+/// What is drawn in one row.
 struct Drawn<'a> {
     name: String,
-    marks: Lane,
+    marks: TimelineRow,
     suspensions: Vec<&'a Suspension>,
 }
 
 /// The drawing, with a legend. `None` where there is nothing to draw.
-pub(super) fn lanes(report: &Report) -> Option<String> {
+pub(super) fn timeline_chart(report: &Report) -> Option<String> {
     let tenants = tenants(report);
     if tenants.is_empty() && report.timeline.fleet.is_empty() && report.gaps.kept.is_empty() {
         return None;
@@ -72,24 +72,24 @@ pub(super) fn lanes(report: &Report) -> Option<String> {
     let fleet =
         Drawn { name: "fleet, journal".to_owned(), marks: report.timeline.fleet.clone(), suspensions: Vec::new() };
     let all: Vec<Drawn<'_>> = std::iter::once(fleet).chain(tenants).collect();
-    let lane = if all.len() > MANY { LOW_LANE } else { LANE };
-    let height = TOP + lane * u32::try_from(all.len()).unwrap_or_default() + BOTTOM;
+    let row_height = if all.len() > MANY { LOW_ROW_HEIGHT } else { ROW_HEIGHT };
+    let height = TOP + row_height * u32::try_from(all.len()).unwrap_or_default() + BOTTOM;
     let svg = format!(
-        "<svg class=\"lanes\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Time line\">\n\
+        "<svg class=\"timeline\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Time line\">\n\
          <defs><pattern id=\"hatch\" width=\"7\" height=\"7\" patternUnits=\"userSpaceOnUse\" \
-         patternTransform=\"rotate(45)\"><rect width=\"7\" height=\"7\" class=\"hatch-ground\"/>\
+         patternTransform=\"rotate(45)\"><rect width=\"7\" height=\"7\" class=\"hatch-background\"/>\
          <rect width=\"2.4\" height=\"7\" class=\"hatch-line\"/></pattern></defs>\n"
     );
-    let mut canvas = Canvas { report, lane, height, svg };
-    for (number, lane) in all.iter().enumerate() {
-        canvas.ground(number, &lane.name);
+    let mut canvas = Canvas { report, row_height, height, svg };
+    for (number, row) in all.iter().enumerate() {
+        canvas.background(number, &row.name);
     }
     canvas.axis();
     for gap in &report.gaps.kept {
         canvas.band(gap);
     }
-    for (number, lane) in all.iter().enumerate() {
-        canvas.draw(number, lane);
+    for (number, row) in all.iter().enumerate() {
+        canvas.draw(number, row);
     }
     canvas.svg.push_str("</svg>\n");
     Some(canvas.svg + &legend())
@@ -97,10 +97,10 @@ pub(super) fn lanes(report: &Report) -> Option<String> {
 
 /// The tenants that something happened to: those with most of it by themselves, the others together.
 fn tenants(report: &Report) -> Vec<Drawn<'_>> {
-    let rows = &report.timeline.tenants;
+    let tenants = &report.timeline.tenants;
     let weight = |name: &str| -> u64 {
-        let lane = rows.rows.get(name).into_iter().flatten();
-        let marks = lane.map(|((_, kind), count)| match kind {
+        let row = tenants.rows.get(name).into_iter().flatten();
+        let marks = row.map(|((_, kind), count)| match kind {
             Kind::Failed | Kind::Bad => count.saturating_mul(100),
             Kind::Loosens | Kind::Left => count.saturating_mul(20),
             Kind::Refused => 1,
@@ -110,60 +110,56 @@ fn tenants(report: &Report) -> Vec<Drawn<'_>> {
     };
     let mut names: Vec<&str> = touched(report).into_iter().collect();
     names.sort_by_cached_key(|name| (std::cmp::Reverse(weight(name)), *name));
-    let shown: BTreeSet<&str> = names.iter().take(LANES).copied().collect();
+    let shown: BTreeSet<&str> = names.iter().take(ROWS).copied().collect();
     let drawn = |name: &&str| Drawn {
         name: (*name).to_owned(),
-        marks: rows.rows.get(*name).cloned().unwrap_or_default(),
+        marks: tenants.rows.get(*name).cloned().unwrap_or_default(),
         suspensions: report.suspensions.kept.iter().filter(|one| one.tenant == **name).collect(),
     };
-    let mut lanes: Vec<Drawn<'_>> = shown.iter().map(drawn).collect();
+    let mut rows: Vec<Drawn<'_>> = shown.iter().map(drawn).collect();
     let more = names.len() - shown.len();
-    if more > 0 || rows.rest.is_some() {
-        let others = rows.rows.iter().filter(|(name, _)| !shown.contains(name.as_str())).map(|(_, lane)| lane);
-        let mut marks = Lane::new();
-        for (place, count) in others.chain(&rows.rest).flatten() {
+    if more > 0 || tenants.rest.is_some() {
+        let others = tenants.rows.iter().filter(|(name, _)| !shown.contains(name.as_str())).map(|(_, row)| row);
+        let mut marks = TimelineRow::new();
+        for (place, count) in others.chain(&tenants.rest).flatten() {
             let sum = marks.entry(*place).or_default();
             *sum = sum.saturating_add(*count);
         }
         let suspensions = report.suspensions.kept.iter().filter(|one| !shown.contains(one.tenant.as_str()));
-        lanes.push(Drawn {
-            name: format!("{more} more tenants"),
-            marks,
-            suspensions: suspensions.take(LANES).collect(),
-        });
+        rows.push(Drawn { name: format!("{more} more tenants"), marks, suspensions: suspensions.take(ROWS).collect() });
     }
-    lanes
+    rows
 }
 
 /// What is drawn so far.
 struct Canvas<'a> {
     report: &'a Report,
-    /// The height of a lane, and of all.
-    lane: u32,
+    /// The height of a row, and of all.
+    row_height: u32,
     height: u32,
     svg: String,
 }
 
 impl Canvas<'_> {
     fn top(&self, number: usize) -> u32 {
-        TOP + self.lane * u32::try_from(number).unwrap_or_default()
+        TOP + self.row_height * u32::try_from(number).unwrap_or_default()
     }
 
     fn x(&self, time: Timestamp) -> u32 {
         LABELS + scaled(self.report.period, time, CHART)
     }
 
-    fn ground(&mut self, number: usize, name: &str) {
-        let lane_height = self.lane;
-        let (y, middle) = (self.top(number), self.top(number) + lane_height / 2 + 4);
+    fn background(&mut self, number: usize, name: &str) {
+        let row_height = self.row_height;
+        let (y, middle) = (self.top(number), self.top(number) + row_height / 2 + 4);
         let class = match number {
-            0 => "lane first",
-            _ if number.is_multiple_of(2) => "lane even",
-            _ => "lane",
+            0 => "row first",
+            _ if number.is_multiple_of(2) => "row even",
+            _ => "row",
         };
         let _ = writeln!(
             self.svg,
-            "<rect class=\"{class}\" x=\"{LABELS}\" y=\"{y}\" width=\"{CHART}\" height=\"{lane_height}\"/>\
+            "<rect class=\"{class}\" x=\"{LABELS}\" y=\"{y}\" width=\"{CHART}\" height=\"{row_height}\"/>\
          <text class=\"name\" x=\"2\" y=\"{middle}\">{}<title>{}</title></text>",
             escaped(&shortened(name, NAME)),
             escaped(name)
@@ -192,31 +188,31 @@ impl Canvas<'_> {
         }
     }
 
-    /// A gap: hatched where the journal stands, and a shade over all lanes.
+    /// A gap: hatched where the journal stands, and a shade over all rows.
     fn band(&mut self, gap: &Gap) {
-        let lane_height = self.lane;
+        let row_height = self.row_height;
         let (begin, end) = (self.x(gap.from), self.x(gap.to));
         let width = end.saturating_sub(begin).max(3);
         let begin = begin.min(LABELS + CHART - 3);
-        let (lanes, below) = (TOP + lane_height, self.height.saturating_sub(BOTTOM + TOP + lane_height));
+        let (rows_top, below) = (TOP + row_height, self.height.saturating_sub(BOTTOM + TOP + row_height));
         let title = format!("{}, {} to {}: {}", gap.kind.as_str(), seconds(gap.from), seconds(gap.to), gap.what);
         let _ = writeln!(
             self.svg,
-            "<g><title>{}</title><rect class=\"gap\" x=\"{begin}\" y=\"{TOP}\" width=\"{width}\" height=\"{lane_height}\"/>\
-         <rect class=\"gap-below\" x=\"{begin}\" y=\"{lanes}\" width=\"{width}\" height=\"{below}\"/></g>",
+            "<g><title>{}</title><rect class=\"gap\" x=\"{begin}\" y=\"{TOP}\" width=\"{width}\" height=\"{row_height}\"/>\
+         <rect class=\"gap-below\" x=\"{begin}\" y=\"{rows_top}\" width=\"{width}\" height=\"{below}\"/></g>",
             escaped(&title)
         );
     }
 
-    fn draw(&mut self, number: usize, lane: &Drawn<'_>) {
-        let lane_height = self.lane;
+    fn draw(&mut self, number: usize, row: &Drawn<'_>) {
+        let row_height = self.row_height;
         let y = self.top(number);
-        for one in &lane.suspensions {
+        for one in &row.suspensions {
             let (begin, end) = (self.x(one.from), self.x(one.ended.unwrap_or(self.report.period.to)));
             let class = if one.ended.is_some() { "suspended" } else { "suspended open" };
             let title = format!("{} suspended since {}: {} (by {})", one.tenant, seconds(one.from), one.reason, one.by);
             let (y, width) = (y + 4, end.saturating_sub(begin).max(3));
-            let height = lane_height - 8;
+            let height = row_height - 8;
             let _ = writeln!(
                 self.svg,
                 "<rect class=\"{class}\" x=\"{begin}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"3\">\
@@ -227,14 +223,14 @@ impl Canvas<'_> {
         // Marks of one place stand side by side.
         let mut last = (PARTS, 0, 0);
         for kind_row in [0, 1] {
-            for ((part, kind), count) in lane.marks.iter().filter(|((_, kind), _)| row(*kind) == kind_row) {
+            for ((part, kind), count) in row.marks.iter().filter(|((_, kind), _)| row_of(*kind) == kind_row) {
                 let beside = if (last.0, last.1) == (*part, kind_row) { last.2 + 1 } else { 0 };
                 last = (*part, kind_row, beside);
                 let at = LABELS + CHART * (2 * u32::from(*part) + 1) / (2 * u32::from(PARTS)) + 10 * beside;
                 let y = match (number, kind_row) {
-                    (0, _) => y + lane_height / 2,
+                    (0, _) => y + row_height / 2,
                     (_, 0) => y + 8,
-                    _ => y + lane_height - 8,
+                    _ => y + row_height - 8,
                 };
                 mark(&mut self.svg, *kind, at, y, *count, &when(self.report, *part));
             }
@@ -243,7 +239,7 @@ impl Canvas<'_> {
 }
 
 /// Changes stand above, what happened on the host below.
-const fn row(kind: Kind) -> u32 {
+const fn row_of(kind: Kind) -> u32 {
     match kind {
         Kind::Neutral | Kind::Tightens | Kind::Loosens | Kind::Held | Kind::Approved => 0,
         Kind::Corrected | Kind::Left | Kind::Failed | Kind::Bad | Kind::Refused => 1,

@@ -1,4 +1,4 @@
-//! How a tenant stood on a host at a time, as the journal tells it: what was in force, and what had drifted.
+//! A tenant's status on a host at a point in time, by the journal: what was in force, and what had drifted.
 
 use std::collections::BTreeMap;
 
@@ -22,9 +22,9 @@ const FIELDS: usize = 20;
 /// How many kinds of resources are followed.
 const RESOURCES: usize = 100;
 
-/// How one tenant stood.
+/// The status of one tenant at a point in time.
 #[derive(Clone, Debug, Serialize)]
-pub struct Standing {
+pub struct StatusAt {
     #[serde(skip)]
     tenant: String,
     #[serde(skip)]
@@ -131,7 +131,7 @@ impl Drift {
     }
 }
 
-impl Standing {
+impl StatusAt {
     /// That of a tenant at a time; no record is known yet.
     pub const fn new(tenant: String, at: Timestamp) -> Self {
         Self {
