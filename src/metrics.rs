@@ -29,7 +29,7 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
 type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
 
-/// The kinds of engine events that are told apart; the last stands for all others.
+/// The kinds of engine events that are distinguished; the last stands for all others.
 const EVENTS: [&str; 5] = ["container", "network", "image", "daemon", "other"];
 
 /// Upper bounds of the buckets, in seconds: a repair takes tenths of a second, a start seconds.
@@ -164,7 +164,7 @@ impl Metrics {
         self.corrections.get_or_create(&correction(why, result)).inc();
     }
 
-    /// The engine told of something: `container`, `network`, `image` or `daemon`.
+    /// The engine reported something: `container`, `network`, `image` or `daemon`.
     pub fn engine_event(&self, kind: &str) {
         self.engine_events.get_or_create(&[("type", known(&EVENTS, kind))]).inc();
     }

@@ -1,7 +1,7 @@
-//! Telling a webhook what needs a person.
+//! Notifying a webhook of what needs a person.
 //!
 //! One task posts one message after the other. It waits for nothing but the webhook, and nothing waits
-//! for it: what is told goes into a short queue, whose oldest message gives way. The webhook's address is
+//! for it: what is posted goes into a short queue, whose oldest message gives way. The webhook's address is
 //! a secret; it is read anew for each try, and never logged.
 
 mod post;
@@ -35,20 +35,20 @@ use post::{PostError, Poster};
 /// How many messages wait.
 const QUEUE: usize = 256;
 
-/// How long a message is not told again.
+/// How long a message is not posted again.
 const MERGE: Duration = Duration::from_secs(10 * 60);
 
 /// How many messages are remembered for that.
 const REMEMBERED: usize = 4096;
 
-/// How long a message is tried, from when it was told.
+/// How long a message is tried, from when it was queued.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// The pause after the first failure, which doubles, and its bound.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 
-/// How much of a message is told, in characters.
+/// How much of a message is posted, in characters.
 const MAX_MESSAGE: usize = 2000;
 
 /// Something that a person should know.
@@ -82,8 +82,8 @@ struct Shared {
 struct State {
     settings: Option<Notify>,
     queue: VecDeque<Queued>,
-    /// When each message was told last, by its hash.
-    told: HashMap<u64, Instant>,
+    /// When each message was posted last, by its hash.
+    posted: HashMap<u64, Instant>,
     hasher: RandomState,
     is_ending: bool,
 }
@@ -105,7 +105,7 @@ struct Message<'a> {
 }
 
 impl Notifier {
-    /// Begins, within an event loop. Without settings everything that is told is dropped.
+    /// Begins, within an event loop. Without settings every message is dropped.
     pub fn start(settings: Option<Notify>, metrics: Metrics) -> Self {
         let state = Mutex::new(State { settings, ..State::default() });
         let shared = Arc::new(Shared { state, wake: Wake::new(), metrics });
@@ -118,23 +118,23 @@ impl Notifier {
         self.shared.state().settings = settings;
     }
 
-    /// Has a message posted, unless its kind is not wanted or the same was told within ten minutes.
-    pub fn tell(&self, mut notification: Notification) {
+    /// Has a message posted, unless its kind is not wanted or the same was posted within ten minutes.
+    pub fn notify(&self, mut notification: Notification) {
         let mut state = self.shared.state();
         if !state.settings.as_ref().is_some_and(|settings| settings.events.contains(&notification.event)) {
             return;
         }
         notification.message = shortened(&notification.message, MAX_MESSAGE).into_owned();
         let now = Instant::now();
-        state.told.retain(|_, told| now.duration_since(*told) < MERGE);
+        state.posted.retain(|_, posted| now.duration_since(*posted) < MERGE);
         let Notification { event, tenant, revision, message } = &notification;
         let hash = state.hasher.hash_one((*event as u8, tenant, revision, message));
-        if state.told.contains_key(&hash) {
+        if state.posted.contains_key(&hash) {
             self.shared.metrics.notified(Notified::Merged);
             return;
         }
-        if state.told.len() < REMEMBERED {
-            state.told.insert(hash, now);
+        if state.posted.len() < REMEMBERED {
+            state.posted.insert(hash, now);
         }
         if state.queue.len() >= QUEUE {
             state.queue.pop_front();

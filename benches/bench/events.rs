@@ -1,4 +1,4 @@
-//! What an engine tells of itself, to see when something happened by its own clock.
+//! What an engine reports itself, to see when something happened by its own clock.
 
 use std::{
     path::Path,

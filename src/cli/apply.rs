@@ -90,7 +90,7 @@ pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
 async fn lock(host: &Host, lock_timeout: Duration) -> anyhow::Result<Lock> {
     let closed = modes::data_root(&host.data_root);
     closed.with_context(|| format!("cannot use the data root {}", host.data_root.display()))?;
-    let waiting = |held: &LockError| output::tell(&format!("waiting: {held}"));
+    let waiting = |held: &LockError| output::message(&format!("waiting: {held}"));
     Lock::wait(&host.data_root, lock_timeout, waiting).await.map_err(|error| match error {
         LockError::Held { .. } => anyhow::Error::new(error).context("refused to apply beside another"),
         LockError::Version(_) | LockError::Io { .. } => error.into(),
@@ -148,7 +148,7 @@ async fn carry_out_saved(command: &Apply, layout: &Layout, host: &Host) -> anyho
     let mut plan = plan::plan(desired, host, observed);
     let moved = saved.moved(&plan, desired, observed);
     if !moved.is_empty() {
-        moved.iter().for_each(|line| output::tell(&format!("moved: {line}")));
+        moved.iter().for_each(|line| output::message(&format!("moved: {line}")));
         let what = format!("{shown} is refused, and nothing was changed: what it depends on has moved");
         return Err(Failure::asked(what).hint("plan again and have that reviewed").into());
     }
@@ -194,7 +194,7 @@ async fn apply_recorded(host: &Host, look: &Look, plan: &Plan, recorder: &Record
     };
     let progress = Progress::new(plan);
     let record = Some((recorder, &context));
-    let applied = reconcile::apply(engine, host, plan, record, &|event| progress.tell(&event)).await;
+    let applied = reconcile::apply(engine, host, plan, record, &|event| progress.report(&event)).await;
     progress.end();
     applied
 }
@@ -257,7 +257,7 @@ impl Progress {
         Self { bar, failures: RefCell::default() }
     }
 
-    fn tell(&self, event: &Event<'_>) {
+    fn report(&self, event: &Event<'_>) {
         match event {
             Event::Step { tenant, step } => match &self.bar {
                 Some(bar) => bar.set_message(readable(&format!("{tenant}: {}", step.def().words), false).into_owned()),
@@ -298,7 +298,7 @@ impl Progress {
             bar.finish_and_clear();
         }
         for line in self.failures.take() {
-            output::tell(&format!("error: {line}"));
+            output::message(&format!("error: {line}"));
         }
     }
 }

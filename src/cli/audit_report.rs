@@ -85,7 +85,7 @@ pub fn run(command: &AuditReport, global: &Global) -> anyhow::Result<u8> {
     )?;
     let broken = report.sources.journals.iter().find_map(|journal| Some((journal, journal.broken.as_ref()?)));
     if let Some((journal, broken)) = broken {
-        output::tell(&format!("error: the journal in {} does not hold: {broken}", journal.folder));
+        output::message(&format!("error: the journal in {} does not hold: {broken}", journal.folder));
         return Ok(EXIT_ERROR);
     }
     Ok(EXIT_OK)

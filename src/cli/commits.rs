@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{
     args::{Global, JournalFolder},
     events,
-    outcomes::{Outcome, Outcomes, Untold},
+    outcomes::{NotCollected, Outcome, Outcomes},
     output, past, setup,
 };
 use crate::{
@@ -37,7 +37,7 @@ const MAX_BEGIN: usize = 16;
 /// How many times are compared at which a branch was rewritten.
 const MOST_REWRITES: usize = 100;
 
-/// The keys that count on this host. Elsewhere there are none, and signatures are only told of.
+/// The keys that count on this host. Elsewhere there are none, and signatures are only reported.
 pub fn keys(global: &Global) -> Keys {
     Keys::new(setup::host(global).map(|host| host.verify).unwrap_or_default())
 }
@@ -68,13 +68,13 @@ impl Step<'_> {
 
 /// What is asked of a history.
 pub struct Asked {
-    /// The commits that are told of, by their places.
+    /// The commits that are collected, by their places.
     pub commits: Range<usize>,
-    /// The places of commits after which it is told what was in force.
+    /// The places of commits after which what was in force is collected.
     pub states: Vec<usize>,
 }
 
-/// Tells `visit` of each commit of a history that changes something, or would have and is broken, and returns what was in
+/// Calls `visit` with each commit of a history that changes something, or would have and is broken, and returns what was in
 /// force after those that were asked for. What was found before is not found anew.
 ///
 /// # Errors
@@ -86,12 +86,12 @@ pub fn changes(
     mut visit: impl FnMut(Step<'_>) -> Result<(), SourceError>,
 ) -> Result<BTreeMap<usize, Desired>, SourceError> {
     let mut outcomes = Outcomes::of(history);
-    let Told { found, states, new, .. } = match told_by_kept(&outcomes, asked) {
-        Ok(told) => told,
-        Err(Untold::Damaged(error)) => return Err(error),
-        Err(Untold::Unknown) => {
+    let Collected { found, states, new, .. } = match collect_from_cache(&outcomes, asked) {
+        Ok(collected) => collected,
+        Err(NotCollected::Damaged(error)) => return Err(error),
+        Err(NotCollected::Unknown) => {
             outcomes.clear();
-            told_anew(&outcomes, asked)?
+            collect_anew(&outcomes, asked)?
         }
     };
     for (place, mut outcome) in found {
@@ -107,9 +107,9 @@ pub fn changes(
     Ok(states)
 }
 
-/// What a history tells.
+/// What was collected of a history.
 #[derive(Default)]
-struct Told {
+struct Collected {
     /// What was asked for of commits, each with its place.
     found: Vec<(usize, Outcome)>,
     states: BTreeMap<usize, Desired>,
@@ -119,7 +119,7 @@ struct Told {
 }
 
 /// Finds what is not kept, from what was in force after commits that are.
-fn told_by_kept(outcomes: &Outcomes<'_>, asked: &Asked) -> Result<Told, Untold> {
+fn collect_from_cache(outcomes: &Outcomes<'_>, asked: &Asked) -> Result<Collected, NotCollected> {
     let history = outcomes.history;
     let places = outcomes.unknown();
     let unknown: BTreeSet<usize> = places.iter().copied().collect();
@@ -127,29 +127,29 @@ fn told_by_kept(outcomes: &Outcomes<'_>, asked: &Asked) -> Result<Told, Untold> 
     let begin: BTreeSet<usize> =
         places.iter().flat_map(|place| history.before(*place)).copied().filter(is_known).collect();
     if begin.len() > MAX_BEGIN || (begin.is_empty() && !places.is_empty()) {
-        return Err(Untold::Unknown);
+        return Err(NotCollected::Unknown);
     }
     let in_force = |place: usize| Ok((place, past::in_force(outcomes, place)?));
-    let states = begin.into_iter().map(in_force).collect::<Result<_, Untold>>()?;
+    let states = begin.into_iter().map(in_force).collect::<Result<_, NotCollected>>()?;
     let asked_known = asked.states.iter().copied().filter(is_known).map(in_force);
     let known = asked_known.map(|known| known.map(|(place, state)| (place, state.desired().clone())));
-    let known = known.collect::<Result<BTreeMap<usize, Desired>, Untold>>()?;
-    let mut told = tell(outcomes, &places, states, asked, |place, name| past::tenant(outcomes, place, name))?;
-    if !told.has_folder && !outcomes.has_folder() {
+    let known = known.collect::<Result<BTreeMap<usize, Desired>, NotCollected>>()?;
+    let mut collected = collect(outcomes, &places, states, asked, |place, name| past::tenant(outcomes, place, name))?;
+    if !collected.has_folder && !outcomes.has_folder() {
         return Err(history.without_folder().into());
     }
-    told.states.extend(known);
-    told.found.extend(outcomes.known(asked.commits.clone())?);
-    told.found.sort_by_key(|(place, _)| *place);
-    Ok(told)
+    collected.states.extend(known);
+    collected.found.extend(outcomes.known(asked.commits.clone())?);
+    collected.found.sort_by_key(|(place, _)| *place);
+    Ok(collected)
 }
 
 /// Finds everything.
-fn told_anew(outcomes: &Outcomes<'_>, asked: &Asked) -> Result<Told, SourceError> {
+fn collect_anew(outcomes: &Outcomes<'_>, asked: &Asked) -> Result<Collected, SourceError> {
     let all: Vec<usize> = (0..outcomes.history.len()).collect();
-    let told = tell(outcomes, &all, BTreeMap::new(), asked, |_, _| Ok::<_, SourceError>(None))?;
-    match told.has_folder {
-        true => Ok(told),
+    let collected = collect(outcomes, &all, BTreeMap::new(), asked, |_, _| Ok::<_, SourceError>(None))?;
+    match collected.has_folder {
+        true => Ok(collected),
         false => Err(outcomes.history.without_folder()),
     }
 }
@@ -158,17 +158,17 @@ fn told_anew(outcomes: &Outcomes<'_>, asked: &Asked) -> Result<Told, SourceError
 ///
 /// What is in force is kept for each commit until all are done that follow from it, so that each is compared with what it
 /// came from, on whatever branch.
-fn tell<E: From<SourceError>>(
+fn collect<E: From<SourceError>>(
     outcomes: &Outcomes<'_>,
     places: &[usize],
     mut states: BTreeMap<usize, InForce>,
     asked: &Asked,
     last: impl Fn(usize, &str) -> Result<Option<Arc<Tenant>>, E>,
-) -> Result<Told, E> {
+) -> Result<Collected, E> {
     let history = outcomes.history;
     let mut followers = history.followers(places);
     let mut compiler = Compiler::default();
-    let mut told = Told::default();
+    let mut collected = Collected::default();
     history.follow(places, &TenantSource::read, |at| -> Result<(), E> {
         let (place, before) = (at.place, at.before().to_vec());
         let others: BTreeSet<usize> =
@@ -193,21 +193,21 @@ fn tell<E: From<SourceError>>(
                 }
             }
         }
-        told.has_folder |= !at.is_missing();
+        collected.has_folder |= !at.is_missing();
         let outcome = outcome(history, place, brought, against)?;
-        outcomes.add(&mut told.new, place, at.is_missing(), &own, outcome.as_ref());
+        outcomes.add(&mut collected.new, place, at.is_missing(), &own, outcome.as_ref());
         if asked.commits.contains(&place) {
-            told.found.extend(outcome.map(|outcome| (place, outcome)));
+            collected.found.extend(outcome.map(|outcome| (place, outcome)));
         }
         if asked.states.contains(&place) {
-            told.states.insert(place, own.desired().clone());
+            collected.states.insert(place, own.desired().clone());
         }
         if followers.get(place).is_some_and(|left| *left > 0) {
             states.insert(place, own);
         }
         Ok(())
     })?;
-    Ok(told)
+    Ok(collected)
 }
 
 /// What a commit changed; `None` where it changed nothing, and is not the first of a row of broken ones.
@@ -217,8 +217,8 @@ fn outcome(
     brought: Option<Brought>,
     against: Vec<Against>,
 ) -> Result<Option<Outcome>, SourceError> {
-    let is_told = |brought: &Brought| !brought.review.is_empty() || brought.breaks;
-    if !brought.as_ref().is_some_and(is_told) && against.is_empty() {
+    let is_shown = |brought: &Brought| !brought.review.is_empty() || brought.breaks;
+    if !brought.as_ref().is_some_and(is_shown) && against.is_empty() {
         return Ok(None);
     }
     let moment = history.moment(place)?;
@@ -345,11 +345,11 @@ pub fn rewrites(history: &History, since: Option<Timestamp>) -> Vec<Rewrite> {
 /// do not follow the order.
 pub fn warn(history: &History) {
     if history.is_cut() {
-        output::tell("warning: the repository is shallow; what was before its oldest commit is not known");
+        output::message("warning: the repository is shallow; what was before its oldest commit is not known");
     }
     for rewritten in history.rewritten() {
         let (from, to) = (short_id(&rewritten.from), short_id(&rewritten.to));
-        output::tell(&format!(
+        output::message(&format!(
             "warning: the branch was rewritten at {}, from {from} to {to}; what was in force in between is not in its history",
             rewritten.time
         ));
@@ -357,7 +357,7 @@ pub fn warn(history: &History) {
     let misdated = history.misdated();
     if !misdated.is_empty() {
         let named = named(misdated.iter().map(|one| one.commit.as_str()));
-        output::tell(&format!(
+        output::message(&format!(
             "warning: order and dates disagree: {} say that they are older than a commit that they follow from, or follow \
              from one that is dated ahead: {named}",
             counted(misdated.len())

@@ -201,7 +201,7 @@ fn patch(folder: &Path, files: &[SourceFile], entries: &[Entry]) -> anyhow::Resu
     for entry in entries {
         match &entry.listed {
             Some((destination, path, _)) => drop(removed.entry(path).or_default().insert(destination.clone())),
-            None => output::tell(&format!(
+            None => output::message(&format!(
                 "note: the credential {} of {} is unused as well; remove it by hand",
                 entry.destination, entry.tenant
             )),
@@ -213,7 +213,7 @@ fn patch(folder: &Path, files: &[SourceFile], entries: &[Entry]) -> anyhow::Resu
         let before = std::str::from_utf8(&file.bytes).with_context(|| format!("{} is not UTF-8", file.path))?;
         match prune::without(&file.path, before, removed) {
             Some(after) => text.push_str(&diff(&folder.join(&file.path).display().to_string(), before, &after)),
-            None => output::tell(&format!("note: the unused entries of {} have to be removed by hand", file.path)),
+            None => output::message(&format!("note: the unused entries of {} have to be removed by hand", file.path)),
         }
     }
     Ok(text)

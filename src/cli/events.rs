@@ -15,7 +15,7 @@ use super::{
     output, setup, time,
 };
 use crate::{
-    audit::words::{self, Told, Tone, concerns, seconds},
+    audit::words::{self, RenderedEntry, Tone, concerns, seconds},
     journal::{self, Item, Reader},
     model::{
         Entry, Record,
@@ -110,7 +110,7 @@ impl Source {
                         && record.seq.saturating_sub(1) > last
                     {
                         let (first, last) = (last.saturating_add(1), record.seq.saturating_sub(1));
-                        output::tell(&format!(
+                        output::message(&format!(
                             "warning: the records {first} to {last} are not in {}; `tenantd audit verify` examines it",
                             self.folder.display()
                         ));
@@ -120,7 +120,7 @@ impl Source {
                 Some(Item::Unreadable { file, line, why }) => {
                     // It was there, whatever it was.
                     self.last = self.last.map(|last| last.saturating_add(1));
-                    output::tell(&format!("warning: {file}, line {line} is not shown: {}", printable(&why)));
+                    output::message(&format!("warning: {file}, line {line} is not shown: {}", printable(&why)));
                 }
             }
         }
@@ -228,7 +228,7 @@ impl Shown<'_> {
     }
 
     fn other(&mut self, time: Timestamp, entry: &Entry) {
-        let Some(Told { tenant, kind, tone, what }) = words::told(entry) else { return };
+        let Some(RenderedEntry { tenant, kind, tone, what }) = words::render(entry) else { return };
         let colour = match tone {
             Tone::Plain => PLAIN,
             Tone::Warning => YELLOW,

@@ -66,7 +66,7 @@ enum OnHost {
     Unknown(String),
 }
 
-/// What the journal tells, beside what git does.
+/// What the journal records, beside what git does.
 #[derive(Serialize)]
 struct Known {
     journal: String,
@@ -111,7 +111,7 @@ pub fn run(command: &Explain, global: &Global) -> anyhow::Result<u8> {
     }
     let on_host = on_host(command, &layout, global, tenant)?;
     let shown = match command.format {
-        PlanFormat::Text => text(command, &tree.revision, &settings) + &told(&on_host),
+        PlanFormat::Text => text(command, &tree.revision, &settings) + &on_host_text(&on_host),
         PlanFormat::Json => {
             let answer = json!({
                 "format_version": "1.0",
@@ -195,7 +195,7 @@ fn known(
 }
 
 /// The lines about this host.
-fn told(on_host: &OnHost) -> String {
+fn on_host_text(on_host: &OnHost) -> String {
     let known = match on_host {
         OnHost::Known(known) => known,
         OnHost::Unknown(why) => return format!("\nNo journal was read: {}.\n", printable(why)),

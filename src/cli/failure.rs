@@ -105,7 +105,7 @@ impl Error for Failure {}
 
 /// Writes an error to standard error, with what to do next.
 pub fn print(error: &anyhow::Error) {
-    output::tell(&report(error.as_ref()));
+    output::message(&report(error.as_ref()));
 }
 
 /// The lines that a person reads of an error: what went wrong with every cause, each said once, and what to do next.
@@ -425,21 +425,21 @@ mod tests {
 
     use super::*;
 
-    fn told(error: impl Into<anyhow::Error>) -> String {
+    fn rendered(error: impl Into<anyhow::Error>) -> String {
         report(error.into().as_ref())
     }
 
     #[test]
     fn an_error_is_its_causes_in_one_line_and_a_hint() {
         let failure = Failure::asked("there is no tenant \"bea\"").hint("did you mean bee?");
-        assert_eq!(told(failure), "error: there is no tenant \"bea\"\nhint: did you mean bee?");
+        assert_eq!(rendered(failure), "error: there is no tenant \"bea\"\nhint: did you mean bee?");
         let refused = CallError::Unreachable {
             socket: "/run/docker.sock".into(),
             source: io::Error::from(io::ErrorKind::PermissionDenied),
         };
         let error = anyhow::Error::new(ConnectError::Call(refused)).context("cannot use the engine");
         assert_eq!(
-            told(error),
+            rendered(error),
             "error: cannot use the engine: no Docker Engine answers on /run/docker.sock: permission denied\n\
              hint: run it as root, or as a member of the socket's group"
         );
@@ -449,14 +449,14 @@ mod tests {
     fn a_hint_is_found_below_what_says_where_it_happened() {
         let result: Result<(), _> = Err(LockError::Held { path: "/data/lock".into(), holder: "process 1".to_owned() });
         let error = result.context("cannot begin").unwrap_err();
-        assert!(told(error).ends_with("\nhint: let the other one end first; --lock-timeout waits for it"));
+        assert!(rendered(error).ends_with("\nhint: let the other one end first; --lock-timeout waits for it"));
         let full = anyhow::Error::new(io::Error::from(io::ErrorKind::StorageFull)).context("cannot write plan.json");
-        assert!(told(full).ends_with("\nhint: make room on the disk, and try again"));
+        assert!(rendered(full).ends_with("\nhint: make room on the disk, and try again"));
     }
 
     #[test]
     fn what_the_gateway_needs_is_asked_of_whoever_can_give_it() {
-        let begins = |error: RunError| told(error);
+        let begins = |error: RunError| rendered(error);
         let lines = begins(PrivilegeError::Root.into());
         assert!(
             lines.starts_with("error in the host's settings: ") && lines.contains("\nhint: let egress.user"),
@@ -475,31 +475,31 @@ mod tests {
     #[test]
     fn a_workspace_and_a_state_that_cannot_be_used_say_what_to_do() {
         let lines =
-            told(anyhow::Error::new(WorkspaceError::NotArchived("ant.img".to_owned())).context("cannot restore"));
+            rendered(anyhow::Error::new(WorkspaceError::NotArchived("ant.img".to_owned())).context("cannot restore"));
         assert!(
             lines.ends_with("\nhint: `tenantd workspace list` shows what there is, and what is archived"),
             "{lines}"
         );
-        let lines = told(StateError::TooMuch { path: "/data/state.json".into() });
+        let lines = rendered(StateError::TooMuch { path: "/data/state.json".into() });
         assert!(lines.contains("\nhint: move tenants to another host"), "{lines}");
-        let lines = told(WorkspaceError::Ended);
+        let lines = rendered(WorkspaceError::Ended);
         assert!(lines.starts_with("internal error: "), "{lines}");
     }
 
     #[test]
     fn each_kind_is_told_apart() {
         assert_eq!(
-            told(Failure::settings("host.yaml is not valid")),
+            rendered(Failure::settings("host.yaml is not valid")),
             "error in the host's settings: host.yaml is not valid"
         );
-        assert_eq!(told(anyhow::anyhow!("nobody knows it")), "error: nobody knows it");
+        assert_eq!(rendered(anyhow::anyhow!("nobody knows it")), "error: nobody knows it");
         let failed = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let error = failed.block_on(async {
             let task = tokio::spawn(std::future::pending::<()>());
             task.abort();
             task.await.unwrap_err()
         });
-        let lines = told(error);
+        let lines = rendered(error);
         assert!(
             lines.starts_with("internal error: ") && lines.contains("\nhint: this is a fault of tenantd"),
             "{lines}"

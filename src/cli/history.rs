@@ -74,7 +74,7 @@ pub struct Document {
     rewritten: Vec<Rewrite>,
     /// The commits that say that they are older than one that they follow from.
     misdated: Vec<Misdated>,
-    /// The journal that says which commits were in force; null where all are told that led to the revision.
+    /// The journal that says which commits were in force; null where all are shown that led to the revision.
     journal: Option<String>,
     /// The commits that changed something, newest first.
     commits: Vec<Commit>,
@@ -114,8 +114,8 @@ fn by_journal(
     command: &History,
     global: &Global,
 ) -> anyhow::Result<(source::History, Option<String>)> {
-    let told = if command.all { None } else { commits::accepted(&command.journal, global)? };
-    let Some(Accepted { journal: folder, commits: accepted }) = told.filter(|told| !told.commits.is_empty()) else {
+    let known = if command.all { None } else { commits::accepted(&command.journal, global)? };
+    let Some(Accepted { journal: folder, commits: accepted }) = known.filter(|known| !known.commits.is_empty()) else {
         return Ok((history, None));
     };
     let (history, unknown) = match history.in_force(&accepted)? {
@@ -126,16 +126,18 @@ fn by_journal(
             return Err(Failure::asked(what).hint("name the config repo that this host follows, or take --all").into());
         }
     };
-    output::tell(&format!(
+    output::message(&format!(
         "Shows what the daemon brought into force, according to the journal in {folder}; --all for every commit"
     ));
     if !unknown.is_empty() {
         let names = commits::named(unknown.iter().map(String::as_str));
         let counted = commits::counted(unknown.len());
-        output::tell(&format!("warning: this repository lacks {counted} that the daemon brought into force: {names}"));
+        output::message(&format!(
+            "warning: this repository lacks {counted} that the daemon brought into force: {names}"
+        ));
     }
     if accepted.last().is_some_and(|(last, _)| *last != history.head()) {
-        output::tell(&format!("warning: {} is not in force, and not shown", short_id(&history.head())));
+        output::message(&format!("warning: {} is not in force, and not shown", short_id(&history.head())));
     }
     Ok((history, Some(folder)))
 }

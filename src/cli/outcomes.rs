@@ -26,7 +26,7 @@ pub struct Outcome {
     pub is_signed: bool,
 }
 
-/// What is kept of every commit, so that what was in force after it can be told.
+/// What is kept of every commit, so that what was in force after it can be found.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct After {
@@ -44,15 +44,15 @@ pub struct After {
     pub became: Vec<(String, Change)>,
 }
 
-/// Why something cannot be told.
-pub enum Untold {
+/// Why something cannot be collected from what is kept.
+pub enum NotCollected {
     /// What is kept is not enough, or does not agree with the files.
     Unknown,
     /// The repository is damaged.
     Damaged(SourceError),
 }
 
-impl From<SourceError> for Untold {
+impl From<SourceError> for NotCollected {
     fn from(error: SourceError) -> Self {
         Self::Damaged(error)
     }
@@ -97,7 +97,7 @@ impl<'h> Outcomes<'h> {
     ///
     /// # Errors
     /// Something else than outcomes is kept.
-    pub fn known(&self, places: Range<usize>) -> Result<Vec<(usize, Outcome)>, Untold> {
+    pub fn known(&self, places: Range<usize>) -> Result<Vec<(usize, Outcome)>, NotCollected> {
         let kept: Vec<(usize, &[u8])> = places.filter_map(|place| Some((place, self.bytes(place)?))).collect();
         let (first, second) = kept.split_at(kept.len() / 2);
         let both = thread::scope(|scope| {
@@ -109,7 +109,7 @@ impl<'h> Outcomes<'h> {
                 all.extend(second);
                 Ok(all)
             }
-            _ => Err(Untold::Unknown),
+            _ => Err(NotCollected::Unknown),
         }
     }
 

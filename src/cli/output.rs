@@ -79,8 +79,8 @@ pub fn plan(plan: &Plan, tree: &Tree, observed: &Observed, commitment: Option<Co
     print(&(heading + &warning + &render::text(plan, style())))
 }
 
-/// Writes lines to standard error. Where that is closed there is nobody to tell.
-pub fn tell(line: &str) {
+/// Writes lines to standard error. Where that is closed it is lost.
+pub fn message(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", readable(line, false));
 }
 

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::outcomes::{After, Outcomes, Untold};
+use super::outcomes::{After, NotCollected, Outcomes};
 use crate::{
     model::{Desired, Tenant, TenantName},
     review::{Change, history::InForce},
@@ -25,17 +25,17 @@ struct Line<'h> {
 /// What was in force after the commit at a place.
 ///
 /// # Errors
-/// It cannot be told.
-pub fn in_force(outcomes: &Outcomes<'_>, place: usize) -> Result<InForce, Untold> {
+/// It cannot be found from what is kept.
+pub fn in_force(outcomes: &Outcomes<'_>, place: usize) -> Result<InForce, NotCollected> {
     let line = Line::to(outcomes, place)?;
     let is_broken = line.commits.first().is_some_and(|(_, after)| after.is_broken);
     let Some((at, place, after)) = line.usable(0) else {
         return Ok(InForce::restored(Desired::default(), BTreeMap::new(), is_broken));
     };
-    let tree = line.history.read_at(place, None)?.ok_or(Untold::Unknown)?;
+    let tree = line.history.read_at(place, None)?.ok_or(NotCollected::Unknown)?;
     let mut desired = spec::compile(&tree);
     if !desired.policy_usable || desired.held != after.held {
-        return Err(Untold::Unknown);
+        return Err(NotCollected::Unknown);
     }
     for name in &after.held {
         if let Some(tenant) = line.tenant(at, name)? {
@@ -61,15 +61,15 @@ pub fn in_force(outcomes: &Outcomes<'_>, place: usize) -> Result<InForce, Untold
 /// A tenant as it was in force after the commit at a place.
 ///
 /// # Errors
-/// It cannot be told.
-pub fn tenant(outcomes: &Outcomes<'_>, place: usize, name: &str) -> Result<Option<Arc<Tenant>>, Untold> {
+/// It cannot be found from what is kept.
+pub fn tenant(outcomes: &Outcomes<'_>, place: usize, name: &str) -> Result<Option<Arc<Tenant>>, NotCollected> {
     Line::to(outcomes, place)?.tenant(0, name)
 }
 
 impl<'h> Line<'h> {
-    fn to(outcomes: &Outcomes<'h>, place: usize) -> Result<Self, Untold> {
+    fn to(outcomes: &Outcomes<'h>, place: usize) -> Result<Self, NotCollected> {
         let commits = outcomes.history.line(place).map(|place| Some((place, outcomes.after(place)?)));
-        let commits = commits.collect::<Option<_>>().ok_or(Untold::Unknown)?;
+        let commits = commits.collect::<Option<_>>().ok_or(NotCollected::Unknown)?;
         Ok(Self { history: outcomes.history, commits })
     }
 
@@ -79,23 +79,25 @@ impl<'h> Line<'h> {
         commits.find(|(_, (_, after))| !after.is_broken).map(|(at, (place, after))| (at, *place, after))
     }
 
-    fn tenant(&self, from: usize, name: &str) -> Result<Option<Arc<Tenant>>, Untold> {
+    fn tenant(&self, from: usize, name: &str) -> Result<Option<Arc<Tenant>>, NotCollected> {
         let Some((mut at, mut place, after)) = self.usable(from) else { return Ok(None) };
         if after.held.contains(name) {
             // It stays as it was before its file became wrong.
             let is_since = |(_, after): &(usize, After)| {
                 after.became.iter().any(|(of, change)| of == name && *change == Change::Held)
             };
-            at += self.commits.get(at..).and_then(|line| line.iter().position(is_since)).ok_or(Untold::Unknown)?;
+            at +=
+                self.commits.get(at..).and_then(|line| line.iter().position(is_since)).ok_or(NotCollected::Unknown)?;
             match self.usable(at + 1) {
                 Some((_, before, _)) => place = before,
                 None => return Ok(None),
             }
         }
-        let tree = self.history.read_at(place, Some(&BTreeSet::from([name.to_owned()])))?.ok_or(Untold::Unknown)?;
+        let tree =
+            self.history.read_at(place, Some(&BTreeSet::from([name.to_owned()])))?.ok_or(NotCollected::Unknown)?;
         let desired = spec::compile(&tree);
         if !desired.policy_usable || desired.held.contains(name) {
-            return Err(Untold::Unknown);
+            return Err(NotCollected::Unknown);
         }
         Ok(desired.tenants.get(name).cloned())
     }

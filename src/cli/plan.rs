@@ -57,7 +57,7 @@ pub fn run(command: &Plan, global: &Global) -> anyhow::Result<u8> {
         let saved = Saved::new(&planned, &desired, &observed, &command.source.which.rev, commit, only);
         let (text, id) = saved::seal(json(), &saved);
         host::replace(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
-        output::tell(&format!("Saved in {} as {id}", path.display()));
+        output::message(&format!("Saved in {} as {id}", path.display()));
     }
     match command.format {
         ReviewFormat::Text => output::plan(&planned, &tree, &observed, commitment)?,

@@ -46,7 +46,10 @@ pub fn run(command: &Schema) -> anyhow::Result<u8> {
         if stale.is_empty() {
             return Ok(EXIT_OK);
         }
-        output::tell(&format!("not up to date: {}; the same command with --write makes them anew", stale.join(", ")));
+        output::message(&format!(
+            "not up to date: {}; the same command with --write makes them anew",
+            stale.join(", ")
+        ));
         return Ok(EXIT_ERROR);
     }
     let wanted = command.name.as_deref().unwrap_or("tenant");

@@ -79,9 +79,9 @@ pub fn open(path: &Path, from: &FromSnapshot) -> anyhow::Result<Snapshot> {
     };
     let age = Timestamp::now().duration_since(snapshot.taken);
     if age.is_negative() {
-        output::tell(&format!("warning: {shown} was taken at {}, which is yet to come", snapshot.taken));
+        output::message(&format!("warning: {shown} was taken at {}, which is yet to come", snapshot.taken));
     }
-    output::tell(&format!("snapshot of {}, {} old, {signer}", snapshot.taken, duration(age)));
+    output::message(&format!("snapshot of {}, {} old, {signer}", snapshot.taken, duration(age)));
     if let Some(most) = &from.max_age {
         let most = most.parse::<Timespan>().context("--max-age")?;
         if Duration::try_from(age).is_ok_and(|age| age > most.get()) {
@@ -93,7 +93,7 @@ pub fn open(path: &Path, from: &FromSnapshot) -> anyhow::Result<Snapshot> {
     }
     if snapshot.tenantd != env!("CARGO_PKG_VERSION") {
         let made = &snapshot.tenantd;
-        output::tell(&format!("warning: tenantd {made} took it, and another version may plan otherwise"));
+        output::message(&format!("warning: tenantd {made} took it, and another version may plan otherwise"));
     }
     Ok(snapshot)
 }

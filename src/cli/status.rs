@@ -99,7 +99,7 @@ async fn watch(command: &Command, client: &Client<'_>, call: &ReadStatus, first:
                     last = now;
                 }
             }
-            Err(error) => output::tell(&failure::report(error)),
+            Err(error) => output::message(&failure::report(error)),
         }
         sleep(INTERVAL).await;
         answer = client.call(call).await;

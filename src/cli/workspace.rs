@@ -288,8 +288,8 @@ fn confirmed(name: &str) -> anyhow::Result<bool> {
 async fn ask(workspaces: &Workspaces, host: &Host, tenant: &TenantName, what: RequestedAction) -> anyhow::Result<u8> {
     workspaces.request(tenant, &OperatorRequest { what, by: users::current() })?;
     // Of a tenant that nobody declares the daemon knows nothing before it has looked at everything.
-    let told = Client::new(&host.socket).call(&Reconcile { tenant: None }).await;
-    let who = match told {
+    let answer = Client::new(&host.socket).call(&Reconcile { tenant: None }).await;
+    let who = match answer {
         Ok(_) => "the daemon does it now; `tenantd status` and `tenantd events` show what becomes of it",
         Err(ClientError::Unreachable { .. }) => "no daemon runs: the next `tenantd apply` does it",
         Err(error) => return Err(error).context("the request is kept, and the daemon could not be notified"),

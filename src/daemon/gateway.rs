@@ -29,8 +29,8 @@ pub(super) struct Gateway {
 impl Gateway {
     /// Begins to ask; `state` is the gateway's own folder.
     pub(super) fn begin(state: &Path) -> Self {
-        let (told, status) = watch::channel(GatewayStatus { error: Some("it was not asked yet".to_owned()) });
-        let task = tokio::spawn(keep(socket(state), told));
+        let (sender, status) = watch::channel(GatewayStatus { error: Some("it was not asked yet".to_owned()) });
+        let task = tokio::spawn(keep(socket(state), sender));
         Self { status, task }
     }
 
@@ -46,14 +46,14 @@ impl Drop for Gateway {
     }
 }
 
-async fn keep(socket: PathBuf, told: watch::Sender<GatewayStatus>) {
+async fn keep(socket: PathBuf, sender: watch::Sender<GatewayStatus>) {
     loop {
         let error = match timeout(REQUEST_TIMEOUT, ask(&socket)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(format!("{}: {error}", socket.display())),
             Err(_) => Some(format!("{}: no answer within {} s", socket.display(), REQUEST_TIMEOUT.as_secs())),
         };
-        told.send_replace(GatewayStatus { error });
+        sender.send_replace(GatewayStatus { error });
         sleep(AGAIN).await;
     }
 }

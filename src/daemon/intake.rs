@@ -26,7 +26,7 @@ const SPACING: Duration = Duration::from_millis(50);
 /// The first wait after a fetch that failed.
 const FIRST_WAIT: Timespan = Timespan::seconds(1);
 
-/// What is told of the config repo.
+/// What is reported of the config repo.
 pub(super) enum SourceNews {
     /// It was asked and has nothing new.
     Unchanged,
@@ -150,7 +150,7 @@ async fn follow(
             }
         }
         let begun = Instant::now();
-        let told = match mirror.fetch().await {
+        let fetched = match mirror.fetch().await {
             Ok(head) if is_judged(judged.as_ref(), &head, accepted.borrow().as_deref()) => Ok(SourceNews::Unchanged),
             Ok(head) => {
                 let accepted = accepted.borrow().clone();
@@ -165,8 +165,8 @@ async fn follow(
             }
             Err(e) => Err(chain(&e)),
         };
-        failures = if told.is_ok() { 0 } else { failures.saturating_add(1) };
-        if news.send(told.unwrap_or_else(SourceNews::Failed)).await.is_err() {
+        failures = if fetched.is_ok() { 0 } else { failures.saturating_add(1) };
+        if news.send(fetched.unwrap_or_else(SourceNews::Failed)).await.is_err() {
             return;
         }
         // Not before the commit was judged: it does not wait for this.

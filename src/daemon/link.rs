@@ -24,7 +24,7 @@ const QUEUE: usize = 4096;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// What is told of the engine.
+/// What is reported of the engine.
 pub(super) enum LinkNews {
     /// It answers, and its events arrive from now on: what happened before must be looked at.
     Up(Arc<Engine>),

@@ -135,7 +135,7 @@ impl Workers {
         self.observe(host, view, engine, request, &self.beside, Ended::Beside);
     }
 
-    /// Observes a tenant in one of these places. How it ended is told in this form.
+    /// Observes a tenant in one of these places. How it ended is reported in this form.
     fn observe(
         &self,
         host: &Arc<Host>,

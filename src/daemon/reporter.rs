@@ -1,4 +1,4 @@
-//! Where events are told: the log, the counters, the webhook and the journal.
+//! Where events are reported: the log, the counters, the webhook and the journal.
 
 use super::events::DaemonEvent;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     notify::Notifier,
 };
 
-/// How many records are handed to the journal at once, until the watchdog is told.
+/// How many records are handed to the journal at once, until the watchdog is notified.
 const RECORDS: usize = 1_024;
 
 pub(super) struct Reporter {
@@ -26,18 +26,18 @@ impl Reporter {
         Self { journal, metrics, notifier, counted: 0 }
     }
 
-    /// Tells of an event wherever it is to be told.
+    /// Reports an event to the log, the counters, the webhook and the journal.
     pub(super) async fn report(&mut self, event: &impl DaemonEvent) {
-        self.tell(event);
+        self.distribute(event);
         for entry in event.records() {
             self.record(entry).await;
         }
     }
 
-    /// The same of many, in this order; they cost no write of the journal each. Systemd is told meanwhile that the loop is
+    /// The same of many, in this order; they cost no write of the journal each. Systemd is notified meanwhile that the loop is
     /// alive.
     pub(super) async fn report_all(&mut self, events: &[Box<dyn DaemonEvent>], signals: &mut Signals) {
-        events.iter().for_each(|event| self.tell(event.as_ref()));
+        events.iter().for_each(|event| self.distribute(event.as_ref()));
         let mut entries = events.iter().flat_map(|event| event.records());
         loop {
             let some: Vec<Entry> = entries.by_ref().take(RECORDS).collect();
@@ -50,11 +50,11 @@ impl Reporter {
         }
     }
 
-    fn tell(&self, event: &dyn DaemonEvent) {
+    fn distribute(&self, event: &dyn DaemonEvent) {
         event.log();
         event.count(&self.metrics);
         if let Some(notification) = event.notification() {
-            self.notifier.tell(notification);
+            self.notifier.notify(notification);
         }
     }
 

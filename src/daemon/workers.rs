@@ -209,7 +209,7 @@ async fn carry_out(
         hand: &request.hand,
         record: Some((&context.recorder, &recorded)),
         stop: &context.stop,
-        tell: &|_| {},
+        report: &|_| {},
     };
     let (skip, repairs): (&[Step], _) = match &request.extent {
         Extent::Repair => (&[], true),

@@ -1,4 +1,4 @@
-//! What the engine tells of by itself.
+//! What the engine reports by itself.
 
 use std::sync::Arc;
 

@@ -26,7 +26,7 @@ impl Engine {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
-    /// Has the engine asked again what it is like, whatever its events told: it was seen to be otherwise.
+    /// Has the engine asked again what it is like, whatever its events reported: it was seen to be otherwise.
     pub fn forget_facts(&self) {
         if let Some(remembered) = self.remembered_facts() {
             remembered.forget();

@@ -1,4 +1,4 @@
-//! Changes beside the engine, as the kernel tells of them: links and their addresses, policies, secrets, workspaces'
+//! Changes beside the engine, as the kernel reports them: links and their addresses, policies, secrets, workspaces'
 //! mounts.
 //!
 //! Nothing is looked at. It tells that something may have changed, and never that nothing did: a look at
@@ -27,7 +27,7 @@ use crate::model::{
     name::{BRIDGE_PREFIX, LINK_PREFIX},
 };
 
-/// How many changes may wait for whoever hears them. Beyond that one of everything is told.
+/// How many changes may wait for whoever hears them. Beyond that one of everything is reported.
 const QUEUE: usize = 1024;
 
 /// How often is looked whether a folder or the gateway's namespace is another one now.
@@ -38,7 +38,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub enum Change {
     /// An interface of this name, a link or a bridge, here or in the gateway's namespace.
     Interface(String),
-    /// A file that the gateway is told a tenant's policy or secrets by.
+    /// A file with a tenant's policy or secrets for the gateway.
     Tenant(String),
     /// Secrets of this host.
     Secrets,
@@ -55,8 +55,8 @@ pub struct Changes {
 impl Changes {
     /// Begins to listen.
     pub fn begin(host: &Host) -> Self {
-        let (told, news) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(follow(host.egress.clone(), Workspaces::new(host), told));
+        let (sender, news) = mpsc::channel(QUEUE);
+        let task = tokio::spawn(follow(host.egress.clone(), Workspaces::new(host), sender));
         Self { news, task }
     }
 
@@ -72,18 +72,18 @@ impl Drop for Changes {
     }
 }
 
-async fn follow(egress: Egress, workspaces: Workspaces, told: mpsc::Sender<Change>) {
-    let tell = {
-        let told = told.clone();
+async fn follow(egress: Egress, workspaces: Workspaces, sender: mpsc::Sender<Change>) {
+    let notify = {
+        let sender = sender.clone();
         move |change| {
             // Where the queue is full, the look at everything finds what is dropped here.
-            let _ = told.try_send(change);
+            let _ = sender.try_send(change);
         }
     };
-    let mut files = watch_files(&egress, tell.clone());
+    let mut files = watch_files(&egress, notify.clone());
     let mut here = links(None);
     let (mut inside, mut inode) = (silence(), None);
-    let mut mounts = pin!(workspaces.follow_mounts(|tenant| tell(Change::Workspace(tenant))));
+    let mut mounts = pin!(workspaces.follow_mounts(|tenant| notify(Change::Workspace(tenant))));
     let mut again = time::interval(AGAIN);
     again.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
@@ -96,15 +96,15 @@ async fn follow(egress: Egress, workspaces: Workspaces, told: mpsc::Sender<Chang
                     (inside, inode) = (path.map_or_else(silence, |path| links(Some(&path))), now);
                 }
             }
-            Some(name) = here.next() => tell(Change::Interface(name)),
-            Some(name) = inside.next() => tell(Change::Interface(name)),
+            Some(name) = here.next() => notify(Change::Interface(name)),
+            Some(name) = inside.next() => notify(Change::Interface(name)),
             never = &mut mounts => match never {},
-            () = told.closed() => return,
+            () = sender.closed() => return,
         }
     }
 }
 
-fn watch_files(egress: &Egress, tell: impl Fn(Change) + Send + Sync + 'static) -> FolderWatch {
+fn watch_files(egress: &Egress, notify: impl Fn(Change) + Send + Sync + 'static) -> FolderWatch {
     let own = policies::folders(&egress.policies);
     let secrets: BTreeSet<PathBuf> = egress
         .secrets
@@ -118,14 +118,14 @@ fn watch_files(egress: &Egress, tell: impl Fn(Change) + Send + Sync + 'static) -
     let folders: BTreeSet<PathBuf> = own.iter().cloned().chain(parents).collect();
     FolderWatch::new(folders.into_iter().collect(), move |path: &Path| {
         if secrets.contains(path) {
-            tell(Change::Secrets);
+            notify(Change::Secrets);
         } else if own.iter().any(|own| path.parent() == Some(own)) {
-            policies::tenant_of(path).into_iter().for_each(|tenant| tell(Change::Tenant(tenant)));
+            policies::tenant_of(path).into_iter().for_each(|tenant| notify(Change::Tenant(tenant)));
         }
     })
 }
 
-/// The names of our interfaces as something happens to them; nothing where the kernel does not tell.
+/// The names of our interfaces as something happens to them; nothing where the kernel does not report it.
 fn links(within: Option<&Path>) -> BoxStream<'static, String> {
     const GROUPS: [MulticastGroup; 3] = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     let runtime = tokio::runtime::Handle::current();
@@ -146,10 +146,7 @@ fn links(within: Option<&Path>) -> BoxStream<'static, String> {
             with_handle.filter_map(|(message, _)| ready(ours(message.payload))).boxed()
         }
         Err(error) => {
-            tracing::warn!(
-                error,
-                "the kernel does not tell of links; only looks at everything show what happens to them"
-            );
+            tracing::warn!(error, "the kernel does not report links; only full scans show what happens to them");
             silence()
         }
     }

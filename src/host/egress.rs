@@ -1,4 +1,4 @@
-//! Egress paths on this host: links, the gateway's namespace, and what the gateway is told.
+//! Egress paths on this host: links, the gateway's namespace, and what the gateway is given.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -29,7 +29,7 @@ pub enum EgressError {
     /// The gateway's namespace.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
-    /// What the gateway is told.
+    /// What the gateway is given.
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// The places are another data root's.
@@ -241,7 +241,7 @@ impl<'a> EgressPaths<'a> {
         Ok(Links::open(inside)?.guard(link, bridge).await?)
     }
 
-    /// Removes a tenant's egress path: what the gateway is told goes first, the link last.
+    /// Removes a tenant's egress path: what the gateway is given goes first, the link last.
     ///
     /// # Errors
     /// The kernel refuses.

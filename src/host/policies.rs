@@ -1,4 +1,4 @@
-//! What the gateway is told: a policy for each tenant, and the values of its secrets beside it.
+//! What the gateway is given: a policy for each tenant, and the values of its secrets beside it.
 //!
 //! `policies/NAME.json` and `secrets/NAME.json` can be read by root and the gateway's group, and policies by root alone where
 //! there is no gateway's user yet. Both are written beside their place and moved there, so that whoever reads sees one or the other, and never a part.
@@ -76,7 +76,7 @@ struct Written {
     written: String,
 }
 
-/// The secrets of a tenant, as the gateway is told: a file beside the policy that the gateway alone can read.
+/// The secrets of a tenant, as the gateway gets it: a file beside the policy that the gateway alone can read.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct SecretsFile {
     /// Their values.
@@ -210,7 +210,7 @@ impl Policies {
         (file.written == file.mark()).then_some(file)
     }
 
-    /// Removes what the gateway was told of a tenant: first what it may reach, then its secrets.
+    /// Removes what the gateway was given of a tenant: first what it may reach, then its secrets.
     ///
     /// # Errors
     /// The kernel refuses.

@@ -1,4 +1,4 @@
-//! Signals, and what systemd is told.
+//! Signals, and notifications to systemd.
 
 use std::{
     os::fd::BorrowedFd,
@@ -23,20 +23,20 @@ pub struct Signals {
     terminate: Unix,
     interrupt: Unix,
     hangup: Unix,
-    told_alive: Option<Instant>,
+    notified_alive: Option<Instant>,
 }
 
 impl Signals {
     /// Listens for the signals that end the process or have it read its settings again.
     ///
     /// # Errors
-    /// The system refuses to tell of signals.
+    /// The system refuses to report signals.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            told_alive: None,
+            notified_alive: None,
         })
     }
 
@@ -49,51 +49,51 @@ impl Signals {
         }
     }
 
-    /// Waits for work of a bounded length, and tells the watchdog meanwhile.
+    /// Waits for work of a bounded length, and notifies the watchdog meanwhile.
     pub async fn alive_while<T>(&mut self, work: impl Future<Output = T>) -> T {
-        telling(work, || self.alive()).await
+        notifying(work, || self.alive()).await
     }
 
-    /// Tells the watchdog that the loop goes round.
+    /// Notifies the watchdog that the loop goes round.
     pub fn alive(&mut self) {
-        if self.told_alive.is_none_or(|told| told.elapsed() >= ALIVE) {
-            self.told_alive = Some(Instant::now());
+        if self.notified_alive.is_none_or(|notified| notified.elapsed() >= ALIVE) {
+            self.notified_alive = Some(Instant::now());
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         }
     }
 }
 
-/// How often systemd's watchdog is told at most. Its limit in `systemd/tenantd.service` is far longer.
+/// How often systemd's watchdog is notified at most. Its limit in `systemd/tenantd.service` is far longer.
 const ALIVE: Duration = Duration::from_secs(1);
 
-/// How much longer a start may take from each time on that systemd is told so.
+/// How much longer a start may take from each time on that systemd is notified of it.
 const MORE: Duration = Duration::from_secs(60);
 
-// Without systemd there is nobody to tell, and that is no error.
+// Without systemd there is nobody to notify, and that is no error.
 
 /// Waits for work of a bounded length before the start is over, and has systemd wait for it as well.
 pub async fn starting_while<T>(work: impl Future<Output = T>) -> T {
     let micros = u32::try_from(MORE.as_micros()).unwrap_or(u32::MAX);
-    telling(work, || drop(sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(micros)]))).await
+    notifying(work, || drop(sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(micros)]))).await
 }
 
-/// Waits for work, and tells of it at its begin and again and again meanwhile.
-async fn telling<T>(work: impl Future<Output = T>, mut tell: impl FnMut()) -> T {
+/// Waits for work, and notifies systemd of it at its begin and again and again meanwhile.
+async fn notifying<T>(work: impl Future<Output = T>, mut notify: impl FnMut()) -> T {
     let mut work = pin!(work);
     loop {
-        tell();
+        notify();
         if let Ok(done) = tokio::time::timeout(ALIVE, work.as_mut()).await {
             return done;
         }
     }
 }
 
-/// Tells systemd that the process does its work.
+/// Notifies systemd that the process does its work.
 pub fn ready() {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }
 
-/// Tells systemd that the process ends.
+/// Notifies systemd that the process ends.
 pub fn stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
 }
@@ -113,16 +113,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_takes_long_is_told_of_again_and_again() {
+    async fn what_takes_long_has_gateway_files_again_and_again() {
         let (end, ended) = tokio::sync::oneshot::channel();
-        let (mut end, mut told) = (Some(end), 0);
-        let tell = || {
-            told += 1;
-            if told == 3 {
+        let (mut end, mut notified) = (Some(end), 0);
+        let notify = || {
+            notified += 1;
+            if notified == 3 {
                 end.take().unwrap().send("done").unwrap();
             }
         };
-        assert_eq!(telling(ended, tell).await, Ok("done"));
-        assert_eq!(told, 3);
+        assert_eq!(notifying(ended, notify).await, Ok("done"));
+        assert_eq!(notified, 3);
     }
 }

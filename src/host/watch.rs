@@ -13,12 +13,12 @@ use notify::{
 };
 
 /// What is called with each file that came, changed or went.
-type Tell = Arc<dyn Fn(&Path) + Send + Sync>;
+type Notify = Arc<dyn Fn(&Path) + Send + Sync>;
 
 /// Watches what lies directly in folders, as long as the kernel gives events: a poll must go on beside.
 pub struct FolderWatch {
     folders: Vec<PathBuf>,
-    tell: Tell,
+    notify: Notify,
     /// The watcher, and what it began with.
     begun: Option<(RecommendedWatcher, Vec<Place>)>,
 }
@@ -40,12 +40,12 @@ impl Place {
 
 impl FolderWatch {
     /// Watches nothing yet: [`FolderWatch::ensure`] begins.
-    pub fn new(folders: Vec<PathBuf>, tell: impl Fn(&Path) + Send + Sync + 'static) -> Self {
-        Self { folders, tell: Arc::new(tell), begun: None }
+    pub fn new(folders: Vec<PathBuf>, notify: impl Fn(&Path) + Send + Sync + 'static) -> Self {
+        Self { folders, notify: Arc::new(notify), begun: None }
     }
 
     /// Begins to watch, or begins anew where a folder came or was replaced since. A folder that is not there yet is
-    /// told of as it comes: its parent is watched for it. Call this again then.
+    /// reported as it comes: its parent is watched for it. Call this again then.
     pub fn ensure(&mut self) {
         loop {
             let places: Vec<_> = self.folders.iter().filter_map(|folder| Place::of(folder)).collect();
@@ -53,7 +53,7 @@ impl FolderWatch {
                 return;
             }
             self.begun = self.begin(places);
-            // What came before it was watched would not be told of: looked at once more.
+            // What came before it was watched would not be reported: it is read once more.
             if self.begun.is_none() {
                 return;
             }
@@ -61,12 +61,12 @@ impl FolderWatch {
     }
 
     fn begin(&self, places: Vec<Place>) -> Option<(RecommendedWatcher, Vec<Place>)> {
-        let tell = Arc::clone(&self.tell);
+        let notify = Arc::clone(&self.notify);
         let take = move |event: notify::Result<Event>| {
             if let Ok(event) = event.as_ref()
                 && changes(&event.kind)
             {
-                event.paths.iter().for_each(|path| tell(path));
+                event.paths.iter().for_each(|path| notify(path));
             }
         };
         let mut watcher = notify::recommended_watcher(take)
@@ -95,13 +95,13 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(20);
 
     #[test]
-    fn a_folder_that_comes_later_is_told_of_and_then_its_files() -> Result<(), Box<dyn std::error::Error>> {
+    fn a_folder_that_comes_later_is_reported_and_then_its_files() -> Result<(), Box<dyn std::error::Error>> {
         let place = tempfile::tempdir()?;
         let folder = place.path().join("above/folder");
-        let (told, tells) = mpsc::channel();
-        let mut watch = FolderWatch::new(vec![folder.clone()], move |path| drop(told.send(path.to_owned())));
+        let (sender, receiver) = mpsc::channel();
+        let mut watch = FolderWatch::new(vec![folder.clone()], move |path| drop(sender.send(path.to_owned())));
         let comes = |watch: &mut FolderWatch, wanted: &Path| -> Result<(), mpsc::RecvTimeoutError> {
-            while tells.recv_timeout(TIMEOUT)? != wanted {}
+            while receiver.recv_timeout(TIMEOUT)? != wanted {}
             watch.ensure();
             Ok(())
         };

@@ -22,7 +22,7 @@ use crate::model::{
 /// How many breaks, and how many remarks, are kept. The others are counted.
 const KEPT: usize = 100;
 
-/// How far a clock must be set back to be told.
+/// How far a clock must be set back to be reported.
 const CLOCK: SignedDuration = SignedDuration::from_secs(1);
 
 /// The chain as far as it was followed.

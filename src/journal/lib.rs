@@ -86,10 +86,10 @@ impl Journal {
     pub fn open(folder: &Path, limits: JournalLimits) -> Result<(Self, Opened), JournalError> {
         let (writer, opened) = open::open(folder, limits)?;
         let (queue, requests) = mpsc::channel(QUEUE);
-        let (told, state) = watch::channel(State { head: writer.head().clone(), error: None });
+        let (state_sender, state) = watch::channel(State { head: writer.head().clone(), error: None });
         thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || serve(writer, requests, &told))
+            .spawn(move || serve(writer, requests, &state_sender))
             .map_err(|e| JournalError::io("start the writer of", folder, e))?;
         Ok((Self { queue, state }, opened))
     }
@@ -175,7 +175,7 @@ impl Request {
 }
 
 /// Writes what is asked for, all that waits at once, until nobody can ask any more.
-fn serve(mut writer: Writer, mut requests: mpsc::Receiver<Request>, told: &watch::Sender<State>) {
+fn serve(mut writer: Writer, mut requests: mpsc::Receiver<Request>, state_sender: &watch::Sender<State>) {
     while let Some(first) = requests.blocking_recv() {
         let (mut bodies, mut replies) = (Vec::new(), Vec::new());
         let mut size = 0;
@@ -187,7 +187,7 @@ fn serve(mut writer: Writer, mut requests: mpsc::Receiver<Request>, told: &watch
             next = if size < GROUP { requests.try_recv().ok() } else { None };
         }
         let result = writer.append(&bodies);
-        told.send_replace(State { head: writer.head().clone(), error: result.as_ref().err().cloned() });
+        state_sender.send_replace(State { head: writer.head().clone(), error: result.as_ref().err().cloned() });
         for (reply, place) in replies {
             // Who no longer waits need not know.
             let _ = reply.send(result.clone().map(|first| first.saturating_add(place)));

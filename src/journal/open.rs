@@ -194,15 +194,15 @@ fn scan(folder: &Path, first: u64, seen: &mut Seen) -> Result<Scanned, JournalEr
                 break;
             }
         };
-        let told = |what: &str| format!("line {number} of {} is wrong: {what}", name(first));
+        let wrong_line = |what: &str| format!("line {number} of {} is wrong: {what}", name(first));
         match parsed {
             Err(why) => {
-                wrong.get_or_insert_with(|| told(&why));
+                wrong.get_or_insert_with(|| wrong_line(&why));
             }
             Ok(line) => {
                 scanned.sound = Some(line.anchor());
                 if wrong.is_none() && !comes_next(&line, first, &scanned) {
-                    wrong = Some(told("it does not follow from the one before"));
+                    wrong = Some(wrong_line("it does not follow from the one before"));
                 }
                 match &wrong {
                     Some(wrong) => scanned.end = End::Damaged(wrong.clone()),

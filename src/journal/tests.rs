@@ -240,7 +240,7 @@ fn a_cut_at_any_byte_is_set_aside() {
 }
 
 #[test]
-fn an_end_that_was_set_aside_is_told_of_after_a_crash_as_well() {
+fn an_end_that_was_set_aside_has_gateway_files_after_a_crash_as_well() {
     let scratch = scratch();
     fill(scratch.path(), wide(), 2);
     // What a crash leaves right after the end was moved: record 4 would have told of it.

@@ -43,7 +43,7 @@ const YIELD_AFTER: Duration = Duration::from_secs(3);
 const LOOKS: u32 = 30;
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is told while a plan is carried out.
+/// What is reported while a plan is carried out.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A step of a tenant begins.
@@ -226,13 +226,13 @@ impl fmt::Display for StepName {
 /// place away. A failed step ends its tenant alone. To be cut off at any point is safe: another look
 /// and another plan end where this one would have.
 ///
-/// `tell` hears of each step and each end; `record` has them written to the journal.
+/// `report` hears of each step and each end; `record` has them written to the journal.
 pub async fn apply(
     engine: &Engine,
     host: &Host,
     plan: &Plan,
     record: Option<(&Recorder, &Context)>,
-    tell: &dyn Fn(Event<'_>),
+    report: &dyn Fn(Event<'_>),
 ) -> Applied {
     let [turns, containing] = [(); 2].map(|()| Semaphore::new(host.parallelism.max(1)));
     let (stop, hand, runtimes) = (AtomicBool::new(false), InHand::default(), Runtimes::default());
@@ -245,7 +245,7 @@ pub async fn apply(
         hand: &hand,
         record,
         stop: &stop,
-        tell,
+        report,
     };
     let changed = || plan.tenants.iter().filter(|tenant| tenant.will_change());
 
@@ -337,7 +337,7 @@ pub struct Worker<'a> {
     /// Once it is set, no further step begins.
     pub stop: &'a AtomicBool,
     /// Who hears of each step.
-    pub tell: &'a dyn Fn(Event<'_>),
+    pub report: &'a dyn Fn(Event<'_>),
 }
 
 impl<'a> Worker<'a> {
@@ -391,7 +391,7 @@ impl<'a> Worker<'a> {
             failure = Some(found);
         }
         let outcome = Outcome { tenant: tenant.tenant.clone(), failure, took: begun.elapsed() };
-        (self.tell)(Event::Done(&outcome));
+        (self.report)(Event::Done(&outcome));
         outcome
     }
 
@@ -428,7 +428,7 @@ impl<'a> Worker<'a> {
         }
         self.hand.stepped.set(true);
         self.hand.progress.set(Instant::now());
-        (self.tell)(Event::Step { tenant, step });
+        (self.report)(Event::Step { tenant, step });
         let ticket = match self.record {
             Some((recorder, context)) => {
                 recorder.begun(&StepBegun { tenant, planned, context, made: made.as_deref() }, contains).await?

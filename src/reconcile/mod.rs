@@ -46,7 +46,7 @@ pub enum ObserveError {
     /// The config files cannot be read.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// What the gateway is told cannot be read.
+    /// What the gateway is given cannot be read.
     #[error(transparent)]
     Egress(#[from] EgressError),
 }
@@ -70,7 +70,7 @@ pub async fn observe_all_but_images(engine: &Engine, host: &Host) -> Result<Obse
     let mut observed = observed?;
     (observed.workspaces, observed.files) = data?;
     look_at_egress(host, &mut observed).await?;
-    tell_hung_starts(&mut observed);
+    mark_hung_starts(&mut observed);
     learn_defaults(engine, &mut observed).await;
     Ok(observed)
 }
@@ -175,7 +175,7 @@ pub async fn survey(
         let mut part = Observed { containers: others, ..Observed::default() };
         let own = some.iter().filter_map(|name| of_tenants.remove(name)).flatten().collect();
         engine.inspect_listed(own, &mut part).await;
-        tell_hung_starts(&mut part);
+        mark_hung_starts(&mut part);
         part.engine.defaults.clone_from(&observed.engine.defaults);
         learn_defaults(engine, &mut part).await;
         if part.engine.defaults != observed.engine.defaults {
@@ -247,7 +247,7 @@ pub async fn observe_tenant(
     observed.workspaces = Workspaces::new(host).look_at(name.as_str()).await?;
     let files = ConfigFiles::new(&host.data_root).look_at(name.as_str()).await?;
     observed.files = files.map(|found| (name.to_string(), found)).into_iter().collect();
-    tell_hung_starts(&mut observed);
+    mark_hung_starts(&mut observed);
     learn_defaults(engine, &mut observed).await;
     Ok(observed)
 }
@@ -271,7 +271,7 @@ async fn look_at_egress(host: &Host, observed: &mut Observed) -> Result<(), Obse
 
 /// A container that does not run, does not answer, and whose runtime is at work hangs in a start that
 /// nobody waits for any more. It was seen well enough to be made anew.
-fn tell_hung_starts(observed: &mut Observed) {
+fn mark_hung_starts(observed: &mut Observed) {
     let not_running = |state| matches!(state, RunState::Created | RunState::Stopped);
     let (containers, unobserved) = (&mut observed.containers, &mut observed.unobserved);
     unobserved.retain_mut(|one| match one.listed.take() {

@@ -30,7 +30,7 @@ const KEPT: usize = 8;
 /// are within what is read.
 const MAX_FOLDERS: usize = 24 * MAX_NAMES;
 
-/// The most bytes of a folder of which it is told apart what is in it beside folders.
+/// The most bytes of a folder of which it is distinguished what is in it beside folders.
 const MAX_TOP: usize = 4 << 10;
 
 /// The most tenants whose files are read here for one commit, and the most bytes of those.

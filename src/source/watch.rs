@@ -55,7 +55,7 @@ pub struct Watch {
 #[derive(Default)]
 struct Signal {
     changed: Notify,
-    /// The kernel told that a folder is gone, or that it cannot tell everything.
+    /// The kernel reported that a folder is gone, or that it cannot tell everything.
     lost: AtomicBool,
 }
 

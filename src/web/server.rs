@@ -52,7 +52,7 @@ const KEPT: usize = 512;
 /// How many connections a user may have all the same while others have all there are, within twice as many in all.
 const SURE: usize = 8;
 
-/// How many connections are told at once that they are refused; others end without a word.
+/// How many connections are answered at once that they are refused; others end without a word.
 const REFUSING: usize = 64;
 
 /// How long the headers of a request may take, the request until its answer begins, and the connection

@@ -29,7 +29,7 @@ pub fn policy_file(fleet: &Fleet, tenant: &str) -> Option<Value> {
     serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
 
-/// The values of the tenant's secrets that the gateway is told.
+/// The values of the tenant's secrets that the gateway is given.
 pub fn values(fleet: &Fleet) -> Value {
     secrets_file(fleet, TENANT).unwrap()["values"].clone()
 }

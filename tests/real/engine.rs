@@ -251,7 +251,7 @@ impl PrivateEngine {
         let now = clock();
         let time = |at: Duration| format!("{}.{:09}", at.as_secs(), at.subsec_nanos());
         let (status, answer) = self.call("GET", &format!("/events?since={}&until={}", time(start), time(now)), None);
-        assert_eq!(status, 200, "the engine tells its events");
+        assert_eq!(status, 200, "the engine reports its events");
         // One document is parsed by `call`, several are text.
         match answer {
             Value::String(lines) => lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),

@@ -1,4 +1,4 @@
-//! What a webhook is told, over real connections.
+//! What a webhook is sent, over real connections.
 
 use std::{
     env, fs,
@@ -129,7 +129,7 @@ fn a_webhook_that_fails_twice_is_tried_until_it_takes_the_message() {
     let (folder, metrics) = (tempfile::tempdir().unwrap(), Metrics::new());
     let webhook = Webhook::new(&["500 Internal Server Error", "429 Too Many Requests\r\nRetry-After: 1", "200 OK"]);
     let settings = settings(&folder, &format!("http://{}/T0/s3cret?a=b", webhook.address));
-    with_notifier(Some(settings), &metrics, |notifier| notifier.tell(drift("ant", "memory was raised")));
+    with_notifier(Some(settings), &metrics, |notifier| notifier.notify(drift("ant", "memory was raised")));
     let posted = webhook.posted();
     assert_eq!(posted.len(), 3);
     let (head, body) = &posted[2];
@@ -158,8 +158,8 @@ fn what_a_webhook_refuses_for_good_is_given_up_and_the_next_message_goes_on() {
         let webhook = Webhook::new(&[answer, "204 No Content"]);
         let settings = settings(&folder, &format!("http://{}/hook", webhook.address));
         with_notifier(Some(settings), &metrics, |notifier| {
-            notifier.tell(drift("ant", "first"));
-            notifier.tell(drift("ant", "second"));
+            notifier.notify(drift("ant", "first"));
+            notifier.notify(drift("ant", "second"));
         });
         assert_eq!(webhook.messages(), ["first", "second"], "{answer}");
         assert_eq!((count(&metrics, "sent"), count(&metrics, "failed")), (1, 1), "{answer}");
@@ -173,12 +173,12 @@ fn only_what_is_wanted_is_told_and_each_thing_once() {
     let settings = settings(&folder, &format!("http://{}/", webhook.address));
     with_notifier(Some(settings), &metrics, |notifier| {
         for _ in 0..3 {
-            notifier.tell(drift("ant", "memory was raised"));
+            notifier.notify(drift("ant", "memory was raised"));
         }
-        notifier.tell(drift("bee", "memory was raised"));
-        notifier.tell(Notification { event: NotifyEvent::Failed, ..drift("ant", "it is not wanted") });
-        notifier.tell(Notification { event: NotifyEvent::Held, tenant: None, ..drift("", "30 tenants would go") });
-        notifier.tell(drift("ant", &"ä".repeat(5000)));
+        notifier.notify(drift("bee", "memory was raised"));
+        notifier.notify(Notification { event: NotifyEvent::Failed, ..drift("ant", "it is not wanted") });
+        notifier.notify(Notification { event: NotifyEvent::Held, tenant: None, ..drift("", "30 tenants would go") });
+        notifier.notify(drift("ant", &"ä".repeat(5000)));
     });
     let messages = webhook.messages();
     assert_eq!(messages[..3], ["memory was raised", "memory was raised", "30 tenants would go"]);
@@ -194,7 +194,7 @@ fn too_many_messages_push_the_oldest_out_and_hold_up_nobody() {
     let settings = settings(&folder, &format!("http://{}/", webhook.address));
     with_notifier(Some(settings), &metrics, |notifier| {
         for number in 0..300 {
-            notifier.tell(drift("ant", &number.to_string()));
+            notifier.notify(drift("ant", &number.to_string()));
         }
     });
     let expected: Vec<String> = (44..300).map(|number| number.to_string()).collect();
@@ -208,9 +208,9 @@ fn without_a_webhook_nothing_waits_and_a_new_one_counts_at_once() {
     let webhook = Webhook::new(&["200 OK"]);
     let settings = settings(&folder, &format!("http://{}/", webhook.address));
     with_notifier(None, &metrics, |notifier| {
-        notifier.tell(drift("ant", "before"));
+        notifier.notify(drift("ant", "before"));
         notifier.set(Some(settings));
-        notifier.tell(drift("ant", "after"));
+        notifier.notify(drift("ant", "after"));
     });
     assert_eq!(webhook.messages(), ["after"]);
 }
@@ -224,7 +224,7 @@ fn a_webhook_that_is_away_does_not_keep_the_daemon_from_ending() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let notifier = Notifier::start(Some(settings), metrics);
-        notifier.tell(drift("ant", "lost"));
+        notifier.notify(drift("ant", "lost"));
         notifier.finish(Duration::from_millis(100)).await;
     });
 }
@@ -285,7 +285,7 @@ fn over_tls_a_message_goes_to_whom_the_hosts_authorities_vouch_for_alone() {
         fs::set_permissions(&url, fs::Permissions::from_mode(0o600)).unwrap();
         // A process of its own, since its variables say whom it trusts.
         let status = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "notify::tells_once", "--quiet"])
+            .args(["--exact", "notify::notifies_once", "--quiet"])
             .env("SSL_CERT_FILE", &file)
             .env("TENANTD_TEST_URL", &url)
             .output()
@@ -298,13 +298,13 @@ fn over_tls_a_message_goes_to_whom_the_hosts_authorities_vouch_for_alone() {
 
 /// The other half of the test above; by itself it does nothing.
 #[test]
-fn tells_once() {
+fn notifies_once() {
     let Some(url) = env::var_os("TENANTD_TEST_URL").map(PathBuf::from) else { return };
     let begun = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let notifier = Notifier::start(Some(of(&url)), Metrics::new());
-        notifier.tell(drift("ant", "memory was raised"));
+        notifier.notify(drift("ant", "memory was raised"));
         // Long enough for one try.
         notifier.finish(Duration::from_secs(5)).await;
     });

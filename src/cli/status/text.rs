@@ -188,7 +188,7 @@ impl Writer {
         let ready = tenant.condition(ConditionKind::Ready).map_or(Truth::Unknown, |condition| condition.status);
         let short = tenant.revision.as_ref().map_or("-", Revision::short);
         let more = if tenant.narrowed_by.is_empty() { String::new() } else { format!("+{}", tenant.narrowed_by.len()) };
-        let (status, colour) = match (&tenant.suspended, telling(tenant)) {
+        let (status, colour) = match (&tenant.suspended, main_condition(tenant)) {
             (Some(_), _) => ("Suspended".to_owned(), Some(YELLOW)),
             (None, Some(condition)) => (condition.reason.to_string(), None),
             (None, None) => ("-".to_owned(), None),
@@ -209,7 +209,9 @@ impl Writer {
         if let Some(suspended) = &tenant.suspended {
             return self.suspension(suspended);
         }
-        let Some(condition) = telling(tenant).filter(|condition| !condition.is_fine()) else { return String::new() };
+        let Some(condition) = main_condition(tenant).filter(|condition| !condition.is_fine()) else {
+            return String::new();
+        };
         let message = printable(&condition.message);
         match tenant.next_try {
             Some(time) => format!("{message}; next try {}", self.ahead(time)),
@@ -313,7 +315,7 @@ fn colour_of(truth: Truth) -> Paint {
 }
 
 /// The condition that says most about a tenant: what blocks it, else why it is not ready, else drift.
-fn telling(tenant: &TenantStatus) -> Option<&Condition> {
+fn main_condition(tenant: &TenantStatus) -> Option<&Condition> {
     let ready = tenant.condition(ConditionKind::Ready);
     let order = [tenant.condition(ConditionKind::Stalled), ready, tenant.condition(ConditionKind::Drifted)];
     order.into_iter().flatten().find(|condition| !condition.is_fine()).or(ready)
@@ -321,7 +323,7 @@ fn telling(tenant: &TenantStatus) -> Option<&Condition> {
 
 /// Who needs a person comes first.
 fn rank(tenant: &TenantStatus) -> u8 {
-    match (&tenant.suspended, telling(tenant)) {
+    match (&tenant.suspended, main_condition(tenant)) {
         (Some(_), _) => 1,
         (None, Some(condition)) if condition.is_fine() => 3,
         (None, Some(condition)) if condition.kind == ConditionKind::Drifted => 2,

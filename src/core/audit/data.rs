@@ -92,7 +92,7 @@ pub struct Repo {
     pub before: Option<String>,
     /// The newest commit of the period, or before it.
     pub at_end: Option<String>,
-    /// How many of them carry a time before that of the commit before them. Such a commit, and those around it, are told in
+    /// How many of them carry a time before that of the commit before them. Such a commit, and those around it, are reported in
     /// each period that they may be of.
     pub backwards: usize,
     /// Whether older commits are missing, as in a shallow clone.

@@ -35,13 +35,13 @@ const WHOLE: &str = "(all of it)";
 /// The longest text that is kept of an event, in characters.
 const TEXT: usize = 400;
 
-/// How far a clock must be set back to be told.
+/// How far a clock must be set back to be reported.
 const CLOCK: SignedDuration = SignedDuration::from_secs(1);
 
 /// The daemon, the one program whose absence means that nobody looked.
 const DAEMON: &str = "daemon";
 
-/// How many refusals of one tenant the report tells apart, so that one who makes names up leaves room for the others.
+/// How many refusals of one tenant the report distinguishes, so that one who makes names up leaves room for the others.
 const DESTINATIONS: usize = 500;
 
 /// What is known of one journal.
@@ -466,14 +466,14 @@ impl Gathered {
             | Entry::Resumed { .. }
             | only_shown!() => {}
         }
-        if let Some(told) = words::told(entry) {
+        if let Some(rendered) = words::render(entry) {
             self.events.push(Event {
                 time,
                 journal: self.journal.name,
                 seq,
-                tenant: told.tenant.map(str::to_owned),
-                kind: told.kind.to_owned(),
-                what: cut(&told.what),
+                tenant: rendered.tenant.map(str::to_owned),
+                kind: rendered.kind.to_owned(),
+                what: cut(&rendered.what),
                 result: None,
                 because: None,
             });
@@ -588,11 +588,11 @@ impl Gathered {
 
 /// Adds the names of what differed, a few of them. What was not there at all differs as a whole.
 fn differing(names: &mut BTreeSet<String>, fields: &[FieldChange]) {
-    let is_telling = |field: &&FieldChange| !(field.before.is_null() || field.after.is_null());
-    let mut told = fields.iter().filter(is_telling).map(|field| cut(&field.name)).peekable();
-    let whole = (!fields.is_empty() && told.peek().is_none()).then(|| WHOLE.to_owned());
+    let is_changed = |field: &&FieldChange| !(field.before.is_null() || field.after.is_null());
+    let mut names_shown = fields.iter().filter(is_changed).map(|field| cut(&field.name)).peekable();
+    let whole = (!fields.is_empty() && names_shown.peek().is_none()).then(|| WHOLE.to_owned());
     let room = FIELDS.saturating_sub(names.len());
-    names.extend(told.chain(whole).take(room));
+    names.extend(names_shown.chain(whole).take(room));
 }
 
 /// As much of a text as is kept.

@@ -25,7 +25,7 @@ const PLAN: usize = 12;
 
 /// An entry in words, as it stands: who shows it makes it printable.
 #[derive(Clone, Debug)]
-pub struct Told<'a> {
+pub struct RenderedEntry<'a> {
     /// The tenant that it is about, if it is about one.
     pub tenant: Option<&'a str>,
     /// A word for what it is.
@@ -50,8 +50,8 @@ pub enum Tone {
 /// What is done in a step.
 pub fn step(step: &StepRecord) -> String {
     // What is made or goes as a whole is told by the step; its image is what differs most.
-    let telling = |field: &&FieldChange| field.name == "image" || !(field.before.is_null() || field.after.is_null());
-    let changed: Vec<FieldChange> = step.fields.iter().filter(telling).cloned().collect();
+    let is_shown = |field: &&FieldChange| field.name == "image" || !(field.before.is_null() || field.after.is_null());
+    let changed: Vec<FieldChange> = step.fields.iter().filter(is_shown).cloned().collect();
     match (changed.is_empty(), step.resource.as_str()) {
         (true, _) => step.step.clone(),
         (false, "container") => format!("{}: {}", step.step, fields(&changed)),
@@ -74,7 +74,7 @@ pub fn because(step: &StepRecord) -> String {
 }
 
 /// An entry in words. `None` for the two of a step, and for a file that just begins.
-pub fn told(entry: &Entry) -> Option<Told<'_>> {
+pub fn render(entry: &Entry) -> Option<RenderedEntry<'_>> {
     let (tenant, tone, kind, what) = match entry {
         Entry::Intent(_) | Entry::Outcome(_) => return None,
         Entry::Segment(start) => match (&start.damage, start.dropped.as_slice()) {
@@ -135,7 +135,7 @@ pub fn told(entry: &Entry) -> Option<Told<'_>> {
             (Some(tenant), Tone::Alarm, "bad", format!("{} is bad{back}: {reason}", short(revision)))
         }
     };
-    Some(Told { tenant: tenant.map(String::as_str), kind, tone, what })
+    Some(RenderedEntry { tenant: tenant.map(String::as_str), kind, tone, what })
 }
 
 /// Whether an entry is about a tenant, alone or among others.

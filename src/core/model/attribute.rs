@@ -36,9 +36,9 @@ pub fn named(name: &str) -> Option<&'static Attribute> {
 table! {
     /// Of a workspace.
     workspace {
-        PATH = "path".judged().tells();
-        BACKEND = "backend".judged().tells();
-        LIMIT = "limit".judged().unit(Unit::Bytes).setting("limits.disk").tells();
+        PATH = "path".judged().identifies();
+        BACKEND = "backend".judged().identifies();
+        LIMIT = "limit".judged().unit(Unit::Bytes).setting("limits.disk").identifies();
         IMAGE_SIZE = "image_size".judged().unit(Unit::Bytes).setting("limits.disk");
         UID = "uid".judged();
         MODE = "mode".judged();
@@ -55,8 +55,8 @@ table! {
 table! {
     /// Of the files at /config.
     files {
-        PATH = "path".judged().tells();
-        CONTENT = "content".judged().setting("files").tells();
+        PATH = "path".judged().identifies();
+        CONTENT = "content".judged().setting("files").identifies();
         FOREIGN = "foreign".judged();
         NOTED = "noted".judged();
     }
@@ -65,14 +65,14 @@ table! {
 table! {
     /// Of an egress path.
     egress {
-        LINK = "link".judged().tells();
-        BRIDGE = "bridge".judged().tells();
-        SUBNET = "subnet".judged().tells();
-        ADDRESS = "address".judged().tells();
-        ALLOW = "allow".judged().setting("allowlist").tells();
-        ROUTES = "routes".judged().setting("credentials").tells();
-        BUDGET = "budget".judged().setting("budget").tells();
-        SECRETS = "secrets".judged().setting("credentials").tells();
+        LINK = "link".judged().identifies();
+        BRIDGE = "bridge".judged().identifies();
+        SUBNET = "subnet".judged().identifies();
+        ADDRESS = "address".judged().identifies();
+        ALLOW = "allow".judged().setting("allowlist").identifies();
+        ROUTES = "routes".judged().setting("credentials").identifies();
+        BUDGET = "budget".judged().setting("budget").identifies();
+        SECRETS = "secrets".judged().setting("credentials").identifies();
         ADDRESSES = "addresses".judged();
         HOST_SIDE = "host_side".judged();
         SYSCTLS = "sysctls".judged();
@@ -118,8 +118,8 @@ mod tests {
         for resource in Resource::ALL {
             assert_eq!(names(resource, |_| true).len(), of(resource).len(), "{resource:?}");
             for attribute in of(resource) {
-                let shown = named(attribute.name).map(|first| (first.label, first.unit, first.told_by));
-                assert_eq!(shown, Some((attribute.label, attribute.unit, attribute.told_by)), "{attribute:?}");
+                let shown = named(attribute.name).map(|first| (first.label, first.unit, first.reported_by));
+                assert_eq!(shown, Some((attribute.label, attribute.unit, attribute.reported_by)), "{attribute:?}");
             }
         }
     }

@@ -128,7 +128,7 @@ impl Change {
             |of: &Option<Value>, name: &str| of.as_ref().and_then(|of| of.get(name)).cloned().unwrap_or(json!(null));
         attribute::of(self.resource)
             .iter()
-            .filter(|attribute| attribute.tells)
+            .filter(|attribute| attribute.identifies)
             .map(|Attribute { name, .. }| FieldChange {
                 name: (*name).to_owned(),
                 before: value(&before, name),

@@ -17,21 +17,21 @@ form! {
     /// equally. The serialized field names are those that plans print.
     Container {
         /// Name, without the engine's slash.
-        name: String = NAME.weakens(Weakens::Never).repair(Repair::Rename).tells();
+        name: String = NAME.weakens(Weakens::Never).repair(Repair::Rename).identifies();
         /// Image reference as given at creation.
-        image: String = IMAGE.weakens(Weakens::Never).setting("image").tells();
+        image: String = IMAGE.weakens(Weakens::Never).setting("image").identifies();
         /// The engine's name of its runtime.
-        runtime: String = RUNTIME.setting("runtime").tells();
+        runtime: String = RUNTIME.setting("runtime").identifies();
         /// Billionths of a processor; 0 is unlimited.
-        nano_cpus: i64 = NANO_CPUS.label("cpus").limit(Unit::Cpus).setting("limits.cpus").tells();
+        nano_cpus: i64 = NANO_CPUS.label("cpus").limit(Unit::Cpus).setting("limits.cpus").identifies();
         /// Memory in bytes; 0 is unlimited.
-        memory: i64 = MEMORY.limit(Unit::Bytes).setting("limits.memory").tells();
+        memory: i64 = MEMORY.limit(Unit::Bytes).setting("limits.memory").identifies();
         /// Processes and threads; 0 is unlimited.
-        pids_limit: i64 = PIDS_LIMIT.limit(Unit::Number).setting("limits.pids").tells();
+        pids_limit: i64 = PIDS_LIMIT.limit(Unit::Number).setting("limits.pids").identifies();
         /// User and group.
-        user: String = USER.tells();
+        user: String = USER.identifies();
         /// Whether its root is read-only.
-        read_only: bool = READ_ONLY.tells();
+        read_only: bool = READ_ONLY.identifies();
         /// Id of the image that it was made from.
         image_id: String = IMAGE_ID.weakens(Weakens::Never).setting("image");
         /// Entry point.
@@ -49,7 +49,7 @@ form! {
         /// Labels.
         labels: Pairs = LABELS.weakens(Weakens::Never);
         /// Memory and swap together in bytes; 0 or less is unlimited.
-        memory_swap: i64 = MEMORY_SWAP.limit(Unit::Bytes).told_by("memory").setting("limits.memory");
+        memory_swap: i64 = MEMORY_SWAP.limit(Unit::Bytes).reported_by("memory").setting("limits.memory");
         /// Soft memory limit in bytes.
         memory_reservation: i64 = MEMORY_RESERVATION.weakens(Weakens::Never).unit(Unit::Bytes);
         /// CPU quota in microseconds a period.

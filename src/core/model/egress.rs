@@ -31,7 +31,7 @@ pub const GATEWAY_NAME: &str = "gateway.internal";
 /// The version of a policy's format. A gateway refuses a newer one.
 pub const POLICY_VERSION: u32 = 2;
 
-/// What one tenant may reach, as the gateway is told. It holds no secret.
+/// What one tenant may reach, as the gateway gets it. It holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EgressPolicy {
     /// The version of the format.

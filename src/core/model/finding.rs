@@ -1,4 +1,4 @@
-//! What a person is told about a file: where, what is wrong, what to write instead.
+//! What a person sees about a file: where, what is wrong, what to write instead.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -52,7 +52,7 @@ pub struct Host {
     pub notify: Option<Notify>,
     /// How much of the journal is kept.
     pub journal: JournalLimits,
-    /// How often everything is looked at, whatever the engine told.
+    /// How often everything is looked at, whatever the engine reported.
     pub resync: Timespan,
     /// What no commit can loosen.
     pub guards: Guards,
@@ -237,16 +237,16 @@ pub struct Listen {
     pub token: Secret,
 }
 
-/// A webhook that is told what needs a person.
+/// A webhook that is notified of what needs a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Notify {
     /// Where its URL lies; such URLs often are secrets themselves.
     pub url: Secret,
-    /// What is told.
+    /// What is posted.
     pub events: BTreeSet<NotifyEvent>,
 }
 
-/// What a webhook can be told.
+/// What a webhook can be notified of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "docs/config.md has the table")]

@@ -11,11 +11,11 @@ form! {
     /// Everything about a network that tenantd owns.
     Network {
         /// Name.
-        name: String = NAME.tells();
+        name: String = NAME.identifies();
         /// Address ranges: `subnet gateway range`, sorted.
-        ranges: Vec<Range> = RANGES.settable().tells();
+        ranges: Vec<Range> = RANGES.settable().identifies();
         /// Whether it has no egress path.
-        internal: bool = INTERNAL.tells();
+        internal: bool = INTERNAL.identifies();
         /// Driver.
         driver: String = DRIVER;
         /// Whether containers outside of the engine's own services may join.

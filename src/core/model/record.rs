@@ -194,7 +194,7 @@ macro_rules! only_shown {
 
 pub(crate) use only_shown;
 
-/// What stands for the destinations of a tenant that are not told apart.
+/// What stands for the destinations of a tenant that are not distinguished.
 pub const OTHER_DESTINATIONS: &str = "other destinations";
 
 /// Something that the gateway refused.
@@ -396,13 +396,13 @@ pub struct FieldChange {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Trigger {
-    /// The engine told of something, or the kernel of an egress path.
+    /// The engine reported something, or the kernel of an egress path.
     Event {
         /// What, such as `container update` or `egress link`.
         event: String,
         /// The object that it is about, by id or name.
         object: String,
-        /// When it happened, by the clock of who told.
+        /// When it happened, by the clock of who reported it.
         time: Timestamp,
     },
     /// A commit came into force.

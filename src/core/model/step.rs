@@ -303,7 +303,7 @@ pub struct DeclaredEgress {
     pub link: String,
     /// The bridge that it leads from.
     pub bridge: String,
-    /// What the gateway is told. Its subnet's first address is that of the link's end inside.
+    /// What the gateway is given. Its subnet's first address is that of the link's end inside.
     pub policy: EgressPolicy,
     /// The secrets whose values the gateway is given.
     pub secrets: BTreeSet<SecretName>,

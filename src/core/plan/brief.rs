@@ -69,8 +69,9 @@ pub fn correction_of(step: &StepRecord) -> String {
 fn named(names: &[&str]) -> String {
     // Records of another version may name others.
     let known = |name: &str| attribute::named(name);
-    let is_told = |name: &&str| known(name).and_then(|one| one.told_by).is_some_and(|other| names.contains(&other));
-    let names: Vec<&str> = names.iter().copied().filter(|name| !is_told(name)).collect();
+    let is_reported =
+        |name: &&str| known(name).and_then(|one| one.reported_by).is_some_and(|other| names.contains(&other));
+    let names: Vec<&str> = names.iter().copied().filter(|name| !is_reported(name)).collect();
     let shown: Vec<&str> = names.iter().take(NAMED).map(|name| known(name).map_or(*name, |one| one.label)).collect();
     match names.len().saturating_sub(NAMED) {
         0 => shown.join(", "),

@@ -384,7 +384,7 @@ impl Declared {
             bridge: self.egress.bridge.clone(),
             addresses: BTreeSet::from([self.address()]),
             secrets: self.egress.secrets.clone(),
-            ..told(policy)
+            ..shown_policy(policy)
         };
         let object = |egress| Object::Egress(Box::new(egress));
         Change {
@@ -452,7 +452,7 @@ impl Declared {
     }
 
     fn compare_policy(&self, policy: &EgressPolicy, why: Why, changes: &mut Vec<AttributeChange>) {
-        let (before, after) = (told(policy), told(&self.egress.policy));
+        let (before, after) = (shown_policy(policy), shown_policy(&self.egress.policy));
         let is_drift = why == Why::Drift;
         let mut add = |attribute, before: Value, after: Value, wider: bool| {
             if before != after {
@@ -484,8 +484,8 @@ impl Declared {
         };
         let names: BTreeSet<SecretName> = filed.into_iter().flat_map(|filed| filed.values.keys().cloned()).collect();
         // Somebody else took the file away where the policy at hand names what was in it.
-        let told = || found.policy().into_iter().flat_map(|policy| secrets_of(&policy.routes));
-        let is_drift = filed.map_or_else(|| told().eq(declared.iter()), |filed| filed.edited);
+        let referenced = || found.policy().into_iter().flat_map(|policy| secrets_of(&policy.routes));
+        let is_drift = filed.map_or_else(|| referenced().eq(declared.iter()), |filed| filed.edited);
         let why = Why::drift_if(is_drift);
         if names != *declared {
             let weakens = is_drift && !names.is_subset(declared);
@@ -528,7 +528,7 @@ fn closed(tenant: &str, link: &str, found: Found<'_>) -> Change {
 
 /// What was found, in the form that plans show.
 fn shown(link: &str, found: Found<'_>) -> EgressPath {
-    let mut egress = found.policy().map(told).unwrap_or_default();
+    let mut egress = found.policy().map(shown_policy).unwrap_or_default();
     if let Some(found) = found.link {
         egress.link = link.to_owned();
         egress.bridge.clone_from(&found.bridge);
@@ -540,7 +540,7 @@ fn shown(link: &str, found: Found<'_>) -> EgressPath {
 }
 
 /// What a policy tells the gateway, in the form that plans show.
-fn told(policy: &EgressPolicy) -> EgressPath {
+fn shown_policy(policy: &EgressPolicy) -> EgressPath {
     let per = |credits: Option<u64>, time: &str| credits.map(|credits| format!("{credits} a {time}"));
     EgressPath {
         subnet: Some(policy.subnet),

@@ -22,8 +22,8 @@ pub(super) struct Found<'a> {
     pub(super) workspace: Option<&'a FoundWorkspace>,
     /// Its config files.
     pub(super) files: Option<&'a FoundFiles>,
-    /// Whether the gateway is told of it.
-    pub(super) is_told_of: bool,
+    /// Whether the gateway has files of it.
+    pub(super) has_gateway_files: bool,
     /// Why an object of it could not be looked at: object and reason.
     pub(super) unobserved: Option<(&'a str, &'a str)>,
     /// An object that has its name and not its label: kind and id.
@@ -41,7 +41,7 @@ impl Found<'_> {
             || !self.networks.is_empty()
             || self.workspace.is_some_and(|found| found.exists() || workspace::deletes(found))
             || self.files.is_some()
-            || self.is_told_of
+            || self.has_gateway_files
             || self.unobserved.is_some()
     }
 }
@@ -80,7 +80,7 @@ pub(super) fn index_containers<'a>(observed: &'a Observed, all: &mut BTreeMap<&'
     }
 }
 
-/// What exists beside the containers: networks, workspaces, config files, and whom the gateway is told of.
+/// What exists beside the containers: networks, workspaces, config files, and whom the gateway has files of.
 pub(super) fn index_existing<'a>(observed: &'a Observed, all: &mut BTreeMap<&'a str, Found<'a>>) {
     for network in &observed.networks {
         if let Some(tenant) = &network.tenant {
@@ -101,6 +101,6 @@ pub(super) fn index_existing<'a>(observed: &'a Observed, all: &mut BTreeMap<&'a 
         all.entry(name).or_default().files = Some(files);
     }
     for name in observed.egress.files.keys() {
-        all.entry(name).or_default().is_told_of = true;
+        all.entry(name).or_default().has_gateway_files = true;
     }
 }

@@ -129,7 +129,7 @@ impl<'a> Planner<'a> {
                 found.networks.clone_from(&existing.networks);
                 found.workspace = existing.workspace;
                 found.files = existing.files;
-                found.is_told_of = existing.is_told_of;
+                found.has_gateway_files = existing.has_gateway_files;
                 found.name_conflict = existing.name_conflict.or(found.name_conflict);
             }
             plan_one(name, self.desired, self.host, self.observed, Some(&found), self.subnets.get(name).copied())

@@ -343,7 +343,7 @@ pub struct HostFile {
     pub notify: Option<Located<NotifyFile>>,
     /// How much of the journal is kept.
     pub journal: Option<Located<JournalFile>>,
-    /// How often the daemon looks at everything, whatever the engine told, at least 1s. Default: 60s.
+    /// How often the daemon looks at everything, whatever the engine reported, at least 1s. Default: 60s.
     pub resync: Option<Located<Period>>,
     /// What no commit can loosen.
     pub guards: Option<Located<HostGuardsFile>>,
@@ -482,13 +482,13 @@ pub struct ListenFile {
     pub token: Located<SecretPlace>,
 }
 
-/// A webhook that is told what needs a person.
+/// A webhook that is notified of what needs a person.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NotifyFile {
     /// Where the webhook's URL lies; such URLs often are secrets themselves.
     pub url: Located<SecretPlace>,
-    /// What is told. Default: all of it.
+    /// What is posted. Default: all of it.
     #[schemars(length(min = 1))]
     pub events: Option<Located<Vec<Located<NotifyEvent>>>>,
 }

@@ -24,7 +24,7 @@ pub struct Load {
     pub(crate) lookups: Bucket,
     /// Questions to the name server inside.
     pub(crate) questions: Bucket,
-    /// Questions beyond those that are told that they are too many.
+    /// Questions beyond those that are answered that they are too many.
     pub(crate) too_many: Bucket,
     /// How many questions got no answer at all.
     pub(crate) dropped: Counter,

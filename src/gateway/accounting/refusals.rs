@@ -26,7 +26,7 @@ use crate::{
 /// How long what comes again is added up before it is written.
 const REPEAT: Duration = Duration::from_secs(60);
 
-/// How many destinations of one tenant are told apart in that time.
+/// How many destinations of one tenant are distinguished in that time.
 const MAX_DESTINATIONS: usize = 64;
 
 /// Counts for all tenants, and what is to be written.

@@ -122,7 +122,7 @@ impl Listeners {
                 socket
             }
         };
-        name_server::tell_destination(&socket)?;
+        name_server::report_destination(&socket)?;
         let socket = UdpSocket::from_std(socket)?;
         self.names = Some(tokio::spawn(name_server::serve_datagrams(Arc::clone(shared), socket)));
         Ok(())
@@ -163,7 +163,7 @@ impl Listeners {
 
     fn names_of(&self, shared: &Arc<Shared>, address: Ipv4Addr) -> io::Result<JoinHandle<()>> {
         let socket = self.inside.datagrams_of(address, NAMES, QUESTIONS)?;
-        name_server::tell_destination(&socket)?;
+        name_server::report_destination(&socket)?;
         let socket = UdpSocket::from_std(socket)?;
         Ok(tokio::spawn(name_server::serve_datagrams(Arc::clone(shared), socket)))
     }

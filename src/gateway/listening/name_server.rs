@@ -68,7 +68,7 @@ pub(crate) async fn serve_datagrams(gateway: Arc<Shared>, socket: UdpSocket) {
 }
 
 /// Has the kernel say which address each datagram came to.
-pub(crate) fn tell_destination(socket: &std::net::UdpSocket) -> io::Result<()> {
+pub(crate) fn report_destination(socket: &std::net::UdpSocket) -> io::Result<()> {
     Ok(setsockopt(socket, Ipv4PacketInfo, &true)?)
 }
 

@@ -36,11 +36,11 @@ impl NamespaceWorker {
     /// It is not there, or this process may not.
     pub fn enter(namespace: File) -> Result<Self, NamespaceError> {
         let (queue, works) = mpsc::channel::<Work>();
-        let (told, entered) = mpsc::channel();
+        let (sender, entered) = mpsc::channel();
         let stay = move || {
             let result = namespace::enter_open(namespace);
             let is_inside = result.is_ok();
-            let _ = told.send(result);
+            let _ = sender.send(result);
             if is_inside {
                 works.into_iter().for_each(|work| work());
             }
@@ -56,9 +56,9 @@ impl NamespaceWorker {
     /// # Errors
     /// The thread is gone.
     pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-        let (told, done) = mpsc::channel();
+        let (sender, done) = mpsc::channel();
         let work = Box::new(move || {
-            let _ = told.send(work());
+            let _ = sender.send(work());
         });
         self.0.send(work).map_err(|_| ended())?;
         done.recv().map_err(|_| ended())

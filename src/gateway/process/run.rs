@@ -52,7 +52,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long connections may take to be cut at the end.
 const END: Duration = Duration::from_secs(1);
 
-/// How often systemd's watchdog is told at least.
+/// How often systemd's watchdog is notified at least.
 const ALIVE: Duration = Duration::from_secs(5);
 
 /// How long the last refusals may take to be written at the end.
@@ -213,7 +213,7 @@ async fn write_counts(usage: &Usage, folder: &Path) {
 /// to be listened on.
 fn follow(shared: Arc<Shared>) -> io::Result<watch::Receiver<Listening>> {
     let mut loader = Loader::new(&shared.settings().policies);
-    let (told, listening) = watch::channel(Listening::default());
+    let (sender, listening) = watch::channel(Listening::default());
     let (wake, woken) = mpsc::sync_channel(1);
     let mut watch = FolderWatch::new(loader.folders().into(), move |_| {
         // A full queue is woken already.
@@ -222,7 +222,7 @@ fn follow(shared: Arc<Shared>) -> io::Result<watch::Receiver<Listening>> {
     let mut load = move || {
         watch.ensure();
         match loader.load(&shared.tenants) {
-            Ok(found) => drop(told.send_if_modified(|known| {
+            Ok(found) => drop(sender.send_if_modified(|known| {
                 let is_new = *known != found;
                 known.clone_from(&found);
                 is_new

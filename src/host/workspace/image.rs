@@ -258,10 +258,10 @@ fn is_cut_short(named: &Path, own: &Path, device: &str) -> bool {
 fn is_open_as(device: &str, file: &Path) -> bool {
     let Ok(own) = fs::symlink_metadata(file) else { return false };
     let words = ["--noheadings", "--output", "BACK-INO,BACK-MAJ:MIN", device];
-    let Ok(told) = program::run("losetup", words) else { return false };
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let Ok(listed) = program::run("losetup", words) else { return false };
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     let expected = format!("{}:{}", major(own.dev()), minor(own.dev()));
-    told.split_whitespace().eq([own.ino().to_string(), expected])
+    listed.split_whitespace().eq([own.ino().to_string(), expected])
 }
 
 /// What the kernel says is wrong with a mounted file system.

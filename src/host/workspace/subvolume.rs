@@ -38,7 +38,7 @@ const LOWER: &str = "lower";
 const MAGIC: rustix::fs::FsWord = 0x9123_683e;
 const ROOT: u64 = 256;
 
-/// Where the kernel tells of each btrfs that is mounted, by its UUID.
+/// Where the kernel reports each btrfs that is mounted, by its UUID.
 const KERNEL: &str = "/sys/fs/btrfs";
 
 /// The bit of `limit_flags` that says that what is referred to has a limit.
@@ -185,11 +185,11 @@ fn with_room(group: &Group, spec: &VolumeSpec) -> u64 {
     if used.saturating_add(ROOM) > limit { used.max(limit).saturating_add(ROOM) } else { limit }
 }
 
-/// A subvolume's quota group, which has its number, as the kernel tells of it.
+/// A subvolume's quota group, which has its number, as the kernel reports it.
 #[derive(Debug)]
 struct Group {
     id: u64,
-    /// What the kernel tells of the file system.
+    /// What the kernel reports the file system.
     kernel: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! Mounts of workspaces, as the kernel tells that they come and go.
+//! Mounts of workspaces, as the kernel reports that they come and go.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,34 +28,34 @@ const AGAIN: Duration = Duration::from_secs(5);
 type Mounts = BTreeMap<String, Entry>;
 
 impl Workspaces {
-    /// Tells the names of tenants whose mounts came, went or became others, for as long as it is polled. Where the
-    /// kernel does not tell, nothing is heard.
-    pub(crate) async fn follow_mounts(&self, tell: impl Fn(String)) -> Infallible {
+    /// Reports the names of tenants whose mounts came, went or became others, for as long as it is polled. Where the
+    /// kernel does not report that, nothing is heard.
+    pub(crate) async fn follow_mounts(&self, notify: impl Fn(String)) -> Infallible {
         let mut known: Option<Mounts> = None;
         loop {
             // One that cannot be listened to now may be there again later.
-            let _unheard = self.follow_table(&mut known, &tell).await;
+            let _unheard = self.follow_table(&mut known, &notify).await;
             time::sleep(AGAIN).await;
         }
     }
 
     /// Follows one table for as long as the engine that sees it listens.
-    async fn follow_table(&self, known: &mut Option<Mounts>, tell: &impl Fn(String)) -> Result<(), WorkspaceError> {
+    async fn follow_table(&self, known: &mut Option<Mounts>, notify: &impl Fn(String)) -> Result<(), WorkspaceError> {
         let engine = listener(&self.engine).await;
         let folder = canonical(&self.mounts());
         let table = Arc::new(MountTable::of(engine, &folder)?.into_seen());
-        let (told, mut news) = mpsc::channel(1);
+        let (sender, mut news) = mpsc::channel(1);
         // The thread ends with this end of the pipe.
         let (end, _open) = io::pipe().map_err(WorkspaceError::io("wait for changes of", &folder))?;
         let watched = Arc::clone(&table);
         let thread = thread::Builder::new().name("mount-table".to_owned());
         thread
-            .spawn(move || wait(&watched, &end, &told))
+            .spawn(move || wait(&watched, &end, &sender))
             .map_err(WorkspaceError::io("wait for changes of", &folder))?;
         loop {
             let now = entries(&table, &folder)?;
             if let Some(before) = known.as_ref() {
-                changed(before, &now).into_iter().for_each(tell);
+                changed(before, &now).into_iter().for_each(notify);
             }
             *known = Some(now);
             while time::timeout(AGAIN, news.recv()).await.is_err() {
@@ -68,15 +68,15 @@ impl Workspaces {
     }
 }
 
-/// Tells each change of a table of mounts, until the pipe's other end is closed.
-fn wait(table: &File, end: &PipeReader, told: &mpsc::Sender<()>) {
+/// Reports each change of a table of mounts, until the pipe's other end is closed.
+fn wait(table: &File, end: &PipeReader, sender: &mpsc::Sender<()>) {
     loop {
         // The table can always be read; what is new in it is urgent.
         let mut both = [PollFd::new(table, PollFlags::PRI), PollFd::new(end, PollFlags::IN)];
         match poll(&mut both, None) {
             Ok(_) if both[1].revents().is_empty() => {
-                // One that waits already tells of this one too.
-                let _ = told.try_send(());
+                // One that waits already reports this one too.
+                let _ = sender.try_send(());
             }
             Err(rustix::io::Errno::INTR) => {}
             _ => return,

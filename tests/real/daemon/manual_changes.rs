@@ -17,7 +17,7 @@ pub const GVISOR: &str = "zeta";
 
 const MIB: u64 = 1 << 20;
 
-/// By then the daemon has looked at whatever events told.
+/// By then the daemon has looked at whatever events reported.
 const QUIET: Duration = Duration::from_secs(3);
 
 /// Something that a person does by hand, and what must be on record about it.

@@ -19,11 +19,11 @@ pub struct Attribute {
     /// Whether a commit or the host's settings may change it. A difference that comes from there asks for less, and weakens
     /// nothing that was declared.
     pub settable: bool,
-    /// Whether it tells one object from another; the rest is the same for all tenants. Records of objects that are made
+    /// Whether it identifies an object; the rest is the same for all tenants. Records of objects that are made
     /// or removed have these.
-    pub tells: bool,
+    pub identifies: bool,
     /// The attribute that says the same, where few words must do.
-    pub told_by: Option<&'static str>,
+    pub reported_by: Option<&'static str>,
     /// Whether it is part of the canonical form. Of the others the planner judges each difference where it finds it.
     pub is_of_form: bool,
 }
@@ -88,8 +88,8 @@ impl Attribute {
             repair: Repair::Replace,
             weakens: Weakens::Always,
             settable: false,
-            tells: false,
-            told_by: None,
+            identifies: false,
+            reported_by: None,
             is_of_form: true,
         }
     }
@@ -122,12 +122,12 @@ impl Attribute {
         Self { settable: true, ..self }
     }
 
-    pub(in crate::model) const fn tells(self) -> Self {
-        Self { tells: true, ..self }
+    pub(in crate::model) const fn identifies(self) -> Self {
+        Self { identifies: true, ..self }
     }
 
-    pub(in crate::model) const fn told_by(self, other: &'static str) -> Self {
-        Self { told_by: Some(other), ..self }
+    pub(in crate::model) const fn reported_by(self, other: &'static str) -> Self {
+        Self { reported_by: Some(other), ..self }
     }
 
     pub(in crate::model) const fn judged(self) -> Self {

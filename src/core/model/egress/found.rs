@@ -21,7 +21,7 @@ pub struct ObservedEgress {
     pub sysctls: Vec<String>,
     /// Links by the name of their interface on the host.
     pub links: BTreeMap<String, FoundLink>,
-    /// What the gateway is told, by tenant.
+    /// What the gateway is given, by tenant.
     pub files: BTreeMap<String, FoundFiles>,
     /// The secrets of the host that were asked for, as they are now, or why they cannot be read.
     pub secrets: BTreeMap<SecretName, Result<Fingerprint, String>>,
@@ -63,7 +63,7 @@ pub struct FoundLink {
     pub sysctls: BTreeSet<String>,
 }
 
-/// What the gateway is told of one tenant, as it was found.
+/// What the gateway is given of one tenant, as it was found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FoundFiles {
     /// The policy.
@@ -74,7 +74,7 @@ pub struct FoundFiles {
     pub secrets: Filed<FoundSecrets>,
 }
 
-/// The secrets that the gateway is told, as they were found.
+/// The secrets that the gateway is given, as they were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundSecrets {
     /// Each value.

@@ -249,13 +249,13 @@ pub(super) fn becomes(stopped: bool, change: &Change) -> &'static str {
 
 /// What there is to say of a difference beside its values.
 pub(super) fn comments(change: &AttributeChange) -> Vec<&'static str> {
-    let told = [
+    let details = [
         (change.why == Why::Drift).then_some("drift"),
         change.weakens.then_some("weakens isolation"),
         change.remark,
         change.forces_replacement.then_some("forces replacement"),
     ];
-    told.into_iter().flatten().collect()
+    details.into_iter().flatten().collect()
 }
 
 fn remark(note: Note) -> &'static str {

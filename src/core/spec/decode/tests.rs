@@ -1,4 +1,4 @@
-//! What a person is told about a file, shown on small ones.
+//! What a person sees about a file, shown on small ones.
 
 use std::collections::BTreeMap;
 use std::fmt;

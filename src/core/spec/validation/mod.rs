@@ -230,13 +230,13 @@ mod tests {
         let mut schemas = Schemas::default();
         schemas.begin();
         let mut checks = Checks { left: 30, ..Checks::new(&repo, &mut schemas) };
-        let mut told = |path: &str| {
+        let mut rendered = |path: &str| {
             let found = checks.file(path, b"[1, 2, 3, 4, 5, 6, 7, 8, 9]", "schemas/a.json");
             found.iter().map(ToString::to_string).collect::<String>()
         };
         // Each takes ten: the schema itself, and what it says of the nine entries.
         let files = ["a.json", "b.json", "c.json", "a.json", "d.json", "a.json"];
-        let refused: Vec<bool> = files.iter().map(|path| told(path).contains("schema-work")).collect();
+        let refused: Vec<bool> = files.iter().map(|path| rendered(path).contains("schema-work")).collect();
         assert_eq!(refused, [false, false, false, false, true, false]);
     }
 }

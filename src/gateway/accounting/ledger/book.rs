@@ -13,7 +13,7 @@ use crate::model::{
 /// The most that one request can cost: sums of these do not overflow.
 pub const MAX_COST: u64 = 1 << 40;
 
-/// How many days are told apart for each tenant: the longest month and the one before it. Credits of
+/// How many days are distinguished for each tenant: the longest month and the one before it. Credits of
 /// older days are added up.
 const MAX_DAYS: usize = 62;
 
@@ -29,7 +29,7 @@ pub(super) enum Entry {
     Raise { id: u64, credits: u64 },
     /// They were so many in the end.
     Settle { id: u64, credits: u64 },
-    /// In a file that was written anew: what was used on a day, or before all days that are told apart.
+    /// In a file that was written anew: what was used on a day, or before all days that are distinguished.
     Used { tenant: TenantName, route: RouteName, day: Option<Date>, credits: u64 },
     /// In a file that was written anew: the next reservation's number is not lower.
     Next { id: u64 },
@@ -76,7 +76,7 @@ impl Account {
         routes.entry(route.clone()).or_default()
     }
 
-    /// Whether a day is older than all that are told apart.
+    /// Whether a day is older than all that are distinguished.
     fn is_before(&self, day: Date) -> bool {
         self.days.len() >= MAX_DAYS && self.days.keys().next().is_some_and(|first| day < *first)
     }
@@ -164,7 +164,7 @@ impl Book {
         self.next
     }
 
-    /// The day that something is charged to: the clock's, or the oldest that is told apart.
+    /// The day that something is charged to: the clock's, or the oldest that is distinguished.
     pub(super) fn day(&self, tenant: &TenantName, day: Date) -> Date {
         let oldest = self.accounts.get(tenant).filter(|account| account.is_before(day));
         oldest.and_then(|account| account.days.keys().next().copied()).unwrap_or(day)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// What went to a destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// Connections, or requests where they are told apart.
+    /// Connections, or requests where they are distinguished.
     pub requests: u64,
     /// Bytes towards the destination.
     pub sent: u64,
