@@ -169,13 +169,13 @@ pub fn bytes_of(hex: &str) -> io::Result<Vec<u8>> {
 pub fn send(kind: &str, address: &str, hex: &str, limit: u64) -> io::Result<()> {
     let (address, bytes) = (resolve(address)?, bytes_of(hex)?);
     let end = Instant::now() + Duration::from_millis(limit);
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     let how = match kind {
         "tcp" => {
             let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(limit.max(1)))?;
             stream.write_all(&bytes)?;
             stream.set_nonblocking(true)?;
-            collect(|buffer| stream.read(buffer), end, &mut told)
+            collect(|buffer| stream.read(buffer), end, &mut received)
         }
         _ => {
             let any: IpAddr = match address {
@@ -186,23 +186,23 @@ pub fn send(kind: &str, address: &str, hex: &str, limit: u64) -> io::Result<()> 
             socket.connect(address)?;
             socket.send(&bytes)?;
             socket.set_nonblocking(true)?;
-            collect(|buffer| socket.recv(buffer), end, &mut told)
+            collect(|buffer| socket.recv(buffer), end, &mut received)
         }
     };
-    let hex = told.iter().fold(String::new(), |mut text, byte| {
+    let hex = received.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     });
-    say(&format!("{how} after {} bytes\n{hex}\n{}", told.len(), String::from_utf8_lossy(&told)))
+    say(&format!("{how} after {} bytes\n{hex}\n{}", received.len(), String::from_utf8_lossy(&received)))
 }
 
 /// Reads on until the end, a failure or the time, and says which. Polled, as in [`ask`].
-pub fn collect(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>, end: Instant, told: &mut Vec<u8>) -> String {
+pub fn collect(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>, end: Instant, received: &mut Vec<u8>) -> String {
     let mut buffer = [0; 4096];
-    while told.len() < 1 << 16 {
+    while received.len() < 1 << 16 {
         match read(&mut buffer) {
             Ok(0) => return "closed".to_owned(),
-            Ok(length) => told.extend(&buffer[..length]),
+            Ok(length) => received.extend(&buffer[..length]),
             Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
                 thread::sleep(Duration::from_millis(2));
             }

@@ -352,8 +352,8 @@ fn another_tenants_gateway_answers_nobody_else() {
     // It is as silent as an address that nobody has: on the proxy's port, and on one where nobody listens.
     let nobodys = Ipv4Addr::new(10, 77, 255, 1);
     for to in [(nobodys, PROXY), (rich.gateway, PROXY), (rich.gateway, 9), (rich.address, HTTP)] {
-        let told = connect(&poor.namespace, to).map(drop).map_err(|error| error.kind());
-        assert_eq!(told, Err(ErrorKind::TimedOut), "{to:?}");
+        let printed = connect(&poor.namespace, to).map(drop).map_err(|error| error.kind());
+        assert_eq!(printed, Err(ErrorKind::TimedOut), "{to:?}");
     }
     // With the other's address as its own, nothing comes back to it, and nothing is let through.
     crate::net::ip(&format!("-n {} addr add {}/32 dev eth0", poor.namespace, rich.address));

@@ -83,12 +83,12 @@ fn who_makes_names_up_leaves_the_record_to_others() {
     assert_eq!(gateway.metric("tenantd_gateway_unrecorded_refusals_total{tenant=\"modest\"}"), 0);
     // They have records of their own or are in a sum; at the end the last of them are told.
     assert!(gateway.end("TERM").success(), "{}", gateway.log());
-    let told = events(&gateway, "makes-up");
-    let sums = told.lines().filter(|line| line.contains("other destinations: not-recorded"));
+    let printed = events(&gateway, "makes-up");
+    let sums = printed.lines().filter(|line| line.contains("other destinations: not-recorded"));
     let times = |line: &str| line.split("not-recorded, ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
     let sum: u64 = sums.map(|line| times(line).unwrap_or(1)).sum();
-    let recorded = told.lines().filter(|line| line.contains(".evil.example: not-listed")).count() as u64;
-    assert_eq!(recorded + sum, 50, "{told}");
+    let recorded = printed.lines().filter(|line| line.contains(".evil.example: not-listed")).count() as u64;
+    assert_eq!(recorded + sum, 50, "{printed}");
 }
 
 fn what_is_refused_is_recorded_and_counted() {

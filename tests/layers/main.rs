@@ -151,7 +151,7 @@ fn circles_of(files: &[(&str, &str)], allowed: &[&[&str]]) -> Vec<String> {
 
 #[test]
 fn a_circle_is_found_however_it_is_written() {
-    let told = ["a circle of a.rs, b.rs", "    a.rs -> b.rs: B", "    b.rs -> a.rs: A"];
+    let printed = ["a circle of a.rs, b.rs", "    a.rs -> b.rs: B", "    b.rs -> a.rs: A"];
     for b in [
         "use crate::a::A; pub struct B;",
         "use crate::{a::{A}, other}; pub struct B;",
@@ -161,7 +161,7 @@ fn a_circle_is_found_however_it_is_written() {
         "pub struct B; impl Trait for super::a::A {}",
         "pub use super::a::A; pub struct B(A);",
     ] {
-        assert_eq!(circles_of(&[("a.rs", "use crate::b::B; pub struct A;"), ("b.rs", b)], &[]), told, "{b}");
+        assert_eq!(circles_of(&[("a.rs", "use crate::b::B; pub struct A;"), ("b.rs", b)], &[]), printed, "{b}");
     }
 }
 
@@ -185,12 +185,12 @@ fn an_import_leads_to_where_the_item_stands() {
     let face = ("face/mod.rs", "mod child; pub use child::Child;");
     let child = ("face/child.rs", "use crate::user::User; pub struct Child;");
     let user = ("user.rs", "use crate::face::Child; pub struct User;");
-    let told = circles_of(&[face, child, user], &[]);
-    assert_eq!(told[0], "a circle of face/child.rs, user.rs", "the face only hands it on");
+    let printed = circles_of(&[face, child, user], &[]);
+    assert_eq!(printed[0], "a circle of face/child.rs, user.rs", "the face only hands it on");
     let (same, of_same) = ("mod child; pub use child::child;", "use crate::user::User; pub fn child() {}");
     let caller = ("user.rs", "use crate::face; pub struct User; fn call() { face::child() }");
-    let told = circles_of(&[("face/mod.rs", same), ("face/child.rs", of_same), caller], &[]);
-    assert_eq!(told[0], "a circle of face/child.rs, user.rs", "it is called as its module is");
+    let printed = circles_of(&[("face/mod.rs", same), ("face/child.rs", of_same), caller], &[]);
+    assert_eq!(printed[0], "a circle of face/child.rs, user.rs", "it is called as its module is");
     let face = ("face/mod.rs", "mod child; pub use child::Child; pub struct Face(Child);");
     let child = ("face/child.rs", "use super::Face; pub struct Child;");
     assert_eq!(circles_of(&[face, child], &[])[0], "a circle of face/child.rs, face/mod.rs", "it uses it as well");

@@ -182,7 +182,7 @@ pub fn attempt(name: impl Into<String>, words: impl Into<String>) -> Attempt {
 /// What came of an attempt.
 struct Result {
     code: i32,
-    told: String,
+    printed: String,
 }
 
 struct Attack<'a> {
@@ -208,15 +208,15 @@ fn inside(fleet: &Fleet, tenant: &str, attempts: &[Attempt]) -> Vec<Result> {
     fs::write(&path, script).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let words = ["exec", &format!("tenantd-{tenant}"), "/agent", "script", "/workspace/script"];
-    let told = said(&run(fleet.engine.docker(&words)));
-    let results: Vec<Result> = told
+    let printed = said(&run(fleet.engine.docker(&words)));
+    let results: Vec<Result> = printed
         .split("\n= ")
         .filter_map(|one| {
-            let (code, told) = one.trim_start_matches("= ").split_once('\n')?;
-            Some(Result { code: code.trim().parse().ok()?, told: told.to_owned() })
+            let (code, printed) = one.trim_start_matches("= ").split_once('\n')?;
+            Some(Result { code: code.trim().parse().ok()?, printed: printed.to_owned() })
         })
         .collect();
-    assert_eq!(results.len(), attempts.len(), "{tenant} tries everything:\n{told}");
+    assert_eq!(results.len(), attempts.len(), "{tenant} tries everything:\n{printed}");
     results
 }
 
@@ -228,7 +228,7 @@ fn outside(fleet: &Fleet, attempt: &Attempt) -> Result {
     let mut words = vec![agent.display().to_string()];
     words.extend(attempt.words.split(' ').map(str::to_owned));
     let output = run(fleet.engine.in_network(&words));
-    Result { code: output.status.code().unwrap_or(-1), told: said(&output) }
+    Result { code: output.status.code().unwrap_or(-1), printed: said(&output) }
 }
 
 impl Attack<'_> {
@@ -242,8 +242,10 @@ impl Attack<'_> {
             let got_through: Vec<String> = attempts
                 .iter()
                 .zip(&results)
-                .filter(|(_, result)| ["WORLD", "connected", "answered"].iter().any(|word| result.told.contains(word)))
-                .map(|(attempt, result)| format!("{}: {}", attempt.name, result.told))
+                .filter(|(_, result)| {
+                    ["WORLD", "connected", "answered"].iter().any(|word| result.printed.contains(word))
+                })
+                .map(|(attempt, result)| format!("{}: {}", attempt.name, result.printed))
                 .collect();
             assert!(got_through.is_empty(), "{tenant}: these got through: {got_through:#?}");
             let arrived = self.strange(&[]);
@@ -282,7 +284,7 @@ impl Attack<'_> {
                 let wanted = format!("WORLD [::ffff:{LISTED}]");
                 let is_lookup = attempt.words.starts_with("lookup");
                 let wanted = if is_lookup { gateway_of(fleet, tenant) } else { wanted };
-                assert!(result.told.contains(&wanted), "{tenant}, {}: {}", attempt.name, result.told);
+                assert!(result.printed.contains(&wanted), "{tenant}, {}: {}", attempt.name, result.printed);
             }
             let strange = self.strange(&to);
             assert!(strange.is_empty(), "{tenant}: nothing else arrived: {strange:#?}");
@@ -294,7 +296,7 @@ impl Attack<'_> {
         self.controls(fleet);
         self.all_refused(fleet, &targets);
         let closed = inside(fleet, CLOSED, &targets(CLOSED));
-        assert!(closed.iter().all(|result| result.code != 0 || result.told.contains("silent")), "a closed tenant");
+        assert!(closed.iter().all(|result| result.code != 0 || result.printed.contains("silent")), "a closed tenant");
         assert_eq!(self.strange(&[]), [], "nothing of a closed tenant arrived");
     }
 
@@ -303,9 +305,10 @@ impl Attack<'_> {
         self.world.arrivals();
         for attempt in targets::public() {
             let result = outside(fleet, &attempt);
-            let answered =
-                ["WORLD", "connected", "answered", "silent", "refused"].iter().any(|word| result.told.contains(word));
-            assert!(answered, "the host itself can do this: {}: {}", attempt.name, result.told);
+            let answered = ["WORLD", "connected", "answered", "silent", "refused"]
+                .iter()
+                .any(|word| result.printed.contains(word));
+            assert!(answered, "the host itself can do this: {}: {}", attempt.name, result.printed);
         }
         let seen = self.world.arrivals();
         assert!(seen.len() >= targets::public().len() / 2, "what the host does arrives: {seen:#?}");
@@ -323,22 +326,22 @@ impl Attack<'_> {
         self.all_refused(fleet, &|tenant| forms::refused(&gateway_of(fleet, tenant)));
         for tenant in BOTH {
             for result in inside(fleet, tenant, &forms::within_tunnels(&gateway_of(fleet, tenant))) {
-                assert!(!result.told.contains("WORLD"), "{tenant}: the greeting went through: {}", result.told);
+                assert!(!result.printed.contains("WORLD"), "{tenant}: the greeting went through: {}", result.printed);
             }
             assert_eq!(self.strange(&[SocketAddr::from((LISTED, 443))]), [], "{tenant}: nothing else arrived");
         }
         // What is refused says who refuses, for whom, what and why.
         let gateway = gateway_of(fleet, RUNC);
         let asked = forms::connect(&gateway, "unlisted.example:443");
-        let told = &inside(fleet, RUNC, &[asked])[0].told;
+        let printed = &inside(fleet, RUNC, &[asked])[0].printed;
         for part in ["403", "tenantd", RUNC, "unlisted.example:443", "not-listed"] {
-            assert!(told.contains(part), "the answer holds {part}: {told}");
+            assert!(printed.contains(part), "the answer holds {part}: {printed}");
         }
         // And it is on record.
         let recorded = || {
             let output = run(fleet.tenantd(&["events", "--tenant", RUNC]));
-            let told = said(&output);
-            told.contains("unlisted.example:443") && told.contains("not-listed")
+            let printed = said(&output);
+            printed.contains("unlisted.example:443") && printed.contains("not-listed")
         };
         eventually("the refusal is among the events", recorded);
     }
@@ -376,16 +379,16 @@ impl Attack<'_> {
             let flood = scope.spawn(|| inside(fleet, RUNC, &holding));
             std::thread::sleep(Duration::from_secs(3));
             let begun = Instant::now();
-            let told =
+            let printed =
                 &inside(fleet, NEIGHBOUR, &[forms::connect(&gateway_of(fleet, NEIGHBOUR), "api.listed.example:443")])
                     [0]
-                .told;
-            assert!(told.contains("200"), "the neighbour is served: {told}");
+                .printed;
+            assert!(printed.contains("200"), "the neighbour is served: {printed}");
             assert!(begun.elapsed() < Duration::from_secs(5), "and soon");
             flood.join().expect("the flood ends");
         });
-        let told = || inside(fleet, RUNC, &[forms::connect(&gateway, "api.listed.example:443")])[0].told.clone();
-        eventually("after the flood the tenant is served again", || told().contains("200"));
+        let printed = || inside(fleet, RUNC, &[forms::connect(&gateway, "api.listed.example:443")])[0].printed.clone();
+        eventually("after the flood the tenant is served again", || printed().contains("200"));
     }
 
     /// A container that someone gave NET_RAW by hand, for as long as nobody has repaired it.
@@ -408,12 +411,12 @@ impl Attack<'_> {
         ];
         for attempt in attempts {
             // Without its capabilities its root cannot read a script in the workspace.
-            let (sent, told) = fleet.engine.agent(NEIGHBOUR, &attempt.words.split(' ').collect::<Vec<_>>());
+            let (sent, printed) = fleet.engine.agent(NEIGHBOUR, &attempt.words.split(' ').collect::<Vec<_>>());
             // Later engines give internal networks no default route: then there is nowhere to send it.
-            assert!(sent || told.contains("unreachable"), "with NET_RAW it can send {}: {told}", attempt.name);
+            assert!(sent || printed.contains("unreachable"), "with NET_RAW it can send {}: {printed}", attempt.name);
         }
-        let told = &inside(fleet, RUNC, &[forms::connect(&victim, "api.listed.example:443")])[0].told;
-        assert!(told.contains("200"), "the other tenant is served as before: {told}");
+        let printed = &inside(fleet, RUNC, &[forms::connect(&victim, "api.listed.example:443")])[0].printed;
+        assert!(printed.contains("200"), "the other tenant is served as before: {printed}");
         let strange = self.strange(&[SocketAddr::from((LISTED, 443))]);
         assert!(strange.is_empty(), "nothing arrived: {strange:#?}");
         fleet.converge();
@@ -433,14 +436,18 @@ impl Attack<'_> {
                 let lookups = |attempt: &Attempt| attempt.words.starts_with("lookup");
                 for attempt in attempts.into_iter().filter(|attempt| !lookups(attempt)).chain([question]) {
                     let words = ["exec", FOREIGN, "/agent"].into_iter().chain(attempt.words.split(' '));
-                    let told = said(&run(fleet.engine.docker(&words.collect::<Vec<_>>())));
-                    assert!(!told.contains("WORLD") && !told.contains(" 200 "), "{when}, {}: {told}", attempt.name);
+                    let printed = said(&run(fleet.engine.docker(&words.collect::<Vec<_>>())));
+                    assert!(
+                        !printed.contains("WORLD") && !printed.contains(" 200 "),
+                        "{when}, {}: {printed}",
+                        attempt.name
+                    );
                 }
                 assert_eq!(self.strange(&[]), [], "{tenant}: nothing of the foreign container arrives {when}");
             };
             let served = || {
-                let told = &inside(fleet, tenant, &[forms::connect(&gateway, "api.listed.example:443")])[0].told;
-                assert!(told.contains("200"), "{tenant} is served: {told}");
+                let printed = &inside(fleet, tenant, &[forms::connect(&gateway, "api.listed.example:443")])[0].printed;
+                assert!(printed.contains("200"), "{tenant} is served: {printed}");
             };
             fleet.engine.foreign(FOREIGN, &name);
             refused("beside the tenant");
@@ -455,8 +462,8 @@ impl Attack<'_> {
             served();
             fleet.engine.remove(FOREIGN);
             let recorded = || {
-                let told = said(&run(fleet.tenantd(&["events", "--tenant", tenant])));
-                told.contains("foreign-address") && told.contains("to port 3128")
+                let printed = said(&run(fleet.tenantd(&["events", "--tenant", tenant])));
+                printed.contains("foreign-address") && printed.contains("to port 3128")
             };
             eventually("the refusals are among the events", recorded);
         }
@@ -470,7 +477,7 @@ impl Attack<'_> {
             fleet.engine.must("POST", &format!("/containers/{name}/start"), None);
             let (id, handed_out) = (fleet.engine.identity(&name).0, address_of(fleet, tenant));
             let tunnel =
-                || inside(fleet, tenant, &[forms::connect(&gateway, "api.listed.example:443")])[0].told.clone();
+                || inside(fleet, tenant, &[forms::connect(&gateway, "api.listed.example:443")])[0].printed.clone();
             assert!(tunnel().contains("foreign-address"), "{tenant}: the policy names another address");
             fleet.converge();
             eventually("the policy names the container's address", || tunnel().contains(" 200 "));
@@ -523,8 +530,8 @@ impl Attack<'_> {
         assert!(begun.elapsed() < Duration::from_secs(14), "and not by its own end");
         assert!(kept.try_wait().unwrap().is_none(), "the other one lives on");
         assert_eq!(fleet.engine.identity(&format!("tenantd-{RUNC}")), id, "the container is the same, and ran on");
-        let told = &inside(fleet, RUNC, &[forms::connect(&gateway, "db.listed.example:5432")])[0].told;
-        assert!(told.contains("403"), "what is no longer listed is refused: {told}");
+        let printed = &inside(fleet, RUNC, &[forms::connect(&gateway, "db.listed.example:5432")])[0].printed;
+        assert!(printed.contains("403"), "what is no longer listed is refused: {printed}");
         kept.kill().unwrap();
         kept.wait().unwrap();
         fleet.declare(RUNC, ALLOWLIST);

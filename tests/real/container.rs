@@ -476,9 +476,9 @@ fn hidden_variable(fleet: &Fleet) {
     assert_eq!(names(change), ["environment"], "the plan names the environment");
     let before = attribute(change, "environment")["before"].to_string();
     assert!(before.contains("API_KEY=(hidden)"), "the variable is named: {before}");
-    let (_, told) = fleet.plan_text();
-    assert!(told.contains("API_KEY"), "the plan for people names it:\n{told}");
-    for plan in [plan.json.to_string(), told] {
+    let (_, printed) = fleet.plan_text();
+    assert!(printed.contains("API_KEY"), "the plan for people names it:\n{printed}");
+    for plan in [plan.json.to_string(), printed] {
         assert!(!plan.contains("sk-very-secret"), "a value that nobody declared is shown nowhere:\n{plan}");
     }
     fleet.converge();

@@ -210,13 +210,13 @@ impl Drift {
         let replaces = change["replace_paths"].as_array().is_some_and(|paths| paths.contains(&json!([self.attribute])));
         assert!(!(self.in_place && replaces), "nothing forces a replacement in {change:#}");
 
-        let (code, told) = fleet.plan_text();
-        assert_eq!(code, 2, "the plan for people has the same exit code:\n{told}");
+        let (code, printed) = fleet.plan_text();
+        assert_eq!(code, 2, "the plan for people has the same exit code:\n{printed}");
         let headline = if self.in_place { "will be updated in-place" } else { "must be replaced" };
-        assert!(told.contains(&format!("# {address} {headline}")), "the plan says {headline}:\n{told}");
+        assert!(printed.contains(&format!("# {address} {headline}")), "the plan says {headline}:\n{printed}");
         let label = if self.attribute == "nano_cpus" { "cpus" } else { self.attribute };
-        let line = told.lines().find(|line| line.trim_start().starts_with(&format!("~ {label} ")));
-        let line = line.unwrap_or_else(|| panic!("the plan has a line for {label}:\n{told}"));
+        let line = printed.lines().find(|line| line.trim_start().starts_with(&format!("~ {label} ")));
+        let line = line.unwrap_or_else(|| panic!("the plan has a line for {label}:\n{printed}"));
         // Some values hold an arrow themselves.
         let (before, after) = match line.matches(" -> ").count() {
             1 => line.split_once(" -> ").unwrap(),

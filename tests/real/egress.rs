@@ -233,18 +233,18 @@ impl Drift {
         assert_eq!((&tampered["weakens"], &tampered["cause"]), (&json!(self.weakens), &json!("drift")), "{tampered:#}");
         assert!(!plan.json.to_string().contains("s3cret"), "no secret is shown: {:#}", plan.json);
 
-        let (code, told) = fleet.apply();
-        assert_eq!(code, 0, "{told}");
+        let (code, printed) = fleet.apply();
+        assert_eq!(code, 0, "{printed}");
         if let Some(step) = self.contained {
             let words = match step {
                 "close-egress" => "close egress",
                 "guard-egress" => "guard egress",
                 _ => "narrow egress",
             };
-            let at = |words: &str| told.find(words).unwrap_or_else(|| panic!("{words}: {told}"));
-            assert!(at(words) < at("open egress"), "{told}");
+            let at = |words: &str| printed.find(words).unwrap_or_else(|| panic!("{words}: {printed}"));
+            assert!(at(words) < at("open egress"), "{printed}");
         }
-        assert!(!told.contains("s3cret"), "{told}");
+        assert!(!printed.contains("s3cret"), "{printed}");
         assert_eq!(fleet.plan().code, 0);
         assert_eq!(fleet.engine.identity(OURS), before, "the container runs on");
         let _ = fleet.engine.within(&["sh", "-c", "ip link del evil; ip link del other"]).output();
@@ -321,8 +321,8 @@ fn without_a_gateway(fleet: &Fleet) {
     let (code, reason, help) = plan.blocked(TENANT);
     assert_eq!(code, "gateway-missing", "{reason}");
     assert!(help.contains("tenantd gateway"), "{help}");
-    let (code, told) = fleet.apply();
-    assert_ne!(code, 0, "{told}");
+    let (code, printed) = fleet.apply();
+    assert_ne!(code, 0, "{printed}");
     assert!(fleet.engine.network(OURS).is_none() && policy_file(fleet, TENANT).is_none());
 }
 
@@ -405,8 +405,8 @@ fn sealed(fleet: &Fleet) {
     assert_eq!(fleet.plan().addresses(), [""; 0]);
     for (name, key, part) in [("acme/other", &keys[0], "another name"), ("acme/erp", &keys[1], "cannot be decrypted")] {
         declare(name, key);
-        let (code, told) = fleet.apply();
-        assert!(code != 0 && told.contains(part) && !told.contains("s3cret-sealed"), "{told}");
+        let (code, printed) = fleet.apply();
+        assert!(code != 0 && printed.contains(part) && !printed.contains("s3cret-sealed"), "{printed}");
         assert_eq!(values(fleet), json!({"acme/erp": "s3cret-sealed"}), "the former one stays in force");
     }
     fleet.declare(TENANT, WAY_OUT);
@@ -422,11 +422,11 @@ fn another_secret(fleet: &Fleet) {
     let unknown = WAY_OUT.replace("acme/crm", "no/such");
     fleet.declare(TENANT, &unknown);
     let same = fleet.plan().blocked(TENANT).1.replace("no/such", "beta/crm");
-    assert_eq!(same, reason, "whether there is such a secret is not told");
+    assert_eq!(same, reason, "whether there is such a secret is not shown");
 
     let before = fleet.engine.identity(OURS);
-    let (code, told) = fleet.apply();
-    assert_ne!(code, 0, "{told}");
+    let (code, printed) = fleet.apply();
+    assert_ne!(code, 0, "{printed}");
     let policy = policy_file(fleet, TENANT).unwrap();
     assert_eq!(policy["routes"], Value::Null, "what is not declared any more is closed: {policy:#}");
     assert_eq!(policy["allow"], json!(["api.example.com:443", "10.20.0.0/24:5432"]), "the rest stays open");
@@ -532,17 +532,17 @@ fn second_tenantd(fleet: &Fleet) {
         (format!("{apart}, {namespace}"), "egress.namespace"),
     ] {
         for words in [&apply[..], &["gateway", "--prepare"]] {
-            let (ended, told) = second("data-two", &egress, words);
-            assert_eq!(ended, 1, "{words:?} is refused: {told}");
+            let (ended, printed) = second("data-two", &egress, words);
+            assert_eq!(ended, 1, "{words:?} is refused: {printed}");
             let owner = format!("belongs to the tenantd with the data root {}", fleet.data().display());
-            assert!(told.contains(&owner) && told.contains(&format!("another {setting}")), "{told}");
+            assert!(printed.contains(&owner) && printed.contains(&format!("another {setting}")), "{printed}");
         }
         // A plan is made, and finds nothing of the other's there.
-        let (_, told) = second("data-two", &egress, &["plan", "--worktree", "empty"]);
-        assert!(!told.contains("egress.acme") && !told.contains("tg-"), "{told}");
+        let (_, printed) = second("data-two", &egress, &["plan", "--worktree", "empty"]);
+        assert!(!printed.contains("egress.acme") && !printed.contains("tg-"), "{printed}");
     }
-    let (ended, told) = second("data-two", &format!("{apart}, {other}"), &["gateway", "--prepare"]);
-    assert_eq!(ended, 0, "with places of its own it may: {told}");
+    let (ended, printed) = second("data-two", &format!("{apart}, {other}"), &["gateway", "--prepare"]);
+    assert_eq!(ended, 0, "with places of its own it may: {printed}");
     shell(fleet, "ip netns del tenantd-two");
     assert_eq!(state(), before);
     assert_eq!(shell(fleet, "ip -n tenantd -o link show lo").matches(&fleet.data().display().to_string()).count(), 1);

@@ -124,16 +124,16 @@ fn saved(fleet: &Fleet) {
     save();
     let identity = fleet.engine.identity("tenantd-acme");
     fleet.engine.must("POST", "/containers/tenantd-acme/pause", None);
-    let (refused, told) = apply();
-    assert!(refused == 1 && told.contains("moved: container tenantd-acme ("), "{told}");
+    let (refused, printed) = apply();
+    assert!(refused == 1 && printed.contains("moved: container tenantd-acme ("), "{printed}");
     fleet.engine.must("POST", "/containers/tenantd-acme/unpause", None);
     assert_eq!(fleet.engine.identity("tenantd-acme"), identity, "nothing was changed");
     // What happens to another tenant is none of the plan's.
     fleet.engine.must("POST", "/containers/tenantd-beta/pause", None);
-    let (done, told) = apply();
-    assert!(done == 0 && told.contains("1 tenant converged"), "{told}");
+    let (done, printed) = apply();
+    assert!(done == 0 && printed.contains("1 tenant converged"), "{printed}");
     assert_ne!(fleet.engine.identity("tenantd-acme"), identity);
-    let (again, told) = apply();
-    assert!(again == 1 && told.contains("is refused"), "{told}");
+    let (again, printed) = apply();
+    assert!(again == 1 && printed.contains("is refused"), "{printed}");
     fleet.converge();
 }

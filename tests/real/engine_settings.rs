@@ -87,8 +87,8 @@ fn limits_and_log_options_of_the_engine_are_neither_drift_nor_an_obstacle() {
         settings["default-ulimits"] = json!({"rtprio": {"Name": "rtprio", "Hard": 99, "Soft": 99}});
     });
     fleet.declare("cato", "");
-    let (code, told) = fleet.apply();
-    assert_ne!(code, 0, "{told}");
+    let (code, printed) = fleet.apply();
+    assert_ne!(code, 0, "{printed}");
     let plan = fleet.plan();
     for name in ["acme", "beta", "cato"] {
         let (code, reason, _) = plan.blocked(name);
@@ -173,12 +173,12 @@ fn tenants_work_with_remapped_users_and_keep_their_files_when_that_changes() {
     fleet.declare("acme", files);
     fleet.converge();
     let write = |name: &str| {
-        let (succeeded, told) = fleet.engine.agent("acme", &["write", &format!("/workspace/{name}"), name]);
-        assert!(succeeded, "{told}");
+        let (succeeded, printed) = fleet.engine.agent("acme", &["write", &format!("/workspace/{name}"), name]);
+        assert!(succeeded, "{printed}");
     };
     let reads = |path: &str, text: &str| {
-        let (succeeded, told) = fleet.engine.agent("acme", &["cat", path]);
-        assert!(succeeded && told.contains(text), "{path}: {told}");
+        let (succeeded, printed) = fleet.engine.agent("acme", &["cat", path]);
+        assert!(succeeded && printed.contains(text), "{path}: {printed}");
     };
     let on_host = |name: &str| -> PathBuf { fleet.data().join("mounts/acme/files").join(name) };
     write("plain");
@@ -195,9 +195,9 @@ fn tenants_work_with_remapped_users_and_keep_their_files_when_that_changes() {
     reads("/config/rules.md", "be kind");
     fs::write(fleet.data().join("provided/run/brought"), "for all").unwrap();
     reads("/run/tenantd/brought", "for all");
-    let (_, told) = fleet.engine.agent("acme", &["id"]);
+    let (_, printed) = fleet.engine.agent("acme", &["id"]);
     for line in ["Uid 1000 1000 1000 1000", "Gid 1000 1000 1000 1000", "NoNewPrivs 1", "Seccomp 2"] {
-        assert!(told.contains(line), "{line}: {told}");
+        assert!(printed.contains(line), "{line}: {printed}");
     }
     let pid = &fleet.engine.inspect("tenantd-acme")["State"]["Pid"];
     let kernel = fleet.engine.within(&["cat", &format!("/proc/{pid}/uid_map")]).output().unwrap();

@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[test]
-fn tenants_that_cannot_be_made_or_fail_are_told_and_leave_nothing() {
+fn tenants_that_cannot_be_made_or_fail_are_reported_and_leave_nothing() {
     let fleet = Fleet::start("fail");
     fleet.declare("beta", "");
     fleet.converge();
@@ -45,9 +45,9 @@ fn an_engine_that_drops_a_limit_gets_no_tenant() {
         assert_eq!(found, "limit-unsupported", "{tenant} is blocked: {reason}; {help}");
         assert!(reason.contains("pids"), "the reason names the limit: {reason}");
     }
-    let (code, told) = fleet.apply();
-    assert_eq!(code, 1, "the apply exits with 1:\n{told}");
-    assert!(told.contains("limit-unsupported"), "and says why:\n{told}");
+    let (code, printed) = fleet.apply();
+    assert_eq!(code, 1, "the apply exits with 1:\n{printed}");
+    assert!(printed.contains("limit-unsupported"), "and says why:\n{printed}");
     nothing_of(&fleet, "acme");
     nothing_of(&fleet, "zeta");
     fleet.end();
@@ -81,14 +81,14 @@ fn no_container_of(fleet: &Fleet, tenant: &str, since: Duration) {
 /// Applies, with `beta` tampered with: it is repaired whatever becomes of the others.
 fn apply_beside_beta(fleet: &Fleet) -> String {
     fleet.engine.must("POST", "/containers/tenantd-beta/update", Some(&json!({"PidsLimit": 999})));
-    let (code, told) = fleet.apply();
-    assert_eq!(code, 1, "the apply exits with 1:\n{told}");
+    let (code, printed) = fleet.apply();
+    assert_eq!(code, 1, "the apply exits with 1:\n{printed}");
     assert_eq!(
         fleet.engine.inspect("tenantd-beta")["HostConfig"]["PidsLimit"],
         256,
-        "another tenant converges:\n{told}"
+        "another tenant converges:\n{printed}"
     );
-    told
+    printed
 }
 
 fn not_registered(fleet: &Fleet) {
@@ -156,12 +156,12 @@ fn ends_with(fleet: &Fleet, keys: &str, exit: i32) {
     for class in classes(fleet) {
         fleet.declare("acme", &format!("runtime: {class}\n{keys}"));
         // A busy machine may take longer to end the command than an apply watches it; then the next tells.
-        let told: Vec<(i32, String)> = (0..3).map(|_| fleet.apply()).collect();
-        let reported = |(code, told): &(i32, String)| {
-            let line = told.lines().find(|line| line.starts_with("error: acme: failed"));
+        let printed: Vec<(i32, String)> = (0..3).map(|_| fleet.apply()).collect();
+        let reported = |(code, printed): &(i32, String)| {
+            let line = printed.lines().find(|line| line.starts_with("error: acme: failed"));
             *code == 1 && line.is_some_and(|line| line.contains(&format!("exit code {exit}")))
         };
-        assert!(told.iter().any(reported), "{class}: the exit code is told: {told:#?}");
+        assert!(printed.iter().any(reported), "{class}: the exit code is reported: {printed:#?}");
         let plan = fleet.plan();
         assert_eq!(plan.code, 2, "{class}: the next plan tries again: {:#}", plan.json);
         fleet.undeclare("acme");
@@ -193,9 +193,9 @@ fn no_command_without_init(fleet: &Fleet) {
     for class in classes(fleet) {
         fleet.declare("acme", &format!("runtime: {class}\nimage: bare:1\n"));
         let begun = crate::engine::clock();
-        let told = apply_beside_beta(fleet);
-        let line = told.lines().find(|line| line.starts_with("error: acme: failed")).unwrap_or_default();
-        assert!(line.contains("/no/such/program"), "{class}: the runtime's own reason is told:\n{told}");
+        let printed = apply_beside_beta(fleet);
+        let line = printed.lines().find(|line| line.starts_with("error: acme: failed")).unwrap_or_default();
+        assert!(line.contains("/no/such/program"), "{class}: the runtime's own reason is reported:\n{printed}");
         no_container_of(fleet, "acme", begun);
         fleet.undeclare("acme");
         fleet.converge();
@@ -213,9 +213,9 @@ fn no_sysctl(fleet: &Fleet) {
     fleet.host("runtimes: {container: runc, gvisor: strict}\n");
     fleet.declare("acme", "runtime: gvisor\n");
     let begun = crate::engine::clock();
-    let told = apply_beside_beta(fleet);
-    let line = told.lines().find(|line| line.starts_with("error: acme: failed")).unwrap_or_default();
-    assert!(line.contains("no_such"), "the setting is told:\n{told}");
+    let printed = apply_beside_beta(fleet);
+    let line = printed.lines().find(|line| line.starts_with("error: acme: failed")).unwrap_or_default();
+    assert!(line.contains("no_such"), "the setting is reported:\n{printed}");
     no_container_of(fleet, "acme", begun);
     fleet.undeclare("acme");
     fleet.converge();
@@ -250,8 +250,8 @@ fn held(fleet: &Fleet) {
     let proper = fleet.engine.identity("tenantd-acme");
     fleet.declare("acme", "limits: {memory: 256MB}\n");
     fleet.engine.must("POST", "/containers/tenantd-acme/update", Some(&json!({"PidsLimit": 999})));
-    let told = apply_beside_beta(fleet);
-    assert!(told.contains("tenants/acme.yaml:4:"), "the mistake is told with its place:\n{told}");
+    let printed = apply_beside_beta(fleet);
+    assert!(printed.contains("tenants/acme.yaml:4:"), "the mistake is reported with its place:\n{printed}");
     assert_eq!(fleet.engine.identity("tenantd-acme"), proper, "what runs is left as it is");
     fleet.undeclare("acme");
     fleet.converge();
@@ -280,24 +280,24 @@ fn hangs(fleet: &Fleet) {
     for round in 1..=2 {
         let since = crate::engine::clock();
         let begun = Instant::now();
-        let (code, told) = fleet.apply();
+        let (code, printed) = fleet.apply();
         let took = begun.elapsed();
-        assert_eq!(code, 1, "round {round}: the apply exits with 1:\n{told}");
-        let line = told.lines().find(|line| line.starts_with("error: hang: failed")).unwrap_or_default();
-        assert!(line.contains("within 2 s"), "round {round}: the deadline is told:\n{told}");
-        assert!(line.contains("the runtime stuck cannot start anything"), "round {round}: it was tested:\n{told}");
+        assert_eq!(code, 1, "round {round}: the apply exits with 1:\n{printed}");
+        let line = printed.lines().find(|line| line.starts_with("error: hang: failed")).unwrap_or_default();
+        assert!(line.contains("within 2 s"), "round {round}: the deadline is reported:\n{printed}");
+        assert!(line.contains("the runtime stuck cannot start anything"), "round {round}: it was tested:\n{printed}");
         assert!(
             took < Duration::from_secs(30),
             "round {round}: the apply ends soon after the deadline, not in {took:?}"
         );
         no_container_of(fleet, "hang", since);
         if round == 1 {
-            let at = |what: &str| told.find(what).unwrap_or_else(|| panic!("{what} is told:\n{told}"));
+            let at = |what: &str| printed.find(what).unwrap_or_else(|| panic!("{what} is printed:\n{printed}"));
             for tenant in ["acme", "beta"] {
                 let name = format!("tenantd-{tenant}");
                 assert_eq!(fleet.engine.inspect(&name)["State"]["Status"], "running", "{tenant} runs");
                 let (converged, failed) = (at(&format!("{tenant}: converged")), at("hang: failed"));
-                assert!(converged < failed, "{tenant} did not wait for the one that hangs:\n{told}");
+                assert!(converged < failed, "{tenant} did not wait for the one that hangs:\n{printed}");
             }
         }
         let plan = fleet.plan();
@@ -326,11 +326,11 @@ fn second_apply(fleet: &Fleet) {
     let first = hanging_apply(fleet, 5);
     let output = run(fleet.tenantd(&["apply", "--yes", "--worktree", "fleet"]));
     assert_eq!(code(&output), 1, "a second apply is refused");
-    let told = said(&output);
-    assert!(told.contains(&format!("process {}", first.id())), "it says which holds it up:\n{told}");
-    assert!(told.contains("--lock-timeout"), "and how to wait:\n{told}");
-    let (code_of_plan, told) = fleet.plan_text();
-    assert_ne!(code_of_plan, 0, "a plan meanwhile is not kept waiting:\n{told}");
+    let printed = said(&output);
+    assert!(printed.contains(&format!("process {}", first.id())), "it says which holds it up:\n{printed}");
+    assert!(printed.contains("--lock-timeout"), "and how to wait:\n{printed}");
+    let (code_of_plan, printed) = fleet.plan_text();
+    assert_ne!(code_of_plan, 0, "a plan meanwhile is not kept waiting:\n{printed}");
     let begun = Instant::now();
     let output = run(fleet.tenantd(&["apply", "--yes", "--worktree", "fleet", "--lock-timeout", "200ms"]));
     assert_eq!(code(&output), 1, "one that waits too short is refused as well");
@@ -338,9 +338,9 @@ fn second_apply(fleet: &Fleet) {
     // The one that waits finds a fleet that can converge.
     fleet.host(fleet.runtimes());
     let waited = run(fleet.tenantd(&["apply", "--yes", "--worktree", "fleet", "--lock-timeout", "60s"]));
-    let told = said(&waited);
-    assert!(told.contains("waiting: another tenantd holds"), "one that waits says so:\n{told}");
-    assert_eq!(code(&waited), 0, "and then does its work:\n{told}");
+    let printed = said(&waited);
+    assert!(printed.contains("waiting: another tenantd holds"), "one that waits says so:\n{printed}");
+    assert_eq!(code(&waited), 0, "and then does its work:\n{printed}");
     let first = first.wait_with_output().unwrap();
     assert_eq!(code(&first), 1, "the first ended by its deadline:\n{}", said(&first));
     fleet.in_order();
@@ -366,10 +366,10 @@ fn replacement_hangs(fleet: &Fleet) {
     let gvisor = if fleet.engine.tests_gvisor() { "runsc" } else { "runc" };
     fleet.host(&STUCK.replace("container: runc, gvisor: stuck", &format!("container: stuck, gvisor: {gvisor}")));
     let since = crate::engine::clock();
-    let (code, told) = fleet.apply();
-    assert_eq!(code, 1, "the apply exits with 1:\n{told}");
+    let (code, printed) = fleet.apply();
+    assert_eq!(code, 1, "the apply exits with 1:\n{printed}");
     for tenant in ["acme", "beta"] {
-        assert!(told.contains(&format!("error: {tenant}: failed")), "{tenant} is reported:\n{told}");
+        assert!(printed.contains(&format!("error: {tenant}: failed")), "{tenant} is reported:\n{printed}");
         no_container_of(fleet, tenant, since);
     }
     fleet.host(fleet.runtimes());

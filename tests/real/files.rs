@@ -48,10 +48,10 @@ fn folder(fleet: &Fleet, tenant: &str) -> PathBuf {
 /// Both tenants read this, and nothing else lies there.
 fn reads(engine: &PrivateEngine, restart: &str, in_place: &str) {
     for tenant in [RUNC, RUNSC] {
-        let (read, told) = engine.agent(tenant, &["cat", "/config/openclaw.json"]);
-        assert!(read && told.contains(&format!("{tenant} {restart}")), "{tenant}: {told}");
-        let (read, told) = engine.agent(tenant, &["cat", "/config/agent/rules.md"]);
-        assert!(read && told.contains(in_place), "{tenant}: {told}");
+        let (read, printed) = engine.agent(tenant, &["cat", "/config/openclaw.json"]);
+        assert!(read && printed.contains(&format!("{tenant} {restart}")), "{tenant}: {printed}");
+        let (read, printed) = engine.agent(tenant, &["cat", "/config/agent/rules.md"]);
+        assert!(read && printed.contains(in_place), "{tenant}: {printed}");
     }
 }
 
@@ -59,8 +59,8 @@ fn given(fleet: &Fleet) {
     reads(&fleet.engine, "one", "first");
     for tenant in [RUNC, RUNSC] {
         for path in ["/config/new", "/config/openclaw.json", "/config/agent/new", "/config/agent/rules.md"] {
-            let (written, told) = fleet.engine.agent(tenant, &["write", path, "mine"]);
-            assert!(!written, "{tenant} writes to {path}: {told}");
+            let (written, printed) = fleet.engine.agent(tenant, &["write", path, "mine"]);
+            assert!(!written, "{tenant} writes to {path}: {printed}");
         }
         let inspected = fleet.engine.inspect(&format!("tenantd-{tenant}"));
         let mounts = inspected["Mounts"].as_array().unwrap();
@@ -87,8 +87,8 @@ fn in_place(fleet: &Fleet) {
 fn restarted(fleet: &Fleet) {
     let before = [RUNC, RUNSC].map(|tenant| fleet.engine.identity(&format!("tenantd-{tenant}")));
     declare(fleet, "two", "second");
-    let (_, told) = fleet.plan_text();
-    assert!(told.contains("changed files are applied by a restart"), "{told}");
+    let (_, printed) = fleet.plan_text();
+    assert!(printed.contains("changed files are applied by a restart"), "{printed}");
     fleet.converge();
     reads(&fleet.engine, "two", "second");
     let after = [RUNC, RUNSC].map(|tenant| fleet.engine.identity(&format!("tenantd-{tenant}")));
@@ -112,15 +112,15 @@ fn mounted(fleet: &Fleet) {
         });
         fleet.engine.remove("tenantd-acme");
         let (_, plan) = fleet.plan_text();
-        let (ended, told) = fleet.apply();
-        let is_refused = ended == 1 && told.contains("something is mounted there; unmount it");
+        let (ended, printed) = fleet.apply();
+        let is_refused = ended == 1 && printed.contains("something is mounted there; unmount it");
         let runs = fleet.engine.call("GET", "/containers/tenantd-acme/json", None).0 == 200;
         let kept = fs::read_to_string(victim.join("precious")).unwrap();
         let mut unmount = Command::new("umount");
         unmount.arg(&place);
         succeed(unmount);
         assert!(plan.contains("something is mounted there"), "{}:\n{plan}", place.display());
-        assert!(is_refused && !runs, "{} is not given on:\n{told}", place.display());
+        assert!(is_refused && !runs, "{} is not given on:\n{printed}", place.display());
         assert_eq!(kept, "precious", "what is mounted is not touched");
         fleet.converge();
         reads(&fleet.engine, "two", "second");
@@ -155,8 +155,8 @@ fn others(fleet: &Fleet) {
         ("files/acme/gone.json", "file-missing"),
     ] {
         fleet.declare(RUNC, &lines(from));
-        let (ended, told) = fleet.apply();
-        assert!(ended == 1 && told.contains(rule) && told.contains("tenants/acme.yaml:5:"), "{from}:\n{told}");
+        let (ended, printed) = fleet.apply();
+        assert!(ended == 1 && printed.contains(rule) && printed.contains("tenants/acme.yaml:5:"), "{from}:\n{printed}");
         assert_eq!(fleet.engine.identity("tenantd-acme"), before, "it is left as it is");
     }
     fs::remove_file(fleet.repo().join("files/acme/link")).unwrap();
@@ -168,7 +168,7 @@ fn gone(fleet: &Fleet) {
     fleet.declare(RUNC, "limits: {disk: 32MiB}\n");
     fleet.undeclare(RUNSC);
     fleet.converge();
-    let (read, told) = fleet.engine.agent(RUNC, &["cat", "/config/openclaw.json"]);
-    assert!(!read, "{told}");
+    let (read, printed) = fleet.engine.agent(RUNC, &["cat", "/config/openclaw.json"]);
+    assert!(!read, "{printed}");
     assert_eq!(fs::read_dir(fleet.data().join("files")).unwrap().count(), 0, "nothing is left on the host");
 }

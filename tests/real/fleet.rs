@@ -156,8 +156,8 @@ impl Fleet {
 
     /// Applies, and looks that everything is as declared and nothing is left to do.
     pub fn converge(&self) {
-        let (code, told) = self.apply();
-        assert_eq!(code, 0, "apply succeeds:\n{told}");
+        let (code, printed) = self.apply();
+        assert_eq!(code, 0, "apply succeeds:\n{printed}");
         self.in_order();
     }
 
@@ -166,10 +166,10 @@ impl Fleet {
     #[track_caller]
     pub fn carried_on(&self, when: &str) {
         for _ in 0..3 {
-            let (code, told) = self.apply();
+            let (code, printed) = self.apply();
             let removed = ["No such container", "removal", "is not paused", "is not running"];
-            let is_overtaken = removed.iter().any(|words| told.contains(words));
-            assert!(code == 0 || is_overtaken, "{when}: the next apply succeeds:\n{told}");
+            let is_overtaken = removed.iter().any(|words| printed.contains(words));
+            assert!(code == 0 || is_overtaken, "{when}: the next apply succeeds:\n{printed}");
             if code == 0 && self.plan_text().0 == 0 {
                 break;
             }
@@ -179,9 +179,9 @@ impl Fleet {
 
     /// Looks that the plan is empty.
     pub fn in_order(&self) {
-        let (code, told) = self.plan_text();
-        assert_eq!(code, 0, "after an apply the plan is empty:\n{told}");
-        assert!(told.contains("No changes. The engine matches the configuration."), "the plan says so:\n{told}");
+        let (code, printed) = self.plan_text();
+        assert_eq!(code, 0, "after an apply the plan is empty:\n{printed}");
+        assert!(printed.contains("No changes. The engine matches the configuration."), "the plan says so:\n{printed}");
     }
 
     /// Makes a tenant's container anew with the same body but for one change, as someone would by hand.
@@ -256,9 +256,9 @@ impl Fleet {
                 }
             }
         }
-        let (code, told) = self.apply();
+        let (code, printed) = self.apply();
         if code != 0 {
-            println!("after a failed case apply fails as well:\n{told}");
+            println!("after a failed case apply fails as well:\n{printed}");
         }
     }
 

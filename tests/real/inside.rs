@@ -51,28 +51,28 @@ fn tenants_are_isolated_inside() {
 
 /// What the agent prints, when it must succeed.
 fn agent(fleet: &Fleet, tenant: &str, words: &[&str]) -> String {
-    let (succeeded, told) = fleet.engine.agent(tenant, words);
-    assert!(succeeded, "in {tenant} the agent can {words:?}: {told}");
-    told
+    let (succeeded, printed) = fleet.engine.agent(tenant, words);
+    assert!(succeeded, "in {tenant} the agent can {words:?}: {printed}");
+    printed
 }
 
 /// The agent must not succeed.
 fn refused(fleet: &Fleet, tenant: &str, words: &[&str]) -> String {
-    let (succeeded, told) = fleet.engine.agent(tenant, words);
-    assert!(!succeeded, "in {tenant} the agent cannot {words:?}: {told}");
-    told
+    let (succeeded, printed) = fleet.engine.agent(tenant, words);
+    assert!(!succeeded, "in {tenant} the agent cannot {words:?}: {printed}");
+    printed
 }
 
 fn privileges(fleet: &Fleet) {
     for tenant in BOTH {
-        let told = agent(fleet, tenant, &["id"]);
+        let printed = agent(fleet, tenant, &["id"]);
         let value = |name: &str| {
-            let line = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            line.unwrap_or_else(|| panic!("{tenant}: the kernel tells {name}:\n{told}"))
+            let line = printed.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.unwrap_or_else(|| panic!("{tenant}: the kernel tells {name}:\n{printed}"))
         };
         assert_eq!(value("Uid"), "1000 1000 1000 1000", "{tenant} runs as user 1000");
         assert_eq!(value("Gid"), "1000 1000 1000 1000", "{tenant} runs as group 1000");
-        assert!(["", "1000"].contains(&value("Groups")), "{tenant} is in no other group:\n{told}");
+        assert!(["", "1000"].contains(&value("Groups")), "{tenant} is in no other group:\n{printed}");
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd"] {
             assert_eq!(value(set), "0000000000000000", "{tenant} has no capability in {set}");
         }
@@ -87,9 +87,9 @@ fn privileges(fleet: &Fleet) {
 /// What the control group of a container says, for both versions of control groups.
 fn kernel_limits(fleet: &Fleet) {
     let value = |v1: &str, v2: &str| {
-        let (found, told) = fleet.engine.agent(RUNC, &["cat", &format!("/sys/fs/cgroup/{v1}")]);
+        let (found, printed) = fleet.engine.agent(RUNC, &["cat", &format!("/sys/fs/cgroup/{v1}")]);
         if found {
-            told.trim().to_owned()
+            printed.trim().to_owned()
         } else {
             agent(fleet, RUNC, &["cat", &format!("/sys/fs/cgroup/{v2}")]).trim().to_owned()
         }
@@ -117,43 +117,43 @@ fn kernel_limits(fleet: &Fleet) {
 
 fn escapes(fleet: &Fleet) {
     for tenant in BOTH {
-        let told = agent(fleet, tenant, &["escape"]);
-        assert!(!told.contains("OPEN"), "{tenant}: every attempt is refused:\n{told}");
-        assert!(told.contains("refused run a program in /tmp"), "{tenant}: nothing in /tmp can be run:\n{told}");
+        let printed = agent(fleet, tenant, &["escape"]);
+        assert!(!printed.contains("OPEN"), "{tenant}: every attempt is refused:\n{printed}");
+        assert!(printed.contains("refused run a program in /tmp"), "{tenant}: nothing in /tmp can be run:\n{printed}");
         refused(fleet, tenant, &["write", "/root-is-read-only", "text"]);
         refused(fleet, tenant, &["write", "/agent", "text"]);
         agent(fleet, tenant, &["write", "/tmp/scratch", "text"]);
         agent(fleet, tenant, &["write", "/workspace/scratch", "text"]);
         // 64 MiB of /tmp, and no more.
-        let told = refused(fleet, tenant, &["fill", "/tmp/full", "99000000"]);
-        assert!(told.contains("wrote 6"), "{tenant}: /tmp is full at its size: {told}");
+        let printed = refused(fleet, tenant, &["fill", "/tmp/full", "99000000"]);
+        assert!(printed.contains("wrote 6"), "{tenant}: /tmp is full at its size: {printed}");
     }
 }
 
 fn mounts(fleet: &Fleet) {
     for tenant in BOTH {
-        let told = agent(fleet, tenant, &["mounts"]);
+        let printed = agent(fleet, tenant, &["mounts"]);
         let options = |target: &str| {
-            let line = told.lines().find(|line| line.split(' ').nth(1) == Some(target));
-            let line = line.unwrap_or_else(|| panic!("{tenant} has {target}:\n{told}"));
+            let line = printed.lines().find(|line| line.split(' ').nth(1) == Some(target));
+            let line = line.unwrap_or_else(|| panic!("{tenant} has {target}:\n{printed}"));
             line.split(' ').nth(3).unwrap().split(',').map(str::to_owned).collect::<Vec<_>>()
         };
-        assert!(options("/").contains(&"ro".to_owned()), "{tenant}: the root is read-only:\n{told}");
+        assert!(options("/").contains(&"ro".to_owned()), "{tenant}: the root is read-only:\n{printed}");
         let tmp = options("/tmp");
         // gVisor tells only what it acts on: inside it there are no devices and no set-id programs.
         let words: &[&str] = if tenant == RUNC { &["noexec", "nosuid", "nodev"] } else { &["noexec"] };
         for word in words {
-            assert!(tmp.iter().any(|option| option == word), "{tenant}: /tmp is {word}:\n{told}");
+            assert!(tmp.iter().any(|option| option == word), "{tenant}: /tmp is {word}:\n{printed}");
         }
-        assert!(options("/workspace").contains(&"rw".to_owned()), "{tenant}: the workspace can be written:\n{told}");
-        let own: Vec<&str> = told.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+        assert!(options("/workspace").contains(&"rw".to_owned()), "{tenant}: the workspace can be written:\n{printed}");
+        let own: Vec<&str> = printed.lines().filter_map(|line| line.split(' ').nth(1)).collect();
         for target in own {
             let known = ["/", "/proc", "/dev", "/sys", "/tmp", "/workspace", "/etc/", "/sbin/docker-init"];
             assert!(
                 known.iter().any(|k| target == *k
                     || target.starts_with(&format!("{k}/"))
                     || (k.ends_with('/') && target.starts_with(k))),
-                "{tenant}: {target} is none of the mounts that every tenant has:\n{told}"
+                "{tenant}: {target} is none of the mounts that every tenant has:\n{printed}"
             );
         }
     }
@@ -249,10 +249,10 @@ fn link_local(fleet: &Fleet, tenant: &str) -> (Ipv6Addr, u32) {
     let network = fleet.engine.network(&format!("tenantd-{tenant}")).unwrap();
     let bridge = text(&network["Options"]["com.docker.network.bridge.name"]);
     let output = run(fleet.engine.in_network(&["ip", "-6", "-o", "address", "show", "dev", &bridge]));
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    let address = told.split_whitespace().find_map(|word| word.strip_suffix("/64")?.parse::<Ipv6Addr>().ok());
-    let index = told.split(':').next().and_then(|index| index.trim().parse().ok());
-    (address.unwrap_or_else(|| panic!("{bridge} has a link-local address: {told}")), index.unwrap())
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let address = printed.split_whitespace().find_map(|word| word.strip_suffix("/64")?.parse::<Ipv6Addr>().ok());
+    let index = printed.split(':').next().and_then(|index| index.trim().parse().ok());
+    (address.unwrap_or_else(|| panic!("{bridge} has a link-local address: {printed}")), index.unwrap())
 }
 
 fn no_egress(fleet: &Fleet) {
@@ -272,8 +272,8 @@ fn no_egress(fleet: &Fleet) {
     for text in [address, &docker0] {
         reached(v4(text)).unwrap_or_else(|e| panic!("the host itself reaches {text}: {e}"));
         let words = ["exec", "visitor", "/agent", "connect", &format!("{text}:{PORT}")];
-        let told = String::from_utf8_lossy(&run(fleet.engine.docker(&words)).stdout).into_owned();
-        assert_eq!(told.trim(), "connected", "a container that is no tenant reaches {text}");
+        let printed = String::from_utf8_lossy(&run(fleet.engine.docker(&words)).stdout).into_owned();
+        assert_eq!(printed.trim(), "connected", "a container that is no tenant reaches {text}");
     }
     for tenant in BOTH {
         let (local, index) = link_local(fleet, tenant);
@@ -300,8 +300,8 @@ fn no_egress(fleet: &Fleet) {
             format!("[{local}%eth0]:{PORT}"),
             format!("[{local}]:{PORT}"),
         ] {
-            let told = refused(fleet, tenant, &["connect", &to, "300"]);
-            assert!(!told.contains("connected"), "{tenant} does not reach {to}: {told}");
+            let printed = refused(fleet, tenant, &["connect", &to, "300"]);
+            assert!(!printed.contains("connected"), "{tenant} does not reach {to}: {printed}");
         }
     }
     assert_eq!(service.visits(), before, "nothing came to the host from a tenant");
@@ -324,8 +324,8 @@ fn no_names(fleet: &Fleet) {
     assert!(before > 0, "the control: a question of a container that is no tenant reaches the host's name server");
     for tenant in BOTH {
         for name in ["secret-data.attacker.example", "tenantd-beta"] {
-            let told = refused(fleet, tenant, &["lookup", name]);
-            assert!(!told.contains("10.77."), "{tenant} learns no address of {name}: {told}");
+            let printed = refused(fleet, tenant, &["lookup", name]);
+            assert!(!printed.contains("10.77."), "{tenant} learns no address of {name}: {printed}");
         }
     }
     assert_eq!(service.visits(), before, "no question of a tenant came to the host");
@@ -333,9 +333,9 @@ fn no_names(fleet: &Fleet) {
 }
 
 fn fork_bomb(fleet: &Fleet) {
-    let told = agent(fleet, RUNC, &["fork", "300"]);
-    let started: u32 = told.split_whitespace().nth(1).unwrap().parse().unwrap();
-    assert!((200..256).contains(&started), "the 256th process does not start: {told}");
+    let printed = agent(fleet, RUNC, &["fork", "300"]);
+    let started: u32 = printed.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!((200..256).contains(&started), "the 256th process does not start: {printed}");
     bomb_in_gvisor(fleet, &["fork", "300"]);
 }
 

@@ -38,14 +38,17 @@ fn own_lines(fleet: &Fleet) {
     for (tenant, other) in [("acme", "beta"), ("beta", "acme")] {
         eventually("the agent has begun", || said(&run(fleet.tenantd(&["logs", tenant]))).contains("serves port"));
         let output = run(fleet.tenantd(&["logs", tenant]));
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(told.contains(&format!("agent on {tenant} serves port 8080")), "{tenant}'s line is shown:\n{told}");
-        assert!(!told.contains(&format!("on {other} ")), "none of {other}'s is:\n{told}");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            printed.contains(&format!("agent on {tenant} serves port 8080")),
+            "{tenant}'s line is shown:\n{printed}"
+        );
+        assert!(!printed.contains(&format!("on {other} ")), "none of {other}'s is:\n{printed}");
         assert!(output.stderr.is_empty(), "nothing went to standard error: {}", said(&output));
     }
-    let told = said(&run(fleet.tenantd(&["logs", "beta", "--tail", "1", "--timestamps"])));
-    assert_eq!(told.lines().count(), 1, "so many lines as were asked for:\n{told}");
-    assert!(told.starts_with("20") && told.contains('T'), "with the time:\n{told}");
+    let printed = said(&run(fleet.tenantd(&["logs", "beta", "--tail", "1", "--timestamps"])));
+    assert_eq!(printed.lines().count(), 1, "so many lines as were asked for:\n{printed}");
+    assert!(printed.starts_with("20") && printed.contains('T'), "with the time:\n{printed}");
 }
 
 fn followed(fleet: &Fleet) {
@@ -97,9 +100,9 @@ fn rotated(fleet: &Fleet) {
     let total: u64 = files.iter().map(|(_, size)| size).sum();
     assert!(files.len() <= 2, "so many files as the policy says: {files:?}");
     assert!(total < 200 << 10, "of the size that it says: {files:?}");
-    let told = run(fleet.tenantd(&["logs", "loud"]));
-    assert_eq!(code(&told), 0, "what is left can be shown");
-    let lines = String::from_utf8_lossy(&told.stdout).into_owned();
+    let printed = run(fleet.tenantd(&["logs", "loud"]));
+    assert_eq!(code(&printed), 0, "what is left can be shown");
+    let lines = String::from_utf8_lossy(&printed.stdout).into_owned();
     assert!(lines.lines().count() > 100, "the last lines are there: {}", lines.lines().count());
     fleet.undeclare("loud");
     fleet.converge();
@@ -116,9 +119,9 @@ fn compressed(fleet: &Fleet) {
     eventually("the agent has ended", || fleet.engine.inspect(&id)["State"]["Status"] == "exited");
     let rotated = fleet.engine.dir().join(format!("engine/data/containers/{id}/{id}-json.log.1.gz"));
     eventually("the rotated file is compressed", || rotated.exists());
-    let told = run(fleet.tenantd(&["logs", "loud"]));
-    assert_eq!(code(&told), 0, "it is shown all the same: {}", said(&told));
-    assert!(String::from_utf8_lossy(&told.stdout).lines().count() > 100, "with the lines that were compressed");
+    let printed = run(fleet.tenantd(&["logs", "loud"]));
+    assert_eq!(code(&printed), 0, "it is shown all the same: {}", said(&printed));
+    assert!(String::from_utf8_lossy(&printed.stdout).lines().count() > 100, "with the lines that were compressed");
     fleet.undeclare("loud");
     fleet.policy("logs: {maxSize: 64KiB, maxFiles: 2}\n");
     fleet.converge();

@@ -154,10 +154,14 @@ impl Drift {
         assert_eq!(found["weakens"], self.attribute != "labels", "the plan says what weakens");
         assert_eq!(change["actions"], json!(["delete", "create"]), "the plan says what will be done");
         assert_eq!(names(plan.change("container.acme")), ["networks"], "the container differs in its network alone");
-        let (_, told) = fleet.plan_text();
-        assert!(told.contains("# network.acme must be replaced"), "the plan says so to people:\n{told}");
-        let line = told.lines().find(|line| line.trim_start().starts_with(&format!("~ {} ", self.attribute)));
-        assert!(line.is_some_and(|line| line.contains("drift")), "the plan has a line for {}:\n{told}", self.attribute);
+        let (_, printed) = fleet.plan_text();
+        assert!(printed.contains("# network.acme must be replaced"), "the plan says so to people:\n{printed}");
+        let line = printed.lines().find(|line| line.trim_start().starts_with(&format!("~ {} ", self.attribute)));
+        assert!(
+            line.is_some_and(|line| line.contains("drift")),
+            "the plan has a line for {}:\n{printed}",
+            self.attribute
+        );
 
         fleet.converge();
         let repaired = fleet.engine.network(OURS).expect("the tenant has a network again");
@@ -210,9 +214,12 @@ fn second_network(fleet: &Fleet) {
             "the plan says what it means"
         );
         assert_eq!(change["actions"], json!(["update"]), "the plan says that the container stays");
-        let (_, told) = fleet.plan_text();
-        assert!(told.contains("will be updated in-place"), "people are told as well:\n{told}");
-        assert!(told.contains("# contained first: disconnected"), "people are told of the containment:\n{told}");
+        let (_, printed) = fleet.plan_text();
+        assert!(printed.contains("will be updated in-place"), "people see it as well:\n{printed}");
+        assert!(
+            printed.contains("# contained first: disconnected"),
+            "people are printed of the containment:\n{printed}"
+        );
         fleet.converge();
         assert_eq!(fleet.engine.identity(OURS), proper, "id and start time stay");
         assert_eq!(networks(fleet), [OURS], "the container is on its own network alone");

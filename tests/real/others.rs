@@ -36,10 +36,10 @@ fn no_file_of_the_kernel_tells_of_another_tenant() {
 fn walk(engine: &PrivateEngine, tenant: &str, folder: &str, words: &[&str]) -> (Vec<PathBuf>, Vec<String>) {
     let backwards: Vec<String> = words.iter().map(|word| word.chars().rev().collect()).collect();
     let words: Vec<&str> = ["walk", folder].into_iter().chain(backwards.iter().map(String::as_str)).collect();
-    let (walked, told) = engine.agent(tenant, &words);
-    assert!(walked, "{tenant} walks {folder}: {told}");
-    let read = told.lines().filter_map(|line| line.strip_prefix("read ")).map(PathBuf::from).collect();
-    let shows = told.lines().filter_map(|line| line.strip_prefix("shows ")).map(str::to_owned).collect();
+    let (walked, printed) = engine.agent(tenant, &words);
+    assert!(walked, "{tenant} walks {folder}: {printed}");
+    let read = printed.lines().filter_map(|line| line.strip_prefix("read ")).map(PathBuf::from).collect();
+    let shows = printed.lines().filter_map(|line| line.strip_prefix("shows ")).map(str::to_owned).collect();
     (read, shows)
 }
 
@@ -77,16 +77,16 @@ fn names(fleet: &Fleet) {
 }
 
 fn activity(fleet: &Fleet) {
-    let (written, told) = fleet.engine.agent(NEIGHBOUR, &["fill", "/workspace/big", "33554432"]);
-    assert!(written, "the neighbour writes: {told}");
+    let (written, printed) = fleet.engine.agent(NEIGHBOUR, &["fill", "/workspace/big", "33554432"]);
+    assert!(written, "the neighbour writes: {printed}");
     for tenant in [RUNC, RUNSC] {
         for folder in ["/proc", "/sys"] {
             // What counts the pages that all disks wrote.
             let (read, shows) = walk(&fleet.engine, tenant, folder, &["pgpgout", "nr_written"]);
             let of_others: Vec<&String> = shows.iter().filter(|line| !is_known(line)).collect();
             assert!(of_others.is_empty(), "{tenant} sees what disks do: {of_others:?}");
-            let told: Vec<&PathBuf> = read.iter().filter(|path| tells_of_disks(path)).collect();
-            assert!(told.is_empty(), "{tenant} reads of disks: {told:?}");
+            let printed: Vec<&PathBuf> = read.iter().filter(|path| tells_of_disks(path)).collect();
+            assert!(printed.is_empty(), "{tenant} reads of disks: {printed:?}");
         }
     }
 }
@@ -112,8 +112,8 @@ fn needed(fleet: &Fleet) {
         ["/proc/stat", "/proc/meminfo", "/proc/loadavg", "/proc/cpuinfo", "/proc/uptime", "/proc/self/mountinfo"]
     {
         for tenant in [RUNC, RUNSC] {
-            let (read, told) = fleet.engine.agent(tenant, &["cat", path]);
-            assert!(read && !told.is_empty(), "{tenant} reads {path}: {told}");
+            let (read, printed) = fleet.engine.agent(tenant, &["cat", path]);
+            assert!(read && !printed.is_empty(), "{tenant} reads {path}: {printed}");
         }
     }
     let (read, _) = walk(&fleet.engine, RUNC, "/sys", &[]);

@@ -14,14 +14,14 @@ fn tenants(fleet: &Fleet) -> [(&'static str, &'static str); 2] {
 /// Each tenant reads what root put there, and writes nothing.
 fn reads_and_writes_nothing(fleet: &Fleet) {
     for (tenant, _) in tenants(fleet) {
-        let (succeeded, told) = fleet.engine.agent(tenant, &["cat", "/run/tenantd/brought"]);
-        assert!(succeeded && told.trim() == "for all", "{tenant} reads it: {told}");
+        let (succeeded, printed) = fleet.engine.agent(tenant, &["cat", "/run/tenantd/brought"]);
+        assert!(succeeded && printed.trim() == "for all", "{tenant} reads it: {printed}");
         for path in ["/run/tenantd/new", "/run/tenantd/brought"] {
-            let (succeeded, told) = fleet.engine.agent(tenant, &["write", path, "mine"]);
-            assert!(!succeeded, "{tenant} writes {path}: {told}");
+            let (succeeded, printed) = fleet.engine.agent(tenant, &["write", path, "mine"]);
+            assert!(!succeeded, "{tenant} writes {path}: {printed}");
         }
-        let (_, told) = fleet.engine.agent(tenant, &["remove", "/run/tenantd/brought"]);
-        assert!(!told.is_empty(), "{tenant} removes it");
+        let (_, printed) = fleet.engine.agent(tenant, &["remove", "/run/tenantd/brought"]);
+        assert!(!printed.is_empty(), "{tenant} removes it");
         let (_, mounts) = fleet.engine.agent(tenant, &["mounts"]);
         let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some("/run/tenantd")).unwrap_or_default();
         let options = line.split(' ').nth(3).unwrap_or_default();

@@ -83,8 +83,8 @@ fn state_alone(fleet: &Fleet, actual: &str) {
     assert_eq!((&found["before"], &found["after"]), (&json!(actual), &json!("running")), "with both values");
     assert_eq!((&found["cause"], &found["weakens"]), (&json!("drift"), &json!(false)), "and what it means");
     assert_eq!(change["actions"], json!(["update"]), "the container stays");
-    let (_, told) = fleet.plan_text();
-    assert!(told.contains(&format!("~ state = \"{actual}\" -> \"running\" # drift")), "people are told:\n{told}");
+    let (_, printed) = fleet.plan_text();
+    assert!(printed.contains(&format!("~ state = \"{actual}\" -> \"running\" # drift")), "people see it:\n{printed}");
     fleet.converge();
     assert_eq!(fleet.engine.identity(OURS).0, id, "it is the same container");
     assert_eq!(fleet.engine.inspect(OURS)["State"]["Status"], "running", "and it runs");
@@ -119,18 +119,18 @@ fn never_started(fleet: &Fleet) {
 }
 
 /// What a blocked tenant looks like: code and help are told, and apply goes on with the others.
-fn blocked(fleet: &Fleet, code: &str, told_in_help: &str) {
+fn blocked(fleet: &Fleet, code: &str, shown_in_help: &str) {
     fleet.engine.must("POST", &format!("/containers/{OTHER}/update"), Some(&json!({"PidsLimit": 999})));
     let plan = fleet.plan();
     assert_eq!(plan.code, 1, "a plan with a blocked tenant exits with 1");
     let (found, reason, help) = plan.blocked("acme");
     assert_eq!(found, code, "the plan says why the tenant is blocked: {reason}");
-    assert!(help.contains(told_in_help), "and what to do about it: {help}");
-    let (_, told) = fleet.plan_text();
-    assert!(told.contains("Blocked: acme") && told.contains(told_in_help), "people are told as well:\n{told}");
-    let (code, told) = fleet.apply();
-    assert_eq!(code, 1, "an apply with a blocked tenant exits with 1:\n{told}");
-    assert!(told.contains("1 tenant converged, 0 failed, 1 blocked"), "the others converge:\n{told}");
+    assert!(help.contains(shown_in_help), "and what to do about it: {help}");
+    let (_, printed) = fleet.plan_text();
+    assert!(printed.contains("Blocked: acme") && printed.contains(shown_in_help), "people see it as well:\n{printed}");
+    let (code, printed) = fleet.apply();
+    assert_eq!(code, 1, "an apply with a blocked tenant exits with 1:\n{printed}");
+    assert!(printed.contains("1 tenant converged, 0 failed, 1 blocked"), "the others converge:\n{printed}");
     assert_eq!(fleet.engine.inspect(OTHER)["HostConfig"]["PidsLimit"], 256, "another tenant is repaired");
 }
 
@@ -165,8 +165,8 @@ fn blocked_is_contained(fleet: &Fleet) {
     fleet.engine.must("POST", &format!("/containers/{OURS}/rename?name=hidden"), None);
     fleet.engine.foreign(OURS, "bridge");
     fleet.engine.attach("connect", "bridge", "hidden");
-    let (code, told) = fleet.apply();
-    assert_eq!(code, 1, "the tenant is blocked:\n{told}");
+    let (code, printed) = fleet.apply();
+    assert_eq!(code, 1, "the tenant is blocked:\n{printed}");
     let networks = fleet.engine.inspect("hidden")["NetworkSettings"]["Networks"].clone();
     assert_eq!(networks.as_object().unwrap().keys().collect::<Vec<_>>(), [OURS], "it is off the strange network");
     assert_eq!(fleet.engine.identity("hidden"), proper, "and runs on otherwise");
@@ -184,8 +184,8 @@ fn surplus(fleet: &Fleet) {
     assert_eq!(plan.change("container.copy")["actions"], json!(["delete"]), "it is removed");
     let start = clock();
     fleet.converge();
-    let told = actions(fleet, start, &extra);
-    assert_eq!(told.first().map(String::as_str), Some("pause"), "what nobody declared is paused first: {told:?}");
+    let printed = actions(fleet, start, &extra);
+    assert_eq!(printed.first().map(String::as_str), Some("pause"), "what nobody declared is paused first: {printed:?}");
     assert_eq!(fleet.engine.identity(OURS), proper, "the declared one runs on");
 }
 
@@ -202,8 +202,8 @@ fn copy_of_a_commit(fleet: &Fleet) {
     let start = clock();
     fleet.converge();
     assert_eq!(actions(fleet, start, &beside.0), Vec::<String>::new(), "it is left alone");
-    let told = actions(fleet, start, &inside.0);
-    assert!(!told.is_empty() && told.iter().all(|action| action == "disconnect"), "it is taken off: {told:?}");
+    let printed = actions(fleet, start, &inside.0);
+    assert!(!printed.is_empty() && printed.iter().all(|action| action == "disconnect"), "it is taken off: {printed:?}");
     assert_eq!((engine.identity("mydebug"), engine.identity("intruder")), (beside.clone(), inside));
     assert_eq!(engine.identity(OURS), proper);
     // The commit is an image like any other: for the tenant itself, for another one, and for a commit of that.
@@ -236,8 +236,8 @@ fn temporary_name_taken(fleet: &Fleet) {
     fleet.in_order();
     let proper = fleet.engine.identity(OURS);
     fleet.recreate("acme", true, |body| body["User"] = json!("0:0"));
-    let (_, told) = fleet.apply();
-    assert_eq!(fleet.engine.inspect("tenantd-acme.new")["Id"], foreign.as_str(), "it is not touched:\n{told}");
+    let (_, printed) = fleet.apply();
+    assert_eq!(fleet.engine.inspect("tenantd-acme.new")["Id"], foreign.as_str(), "it is not touched:\n{printed}");
     fleet.engine.remove("tenantd-acme.new");
     fleet.converge();
     assert_ne!(fleet.engine.identity(OURS).0, proper.0, "the container was made anew");
@@ -246,8 +246,8 @@ fn temporary_name_taken(fleet: &Fleet) {
 fn paused_first(fleet: &Fleet) {
     fleet.recreate("acme", true, |body| body["HostConfig"]["CapAdd"] = json!(["CAP_SYS_ADMIN"]));
     let id = fleet.engine.identity(OURS).0;
-    let (_, told) = fleet.plan_text();
-    assert!(told.contains("# contained first: paused"), "the plan says so:\n{told}");
+    let (_, printed) = fleet.plan_text();
+    assert!(printed.contains("# contained first: paused"), "the plan says so:\n{printed}");
     let start = clock();
     fleet.converge();
     let all: Vec<(String, String)> =
@@ -298,8 +298,8 @@ fn workspace_gone(fleet: &Fleet) {
     assert_eq!(plan.change("workspace.acme")["actions"], json!(["create"]), "the folder is made");
     assert_eq!(names(plan.change("container.acme")), ["workspace"], "who runs in the old one is made anew");
     fleet.converge();
-    let (written, told) = fleet.engine.agent("acme", &["write", "/workspace/new", "text"]);
-    assert!(written, "the tenant writes to its workspace: {told}");
+    let (written, printed) = fleet.engine.agent("acme", &["write", "/workspace/new", "text"]);
+    assert!(written, "the tenant writes to its workspace: {printed}");
     assert_eq!(fs::read_to_string(workspace(fleet).join("new")).unwrap(), "text", "which is the new folder");
 }
 
@@ -328,8 +328,8 @@ fn moved_tag(fleet: &Fleet) {
         assert_eq!(found["after"], other.as_str(), "and the one that the tag means now");
         assert_eq!(change["actions"], json!(["delete", "create"]), "and what will be done");
     }
-    let (_, told) = fleet.plan_text();
-    assert!(told.contains("the reference now means another image"), "people are told why:\n{told}");
+    let (_, printed) = fleet.plan_text();
+    assert!(printed.contains("the reference now means another image"), "people are printed why:\n{printed}");
     fleet.converge();
     assert_eq!(fleet.engine.inspect(OURS)["Image"], other.as_str(), "the tenant runs the other image");
     let logged = fleet.engine.docker(&["logs", OURS]).output().unwrap();
@@ -392,25 +392,25 @@ fn engine_named(fleet: &Fleet) {
         let output = run(command);
         (crate::fleet::code(&output), crate::engine::said(&output))
     };
-    let (code, told) = plan(None, None);
-    assert_eq!(code, 1, "host.yaml names an engine that is not there:\n{told}");
-    assert!(told.contains("/nonexistent/one.sock"), "which is said:\n{told}");
+    let (code, printed) = plan(None, None);
+    assert_eq!(code, 1, "host.yaml names an engine that is not there:\n{printed}");
+    assert!(printed.contains("/nonexistent/one.sock"), "which is said:\n{printed}");
     assert_eq!(plan(Some(&real), None).0, 0, "DOCKER_HOST goes before host.yaml");
     assert_eq!(plan(Some("unix:///nonexistent/two.sock"), Some(&real)).0, 0, "--engine goes before DOCKER_HOST");
     fleet.host(FOLDERS);
 }
 
 fn removed(fleet: &Fleet) {
-    let (written, told) = fleet.engine.agent("acme", &["write", "/workspace/kept.txt", "precious"]);
-    assert!(written, "the tenant writes to its workspace: {told}");
+    let (written, printed) = fleet.engine.agent("acme", &["write", "/workspace/kept.txt", "precious"]);
+    assert!(written, "the tenant writes to its workspace: {printed}");
     let inode = fs::metadata(workspace(fleet)).unwrap().ino();
     fleet.undeclare("acme");
     let plan = fleet.plan();
     for address in ["container.acme", "network.acme", "workspace.acme"] {
         assert_eq!(plan.change(address)["actions"], json!(["delete"]), "{address} goes");
     }
-    let (_, told) = fleet.plan_text();
-    assert!(told.contains("# workspace.acme will be archived"), "people are told that files stay:\n{told}");
+    let (_, printed) = fleet.plan_text();
+    assert!(printed.contains("# workspace.acme will be archived"), "people are printed that files stay:\n{printed}");
     let other = fleet.engine.identity(OTHER);
     fleet.converge();
     assert_eq!(fleet.engine.call("GET", &format!("/containers/{OURS}/json"), None).0, 404, "the container is gone");

@@ -18,8 +18,8 @@ fn agent(engine: &PrivateEngine, tenant: &str, words: &[&str]) -> (bool, String)
 }
 
 /// Whether a tenant was told that there is no more room.
-fn is_full(told: &str) -> bool {
-    ["No space left on device", "uota exceeded"].iter().any(|words| told.contains(words))
+fn is_full(printed: &str) -> bool {
+    ["No space left on device", "uota exceeded"].iter().any(|words| printed.contains(words))
 }
 
 /// Whether the mounts of this machine name a path.

@@ -476,8 +476,8 @@ fn a_hosts_file_is_checked_before_anything_reads_it() {
     fs::write(&file, "apiVersion: tenantd/v1\nkind: Host\nresync: 30\ndataRoot: here\n").unwrap();
     for words in [&["validate-host", path][..], &["validate-host", "--host", path]] {
         let ended = end(bare(words)).with(1);
-        let told = |place: &str| ended.err.contains(&format!("{path}:{place}"));
-        assert!(told("3:") && told("4:") && ended.out == "2 errors.\n", "{ended:?}");
+        let printed = |place: &str| ended.err.contains(&format!("{path}:{place}"));
+        assert!(printed("3:") && printed("4:") && ended.out == "2 errors.\n", "{ended:?}");
     }
     let report: Value =
         serde_json::from_str(&end(bare(&["validate-host", path, "--format", "json"])).with(1).out).unwrap();
@@ -511,7 +511,7 @@ fn a_policy_with_an_error_plans_nothing_at_all() {
 }
 
 #[test]
-fn of_two_applies_the_second_is_refused_and_told_which_or_waits() {
+fn of_two_applies_the_second_is_refused_and_names_the_first_or_waits() {
     let cli = Cli::new(&["ant"]);
     cli.world.engine.hang(|call| call.path.ends_with("/start"));
     let first = cli.spawn_apply(&[]);
@@ -805,7 +805,7 @@ fn a_secret_in_a_file_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn the_schemas_of_the_repository_are_up_to_date_and_a_stale_one_is_told() {
+fn the_schemas_of_the_repository_are_up_to_date_and_a_stale_one_is_reported() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let schema = root.join("schema");
     let mut command = bare(&["schema", "--check", "schema", "--reference", "docs/config.md"]);

@@ -328,20 +328,20 @@ fn read_if_there(path: &Path) -> Option<Value> {
 fn the_kinds_of_drift_are_documented_as_they_are_counted() {
     let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
     let row = text.lines().find(|line| line.starts_with("| `tenantd_drift_total{kind}`")).unwrap();
-    let told: Vec<&str> = row.split('`').skip(3).step_by(2).collect();
-    assert_eq!(told, Resource::ALL.map(Resource::as_str));
+    let printed: Vec<&str> = row.split('`').skip(3).step_by(2).collect();
+    assert_eq!(printed, Resource::ALL.map(Resource::as_str));
 }
 
 #[test]
 fn the_values_of_labels_are_documented_as_they_are_counted() {
     let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
-    let told = |metric: &str| -> Vec<String> {
+    let printed = |metric: &str| -> Vec<String> {
         let row = text.lines().find(|line| line.starts_with(&format!("| `{metric}`"))).unwrap();
         row.split('`').skip(3).step_by(2).map(str::to_owned).collect()
     };
-    assert_eq!(told("tenantd_revisions_total{verdict}"), Verdict::ALL.map(Verdict::as_str));
-    assert_eq!(told("tenantd_notifications_total{result}"), Notified::ALL.map(Notified::as_str));
-    assert_eq!(told("tenantd_corrections_total{why,result}")[..2], Why::ALL.map(Why::as_str));
+    assert_eq!(printed("tenantd_revisions_total{verdict}"), Verdict::ALL.map(Verdict::as_str));
+    assert_eq!(printed("tenantd_notifications_total{result}"), Notified::ALL.map(Notified::as_str));
+    assert_eq!(printed("tenantd_corrections_total{why,result}")[..2], Why::ALL.map(Why::as_str));
 }
 
 /// Whatever keeps a tenant from being made, operators can look up.

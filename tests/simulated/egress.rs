@@ -131,7 +131,7 @@ fn a_sealed_secret_comes_from_the_tenants_file_and_from_nowhere_else() {
 
     let mut observed = with_policy(opened(&plan));
     let values = BTreeMap::from([("acme/erp".parse().unwrap(), Fingerprint::of("one"))]);
-    let mut told = |text: &str, edited| {
+    let mut printed = |text: &str, edited| {
         let sealed = BTreeMap::from([("acme/erp".parse().unwrap(), Fingerprint::of(text))]);
         let secrets = FoundSecrets { values: values.clone(), sealed, edited };
         observed.egress.files.get_mut("acme").unwrap().secrets = Filed::Present(secrets);
@@ -142,9 +142,9 @@ fn a_sealed_secret_comes_from_the_tenants_file_and_from_nowhere_else() {
             .map(|attribute| attribute.why)
             .collect::<Vec<_>>()
     };
-    assert_eq!(told(SEALED, false), []);
-    assert_eq!(told(&SEALED.replace('Y', "Z"), false), [Why::Intent], "it was sealed anew");
-    assert_eq!(told(SEALED, true), [Why::Drift]);
+    assert_eq!(printed(SEALED, false), []);
+    assert_eq!(printed(&SEALED.replace('Y', "Z"), false), [Why::Intent], "it was sealed anew");
+    assert_eq!(printed(SEALED, true), [Why::Drift]);
     assert!("s3cret".parse::<Sealed>().is_err());
 }
 

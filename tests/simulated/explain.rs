@@ -40,7 +40,7 @@ fn setting(of: &Value, field: &str) -> Vec<(String, String, String)> {
 }
 
 #[test]
-fn each_setting_is_told_with_its_line_and_who_wrote_it() {
+fn each_setting_is_shown_with_its_line_and_who_wrote_it() {
     let cli = Cli::uncommitted(&["ant"]);
     git(&cli.repo, &["init", "--quiet", "--initial-branch=main", "."]);
     cli.write("fleet.yaml", &format!("{FLEET}hardening: {{tmpSize: 32MiB}}\n"));
@@ -55,21 +55,21 @@ fn each_setting_is_told_with_its_line_and_who_wrote_it() {
     commit(&cli, "eve", "3");
 
     let now = explained(&cli, &[]);
-    let told = |field: &str, value: &str, at: &str, by: &str| {
+    let printed = |field: &str, value: &str, at: &str, by: &str| {
         let wanted = (value.to_owned(), at.to_owned(), by.to_owned());
         assert!(setting(&now, field).contains(&wanted), "{field}: {:?}, not {wanted:?}", setting(&now, field));
     };
-    told("tier", "\"free\"", "fleet.yaml:4", "ada");
-    told("image", "\"tenantd/test:1\"", "fleet.yaml:5", "ada");
-    told("runtime", "\"container\"", "built in", "");
-    told("limits.cpus", "1", "tiers.yaml:5", "ada");
-    told("limits.memory", "\"256MiB\"", "tenants/ant.yaml:4", "bob");
-    told("sessions", "3", "tiers.yaml:8", "ada");
-    told("allowlist", "\"a.example.com:443\"", "tenants/ant.yaml:6", "bob");
-    told("allowlist", "\"b.example.com:443\"", "tenants/ant.yaml:7", "eve");
-    told("hardening.tmpSize", "\"32MiB\"", "fleet.yaml:6", "ada");
-    told("hardening.shmSize", "\"64MiB\"", "built in", "");
-    told("source", "null", "built in", "");
+    printed("tier", "\"free\"", "fleet.yaml:4", "ada");
+    printed("image", "\"tenantd/test:1\"", "fleet.yaml:5", "ada");
+    printed("runtime", "\"container\"", "built in", "");
+    printed("limits.cpus", "1", "tiers.yaml:5", "ada");
+    printed("limits.memory", "\"256MiB\"", "tenants/ant.yaml:4", "bob");
+    printed("sessions", "3", "tiers.yaml:8", "ada");
+    printed("allowlist", "\"a.example.com:443\"", "tenants/ant.yaml:6", "bob");
+    printed("allowlist", "\"b.example.com:443\"", "tenants/ant.yaml:7", "eve");
+    printed("hardening.tmpSize", "\"32MiB\"", "fleet.yaml:6", "ada");
+    printed("hardening.shmSize", "\"64MiB\"", "built in", "");
+    printed("source", "null", "built in", "");
 
     let then = explained(&cli, &["--at", "2026-01-02T12:00:00Z"]);
     assert_eq!(setting(&then, "allowlist").len(), 1);
@@ -102,7 +102,7 @@ fn head(cli: &Cli) -> String {
 }
 
 #[test]
-fn what_was_in_force_on_the_host_and_what_had_drifted_is_told_beside() {
+fn what_was_in_force_on_the_host_and_what_had_drifted_is_shown_beside() {
     let cli = Cli::uncommitted(&["ant", "bee"]);
     git(&cli.repo, &["init", "--quiet", "--initial-branch=main", "."]);
     commit(&cli, "ada", "1");
@@ -196,14 +196,14 @@ fn where_no_journal_was_read_that_is_said() {
 
 /// The commit that the daemon says is in force is the one that is told.
 #[test]
-fn a_daemons_host_is_told_as_its_status_has_it() {
+fn a_daemons_host_is_shown_as_its_status_has_it() {
     let daemon = Daemon::running(&["ant"]);
     daemon.proved();
     daemon.ask(&["suspend", "ant", "--reason", "disk check", "--until", "1h"]).with(0);
     let repo = daemon.bare();
     let words = ["explain", "ant", "--repo", repo.to_str().unwrap(), "--rev", "main", "--format", "json"];
-    let told: Value = serde_json::from_str(&daemon.ask(&words).with(0).out).unwrap();
-    let host = &told["on_host"];
+    let printed: Value = serde_json::from_str(&daemon.ask(&words).with(0).out).unwrap();
+    let host = &printed["on_host"];
     assert_eq!(host["in_force"]["revision"], json!(daemon.status().source.applied));
     assert_eq!((&host["as_shown"], &host["suspended"]["reason"]), (&json!(true), &json!("disk check")));
 }

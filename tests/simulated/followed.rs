@@ -192,7 +192,7 @@ fn plain(folder: &Path, below: &str) -> BTreeMap<String, Value> {
     };
     let declared = |commit: &str| read(commit).as_ref().map_or_else(Desired::default, spec::compile);
     let mut states: BTreeMap<String, InForce> = BTreeMap::new();
-    let mut told = BTreeMap::new();
+    let mut printed = BTreeMap::new();
     for line in git(folder, &["rev-list", "--topo-order", "--reverse", "--parents", "main"]).lines() {
         let words: Vec<&str> = line.split(' ').collect();
         let (commit, parents) = (words[0], &words[1..]);
@@ -216,7 +216,7 @@ fn plain(folder: &Path, below: &str) -> BTreeMap<String, Value> {
         }
         if !brought.review.is_empty() || brought.breaks || !against.is_empty() {
             against.sort_by(|one, other| one.commit.cmp(&other.commit));
-            told.insert(
+            printed.insert(
                 commit.to_owned(),
                 json!({
                     "fleet": brought.review.fleet, "tenants": brought.review.tenants, "broken": brought.is_broken,
@@ -227,7 +227,7 @@ fn plain(folder: &Path, below: &str) -> BTreeMap<String, Value> {
         }
         states.insert(commit.to_owned(), own);
     }
-    told
+    printed
 }
 
 /// What a command says of all commits that led to a revision.
@@ -243,14 +243,14 @@ fn said(cli: &Cli, folder: &Path, below: &str) -> Ended {
 }
 
 /// The same as [`plain`] tells it.
-fn told(said: &str) -> BTreeMap<String, Value> {
+fn printed(said: &str) -> BTreeMap<String, Value> {
     let answer: Value = serde_json::from_str(said).unwrap();
     let fields = ["fleet", "tenants", "broken", "missing", "renamed", "returned", "against"];
     let one = |commit: &Value| {
-        let mut told: BTreeMap<&str, Value> = fields.iter().map(|field| (*field, commit[field].clone())).collect();
+        let mut printed: BTreeMap<&str, Value> = fields.iter().map(|field| (*field, commit[field].clone())).collect();
         let by_commit = |one: &Value| one["commit"].as_str().unwrap().to_owned();
-        told.get_mut("against").unwrap().as_array_mut().unwrap().sort_by_key(by_commit);
-        (commit["commit"].as_str().unwrap().to_owned(), json!(told))
+        printed.get_mut("against").unwrap().as_array_mut().unwrap().sort_by_key(by_commit);
+        (commit["commit"].as_str().unwrap().to_owned(), json!(printed))
     };
     answer["commits"].as_array().unwrap().iter().map(one).collect()
 }
@@ -270,7 +270,7 @@ fn what_is_read_piece_by_piece_is_what_a_plain_reading_tells() {
         changes += expected.len();
         let first = said(&cli, &folder, below).with(0).out;
         assert_eq!(said(&cli, &folder, below).with(0).out, first, "seed {seed}");
-        let found = told(&first);
+        let found = printed(&first);
         for (commit, expected) in &expected {
             assert_eq!(found.get(commit), Some(expected), "seed {seed}, {commit}");
         }

@@ -163,14 +163,18 @@ fn repo(fleet: &str, text: &str, names: usize) -> Tree {
 const TENANT: &str = "apiVersion: tenantd/v1\nkind: Tenant\ntenant: ant\n";
 
 #[test]
-fn what_is_told_of_many_wrong_files_is_bounded_and_all_of_them_are_wrong() {
+fn what_is_reported_of_many_wrong_files_is_bounded_and_all_of_them_are_wrong() {
     let keys: String = (0..1_000).map(|n| format!("key{n}: 1\n")).collect();
     let quoted = format!("{TENANT}tier: {}\n", "x".repeat(30_000));
     for (text, names) in [(format!("{TENANT}{keys}"), 200), (TENANT.to_owned(), 20_000), (quoted, 200)] {
         let desired = spec::compile(&repo("", &text, names));
         assert!(desired.policy_usable);
-        let told: usize = desired.findings.iter().map(|one| one.to_string().len()).sum();
-        assert!(desired.findings.len() <= 10_300 + 3 * names && told < 16 << 20, "{} {told}", desired.findings.len());
+        let printed: usize = desired.findings.iter().map(|one| one.to_string().len()).sum();
+        assert!(
+            desired.findings.len() <= 10_300 + 3 * names && printed < 16 << 20,
+            "{} {printed}",
+            desired.findings.len()
+        );
         let held: Vec<&str> = desired.held.iter().map(String::as_str).filter(|name| name.starts_with('t')).collect();
         assert_eq!((held.len(), desired.tenants.len()), (names, 0));
     }
@@ -183,8 +187,8 @@ fn what_the_defaults_give_to_all_counts_for_each() {
     for (names, is_too_much) in [(200, false), (400, true), (10_000, true)] {
         let desired = spec::compile(&repo(&fleet, TENANT, names));
         assert_eq!(desired.policy_usable, !is_too_much, "{names}");
-        let told = desired.findings.iter().any(|one| one.code == "too-large" && one.message.contains("64 MiB"));
-        assert_eq!(told, is_too_much, "{names}");
+        let printed = desired.findings.iter().any(|one| one.code == "too-large" && one.message.contains("64 MiB"));
+        assert_eq!(printed, is_too_much, "{names}");
         if is_too_much {
             assert!(desired.tenants.is_empty());
         }
@@ -217,8 +221,8 @@ fn a_folder_that_is_too_large_says_so() {
     assert!(tree.files.is_empty());
     let desired = spec::compile(&tree);
     assert!(!desired.policy_usable);
-    let told: Vec<String> = desired.findings.iter().map(ToString::to_string).collect();
-    let [one] = told.as_slice() else { panic!("{told:?}") };
+    let printed: Vec<String> = desired.findings.iter().map(ToString::to_string).collect();
+    let [one] = printed.as_slice() else { panic!("{printed:?}") };
     assert!(one.starts_with(".:1:1: error[too-large]: fleet.yaml, tiers.yaml and the files under tenants/"), "{one}");
     assert!(one.contains("more than 32 MiB"), "{one}");
 }

@@ -107,9 +107,9 @@ fn each_remark_of_a_plan_stands_on_the_line_of_its_setting() {
     cli.tenant("bee", "environment:\n  A: one\n  MODE: quiet\n");
     cli.write("tiers.yaml", "apiVersion: tenantd/v1\nkind: Tiers\ntiers:\n  free: {cpus: 0.5,\n    memory: 400MiB,\n    disk: 1GiB, sessions: 1}\n");
     cli.commit();
-    let told = cli.on_repo("plan", &["--format", "github"]).with(0).out;
+    let printed = cli.on_repo("plan", &["--format", "github"]).with(0).out;
     let at = |what: &str| {
-        let line = told.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {told}"));
+        let line = printed.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {printed}"));
         let place = line.split_once("file=").unwrap().1.split_once(",col=").unwrap().0;
         place.to_owned()
     };

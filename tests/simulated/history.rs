@@ -17,7 +17,7 @@ fn json(cli: &Cli, options: &[&str]) -> Value {
 }
 
 /// Each commit's first line with what it did to whom.
-fn told(cli: &Cli, options: &[&str]) -> Vec<String> {
+fn printed(cli: &Cli, options: &[&str]) -> Vec<String> {
     let json = json(cli, options);
     let of = |tenant: &Value| {
         let effects = tenant["effects"].as_array().unwrap().iter();
@@ -66,7 +66,7 @@ fn remove(path: &Path) {
 }
 
 #[test]
-fn each_commit_is_told_by_what_it_changed() {
+fn each_commit_is_shown_by_what_it_changed() {
     let cli = begin();
     cli.write("README.md", "words");
     commit(&cli, "words alone");
@@ -91,7 +91,7 @@ fn each_commit_is_told_by_what_it_changed() {
     commit(&cli, "cat is dog now");
 
     assert_eq!(
-        told(&cli, &[]),
+        printed(&cli, &[]),
         [
             "cat is dog now: cat removed []; dog added []",
             "mended: bee changed [loosens limits.memory]",
@@ -102,15 +102,15 @@ fn each_commit_is_told_by_what_it_changed() {
             "first: ant added []; bee added []",
         ]
     );
-    assert_eq!(told(&cli, &["ant"]), ["out: ant changed [loosens allowlist]", "first: ant added []"]);
+    assert_eq!(printed(&cli, &["ant"]), ["out: ant changed [loosens allowlist]", "first: ant added []"]);
     assert_eq!(
-        told(&cli, &["--loosened"]),
+        printed(&cli, &["--loosened"]),
         ["mended: bee changed [loosens limits.memory]", "out: ant changed [loosens allowlist]"]
     );
-    assert_eq!(told(&cli, &["--field", "limits"]).len(), 2);
-    assert_eq!(told(&cli, &["--field", "runtime"]), Vec::<String>::new());
-    assert_eq!(told(&cli, &["--since", "1h"]).len(), 7);
-    assert_eq!(told(&cli, &["--since", "2199-01-01T00:00:00Z"]), Vec::<String>::new());
+    assert_eq!(printed(&cli, &["--field", "limits"]).len(), 2);
+    assert_eq!(printed(&cli, &["--field", "runtime"]), Vec::<String>::new());
+    assert_eq!(printed(&cli, &["--since", "1h"]).len(), 7);
+    assert_eq!(printed(&cli, &["--since", "2199-01-01T00:00:00Z"]), Vec::<String>::new());
 
     let repo = cli.repo.to_str().unwrap();
     let text = cli.run(&["history", "--repo", repo]).with(0).out;
@@ -127,7 +127,7 @@ fn each_commit_is_told_by_what_it_changed() {
 }
 
 #[test]
-fn what_holds_for_many_and_what_files_bring_is_told() {
+fn what_holds_for_many_and_what_files_bring_is_reported() {
     let cli = begin();
     cli.tenant("ant", "files: [{path: x, from: files/ant/x}]\n");
     cli.write("files/ant/x", "one");
@@ -144,7 +144,7 @@ fn what_holds_for_many_and_what_files_bring_is_told() {
     cli.write("tiers.yaml", tier);
     commit(&cli, "a larger tier");
     assert_eq!(
-        told(&cli, &[]),
+        printed(&cli, &[]),
         [
             "a larger tier: ant changed [loosens limits.memory]; bee changed [loosens limits.memory]",
             "back: ant changed [neutral files.x]",
@@ -157,7 +157,7 @@ fn what_holds_for_many_and_what_files_bring_is_told() {
 }
 
 #[test]
-fn merges_and_rewritten_branches_are_told() {
+fn merges_and_rewritten_branches_are_reported() {
     let cli = begin();
     git(&cli.repo, &["checkout", "--quiet", "-b", "topic"]);
     cli.tenant("ant", "limits: {memory: 256MiB}\n");
@@ -169,7 +169,7 @@ fn merges_and_rewritten_branches_are_told() {
     let before = commit(&cli, "beside");
     git(&cli.repo, &["merge", "--quiet", "--no-ff", "--message", "merge the topic", "topic"]);
     assert_eq!(
-        told(&cli, &[]),
+        printed(&cli, &[]),
         [
             "merge the topic: ant changed [tightens limits.memory]",
             "beside topic two: ant changed [loosens limits.memory]",
@@ -236,7 +236,7 @@ fn a_merge_hides_nothing_that_its_other_parents_had_in_force() {
     git(&cli.repo, &["branch", "--force", "main", "HEAD"]);
     git(&cli.repo, &["checkout", "--quiet", "main"]);
     assert_eq!(
-        told(&cli, &[]),
+        printed(&cli, &[]),
         [
             "an innocent merge:  | takes back bee changed [loosens limits.memory]",
             "beside less: bee changed [tightens limits.memory]",
@@ -246,7 +246,7 @@ fn a_merge_hides_nothing_that_its_other_parents_had_in_force() {
         ]
     );
     assert_eq!(
-        told(&cli, &["--loosened"]),
+        printed(&cli, &["--loosened"]),
         [
             "an innocent merge:  | takes back bee changed [loosens limits.memory]",
             "beside open: ant changed [loosens allowlist]"
@@ -280,11 +280,11 @@ fn a_clean_merge_of_a_branch_that_lags_behind_takes_nothing_back() {
     cli.tenant("dog", "");
     commit(&cli, "a dog for a bee");
     git(&cli.repo, &["merge", "--quiet", "--no-ff", "--message", "merge", "topic"]);
-    assert_eq!(told(&cli, &[])[..2], ["merge: cat added []", "beside a cat: cat added []"]);
+    assert_eq!(printed(&cli, &[])[..2], ["merge: cat added []", "beside a cat: cat added []"]);
     // The branch is set to a merge the other way round: the same holds.
     git(&cli.repo, &["checkout", "--quiet", "topic"]);
     git(&cli.repo, &["merge", "--quiet", "--no-ff", "--message", "other way", "main~1"]);
-    let lines = told(&cli, &["--rev", "topic"]);
+    let lines = printed(&cli, &["--rev", "topic"]);
     assert_eq!(
         lines[0],
         "other way: ant changed [loosens allowlist, tightens limits.memory]; bee removed []; dog added []"
@@ -300,7 +300,7 @@ fn a_clean_merge_of_a_branch_that_lags_behind_takes_nothing_back() {
     cli.tenant("dog", "allowlist: [\"evil.example.com:443\"]\n");
     commit(&cli, "evil merge");
     assert_eq!(
-        told(&cli, &["--loosened"])[0],
+        printed(&cli, &["--loosened"])[0],
         "evil merge: dog changed [loosens allowlist] | takes back dog changed [loosens allowlist]"
     );
 }
@@ -315,7 +315,7 @@ fn merges_of_many_and_of_what_has_nothing_in_common_are_followed() {
     }
     git(&cli.repo, &["checkout", "--quiet", "main"]);
     git(&cli.repo, &["merge", "--quiet", "--no-ff", "--message", "octopus", "one", "two", "three"]);
-    let lines = told(&cli, &[]);
+    let lines = printed(&cli, &[]);
     assert_eq!(lines.len(), 5, "{lines:?}");
     assert_eq!(lines[0].matches("added [loosens allowlist]").count(), 3, "{lines:?}");
     assert!(!lines[0].contains("takes back"), "{lines:?}");
@@ -325,7 +325,7 @@ fn merges_of_many_and_of_what_has_nothing_in_common_are_followed() {
     commit(&cli, "apart");
     git(&cli.repo, &["checkout", "--quiet", "main"]);
     merge_ours(&cli, "unrelated", &["apart"]);
-    let lines = told(&cli, &[]);
+    let lines = printed(&cli, &[]);
     assert_eq!(lines[0], "unrelated:  | takes back fox removed []");
     assert!(
         lines.iter().any(|line| line.starts_with("beside apart: ant added") && line.contains("fox added")),
@@ -346,7 +346,7 @@ fn a_tenant_that_comes_back_is_judged_by_what_it_last_was() {
     commit(&cli, "wrong");
     cli.tenant("ant", "limits: {memory: 64MiB}\n");
     commit(&cli, "back");
-    assert_eq!(told(&cli, &["--loosened", "ant"])[0], "back: ant added [loosens runtime]");
+    assert_eq!(printed(&cli, &["--loosened", "ant"])[0], "back: ant added [loosens runtime]");
     let json = json(&cli, &["ant"]);
     assert_eq!(json["commits"][0]["returned"], serde_json::json!(["ant"]));
     let text = cli.run(&["history", "--repo", cli.repo.to_str().unwrap(), "ant"]).with(0).out;
@@ -356,7 +356,7 @@ fn a_tenant_that_comes_back_is_judged_by_what_it_last_was() {
     commit(&cli, "gone again");
     cli.tenant("ant", "limits: {memory: 64MiB}\n");
     commit(&cli, "back again");
-    assert_eq!(told(&cli, &["ant"])[0], "back again: ant added []");
+    assert_eq!(printed(&cli, &["ant"])[0], "back again: ant added []");
 }
 
 #[test]
@@ -368,12 +368,12 @@ fn the_order_goes_before_the_dates() {
     dated(&cli, "september", "2026-09-02T00:00:00Z");
     cli.tenant("ant", "allowlist: [\"a.example.com:443\", \"b.example.com:443\"]\n");
     let back = dated(&cli, "dated back", "1999-01-01T00:00:00Z");
-    assert_eq!(told(&cli, &["--since", "2026-10-01T00:00:00Z"]), ["dated back: ant changed [loosens allowlist]"]);
+    assert_eq!(printed(&cli, &["--since", "2026-10-01T00:00:00Z"]), ["dated back: ant changed [loosens allowlist]"]);
     cli.tenant("bee", "limits: {memory: 64MiB}\n");
     dated(&cli, "october", "2026-10-05T00:00:00Z");
     cli.tenant("bee", "limits: {memory: 128MiB}\n");
     dated(&cli, "dated back as well", "2020-01-01T00:00:00Z");
-    let since = |time: &str| told(&cli, &["--since", time]).len();
+    let since = |time: &str| printed(&cli, &["--since", time]).len();
     // Between September and October, and after it.
     assert_eq!((since("2026-10-01T00:00:00Z"), since("2026-10-05T00:00:00Z")), (3, 3));
     assert_eq!(
@@ -424,9 +424,9 @@ fn what_the_daemon_brought_into_force_is_what_was_in_force() {
         "tight: ant changed [tightens limits.memory]",
         "first: ant added []; bee added []",
     ];
-    assert_eq!(told(&cli, &["--journal", folder]), in_force);
+    assert_eq!(printed(&cli, &["--journal", folder]), in_force);
     // By when it came into force, whatever the commits say.
-    assert_eq!(told(&cli, &["--journal", folder, "--since", "2026-10-05T12:00:00Z"]), in_force[..2]);
+    assert_eq!(printed(&cli, &["--journal", folder, "--since", "2026-10-05T12:00:00Z"]), in_force[..2]);
     let repo = cli.repo.to_str().unwrap();
     let err = cli.run(&["history", "--repo", repo, "--journal", folder]).with(0).err;
     assert!(
@@ -438,9 +438,9 @@ fn what_the_daemon_brought_into_force_is_what_was_in_force() {
     std::fs::create_dir_all(cli.world.host.data_root.join("journal")).unwrap();
     let name = "00000000000000000001.jsonl";
     std::fs::copy(Path::new(folder).join(name), cli.world.host.data_root.join("journal").join(name)).unwrap();
-    assert_eq!(told(&cli, &[]), in_force);
-    assert_eq!(told(&cli, &["--all"]).len(), 4);
-    assert!(told(&cli, &["--all"])[0].starts_with("last: "));
+    assert_eq!(printed(&cli, &[]), in_force);
+    assert_eq!(printed(&cli, &["--all"]).len(), 4);
+    assert!(printed(&cli, &["--all"])[0].starts_with("last: "));
     let other = Cli::uncommitted(&["fox"]);
     git(&other.repo, &["init", "--quiet", "--initial-branch=main", "."]);
     commit(&other, "another fleet");
@@ -473,8 +473,8 @@ fn a_repository_whose_fleet_lies_in_a_folder_is_read_there() {
         "a fleet in a folder: ant added []",
         "a fleet at the top broken: ",
     ];
-    assert_eq!(told(&cli, &["--path", "fleets/eu"]), expected);
-    assert_eq!(told(&cli, &["--path", "./fleets/eu/"]), expected);
+    assert_eq!(printed(&cli, &["--path", "fleets/eu"]), expected);
+    assert_eq!(printed(&cli, &["--path", "./fleets/eu/"]), expected);
     assert_eq!(json(&cli, &["--path", "fleets/eu"])["commits"][1]["missing"], true);
     let repo = cli.repo.to_str().unwrap();
     let text = cli.run(&["history", "--repo", repo, "--path", "fleets/eu"]).with(0).out;
@@ -483,8 +483,8 @@ fn a_repository_whose_fleet_lies_in_a_folder_is_read_there() {
     // Or as the host has it, for every command.
     let engine = cli.world.engine.url();
     cli.host_file(&format!("engine: {engine}\nsource: {{url: {repo}, path: fleets/eu}}\n"));
-    assert_eq!(told(&cli, &[]), expected);
-    assert_eq!(told(&cli, &["--path", "."]), ["a fleet at the top: fox added []"]);
+    assert_eq!(printed(&cli, &[]), expected);
+    assert_eq!(printed(&cli, &["--path", "."]), ["a fleet at the top: fox added []"]);
     let explained = cli.run(&["explain", "ant", "--repo", repo]).with(0).out;
     assert!(explained.contains("gvisor") && explained.contains("tenants/ant.yaml:"), "{explained}");
     let head = git(&cli.repo, &["rev-parse", "HEAD"]);
@@ -515,7 +515,7 @@ fn a_repository_whose_fleet_lies_in_a_folder_is_read_there() {
 }
 
 #[test]
-fn signatures_are_told_by_whom_the_host_knows() {
+fn signatures_are_shown_by_whom_the_host_knows() {
     let cli = begin();
     let (ada, eve) = (
         Key::new(cli.world.folder(), "ada", &["-t", "ed25519"]),
@@ -546,13 +546,13 @@ fn signed(cli: &Cli, number: usize, options: &[String]) {
 }
 
 #[test]
-fn signatures_of_gnupg_are_told_by_the_keyring_of_the_host() {
+fn signatures_of_gnupg_are_shown_by_the_keyring_of_the_host() {
     let cli = begin();
     let [ada, eve] = ["Ada <ada@example.com>", "Ada <eve@example.com>"].map(|user| Gpg::new(user, false));
     signed(&cli, 0, &ada.options(false));
     signed(&cli, 1, &eve.options(false));
     let engine = cli.world.engine.url();
-    let told = || {
+    let printed = || {
         let json = json(&cli, &["ant"]);
         let one = |commit: usize| {
             let signature = &json["commits"][commit]["signature"];
@@ -561,10 +561,10 @@ fn signatures_of_gnupg_are_told_by_the_keyring_of_the_host() {
         [one(1), one(0)]
     };
     let unknown = ("unknown".to_owned(), "GnuPG".to_owned());
-    assert_eq!(told(), [unknown.clone(), unknown], "nobody's keys are known");
+    assert_eq!(printed(), [unknown.clone(), unknown], "nobody's keys are known");
 
     cli.host_file(&format!("engine: {engine}\nverify: {{mode: all, gnupgHome: {:?}}}\n", ada.home));
-    let [by_ada, by_eve] = told();
+    let [by_ada, by_eve] = printed();
     assert!(by_ada.0 == "by" && by_ada.1.starts_with("Ada <ada@example.com> "), "{by_ada:?}");
     assert!(by_eve.0 == "bad" && by_eve.1.contains("its key is not in the keyring"), "{by_eve:?}");
     let own = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("tenantd-keys-");
@@ -572,7 +572,7 @@ fn signatures_of_gnupg_are_told_by_the_keyring_of_the_host() {
     assert_eq!(left, 0, "the copy of the keyring is gone");
 
     cli.host_file(&format!("engine: {engine}\nverify: {{mode: all, gnupgHome: /nonexistent}}\n"));
-    let [one, _] = told();
+    let [one, _] = printed();
     assert!(one.0 == "unknown" && one.1.contains("neither pubring.kbx nor pubring.gpg"), "{one:?}");
 }
 

@@ -116,7 +116,7 @@ impl Host {
 }
 
 #[test]
-fn events_are_told_as_a_person_reads_them() {
+fn events_are_shown_as_a_person_reads_them() {
     let host = Host::new();
     let journal = host.open();
     let add = |entry: Entry| journal.append_blocking(&entry).unwrap();
@@ -183,7 +183,7 @@ fn events_are_told_as_a_person_reads_them() {
 }
 
 #[test]
-fn a_follower_is_told_when_a_step_has_ended() {
+fn a_follower_is_notified_when_a_step_has_ended() {
     let host = Host::new();
     let journal = host.open();
     let mut follower = host.command(&["events", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
@@ -270,11 +270,11 @@ fn an_audit_says_whether_and_where_the_chain_breaks() {
     fs::OpenOptions::new().append(true).open(host.file()).unwrap().write_all(b"{\"v\":1,\"se").unwrap();
     host.open();
     let ended = host.run(&["audit", "verify", "--against", &head]).with(0);
-    let told = format!(
+    let printed = format!(
         "Moved: 10 bytes at {} of 00000000000000000001.jsonl were not a whole record; see torn-5-1.",
         whole.len()
     );
-    assert_eq!(ended.out.lines().nth(1), Some(told.as_str()));
+    assert_eq!(ended.out.lines().nth(1), Some(printed.as_str()));
     assert_eq!(fs::read_to_string(host.journal().join("torn-5-1")).unwrap(), "{\"v\":1,\"se");
 }
 

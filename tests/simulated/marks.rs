@@ -508,7 +508,7 @@ fn every_setting_of_the_schemas_has_a_pair() {
 }
 
 #[test]
-fn what_a_new_tenant_opens_is_told_and_what_it_is_made_of_is_not() {
+fn what_a_new_tenant_opens_is_reported_and_what_it_is_made_of_is_not() {
     let nothing = Desired { policy_usable: true, ..Desired::default() };
     let rows: [(&str, Wanted); 6] = [
         ("runtime: microvm\nenvironment: {LD_PRELOAD: /x}\nbudget: {day: 5}\n", &[]),

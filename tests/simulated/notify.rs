@@ -167,7 +167,7 @@ fn what_a_webhook_refuses_for_good_is_given_up_and_the_next_message_goes_on() {
 }
 
 #[test]
-fn only_what_is_wanted_is_told_and_each_thing_once() {
+fn only_what_is_wanted_is_reported_and_each_thing_once() {
     let (folder, metrics) = (tempfile::tempdir().unwrap(), Metrics::new());
     let webhook = Webhook::new(&["200 OK"]);
     let settings = settings(&folder, &format!("http://{}/", webhook.address));

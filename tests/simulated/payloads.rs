@@ -29,18 +29,18 @@ fn cli(payload: &str) -> Cli {
 #[test]
 fn an_error_is_shown_on_the_line_of_the_config_file() {
     let cli = cli("{\n  \"port\": \"80\",\n  \"prot\": 80\n}\n");
-    let told = cli.on_repo("validate", &[]).with(1).err;
+    let printed = cli.on_repo("validate", &[]).with(1).err;
     let expected = "files/ant/a.json:2:11: error[schema]: this is not of type \"integer\"\n    \
                     2 |   \"port\": \"80\",\n      |           ^^^^\n      = help: schemas/a.json asks for it at /properties/port/type\n\
                     files/ant/a.json:3:3: error[schema]: the key `prot` is not known here\n    \
                     3 |   \"prot\": 80\n      |   ^^^^^^\n      = help: schemas/a.json asks for it at /additionalProperties\n";
-    assert_eq!(told, expected);
+    assert_eq!(printed, expected);
     let json: Value = serde_json::from_str(&cli.on_repo("validate", &["--format", "json"]).with(1).out).unwrap();
     assert_eq!((&json["held"], &json["tenants"]), (&json!(["ant"]), &json!(["bee"])));
 }
 
 #[test]
-fn a_pull_request_that_breaks_a_config_file_is_told_so_before_the_merge() {
+fn a_pull_request_that_breaks_a_config_file_fails_before_the_merge() {
     let cli = cli(r#"{"port": 80}"#);
     let base = cli.commit();
     cli.write("files/ant/a.json", r#"{"port": "80"}"#);
@@ -86,7 +86,7 @@ fn compile(tenants: usize, lines: &str, carried: &[(&str, String)]) -> Desired {
 const SHARED: &str = "files: [{path: a.json, from: files/shared/a.json, schema: schemas/a.json}]\n";
 
 /// What is told of one tenant whose config file is held against a schema.
-fn told(schema: &Value, payload: &Value) -> Vec<String> {
+fn printed(schema: &Value, payload: &Value) -> Vec<String> {
     let files = [("schemas/a.json", schema.to_string()), ("files/shared/a.json", payload.to_string())];
     let desired = compile(1, SHARED, &files);
     assert_eq!(desired.tenants.is_empty(), !desired.findings.is_empty());
@@ -135,8 +135,8 @@ fn schemas_that_are_made_to_take_long_are_refused() {
         (json!({"allOf": vec![json!({"pattern": "(a|aa)+$"}); 20]}), json!("a".repeat(200_000))),
     ];
     for (schema, payload) in refused {
-        let told = told(&schema, &payload);
-        let [one] = &told[..] else { panic!("{schema}: {told:?}") };
+        let printed = printed(&schema, &payload);
+        let [one] = &printed[..] else { panic!("{schema}: {printed:?}") };
         assert!(one.starts_with("bad-schema schemas/") || one.starts_with("schema-work files/"), "{schema}: {one}");
     }
 }
@@ -164,7 +164,7 @@ fn schemas_of_an_ordinary_size_are_used() {
         (doubling("anyOf", 8), json!(1)),
         (json!({"format": "password"}), json!("a word of no known form")),
     ] {
-        assert_eq!(told(&schema, &payload), Vec::<String>::new(), "{schema}");
+        assert_eq!(printed(&schema, &payload), Vec::<String>::new(), "{schema}");
     }
 }
 
@@ -204,15 +204,15 @@ fn a_rule_in_other_words_loosens_and_one_that_is_only_laid_out_anew_does_not() {
     let effects = || -> Vec<String> {
         let ended = cli.on_repo("plan", &["--base", &base, "--worktree", "--format", "json"]).with(0);
         let review: Value = serde_json::from_str(&ended.out).unwrap();
-        let mut told = Vec::new();
+        let mut printed = Vec::new();
         for tenant in review["tenants"].as_array().unwrap() {
-            told.extend(tenant["effects"].as_array().unwrap().iter().map(|effect| {
+            printed.extend(tenant["effects"].as_array().unwrap().iter().map(|effect| {
                 let at = format!("{}:{}", effect["at"]["file"].as_str().unwrap(), effect["at"]["line"]);
                 let word = |key: &str| effect[key].as_str().unwrap().to_owned();
                 format!("{} {} {} {at}", tenant["tenant"].as_str().unwrap(), word("mark"), word("field"))
             }));
         }
-        told
+        printed
     };
     cli.write("rules/house.json", "{\n  \"title\": \"House\",\n  \"$ref\": \"/schemas/common.json\"\n}\n");
     assert_eq!(effects(), Vec::<String>::new());

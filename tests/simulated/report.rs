@@ -410,7 +410,7 @@ fn a_thousand_tenants_have_sixty_lanes() {
 }
 
 #[test]
-fn a_journal_that_does_not_hold_is_told_and_read_all_the_same() {
+fn a_journal_that_does_not_hold_is_reported_and_read_all_the_same() {
     let (cli, journal) = month();
     let file = journal.join("00000000000000000001.jsonl");
     let whole = fs::read_to_string(&file).unwrap();
@@ -513,7 +513,7 @@ fn a_commit_hides_from_no_period_by_its_time() {
 }
 
 #[test]
-fn what_is_not_used_is_told_where_a_gateway_counted() {
+fn what_is_not_used_is_reported_where_a_gateway_counted() {
     let cli = begin(&["ant"]);
     cli.tenant("ant", "allowlist: [\"used.example.com:443\", \"unused.example.com:443\"]\n");
     commit(&cli, "out", "2026-10-05T00:00:00Z");

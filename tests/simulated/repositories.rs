@@ -327,7 +327,7 @@ fn repositories_of_newer_forms_are_read_by_commands_and_daemon_alike() {
 }
 
 #[test]
-fn a_form_that_neither_reads_is_told_by_both_with_what_to_do() {
+fn a_form_that_neither_reads_is_reported_by_both_with_what_to_do() {
     let pushed = Pushed::new();
     let folder = pushed.folder();
     git(folder, &["init", "--quiet", "--object-format=sha256", "--initial-branch=main", "sha256"]);
@@ -459,7 +459,7 @@ fn the_log_of_a_branch_tells_the_same_however_it_is_read() {
     pushed.push().with(0);
     let plain = pushed.cloned("plain", &["--branch=main"]);
     let reftable = pushed.cloned("reftable", &["--branch=main", "--ref-format=reftable"]);
-    let told = [&plain, &reftable].map(|repository| {
+    let printed = [&plain, &reftable].map(|repository| {
         git(repository, &["reset", "--quiet", "--hard", "HEAD~1"]);
         let ended =
             pushed.run(&["history", "--repo", repository.to_str().unwrap(), "--format", "json"], &nothing).with(0);
@@ -469,7 +469,7 @@ fn the_log_of_a_branch_tells_the_same_however_it_is_read() {
         assert!(rewritten[0].as_object_mut().unwrap().remove("time").is_some());
         answer
     });
-    assert_eq!(told[0], told[1]);
+    assert_eq!(printed[0], printed[1]);
 }
 
 #[test]
@@ -493,8 +493,8 @@ fn names_are_read_in_the_encoding_that_a_commit_names() {
     ] {
         let rev = commit(name, header);
         let path = repo.to_str().unwrap();
-        let told = pushed.run(&["history", "--repo", path, "--rev", &rev, "--format", "json"], &nothing).with(0);
-        let answer: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+        let printed = pushed.run(&["history", "--repo", path, "--rev", &rev, "--format", "json"], &nothing).with(0);
+        let answer: serde_json::Value = serde_json::from_str(&printed.out).unwrap();
         let shown = &answer["commits"][0];
         assert_eq!(shown["author"]["name"], expected);
         assert_eq!((&shown["committer"]["name"], &shown["subject"]), (&expected.into(), &expected.into()));

@@ -235,7 +235,7 @@ fn a_long_review_stays_short_enough_for_a_comment_and_loosenings_come_first() {
 }
 
 #[test]
-fn a_wrong_file_is_told_in_every_form_on_its_line() {
+fn a_wrong_file_is_reported_in_every_form_on_its_line() {
     let cli = Cli::new(&["ant", "bee"]);
     cli.tenant("ant", "limits: {memory: plenty}\n");
     cli.tenant("bee", "environment: {A: \"<&]]>|`@all\"}\n");

@@ -488,7 +488,7 @@ fn approvals(signed: &Signed, accepted: Option<&str>, head: &str) -> (Vec<String
 }
 
 #[test]
-fn what_was_approved_before_is_told_by_ancestry_and_not_by_dates() {
+fn what_was_approved_before_is_found_by_ancestry_and_not_by_dates() {
     let signed = Signed::new();
     let work = signed.origin.work.clone();
     let now = format!("{} +0000", jiff::Timestamp::now().as_second());

@@ -169,7 +169,7 @@ fn a_snapshot_says_its_age_and_its_signer() {
 }
 
 #[test]
-fn another_key_can_sign_and_a_wrong_one_is_told() {
+fn another_key_can_sign_and_a_wrong_one_is_reported() {
     let cli = Cli::new(&["ant"]);
     let path = cli.world.folder().join("key");
     let settings = |place: &str| format!("engine: {}\nsnapshot: {{key: {{file: {place}}}}}\n", cli.world.engine.url());

@@ -74,7 +74,7 @@ fn a_work_tree_is_followed_by_its_commits() {
 }
 
 #[test]
-fn a_rewritten_branch_is_fetched_and_told_apart() {
+fn a_rewritten_branch_is_fetched_and_distinguished() {
     let (origin, _) = Origin::with_a_commit();
     let second = origin.push_file("fleet.yaml", "two\n");
     let mirror = origin.mirror();
@@ -115,7 +115,7 @@ fn a_branch_may_have_any_name_and_change_it() {
 }
 
 #[test]
-fn a_source_that_is_not_there_or_empty_is_told_apart() {
+fn a_source_that_is_not_there_or_empty_is_distinguished() {
     let origin = Origin::new();
     let mirror = origin.mirror();
     let error = fetch(&mirror).unwrap_err();
@@ -742,7 +742,7 @@ fn the_password_opens_an_http_source_and_is_seen_by_nobody() {
 }
 
 /// Whether something is told within a few seconds.
-async fn is_told(watch: &mut Watch) -> bool {
+async fn is_notified(watch: &mut Watch) -> bool {
     tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.is_ok()
 }
 
@@ -753,15 +753,15 @@ async fn is_quiet(watch: &mut Watch) -> bool {
 
 /// Waits until what happened so far has been told, and returns in how many pieces.
 async fn settle(watch: &mut Watch) -> usize {
-    let mut told = 0;
+    let mut printed = 0;
     while !is_quiet(watch).await {
-        told += 1;
+        printed += 1;
     }
-    told
+    printed
 }
 
 #[test]
-fn a_push_is_told_at_once_wherever_the_branch_is_kept() {
+fn a_push_is_reported_at_once_wherever_the_branch_is_kept() {
     let (origin, _) = Origin::with_a_commit();
     for repository in [&origin.bare, &origin.work] {
         wait(async {
@@ -769,17 +769,17 @@ fn a_push_is_told_at_once_wherever_the_branch_is_kept() {
             watch.ensure().unwrap();
             assert!(is_quiet(&mut watch).await);
             origin.push_file("fleet.yaml", &format!("{}\n", repository.display()));
-            assert!(is_told(&mut watch).await);
+            assert!(is_notified(&mut watch).await);
             settle(&mut watch).await;
             // A branch in a folder, which is there only now.
             git(repository, &["update-ref", "refs/heads/team/a", "main"]);
-            assert!(is_told(&mut watch).await);
+            assert!(is_notified(&mut watch).await);
             settle(&mut watch).await;
             git(repository, &["pack-refs", "--all"]);
-            assert!(is_told(&mut watch).await);
+            assert!(is_notified(&mut watch).await);
             settle(&mut watch).await;
             git(repository, &["update-ref", "-d", "refs/heads/team/a"]);
-            assert!(is_told(&mut watch).await);
+            assert!(is_notified(&mut watch).await);
             settle(&mut watch).await;
             watch.ensure().unwrap();
             // Reading it is no change, and what does not touch a branch neither.
@@ -804,7 +804,7 @@ fn a_further_work_tree_leads_to_the_branches() {
         let mut watch = Watch::new(&further);
         watch.ensure().unwrap();
         git(&origin.work, &["update-ref", "refs/heads/other", "main"]);
-        assert!(is_told(&mut watch).await);
+        assert!(is_notified(&mut watch).await);
     });
 }
 
@@ -824,12 +824,12 @@ fn a_repository_that_comes_goes_and_is_replaced_is_watched_again() {
         watch.ensure().unwrap();
         settle(&mut watch).await;
         git(&origin.bare, &["update-ref", "refs/heads/other", &first]);
-        assert!(is_told(&mut watch).await);
+        assert!(is_notified(&mut watch).await);
     });
 }
 
 #[test]
-fn many_pushes_in_a_row_are_told_a_few_times() {
+fn many_pushes_in_a_row_are_reported_a_few_times() {
     let (origin, first) = Origin::with_a_commit();
     wait(async {
         let mut watch = Watch::new(&origin.bare);
@@ -842,11 +842,11 @@ fn many_pushes_in_a_row_are_told_a_few_times() {
                 fs::rename(&lock, &branch).unwrap();
             }
         });
-        let mut told = 0;
+        let mut printed = 0;
         while !pushes.is_finished() {
-            told += settle(&mut watch).await;
+            printed += settle(&mut watch).await;
         }
-        told += settle(&mut watch).await;
-        assert!((1..1_000).contains(&told), "{told}");
+        printed += settle(&mut watch).await;
+        assert!((1..1_000).contains(&printed), "{printed}");
     });
 }

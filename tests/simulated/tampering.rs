@@ -303,9 +303,9 @@ fn whatever_is_done_to_the_files_is_said() {
         act(&case);
         for (ended, (code, words)) in [(case.verify(&[]), alone), (case.verify(&["--against", &case.anchor]), anchored)]
         {
-            let told = if *code == 0 { &ended.out } else { &ended.err };
+            let printed = if *code == 0 { &ended.out } else { &ended.err };
             assert!(
-                ended.code == *code && told.contains(words),
+                ended.code == *code && printed.contains(words),
                 "{what}: {}\n{}\n{}",
                 ended.code,
                 ended.out,
@@ -522,6 +522,6 @@ fn an_anchor_in_a_file_that_does_not_say_what_is_kept_holds_what_was_there() {
     let dropped = case.dropped_before(3);
     case.remove(0..3);
     case.forge(LATER, json!({"type": "segment", "dropped": dropped, "limits": {"files": 2, "file_size": 1}}));
-    let told = case.against(1).err;
-    assert!(told.contains("though the anchor had them"), "{told}");
+    let printed = case.against(1).err;
+    assert!(printed.contains("though the anchor had them"), "{printed}");
 }

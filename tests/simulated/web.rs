@@ -771,7 +771,7 @@ fn health_is_that_of_the_loop_and_readiness_that_of_its_work() {
     assert_eq!(slow.each_ref().map(|answer| answer.status), [503, 503, 503, 200]);
     assert_eq!(slow[0].error(), "the daemon did not answer within 2 s");
     assert!(slow[3].body.contains("tenantd_build_info"), "{slow:?}");
-    assert!(!slow[3].body.contains("tenantd_tenants"), "what is not known is not told");
+    assert!(!slow[3].body.contains("tenantd_tenants"), "what is not known is not printed");
 }
 
 #[test]
@@ -870,14 +870,17 @@ fn no_user_keeps_another_from_the_socket() {
         assert_eq!(daemon.post("/v1/reconcile", &json!({})).status, 202);
     }
     // Those beyond what is kept are told.
-    let told = idle.into_iter().skip(256).take(20).map(|stream| {
+    let printed = idle.into_iter().skip(256).take(20).map(|stream| {
         stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let mut text = String::new();
         let _ = (&stream).read_to_string(&mut text);
         text
     });
-    let told: Vec<String> = told.filter(|text| !text.is_empty()).collect();
-    assert!(told.iter().any(|text| text.starts_with("HTTP/1.1 429") && text.contains("Retry-After: 1")), "{told:?}");
+    let printed: Vec<String> = printed.filter(|text| !text.is_empty()).collect();
+    assert!(
+        printed.iter().any(|text| text.starts_with("HTTP/1.1 429") && text.contains("Retry-After: 1")),
+        "{printed:?}"
+    );
 }
 
 #[test]

@@ -73,7 +73,7 @@ impl World {
     /// Makes it, and the engine's host a way to it: its default route.
     pub fn new(engine: &PrivateEngine) -> Self {
         let shared = Arc::<Shared>::default();
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let (begin, begun) = mpsc::channel::<()>();
         let (ready, is_ready) = mpsc::channel();
         let of_holder = Arc::clone(&shared);
@@ -81,14 +81,14 @@ impl World {
             unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace can be made");
             let thread = rustix::thread::gettid().as_raw_nonzero();
             let path = format!("/proc/{}/task/{thread}/ns/net", std::process::id());
-            tell.send(PathBuf::from(path)).unwrap();
+            sender.send(PathBuf::from(path)).unwrap();
             begun.recv().unwrap();
             // Threads that are made here live in this namespace.
             let servers = serve(&of_holder);
             ready.send(()).unwrap();
             servers.into_iter().for_each(|server| server.join().expect("a server of the world goes on"));
         });
-        let namespace = told.recv().unwrap();
+        let namespace = receiver.recv().unwrap();
         let world = Self { shared, namespace, holder: Some(holder) };
         world.connect(engine);
         begin.send(()).unwrap();

@@ -55,10 +55,10 @@ fn a_limit_that_a_tenant_has_filled_is_contained_and_then_replaced() {
     service.terminate();
     let before = service.fleet.engine.identity(OURS);
     raise_and_fill(&service);
-    let (code, told) = service.fleet.apply();
-    assert_eq!(code, 0, "{told}");
-    assert!(limit_holds(&service) && identity_changed(&service, &before), "{told}");
-    assert!(told.contains("pause the container"), "{told}");
+    let (code, printed) = service.fleet.apply();
+    assert_eq!(code, 0, "{printed}");
+    assert!(limit_holds(&service) && identity_changed(&service, &before), "{printed}");
+    assert!(printed.contains("pause the container"), "{printed}");
     assert_eq!(service.fleet.plan().code, 0);
 
     println!("case a commit asks for less than the tenant uses");

@@ -46,13 +46,13 @@ fn lives(engine: &PrivateEngine, tenant: &str, home: &str, place: &str) {
     assert_eq!(homes, [format!("HOME={home}")], "{tenant}");
     for folder in [home, place] {
         let file = format!("{folder}/written");
-        let (succeeded, told) = engine.agent(tenant, &["write", &file, "x"]);
-        assert!(succeeded, "{tenant} writes {file}: {told}");
+        let (succeeded, printed) = engine.agent(tenant, &["write", &file, "x"]);
+        assert!(succeeded, "{tenant} writes {file}: {printed}");
     }
-    let (succeeded, told) = engine.agent(tenant, &["write", "here", "x"]);
-    assert!(succeeded, "{tenant} writes where it works: {told}");
-    let (succeeded, told) = engine.agent(tenant, &["cat", &format!("{place}/here")]);
-    assert!(succeeded && told.contains('x'), "{tenant} works at {place}: {told}");
+    let (succeeded, printed) = engine.agent(tenant, &["write", "here", "x"]);
+    assert!(succeeded, "{tenant} writes where it works: {printed}");
+    let (succeeded, printed) = engine.agent(tenant, &["cat", &format!("{place}/here")]);
+    assert!(succeeded && printed.contains('x'), "{tenant} works at {place}: {printed}");
 }
 
 #[test]
@@ -95,8 +95,8 @@ fn a_tenant_is_at_home_and_works_where_its_image_says_if_it_can_write_there() {
     for (tenant, _) in tenants {
         let (_, variables) = fleet.engine.agent(tenant, &["env"]);
         assert!(variables.contains("HOME=/tmp/me\n"), "{variables}");
-        let (succeeded, told) = fleet.engine.agent(tenant, &["write", "here", "x"]);
-        assert!(succeeded, "{told}");
+        let (succeeded, printed) = fleet.engine.agent(tenant, &["write", "here", "x"]);
+        assert!(succeeded, "{printed}");
         assert!(fleet.engine.agent(tenant, &["cat", "/tmp/here"]).0, "{tenant} works in /tmp");
     }
     service.end();
@@ -144,8 +144,8 @@ fn the_health_check_of_an_image_counts() {
 
     // With one that succeeds, the same image is good.
     for (tenant, class) in tenants {
-        let (succeeded, told) = fleet.engine.agent(tenant, &["write", "/workspace/fine", "yes"]);
-        assert!(succeeded, "{told}");
+        let (succeeded, printed) = fleet.engine.agent(tenant, &["write", "/workspace/fine", "yes"]);
+        assert!(succeeded, "{printed}");
         fleet.declare(tenant, &format!("{class}image: {CHECKED}\nenvironment: {{A: b}}\n"));
     }
     let commit = service.push();

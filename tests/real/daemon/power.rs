@@ -34,8 +34,8 @@ fn a_tenant_is_frozen_sleeps_and_wakes_where_it_was() {
         let place = fleet.data().join("mounts").join(tenant);
         let is_mounted = || mounts().contains(place.to_str().unwrap());
         assert!(is_mounted(), "{}", place.display());
-        let (written, told) = fleet.engine.agent(tenant, &["write", "/workspace/work", "kept"]);
-        assert!(written, "{told}");
+        let (written, printed) = fleet.engine.agent(tenant, &["write", "/workspace/work", "kept"]);
+        assert!(written, "{printed}");
 
         ask(&["pause", tenant]);
         service.wait("it is paused", || ready(tenant) == "Paused");
@@ -67,8 +67,8 @@ fn a_tenant_is_frozen_sleeps_and_wakes_where_it_was() {
         ask(&["start", tenant]);
         service.wait("it is awake", || ready(tenant) == "ReconciliationSucceeded");
         assert_eq!(fleet.engine.network(&name).unwrap()["IPAM"]["Config"], addresses, "{tenant} has its own addresses");
-        let (read, told) = fleet.engine.agent(tenant, &["cat", "/workspace/work"]);
-        assert!(read && told.contains("kept"), "{told}");
+        let (read, printed) = fleet.engine.agent(tenant, &["cat", "/workspace/work"]);
+        assert!(read && printed.contains("kept"), "{printed}");
     }
     fleet.in_order();
     service.end();

@@ -114,8 +114,8 @@ fn chosen(fleet: &Fleet) {
     fleet.host("workspaces: {backend: image}\n");
     fleet.in_order();
     fleet.host("");
-    let told = said(&run(fleet.tenantd(&["capacity"])));
-    assert!(told.contains("btrfs: the data root"), "{told}");
+    let printed = said(&run(fleet.tenantd(&["capacity"])));
+    assert!(printed.contains("btrfs: the data root"), "{printed}");
 }
 
 fn made(fleet: &Fleet) {
@@ -141,8 +141,8 @@ fn inodes(fleet: &Fleet) {
 
 fn nested(fleet: &Fleet) {
     for tenant in [RUNC, RUNSC] {
-        let (done, told) = agent(&fleet.engine, tenant, &["subvolume", "/workspace"]);
-        assert!(!done && !told.contains("made a subvolume"), "{tenant}: {told}");
+        let (done, printed) = agent(&fleet.engine, tenant, &["subvolume", "/workspace"]);
+        assert!(!done && !printed.contains("made a subvolume"), "{tenant}: {printed}");
         let mut command = Command::new("btrfs");
         command.args(["subvolume", "create"]).arg(life::workspace(fleet, tenant).join("nested"));
         assert!(!run(command).status.success(), "not even by root");
@@ -176,8 +176,8 @@ fn limit_changed(fleet: &Fleet) {
         &["quota", "disable"],
     ];
     for words in ways {
-        let (written, told) = agent(&fleet.engine, RUNC, &["fill", "/workspace/big", &(40 * MIB).to_string()]);
-        assert!(written, "{told}");
+        let (written, printed) = agent(&fleet.engine, RUNC, &["fill", "/workspace/big", &(40 * MIB).to_string()]);
+        assert!(written, "{printed}");
         let copy = fleet.data().join("copy");
         btrfs(&["subvolume", "snapshot", &subvolume(fleet, RUNC).display().to_string()], copy.clone());
         btrfs(words, subvolume(fleet, RUNC));
@@ -186,12 +186,12 @@ fn limit_changed(fleet: &Fleet) {
         let limit = attribute(plan.change("workspace.acme"), "limit").clone();
         assert_eq!((&limit["cause"], &limit["weakens"]), (&json!("drift"), &json!(true)), "{words:?}");
         // What it took meanwhile is no reason to leave it so.
-        let (written, told) = agent(&fleet.engine, RUNC, &["fill", "/workspace/big", &(80 * MIB).to_string()]);
-        assert_eq!(written, words[1] != "assign", "{words:?}: {told}");
+        let (written, printed) = agent(&fleet.engine, RUNC, &["fill", "/workspace/big", &(80 * MIB).to_string()]);
+        assert_eq!(written, words[1] != "assign", "{words:?}: {printed}");
         fleet.converge();
         assert_eq!(self::limit(fleet, RUNC), (64 * MIB).to_string(), "{words:?}");
-        let (written, told) = agent(&fleet.engine, RUNC, &["write", "/workspace/more", &"more".repeat(20_000)]);
-        assert!(!written || words[1] == "assign", "{words:?}: it has more than its own: {told}");
+        let (written, printed) = agent(&fleet.engine, RUNC, &["write", "/workspace/more", &"more".repeat(20_000)]);
+        assert!(!written || words[1] == "assign", "{words:?}: it has more than its own: {printed}");
         life::empty(fleet, RUNC);
         assert!(life::fill(fleet, RUNC) <= 64 * MIB);
         life::empty(fleet, RUNC);
@@ -206,8 +206,8 @@ fn full_and_lost(fleet: &Fleet) {
         unmount(fleet, tenant);
         fleet.converge();
         assert_eq!(limit(fleet, tenant), (64 * MIB).to_string());
-        let (written, told) = agent(&fleet.engine, tenant, &["fill", "/workspace/more", &MIB.to_string()]);
-        assert!(!written && is_full(&told), "{tenant}: {told}");
+        let (written, printed) = agent(&fleet.engine, tenant, &["fill", "/workspace/more", &MIB.to_string()]);
+        assert!(!written && is_full(&printed), "{tenant}: {printed}");
         let (_there, _) = agent(&fleet.engine, tenant, &["remove", "/workspace/more"]);
         life::empty(fleet, tenant);
         lost::kept(fleet, tenant);

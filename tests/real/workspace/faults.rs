@@ -32,8 +32,8 @@ fn killed(fleet: Fleet, changes: &[(&str, Change, Change)]) {
     let begin = |fleet: &Fleet| {
         fleet.declare(TENANT, "limits: {disk: 32MiB}\n");
         fleet.converge();
-        let (written, told) = agent(&fleet.engine, TENANT, &["write", "/workspace/kept.txt", "kept"]);
-        assert!(written, "{told}");
+        let (written, printed) = agent(&fleet.engine, TENANT, &["write", "/workspace/kept.txt", "kept"]);
+        assert!(written, "{printed}");
     };
     begin(&fleet);
     for (what, prepare, change) in changes {
@@ -55,8 +55,8 @@ fn killed(fleet: Fleet, changes: &[(&str, Change, Change)]) {
             apply.wait().unwrap();
             fleet.carried_on(&format!("{what}, killed at {moment}"));
             back(&fleet);
-            let (read, told) = agent(&fleet.engine, TENANT, &["cat", "/workspace/kept.txt"]);
-            assert!(read && told.trim() == "kept", "{what}, killed at {moment}: the file is there: {told}");
+            let (read, printed) = agent(&fleet.engine, TENANT, &["cat", "/workspace/kept.txt"]);
+            assert!(read && printed.trim() == "kept", "{what}, killed at {moment}: the file is there: {printed}");
         }
         println!("{what}: {KILLS} kills");
     }
@@ -132,8 +132,8 @@ fn two_at_once_do_no_harm() {
     let fleet = Fleet::start("two");
     fleet.declare(TENANT, "limits: {disk: 32MiB}\n");
     fleet.converge();
-    let (written, told) = agent(&fleet.engine, TENANT, &["write", "/workspace/kept.txt", "kept"]);
-    assert!(written, "{told}");
+    let (written, printed) = agent(&fleet.engine, TENANT, &["write", "/workspace/kept.txt", "kept"]);
+    assert!(written, "{printed}");
     for round in 0..6 {
         match round % 3 {
             0 => fleet.declare(TENANT, "limits: {disk: 64MiB}\n"),
@@ -148,13 +148,13 @@ fn two_at_once_do_no_harm() {
         let ended = both.map(|one| one.wait_with_output().unwrap());
         assert!(ended[..2].iter().any(|one| one.status.success()), "{round}: one of them applies: {ended:?}");
         for refused in ended[..2].iter().filter(|one| !one.status.success()) {
-            let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-            assert!(told.contains("another tenantd holds"), "{round}: the other one says why not: {told}");
+            let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(printed.contains("another tenantd holds"), "{round}: the other one says why not: {printed}");
         }
         assert!(ended[2].status.success(), "{round}: a plan needs no turn: {:?}", ended[2]);
         fleet.in_order();
-        let (read, told) = agent(&fleet.engine, TENANT, &["cat", "/workspace/kept.txt"]);
-        assert!(read && told.trim() == "kept", "{round}: the file is there: {told}");
+        let (read, printed) = agent(&fleet.engine, TENANT, &["cat", "/workspace/kept.txt"]);
+        assert!(read && printed.trim() == "kept", "{round}: the file is there: {printed}");
         assert_eq!(devices(&fleet.data()).len(), 2, "{round}: each image has one device");
     }
     let data = fleet.data();
@@ -176,15 +176,15 @@ fn a_full_data_root_stops_who_wrote_and_nobody_else() {
     fleet.declare("quiet", "limits: {disk: 16MiB}\n");
     fleet.declare("greedy", "limits: {disk: 512MiB}\n");
     fleet.converge();
-    let (written, told) = agent(&fleet.engine, "quiet", &["write", "/workspace/note", "there"]);
-    assert!(written, "{told}");
-    let (written, told) = agent(&fleet.engine, "greedy", &["fill", "/workspace/big", "1073741824"]);
-    assert!(!written, "there is no room for it: {told}");
-    let (read, told) = agent(&fleet.engine, "quiet", &["cat", "/workspace/note"]);
-    assert!(read && told.trim() == "there", "the neighbour goes on: {told}");
+    let (written, printed) = agent(&fleet.engine, "quiet", &["write", "/workspace/note", "there"]);
+    assert!(written, "{printed}");
+    let (written, printed) = agent(&fleet.engine, "greedy", &["fill", "/workspace/big", "1073741824"]);
+    assert!(!written, "there is no room for it: {printed}");
+    let (read, printed) = agent(&fleet.engine, "quiet", &["cat", "/workspace/note"]);
+    assert!(read && printed.trim() == "there", "the neighbour goes on: {printed}");
     let plan = fleet.plan();
     let blocked = plan.json["blocked"].as_array().unwrap().iter().any(|blocked| blocked["tenant"] == "greedy");
-    println!("the kernel {}", if blocked { "found errors: the tenant is blocked" } else { "told the tenant alone" });
+    println!("the kernel {}", if blocked { "found errors: the tenant is blocked" } else { "printed the tenant alone" });
     assert!(!plan.json["blocked"].to_string().contains("quiet"), "the neighbour is not: {:#}", plan.json["blocked"]);
     shell("umount --lazy \"$2\"/mounts/greedy \"$2\"/mounts/quiet; true");
     fleet.engine.remove("tenantd-greedy");

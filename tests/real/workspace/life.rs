@@ -61,15 +61,15 @@ fn image(fleet: &Fleet, tenant: &str) -> PathBuf {
 
 /// Writes as much as fits, and returns how many bytes that was.
 pub(super) fn fill(fleet: &Fleet, tenant: &str) -> u64 {
-    let (written, told) = agent(&fleet.engine, tenant, &["fill", "/workspace/big", "1073741824"]);
-    assert!(!written && is_full(&told), "{tenant} is refused: {told}");
+    let (written, printed) = agent(&fleet.engine, tenant, &["fill", "/workspace/big", "1073741824"]);
+    assert!(!written && is_full(&printed), "{tenant} is refused: {printed}");
     fs::metadata(workspace(fleet, tenant).join("big")).unwrap().len()
 }
 
 /// Gives back what [`fill`] took, from inside: gVisor keeps files open that somebody else removes.
 pub(super) fn empty(fleet: &Fleet, tenant: &str) {
-    let (removed, told) = agent(&fleet.engine, tenant, &["remove", "/workspace/big"]);
-    assert!(removed, "{told}");
+    let (removed, printed) = agent(&fleet.engine, tenant, &["remove", "/workspace/big"]);
+    assert!(removed, "{printed}");
     // What btrfs takes off an account it writes down first.
     rustix::fs::syncfs(fs::File::open(fleet.data()).unwrap()).unwrap();
 }
@@ -93,8 +93,8 @@ pub(super) fn filled(fleet: &Fleet) {
     for tenant in [RUNC, RUNSC] {
         let written = fill(fleet, tenant);
         assert!((60 * MIB..=64 * MIB).contains(&written), "{tenant} has its 64 MiB and no more: {written}");
-        let (written, told) = agent(&fleet.engine, NEIGHBOUR, &["write", "/workspace/note", tenant]);
-        assert!(written, "the neighbour writes on: {told}");
+        let (written, printed) = agent(&fleet.engine, NEIGHBOUR, &["write", "/workspace/note", tenant]);
+        assert!(written, "the neighbour writes on: {printed}");
         fleet.in_order();
         empty(fleet, tenant);
     }
@@ -153,15 +153,15 @@ pub(super) fn resized(fleet: &Fleet) {
 }
 
 pub(super) fn shrunk_too_far(fleet: &Fleet) {
-    let (written, told) = agent(&fleet.engine, RUNC, &["fill", "/workspace/big", &(40 * MIB).to_string()]);
-    assert!(written, "{told}");
+    let (written, printed) = agent(&fleet.engine, RUNC, &["fill", "/workspace/big", &(40 * MIB).to_string()]);
+    assert!(written, "{printed}");
     let before = fleet.engine.identity("tenantd-acme");
     fleet.declare(RUNC, "limits: {disk: 30MiB, pids: 40}\n");
     let (code, reason, _) = fleet.plan().blocked(RUNC);
     assert_eq!(code, "disk-in-use");
     assert!(reason.contains("MiB too many"), "it says by how much: {reason}");
-    let (ended, told) = fleet.apply();
-    assert_eq!(ended, 1, "{told}");
+    let (ended, printed) = fleet.apply();
+    assert_eq!(ended, 1, "{printed}");
     assert_eq!(fleet.engine.identity("tenantd-acme"), before, "it runs on");
     let pids = fleet.engine.inspect("tenantd-acme")["HostConfig"]["PidsLimit"].clone();
     assert_eq!(pids, json!(40), "who fills its workspace holds up no other limit");
@@ -174,8 +174,8 @@ pub(super) fn shrunk_too_far(fleet: &Fleet) {
 }
 
 fn outgrown(fleet: &Fleet) {
-    let (written, told) = agent(&fleet.engine, RUNC, &["write", "/workspace/kept.txt", "kept"]);
-    assert!(written, "{told}");
+    let (written, printed) = agent(&fleet.engine, RUNC, &["write", "/workspace/kept.txt", "kept"]);
+    assert!(written, "{printed}");
     let before = fleet.engine.identity("tenantd-acme");
     fleet.declare(RUNC, "tier: pro\nlimits: {cpus: 1, memory: 512MiB, disk: 3GiB}\n");
     let plan = fleet.plan();
@@ -204,8 +204,8 @@ fn ballast_removed(fleet: &Fleet) {
 
 pub(super) fn outlives(fleet: &Fleet) {
     for tenant in [RUNC, RUNSC] {
-        let (written, told) = agent(&fleet.engine, tenant, &["write", "/workspace/kept.txt", "kept"]);
-        assert!(written, "{told}");
+        let (written, printed) = agent(&fleet.engine, tenant, &["write", "/workspace/kept.txt", "kept"]);
+        assert!(written, "{printed}");
         fleet.engine.remove(&format!("tenantd-{tenant}"));
         fleet.converge();
         assert_eq!(agent(&fleet.engine, tenant, &["cat", "/workspace/kept.txt"]).1.trim(), "kept");
@@ -244,8 +244,8 @@ pub(super) fn migrated(fleet: &Fleet) {
     fleet.host("workspaces: {backend: folder, unenforced: accept}\n");
     fleet.declare("older", "limits: {disk: 32MiB}\n");
     fleet.converge();
-    let (written, told) = agent(&fleet.engine, "older", &["write", "/workspace/kept.txt", "kept"]);
-    assert!(written, "{told}");
+    let (written, printed) = agent(&fleet.engine, "older", &["write", "/workspace/kept.txt", "kept"]);
+    assert!(written, "{printed}");
     std::os::unix::fs::symlink("/etc/passwd", workspace(fleet, "older").join("link")).unwrap();
     fleet.host("");
     let plan = fleet.plan();
@@ -272,19 +272,19 @@ fn unenforced(fleet: &Fleet) {
     assert_eq!(code, "disk-unenforced");
     assert!(reason.contains("limits.disk") && help.contains("unenforced: accept"), "{reason} {help}");
     fleet.host("workspaces: {backend: folder, unenforced: accept}\n");
-    let (_, told) = fleet.plan_text();
-    assert!(told.contains("Note: free: limits.disk is unenforced"), "{told}");
+    let (_, printed) = fleet.plan_text();
+    assert!(printed.contains("Note: free: limits.disk is unenforced"), "{printed}");
     fleet.undeclare("free");
     fleet.host("");
     fleet.converge();
 }
 
 pub(super) fn archived_and_restored(fleet: &Fleet, ending: &str) {
-    let (written, told) = agent(&fleet.engine, RUNC, &["write", "/workspace/kept.txt", "precious"]);
-    assert!(written, "{told}");
+    let (written, printed) = agent(&fleet.engine, RUNC, &["write", "/workspace/kept.txt", "precious"]);
+    assert!(written, "{printed}");
     fleet.undeclare(RUNC);
-    let (_, told) = fleet.plan_text();
-    assert!(told.contains("# workspace.acme will be archived"), "{told}");
+    let (_, printed) = fleet.plan_text();
+    assert!(printed.contains("# workspace.acme will be archived"), "{printed}");
     fleet.converge();
     assert!(!is_mounted(&fleet.data().join("mounts/acme")) && !workspace(fleet, RUNC).exists());
     let archived = fs::read_dir(fleet.data().join("archive")).unwrap().flatten().map(|entry| entry.file_name());
@@ -315,28 +315,28 @@ pub(super) fn archived_and_restored(fleet: &Fleet, ending: &str) {
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     let last = list["archived"].as_array().unwrap().iter().filter_map(|entry| entry["name"].as_str());
     let last = last.filter(|name| name.starts_with("acme.")).max().unwrap().to_owned();
-    let told = lists(&["workspace", "restore", RUNC, &last]);
-    assert!(told.contains("the next `tenantd apply` does it"), "{told}");
+    let printed = lists(&["workspace", "restore", RUNC, &last]);
+    assert!(printed.contains("the next `tenantd apply` does it"), "{printed}");
     fleet.declare_bare(RUNC, "limits: {disk: 64MiB}\n");
     fleet.converge();
     assert_eq!(agent(&fleet.engine, RUNC, &["cat", "/workspace/kept.txt"]).1.trim(), "precious", "an operator can too");
-    let told = lists(&["events", "--tenant", RUNC]);
-    assert!(told.contains("restore the workspace"), "it is on record:\n{told}");
+    let printed = lists(&["events", "--tenant", RUNC]);
+    assert!(printed.contains("restore the workspace"), "it is on record:\n{printed}");
 }
 
 fn commitments(fleet: &Fleet) {
-    let told = said(&run(fleet.tenantd(&["capacity"])));
-    assert!(told.contains("Committed") && told.contains("Free"), "{told}");
+    let printed = said(&run(fleet.tenantd(&["capacity"])));
+    assert!(printed.contains("Committed") && printed.contains("Free"), "{printed}");
     let answer = said(&run(fleet.tenantd(&["capacity", "--format", "json"])));
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer["committed"].as_u64(), Some((64 + 64 + 32) * MIB), "{answer}");
     assert!(answer["on_disk"].as_u64().unwrap() < answer["committed"].as_u64().unwrap(), "{answer}");
-    let (_, told) = fleet.plan_text();
-    assert!(!told.contains("Warning"), "{told}");
+    let (_, printed) = fleet.plan_text();
+    assert!(!printed.contains("Warning"), "{printed}");
     fleet.declare("giant", "tier: enterprise\n");
     fleet.host("workspaces: {overcommit: 0.1}\n");
-    let (_, told) = fleet.plan_text();
-    assert!(told.contains("Warning: limits.disk commits") && told.contains("workspaces.overcommit"), "{told}");
+    let (_, printed) = fleet.plan_text();
+    assert!(printed.contains("Warning: limits.disk commits") && printed.contains("workspaces.overcommit"), "{printed}");
     assert!(fleet.plan().json["overcommitted"]["committed"].as_u64().unwrap() > 100 << 30);
     fleet.host("");
     fleet.undeclare("giant");
@@ -364,11 +364,11 @@ fn shared(fleet: &Fleet) {
             "{tenant} reads it"
         );
         for path in ["/source/new", "/source/rules.txt", "/source/below/new"] {
-            let (written, told) = agent(&fleet.engine, tenant, &["write", path, "mine"]);
-            assert!(!written, "{tenant} writes to {path}: {told}");
+            let (written, printed) = agent(&fleet.engine, tenant, &["write", path, "mine"]);
+            assert!(!written, "{tenant} writes to {path}: {printed}");
         }
-        let (read, told) = agent(&fleet.engine, tenant, &["cat", "/source/link"]);
-        assert!(!read, "{tenant} follows a link out of it: {told}");
+        let (read, printed) = agent(&fleet.engine, tenant, &["cat", "/source/link"]);
+        assert!(!read, "{tenant} follows a link out of it: {printed}");
     }
     let mut command = std::process::Command::new("umount");
     command.arg(folder.join("below"));
@@ -422,8 +422,8 @@ fn odd(fleet: &Fleet) {
     let moved = fleet.data().join("mounts/odd/files");
     assert_eq!(fs::read_link(moved.join("victim")).unwrap(), victim, "a link is moved as a link");
     assert_eq!(fs::metadata(moved.join("hole")).unwrap().len(), 1 << 40, "a hole stays one");
-    let (read, told) = agent(&fleet.engine, "odd", &["cat", "/workspace/zero"]);
-    assert!(!read && told.contains("Permission denied"), "a device opens nothing: {told}");
+    let (read, printed) = agent(&fleet.engine, "odd", &["cat", "/workspace/zero"]);
+    assert!(!read && printed.contains("Permission denied"), "a device opens nothing: {printed}");
     fleet.declare("odd", "limits: {disk: 128MiB}\n");
     fleet.converge();
     for words in [&["workspace", "list"][..], &["workspace", "check", "odd"], &["capacity"]] {
@@ -442,8 +442,8 @@ fn odd(fleet: &Fleet) {
         assert!(run(fleet.tenantd(&["workspace", "delete", &name, "--yes"])).status.success());
         let mounted = fleet.data().join("archive").join(&name).join("mounted");
         if is_mounted(&mounted) {
-            let (ended, told) = fleet.apply();
-            assert!(ended == 1 && told.contains("something is mounted below"), "it is not gone into: {told}");
+            let (ended, printed) = fleet.apply();
+            assert!(ended == 1 && printed.contains("something is mounted below"), "it is not gone into: {printed}");
             let mut unmount = std::process::Command::new("umount");
             unmount.arg(&mounted);
             assert!(run(unmount).status.success());

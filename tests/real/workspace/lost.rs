@@ -25,8 +25,8 @@ fn a_workspace_is_found_again() {
     fleet.declare(OTHER, &format!("{}limits: {{disk: 64MiB}}\n", fleet.gvisor()));
     fleet.converge();
     for tenant in [TENANT, OTHER] {
-        let (written, told) = agent(&fleet.engine, tenant, &["write", "/workspace/kept.txt", "kept"]);
-        assert!(written, "{told}");
+        let (written, printed) = agent(&fleet.engine, tenant, &["write", "/workspace/kept.txt", "kept"]);
+        assert!(written, "{printed}");
     }
     fleet.cases(vec![
         case("a lost mount is contained, mounted and given anew", lost_mount),
@@ -53,8 +53,8 @@ pub(super) fn point(fleet: &Fleet, tenant: &str) -> PathBuf {
 }
 
 pub(super) fn kept(fleet: &Fleet, tenant: &str) {
-    let (read, told) = agent(&fleet.engine, tenant, &["cat", "/workspace/kept.txt"]);
-    assert!(read && told.trim() == "kept", "{tenant} finds its file: {told}");
+    let (read, printed) = agent(&fleet.engine, tenant, &["cat", "/workspace/kept.txt"]);
+    assert!(read && printed.trim() == "kept", "{tenant} finds its file: {printed}");
 }
 
 pub(super) fn lost_mount(fleet: &Fleet) {
@@ -63,8 +63,8 @@ pub(super) fn lost_mount(fleet: &Fleet) {
         let plan = fleet.plan();
         let mount = attribute(plan.change(&format!("workspace.{tenant}")), "mount").clone();
         assert_eq!((&mount["before"], &mount["cause"]), (&json!("missing"), &json!("drift")));
-        let (_, told) = fleet.plan_text();
-        assert!(told.contains("# contained first: paused"), "{told}");
+        let (_, printed) = fleet.plan_text();
+        assert!(printed.contains("# contained first: paused"), "{printed}");
         let start = clock();
         fleet.converge();
         let events = fleet.engine.events(start);
@@ -177,8 +177,8 @@ fn engine_restarted(fleet: &Fleet) {
 pub(super) fn blocked(fleet: &Fleet, code: &str) {
     let other = fleet.engine.identity("tenantd-beta");
     assert_eq!(fleet.plan().blocked(TENANT).0, code);
-    let (ended, told) = fleet.apply();
-    assert_eq!(ended, 1, "{told}");
+    let (ended, printed) = fleet.apply();
+    assert_eq!(ended, 1, "{printed}");
     assert_eq!(fleet.engine.inspect("tenantd-acme")["State"]["Paused"], true, "it is contained");
     assert_eq!(fleet.engine.identity("tenantd-beta"), other, "the other one runs on");
     kept(fleet, OTHER);
@@ -207,8 +207,8 @@ fn damaged(fleet: &Fleet) {
     file.write_all_at(&[0; 1024], 1024).unwrap();
     let other = fleet.engine.identity("tenantd-beta");
     assert_eq!(fleet.plan().blocked(TENANT).0, "workspace-damaged");
-    let (ended, told) = fleet.apply();
-    assert_eq!(ended, 1, "{told}");
+    let (ended, printed) = fleet.apply();
+    assert_eq!(ended, 1, "{printed}");
     assert!(image.exists() && !is_mounted(&point(fleet, TENANT)), "it is kept as it is");
     assert_eq!(fleet.engine.identity("tenantd-beta"), other, "the other one runs on");
     file.write_all_at(&superblock, 1024).unwrap();
@@ -222,33 +222,33 @@ fn tenantd(fleet: &Fleet, words: &[&str]) -> (i32, String) {
 }
 
 fn repaired(fleet: &Fleet) {
-    let (ended, told) = tenantd(fleet, &["workspace", "check", TENANT]);
-    assert_eq!(ended, 0, "what is in order is said to be: {told}");
-    let (ended, told) = tenantd(fleet, &["workspace", "repair", TENANT]);
-    assert!(ended == 1 && told.contains("in order"), "and is not repaired: {told}");
+    let (ended, printed) = tenantd(fleet, &["workspace", "check", TENANT]);
+    assert_eq!(ended, 0, "what is in order is said to be: {printed}");
+    let (ended, printed) = tenantd(fleet, &["workspace", "repair", TENANT]);
+    assert!(ended == 1 && printed.contains("in order"), "and is not repaired: {printed}");
     fleet.engine.must("POST", "/containers/tenantd-acme/stop?t=1", None);
     let mut command = Command::new("umount");
     command.arg(point(fleet, TENANT));
     assert!(run(command).status.success());
     let image = fleet.data().join("images/acme.img");
     fs::File::options().write(true).open(&image).unwrap().write_all_at(&[0; 1024], 1024).unwrap();
-    let (ended, told) = tenantd(fleet, &["workspace", "check", TENANT]);
-    assert!(ended == 1 && told.contains("not in order"), "{told}");
-    let (ended, told) = tenantd(fleet, &["workspace", "repair", TENANT]);
-    assert!(ended == 0 && told.contains("next `tenantd apply`"), "{told}");
-    let (_, told) = fleet.plan_text();
-    assert!(told.contains("repaired, as "), "the plan says who asked:\n{told}");
+    let (ended, printed) = tenantd(fleet, &["workspace", "check", TENANT]);
+    assert!(ended == 1 && printed.contains("not in order"), "{printed}");
+    let (ended, printed) = tenantd(fleet, &["workspace", "repair", TENANT]);
+    assert!(ended == 0 && printed.contains("next `tenantd apply`"), "{printed}");
+    let (_, printed) = fleet.plan_text();
+    assert!(printed.contains("repaired, as "), "the plan says who asked:\n{printed}");
     fleet.converge();
     kept(fleet, TENANT);
-    let (_, told) = tenantd(fleet, &["workspace", "list"]);
-    assert!(told.contains("acme.") && told.contains(".damaged.img"), "the copy is archived: {told}");
+    let (_, printed) = tenantd(fleet, &["workspace", "list"]);
+    assert!(printed.contains("acme.") && printed.contains(".damaged.img"), "the copy is archived: {printed}");
 }
 
 fn rescued(fleet: &Fleet) {
     fs::remove_file(fleet.data().join("images/acme.img")).unwrap();
     blocked(fleet, "workspace-gone");
-    let (ended, told) = tenantd(fleet, &["workspace", "repair", TENANT]);
-    assert_eq!(ended, 0, "{told}");
+    let (ended, printed) = tenantd(fleet, &["workspace", "repair", TENANT]);
+    assert_eq!(ended, 0, "{printed}");
     fleet.converge();
     kept(fleet, TENANT);
 }
@@ -261,8 +261,8 @@ fn errors_found(fleet: &Fleet) {
     let device = line.split(" - ").nth(1).unwrap().split(' ').nth(1).unwrap().trim_start_matches("/dev/").to_owned();
     fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "a test").unwrap();
     blocked(fleet, "workspace-damaged");
-    let (ended, told) = tenantd(fleet, &["workspace", "repair", TENANT]);
-    assert_eq!(ended, 0, "{told}");
+    let (ended, printed) = tenantd(fleet, &["workspace", "repair", TENANT]);
+    assert_eq!(ended, 0, "{printed}");
     fleet.converge();
     kept(fleet, TENANT);
 }
@@ -283,13 +283,13 @@ pub(super) fn confined(fleet: &Fleet) {
     };
     let apply = ["apply", "--yes", "--worktree", "fleet", "--tenant", "confined"];
     fleet.declare("confined", "limits: {disk: 32MiB}\n");
-    let (ended, told) = confined(&apply);
-    assert_eq!(ended, 0, "{told}");
-    let (written, told) = agent(&fleet.engine, "confined", &["fill", "/workspace/big", "1073741824"]);
-    assert!(!written && is_full(&told), "the engine sees what was mounted: {told}");
-    let (ended, told) = confined(&["plan", "--worktree", "fleet", "--detailed-exitcode", "--tenant", "confined"]);
-    assert_eq!(ended, 0, "and so does the next look: {told}");
+    let (ended, printed) = confined(&apply);
+    assert_eq!(ended, 0, "{printed}");
+    let (written, printed) = agent(&fleet.engine, "confined", &["fill", "/workspace/big", "1073741824"]);
+    assert!(!written && is_full(&printed), "the engine sees what was mounted: {printed}");
+    let (ended, printed) = confined(&["plan", "--worktree", "fleet", "--detailed-exitcode", "--tenant", "confined"]);
+    assert_eq!(ended, 0, "and so does the next look: {printed}");
     fleet.undeclare("confined");
-    let (ended, told) = confined(&apply);
-    assert_eq!(ended, 0, "{told}");
+    let (ended, printed) = confined(&apply);
+    assert_eq!(ended, 0, "{printed}");
 }

@@ -84,7 +84,7 @@ fn a_wrong_file_keeps_the_last_good_declaration() {
     daemon.tenant("bee", "limits: {memory: 256MiB}\n");
     daemon.push();
     daemon.wait("bee changes", || (daemon.limit("bee", "Memory") == 256 * MIB).then_some(()));
-    daemon.wait("ant's file is told of", || (daemon.reason("ant") == "InvalidFile").then_some(()));
+    daemon.wait("ant's file is printed of", || (daemon.reason("ant") == "InvalidFile").then_some(()));
     let status = daemon.status();
     assert_eq!(super::shown(&status, "ant").unwrap().revision, good);
     assert!(status.source.findings[0].contains("tenants/ant.yaml"), "{status:?}");
@@ -95,7 +95,7 @@ fn a_wrong_file_keeps_the_last_good_declaration() {
         }
         daemon.remove("ant");
         daemon.runs("ant");
-        daemon.wait("it is told of still", || (daemon.reason("ant") == "InvalidFile").then_some(()));
+        daemon.wait("it is printed of still", || (daemon.reason("ant") == "InvalidFile").then_some(()));
         assert_eq!(daemon.limit("ant", "Memory"), 512 * MIB);
     }
     daemon.tenant("ant", "limits: {memory: 128MiB}\n");
@@ -125,7 +125,7 @@ fn a_config_file_or_a_setting_that_a_schema_refuses_holds_its_tenant_alone() {
         (64, "files/shared/a.json", r#"{"port": "80"}"#, r#"{"port": 80}"#, "files/shared/a.json:1:10: error[schema]"),
         (65, "rules/house.json", stricter.as_str(), rule, "error[rule]: Few processes"),
     ];
-    for (pids, path, wrong, right, told) in wrong {
+    for (pids, path, wrong, right, printed) in wrong {
         let is_rule = path.starts_with("rules/");
         crate::repo::write(&daemon.folder().join("repo"), &[(path, wrong)]);
         daemon.tenant("cow", &format!("limits: {{pids: {pids}}}\n"));
@@ -138,7 +138,7 @@ fn a_config_file_or_a_setting_that_a_schema_refuses_holds_its_tenant_alone() {
         let is_held = || (daemon.reason("bee") == "InvalidFile") == is_rule;
         daemon.wait("bee is held by the rule alone", || is_held().then_some(()));
         let status = daemon.status();
-        assert!(status.source.findings.iter().any(|finding| finding.contains(told)), "{status:?}");
+        assert!(status.source.findings.iter().any(|finding| finding.contains(printed)), "{status:?}");
         if !is_rule {
             assert_eq!(super::shown(&status, "ant").unwrap().revision, good);
         }

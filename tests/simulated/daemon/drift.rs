@@ -109,7 +109,7 @@ fn without_events_the_full_pass_repairs() {
     // The engine answers everything but refuses to tell events.
     daemon.engine.fail(|call| call.path == "/events", 500, "no events today");
     daemon.engine.end_event_streams();
-    daemon.wait("it is told of", || (!daemon.status().engine.events).then_some(()));
+    daemon.wait("it is printed of", || (!daemon.status().engine.events).then_some(()));
     let before = daemon.head();
     daemon.update("bee", 64 * MIB);
     daemon.wait("it is repaired", || (daemon.limit("bee", "Memory") == 512 * MIB).then_some(()));

@@ -101,7 +101,7 @@ fn what_changes_nothing_is_not_written_down() {
 }
 
 #[test]
-fn who_asks_too_often_is_told_when_to_come_again() {
+fn who_asks_too_often_is_reported_when_to_come_again() {
     let daemon = Daemon::running(&["ant"]);
     let socket = daemon.folder().join("socket");
     // More than wait for their turn.

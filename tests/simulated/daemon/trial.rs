@@ -130,7 +130,7 @@ fn what_the_health_check_of_the_image_says_is_shown() {
         assert_eq!(health(&daemon, "bee")[..2], ["True", "Running"]);
     }
     says(&daemon, "ant", "unhealthy");
-    let message = daemon.wait("it is told", || {
+    let message = daemon.wait("it is printed", || {
         let [status, _, message] = health(&daemon, "ant");
         (status == "False").then_some(message)
     });
