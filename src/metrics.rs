@@ -44,7 +44,7 @@ pub enum Notified {
     Failed,
     /// It was the oldest of too many that waited.
     Dropped,
-    /// The same was told a short time ago.
+    /// The same was posted a short time ago.
     Merged,
 }
 

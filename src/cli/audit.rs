@@ -94,7 +94,7 @@ fn kept_by_host(verified: &Verified, command: &AuditVerify, global: &Global) -> 
     })
 }
 
-/// Follows a journal's chain. Where more than one thing is wrong, all but the last are told.
+/// Follows a journal's chain. Where more than one thing is wrong, all but the last are reported.
 fn check(folder: &Path, against: Option<&Anchor>) -> anyhow::Result<Verified> {
     journal::verify(folder, against).map_err(|broken| match broken.problem {
         Problem::Empty(_) | Problem::Unreadable(_) => anyhow::Error::new(broken),

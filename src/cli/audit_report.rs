@@ -91,7 +91,7 @@ pub fn run(command: &AuditReport, global: &Global) -> anyhow::Result<u8> {
     Ok(EXIT_OK)
 }
 
-/// What git tells of the period.
+/// What git shows of the period.
 fn declared(
     command: &AuditReport,
     history: &History,
@@ -124,7 +124,7 @@ fn declared(
     Ok(Declared { repo, commits, at_from, at_to })
 }
 
-/// What the journals tell of it.
+/// What the journals show of it.
 fn journals(command: &AuditReport, period: Period, global: &Global) -> anyhow::Result<Vec<Gathered>> {
     let folders = events::journals(&command.journal, global)?;
     let names = if command.journal.folder.is_some() { ["named", ""] } else { ["daemon", "gateway"] };
@@ -159,7 +159,7 @@ fn broken_at(broken: &Broken) -> Break {
     Break { what: broken.to_string(), missing }
 }
 
-/// A journal that is not there is told of. One that was named by hand must be.
+/// A journal that is not there is reported. One that was named by hand must be.
 fn missing(command: &AuditReport, name: &'static str, period: Period, folder: &str) -> anyhow::Result<Gathered> {
     if command.journal.folder.is_some() {
         let what = format!("there is no journal in {folder}");

@@ -276,13 +276,13 @@ fn bring<E: From<SourceError>>(
 
 /// What the daemon brought into force.
 pub struct Accepted {
-    /// The journal that tells it.
+    /// The journal that says which.
     pub journal: String,
     /// The commits in their order, and when each came into force.
     pub commits: Vec<(String, Timestamp)>,
 }
 
-/// What the daemon brought into force, as a journal tells it. `None` where no journal can be read; one that was named by hand must be there.
+/// What the daemon brought into force, by a journal. `None` where no journal can be read; one that was named by hand must be there.
 ///
 /// # Errors
 /// The journal that was named cannot be read.
@@ -325,7 +325,7 @@ pub struct Rewrite {
     pub review: Option<Review>,
 }
 
-/// What the branch's being rewritten changed, newest first, as far as the repository tells. It does not come after either
+/// What the branch's being rewritten changed, newest first, as far as the repository shows. It does not come after either
 /// commit, so that no comparison with parents shows it.
 pub fn rewrites(history: &History, since: Option<Timestamp>) -> Vec<Rewrite> {
     let declared = |commit: &str| {

@@ -264,7 +264,7 @@ impl Ages {
         Ok(Self { repo, head: newest, folder, cutoff, old })
     }
 
-    /// Whether a line, counted from 1, has been there since the cutoff. What cannot be told is not.
+    /// Whether a line, counted from 1, has been there since the cutoff. What cannot be known is not.
     fn is_old(&self, file: &SourceFile, line: u32) -> bool {
         self.added(file, line).is_some_and(|added| added <= self.cutoff.as_second())
     }

@@ -59,7 +59,7 @@ struct Setting {
     by: Option<Line>,
 }
 
-/// How the tenant stood on this host, if a journal tells it.
+/// How the tenant stood on this host, if a journal says so.
 enum OnHost {
     Known(Box<Known>),
     /// And why not.
@@ -70,7 +70,7 @@ enum OnHost {
 #[derive(Serialize)]
 struct Known {
     journal: String,
-    /// What is wrong with the journal, so that it may not tell all; `None` where its chain holds.
+    /// What is wrong with the journal, so that it may not show all; `None` where its chain holds.
     broken: Option<String>,
     at: Timestamp,
     #[serde(flatten)]

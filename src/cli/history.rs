@@ -107,7 +107,7 @@ pub fn run(command: &History, global: &Global) -> anyhow::Result<u8> {
     Ok(EXIT_OK)
 }
 
-/// The history as the daemon brought it into force, where a journal tells of commits that the repository has, and that
+/// The history as the daemon brought it into force, where a journal has commits that the repository has, and that
 /// journal's folder; else all that led to the revision.
 fn by_journal(
     history: source::History,

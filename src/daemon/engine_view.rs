@@ -84,7 +84,7 @@ impl EngineView {
     }
 }
 
-/// Which objects of the engine are whose, as far as scans and events told. Pure.
+/// Which objects of the engine are whose, as far as scans and events show. Pure.
 #[derive(Debug, Default)]
 pub(super) struct KnownObjects {
     /// The tenant of each container of ours, by the container's id.

@@ -28,7 +28,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub(super) enum LinkNews {
     /// It answers, and its events arrive from now on: what happened before must be looked at.
     Up(Arc<Engine>),
-    /// It answers, and refuses to tell its events: only looks show what happens.
+    /// It answers, and refuses to report its events: only looks show what happens.
     EventsUnavailable(Arc<Engine>, String),
     /// It does not answer.
     Down(String),

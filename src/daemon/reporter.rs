@@ -58,7 +58,7 @@ impl Reporter {
         }
     }
 
-    /// Writes an entry. Where that fails it is said; a later one tells of the gap.
+    /// Writes an entry. Where that fails it is said; a later one reports the gap.
     async fn record(&mut self, entry: Entry) {
         if let Err(error) = self.journal.append(entry).await {
             self.not_recorded(&error);

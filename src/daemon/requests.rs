@@ -37,7 +37,7 @@ impl Daemon {
 
     async fn answer_operator(&mut self, call: Operator) {
         if call.is_given_up() {
-            // Who waited too long was told that it may not be done: it is not.
+            // Who waited too long was answered that it may not be done: it is not.
             return;
         }
         match call {

@@ -1,4 +1,4 @@
-//! What the engine and the host tell.
+//! What the engine and the host report.
 
 use std::time::{Duration, Instant};
 

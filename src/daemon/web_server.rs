@@ -34,7 +34,7 @@ impl WebServer {
         Ok(Self { requests, settings, running: Some((end, task)) })
     }
 
-    /// Ends. Who asks now is told that the daemon is ending.
+    /// Ends. Who asks now is answered that the daemon is ending.
     pub(super) async fn end(&mut self) {
         if let Some((end, task)) = self.running.take() {
             drop(end);

@@ -9,7 +9,7 @@ use crate::model::{
     container::{MASKED_PATHS, PathSet, READONLY_PATHS},
 };
 
-/// The body of `POST /containers/create`. `creation` is the value that tells this creation from all others.
+/// The body of `POST /containers/create`. `creation` is the value that distinguishes this creation from all others.
 ///
 /// Only what a declaration can hold is sent: there is no way to ask for a capability, a device, a
 /// host namespace or a published port.

@@ -47,7 +47,7 @@ pub struct Events {
 
 impl Engine {
     /// Listens to what happens to containers, networks, images and the engine itself from now on. While the result is held
-    /// the engine is not asked again what it is like, until it tells of another configuration or a minute has passed.
+    /// the engine is not asked again what it is like, until it reports another configuration or a minute has passed.
     ///
     /// # Errors
     /// The engine does not answer in time.

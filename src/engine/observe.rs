@@ -37,7 +37,7 @@ impl Engine {
     /// # Errors
     /// The engine cannot be reached, or refuses a list.
     pub async fn observe(&self) -> Result<Observed, CallError> {
-        // All at once: to tell of itself takes the engine longest, and inspections need nothing of that.
+        // All at once: to report itself takes the engine longest, and inspections need nothing of that.
         let containers = async {
             let (mut list, mut inspected) = (List::default(), Observed::default());
             self.list_containers(None, &mut list).await?;
@@ -91,7 +91,7 @@ impl Engine {
     }
 
     /// What the network of a name says itself of who is on it. The list of containers knows that only
-    /// some time after the event that tells of it.
+    /// some time after the event that reports it.
     async fn endpoints(&self, name: &str) -> Result<Option<inspect::InspectedNetwork>, CallError> {
         match self.get(&format!("/networks/{name}")).await {
             Ok(network) => Ok(Some(network)),
@@ -109,7 +109,7 @@ impl Engine {
             if listed.iter().any(|member| member.id == id) {
                 continue;
             }
-            // One that cannot be inspected is going, or the next look tells.
+            // One that cannot be inspected is going, or the next observation shows it.
             if let Ok(Some(found)) = self.inspect_member(&id).await {
                 listed.push(Member { id, name: found.name, tenant: found.tenant });
             }

@@ -66,7 +66,7 @@ impl<'a> EgressPaths<'a> {
         Self { settings, policies: Policies::new(&settings.policies, &settings.user), owner: Owner::new(host) }
     }
 
-    /// Fails where the settings name a place that is another data root's, and takes those where something is told to the
+    /// Fails where the settings name a place that is another data root's, and takes those where something is written for the
     /// gateway already: what an earlier version wrote has no mark. Where that cannot be found out, looks say so.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl<'a> EgressPaths<'a> {
     /// Looks at everything, with all secrets of the host.
     ///
     /// # Errors
-    /// The files cannot be listed. Links that cannot be looked at are told by the capability.
+    /// The files cannot be listed. Links that cannot be looked at are reported by the capability.
     pub async fn look(&self, engine_is_here: bool) -> Result<ObservedEgress, EgressError> {
         let mut observed = self.capability(engine_is_here, None).await;
         if !matches!(observed.capability, EgressCapability::Taken(_)) {

@@ -312,7 +312,7 @@ impl<'a> Chain<'a> {
                 None => self.remark(|| format!("{aside}, which was set aside, is not there")),
             }
         }
-        // What is told of by a record that was dropped is as old.
+        // What is reported by a record that was dropped is as old.
         let first = self.first.as_ref().map_or(0, |(first, ..)| *first);
         let is_old = |name: &str| writer::told_of_by(name).is_some_and(|seq| seq < first);
         for name in others.into_iter().filter(|name| !is_old(name)) {

@@ -2,7 +2,7 @@
 //!
 //! `{"v":1,"seq":7,…,"prev":"<64 hex>","hash":"<64 hex>"}`. The hash is SHA-256 over the line's bytes
 //! up to, and without, `,"hash":"`. How a line ends is the same in every version of the format, so
-//! that the chain of a newer journal can be told from damage.
+//! that the chain of a newer journal can be distinguished from damage.
 
 use std::{borrow::Cow, fmt, io::Write, str::FromStr};
 

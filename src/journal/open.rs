@@ -35,7 +35,7 @@ pub struct Opened {
     /// Steps whose outcome was not known, by the numbers of their records. It is recorded as unknown
     /// now.
     pub unfinished: Vec<(u64, StepRecord)>,
-    /// The last step of each tenant that was done, and when, as far as the last two files tell. For
+    /// The last step of each tenant that was done, and when, as far as the last two files show. For
     /// display: of its fields only the first few are kept.
     pub last: BTreeMap<String, (Timestamp, StepRecord, OutcomeRecord)>,
 }

@@ -243,7 +243,7 @@ fn a_cut_at_any_byte_is_set_aside() {
 fn an_end_that_was_set_aside_has_gateway_files_after_a_crash_as_well() {
     let scratch = scratch();
     fill(scratch.path(), wide(), 2);
-    // What a crash leaves right after the end was moved: record 4 would have told of it.
+    // What a crash leaves right after the end was moved: record 4 would have reported it.
     fs::write(scratch.path().join("torn-4-1"), "half a rec").unwrap();
     let (_, opened) = Journal::open(scratch.path(), wide()).unwrap();
     let recovered = opened.recovered.unwrap();
@@ -265,7 +265,7 @@ fn a_wrong_last_line_is_set_aside_and_other_damage_is_left() {
 
     let path = last(scratch.path());
     let mut bytes = fs::read(&path).unwrap();
-    // The first key: what ends a line is told by its shape, not by its hash.
+    // The first key: what ends a line is known by its shape, not by its hash.
     let second = bytes.iter().position(|b| *b == b'\n').unwrap() + 1;
     bytes[second + "{".len()] ^= 1;
     fs::write(&path, &bytes).unwrap();

@@ -34,7 +34,7 @@ pub struct Verified {
     /// cut it off and the next start sets it aside.
     pub tail: Option<Tail>,
     /// What else a person should know, each in a line: records that could not be written, a clock that was set back, a
-    /// file that was begun early, fewer files kept than before, files that no record tells of.
+    /// file that was begun early, fewer files kept than before, files that no record reports.
     pub remarks: Vec<String>,
     /// How many remarks there are beyond these.
     pub more_remarks: u64,

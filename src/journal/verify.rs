@@ -43,7 +43,7 @@ pub fn check<V>(
     })
 }
 
-/// `visit` is told of each line, or of what is wrong with it.
+/// `visit` is called with each line, or with what is wrong with it.
 fn follow<V>(
     folder: &Path,
     expected: Option<&Anchor>,

@@ -227,7 +227,7 @@ pub(super) fn remove(folder: &Path, dropped: &[DroppedSegment]) {
 
 /// Moves the end of a file, from `offset` on, into a file of its own.
 ///
-/// It is named by `seq`, the number of the record that will tell of it, so that it is known for one
+/// It is named by `seq`, the number of the record that will report it, so that it is known for one
 /// that was not told of where a crash comes in between.
 pub(super) fn set_aside(folder: &Path, first: u64, offset: u64, seq: u64) -> Result<Recovered, JournalError> {
     let source = folder.join(name(first));
@@ -252,12 +252,12 @@ fn copy_end(from: &mut File, offset: u64, to: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// The number of the record that is to tell of an end that was set aside, by the name that it was given.
+/// The number of the record that is to report an end that was set aside, by the name that it was given.
 pub(super) fn told_of_by(name: &str) -> Option<u64> {
     name.strip_prefix("torn-")?.split_once('-')?.0.parse().ok()
 }
 
-/// The ends that were set aside to be told of by the record `seq`: their numbers and names, in order.
+/// The ends that were set aside to be reported by the record `seq`: their numbers and names, in order.
 pub(super) fn torn(folder: &Path, seq: u64) -> Result<Vec<(u64, String)>, JournalError> {
     let prefix = format!("torn-{seq}-");
     let numbered = |name: String| name.strip_prefix(&prefix).and_then(|n| n.parse().ok()).map(|n: u64| (n, name));

@@ -143,7 +143,7 @@ pub enum Failure {
     /// The journal cannot be written, and what cannot be recorded is not done.
     #[error("the step was not taken, because it could not be recorded")]
     Journal(#[from] JournalError),
-    /// The program was told to end before the step.
+    /// The program was asked to end before the step.
     #[error("tenantd was asked to end before it was done")]
     Stopped,
     /// The workspace is not there to be mounted.
@@ -281,7 +281,7 @@ impl InHand {
         self.superseded.set(true);
     }
 
-    /// Whether it was told so.
+    /// Whether it was asked to.
     pub fn is_superseded(&self) -> bool {
         self.superseded.get()
     }
@@ -545,7 +545,7 @@ impl<'a> Worker<'a> {
     /// so in a warning at best.
     ///
     /// What it has beyond what was sent is what the engine's own configuration adds. Options that the engine stores in it
-    /// stand in its label, so that they are told from somebody's later on: where they were not known, it is made once more.
+    /// stand in its label, so that they are distinguished from somebody's later on: where they were not known, it is made once more.
     async fn create(&self, spec: &Container, temporary_name: Option<&str>) -> Result<String, Failure> {
         let name = temporary_name.unwrap_or(&spec.name);
         let declared = Container { name: name.to_owned(), ..spec.clone() };
@@ -625,7 +625,7 @@ impl<'a> Worker<'a> {
         let Err(source) = result else { return Ok(()) };
         reap(id).await;
         if made_here {
-            // The failure that is told is that of the start; a rest is found by the next look.
+            // The failure that is reported is that of the start; a rest is found by the next look.
             let _ = self.engine.remove_container(id).await;
         }
         Err(Failure::Start { step: StepName(START), source })

@@ -18,7 +18,7 @@ pub struct Context {
     /// Why something is made or removed that has no attribute to tell by.
     pub why: Why,
     /// Why limits are changed in place, where that is known: the engine's labels cannot follow such a
-    /// change, and tell it from a commit only once.
+    /// change, and to distinguish it from a commit only once.
     pub live: Option<Why>,
     /// The commit that declares the tenant, or another word for what was read.
     pub revision: Option<String>,
@@ -31,7 +31,7 @@ pub struct Context {
 /// Writes steps to the journal.
 ///
 /// Without a record nothing is changed, except that what weakens isolation is contained: the journal
-/// counts what it could not write, and tells of the gap as soon as it can be written again.
+/// counts what it could not write, and reports the gap as soon as it can be written again.
 #[derive(Debug)]
 pub struct Recorder {
     journal: Journal,
@@ -60,7 +60,7 @@ impl Recorder {
     pub(super) async fn ended(&self, step: &StepEnded<'_>) {
         step.log();
         if let Some(record) = step.record() {
-            // An intent without an outcome says that it is unknown; the gap that is told later says why.
+            // An intent without an outcome says that it is unknown; the gap that is reported later says why.
             let _ = self.journal.append(record).await;
         }
     }

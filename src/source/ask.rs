@@ -46,7 +46,7 @@ const OFF: [&str; 8] = [
 /// Asks git about one repository.
 #[derive(Debug)]
 pub(super) struct Asked {
-    /// Where git is started, and what it is told there of the repository.
+    /// Where git is started, and what it is configured with there for the repository.
     start: PathBuf,
     /// The repository's own folder, where git need not find it, nor ask whom it belongs to.
     folder: Option<PathBuf>,

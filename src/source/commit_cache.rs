@@ -122,7 +122,7 @@ impl Findings {
     }
 }
 
-/// All but the commits that a finding follows from. `None` where this program cannot be told from another one.
+/// All but the commits that a finding follows from. `None` where this program cannot be distinguished from another one.
 fn key(below: &str) -> Option<String> {
     let program = fs::metadata(env::current_exe().ok()?).ok()?;
     let program =

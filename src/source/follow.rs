@@ -25,7 +25,7 @@ const MAX_KEPT: usize = 8 << 20;
 const FILE: usize = 64;
 
 impl History {
-    /// Follows commits by their places, each after those that it follows from. `visit` is told of each and may read the files
+    /// Follows commits by their places, each after those that it follows from. `visit` is called with each and may read the files
     /// of some tenants at it. What `make` makes of a tenant's file is kept for as long as there is room, since a file stays the
     /// same for many commits; it is called on threads of its own.
     ///

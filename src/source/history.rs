@@ -268,7 +268,7 @@ impl History {
         self.repository().is_shallow()
     }
 
-    /// When the branch was rewritten, newest first, as far as the repository's log of it tells.
+    /// When the branch was rewritten, newest first, as far as the repository's log of it shows.
     pub fn rewritten(&self) -> &[Rewritten] {
         &self.rewritten
     }

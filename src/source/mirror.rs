@@ -46,7 +46,7 @@ pub enum Relation {
 pub struct Mirror {
     folder: PathBuf,
     source: Source,
-    /// What git is told about the source.
+    /// What git is configured with for the source.
     settings: String,
     program: PathBuf,
     /// Held while something is fetched, or thrown away.

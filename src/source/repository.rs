@@ -153,7 +153,7 @@ impl Opened {
     }
 
     /// When the branch that a revision names was set to a commit that does not descend from the one before, newest first,
-    /// as far as its log tells. A repository that keeps none tells nothing.
+    /// as far as its log shows. A repository that keeps none shows nothing.
     pub(super) fn rewritten(&self, rev: &str) -> Vec<Rewritten> {
         let moves: Vec<(Oid, Oid, jiff::Timestamp)> = match &self.names {
             Names::Libgit2 => {

@@ -1,4 +1,4 @@
-//! What git is told about a source: a configuration file of our own, and nothing of the host's.
+//! What git is configured with for a source: a configuration file of our own, and nothing of the host's.
 //!
 //! A file, since the processes that git starts on this host for a local source read it as well, and
 //! since what lies in a file is not on a command line.
@@ -61,7 +61,7 @@ impl Scheme {
     }
 }
 
-/// The folder of a source that lies on this host, where file events tell of changes.
+/// The folder of a source that lies on this host, where file events report changes.
 pub fn local_path(url: &str) -> Option<PathBuf> {
     let path = url.strip_prefix("file://").unwrap_or(url);
     path.starts_with('/').then(|| PathBuf::from(path))

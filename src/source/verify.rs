@@ -111,7 +111,7 @@ impl Mirror {
             commits.retain(|id| *id == head_id && before != Some(head_id));
             let signer = judge.signer_of_all(head_id, &commits)?;
             return match (self.continues(accepted, head, signer), cut) {
-                // Behind a cut it cannot be told whether a branch was rewritten.
+                // Behind a cut it cannot be known whether a branch was rewritten.
                 (Err(VerifyError::NonFastForward { .. }), Some(cut)) => Err(cut),
                 (result, _) => result,
             };

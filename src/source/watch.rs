@@ -65,7 +65,7 @@ struct Watched {
     folders: Vec<Folder>,
 }
 
-/// A folder with what tells it from another that took its place.
+/// A folder with what distinguishes it from another that took its place.
 #[derive(PartialEq)]
 struct Folder {
     path: PathBuf,
@@ -73,7 +73,7 @@ struct Folder {
     number: u64,
 }
 
-/// Events that were seen and not told yet.
+/// Events that were seen and not reported yet.
 struct Pending {
     first: Instant,
     last: Instant,

@@ -218,7 +218,7 @@ where
 }
 
 async fn metrics(State(app): State<App>) -> Answer<Response> {
-    // Without an answer of the daemon its own numbers are left out, and the others are told.
+    // Without an answer of the daemon its own numbers are left out, and the others are shown.
     let status = app.handle.call(ReadStatus { tenant: None }, String::new()).await.ok();
     let text = app.metrics.render(status.as_ref());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -97,7 +97,7 @@ pub struct Repo {
     pub backwards: usize,
     /// Whether older commits are missing, as in a shallow clone.
     pub shallow: bool,
-    /// When the branch was rewritten, as far as the repository's log of it tells.
+    /// When the branch was rewritten, as far as the repository's log of it shows.
     pub rewritten: Vec<Rewritten>,
 }
 

@@ -105,7 +105,7 @@ struct Pending {
 /// Whether the daemon runs.
 #[derive(Debug)]
 enum Daemon {
-    /// This journal has not told of any program yet.
+    /// This journal has not reported any program yet.
     Unknown,
     /// It does.
     Runs,

@@ -1,4 +1,4 @@
-//! What git and the journal tell together of a stretch of time, for somebody who was not there. Pure: who calls it reads
+//! What git and the journal show together of a stretch of time, for somebody who was not there. Pure: who calls it reads
 //! the repository and the journals.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -32,7 +32,7 @@ use data::{
 };
 use timeline::Kind;
 
-/// What git tells.
+/// What git shows.
 #[derive(Debug)]
 pub struct Declared {
     /// Where it was read.
@@ -78,7 +78,7 @@ pub fn report(
     report
 }
 
-/// What all journals tell together.
+/// What all journals show together.
 struct Joined {
     report: Report,
     tenants: bounded::Table<String, Tally>,

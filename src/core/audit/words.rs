@@ -49,7 +49,7 @@ pub enum Tone {
 
 /// What is done in a step.
 pub fn step(step: &StepRecord) -> String {
-    // What is made or goes as a whole is told by the step; its image is what differs most.
+    // What is made or goes as a whole is shown by the step; its image is what differs most.
     let is_shown = |field: &&FieldChange| field.name == "image" || !(field.before.is_null() || field.after.is_null());
     let changed: Vec<FieldChange> = step.fields.iter().filter(is_shown).cloned().collect();
     match (changed.is_empty(), step.resource.as_str()) {

@@ -11,7 +11,7 @@ pub use super::{container::attributes as container, network::attributes as netwo
 pub use row::{Attribute, FORGOTTEN, Repair, Unit, Weakens};
 pub(in crate::model) use row::{form, table};
 
-/// All attributes of a kind of resource. Those that tell one object from another come first, in the order of records.
+/// All attributes of a kind of resource. Those that distinguish one object from another come first, in the order of records.
 pub fn of(resource: Resource) -> &'static [&'static Attribute] {
     match resource {
         Resource::Container => container::ALL,

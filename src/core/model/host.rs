@@ -48,7 +48,7 @@ pub struct Host {
     pub socket_group: Option<String>,
     /// Where the daemon listens on loopback as well, if anywhere.
     pub listen: Option<Listen>,
-    /// Where the daemon tells what needs a person, if anywhere.
+    /// Where the daemon reports what needs a person, if anywhere.
     pub notify: Option<Notify>,
     /// How much of the journal is kept.
     pub journal: JournalLimits,

@@ -39,7 +39,7 @@ pub struct StepFacts {
     pub change: Option<ChangeId>,
     /// What it changes of that, before and after.
     pub fields: Vec<FieldChange>,
-    /// Whether a declaration changed or something behind tenantd's back, as far as an attribute tells.
+    /// Whether a declaration changed or something behind tenantd's back, as far as an attribute shows.
     pub why: Option<Why>,
 }
 
@@ -253,7 +253,7 @@ pub enum Step {
         /// The tenant's folder name.
         tenant: String,
     },
-    /// Makes the link to the gateway as declared, then tells the gateway what the tenant may reach.
+    /// Makes the link to the gateway as declared, then writes what the tenant may reach for the gateway.
     OpenEgress {
         /// What is declared.
         egress: Box<DeclaredEgress>,

@@ -103,7 +103,7 @@ pub(super) fn remove(name: &str, observed: &ObservedEgress, plan: &mut TenantPla
     }
 }
 
-/// Those whose links exist although none of the known tenants has them: by the name that the link tells, else by
+/// Those whose links exist although none of the known tenants has them: by the name that the link has, else by
 /// the link's own.
 pub(super) fn undeclared(observed: &ObservedEgress, known: &BTreeSet<String>) -> Vec<String> {
     if observed.links.is_empty() {
@@ -539,7 +539,7 @@ fn shown(link: &str, found: Found<'_>) -> EgressPath {
     egress
 }
 
-/// What a policy tells the gateway, in the form that plans show.
+/// What a policy allows, in the form that plans show.
 fn shown_policy(policy: &EgressPolicy) -> EgressPath {
     let per = |credits: Option<u64>, time: &str| credits.map(|credits| format!("{credits} a {time}"));
     EgressPath {

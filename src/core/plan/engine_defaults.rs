@@ -1,4 +1,4 @@
-//! The engine's share of a container or network: what `daemon.json` adds to what is sent, told from what somebody changed.
+//! The engine's share of a container or network: what `daemon.json` adds to what is sent, as distinct from what somebody changed.
 
 use super::daemon_settings;
 use crate::model::{Container, ENGINE_LABEL, EngineDefaults, Network, Pairs, observed::ObservedContainer};
@@ -30,7 +30,7 @@ pub fn unexplained<'a>(
     containers.into_iter().filter_map(|one| one.spec.as_deref()).find(|spec| ulimits(spec) != known.ulimits)
 }
 
-/// A container as it is sent: with the label that tells the options that the engine is going to add.
+/// A container as it is sent: with the label that lists the options that the engine is going to add.
 ///
 /// An image may stem from a container of ours and bring that label: then it is sent even if it is empty.
 pub fn label_container(spec: &Container, known: &EngineDefaults) -> Container {
@@ -87,7 +87,7 @@ fn label(labels: &mut Pairs, options: &Pairs) {
     }
 }
 
-/// The options that a label tells. One that cannot be read tells none.
+/// The options that a label lists. One that cannot be read lists none.
 fn labelled(labels: &Pairs) -> Pairs {
     labels.get(ENGINE_LABEL).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
@@ -100,7 +100,7 @@ fn fill_in(sent: &mut Pairs, added: &Pairs) {
     }
 }
 
-/// The label tells of the engine, and is no part of what is declared.
+/// The label is about the engine, and is no part of what is declared.
 fn copy_label(from: &Pairs, to: &mut Pairs) {
     match from.get(ENGINE_LABEL) {
         Some(text) => to.insert(ENGINE_LABEL.to_owned(), text.clone()),

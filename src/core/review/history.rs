@@ -225,7 +225,7 @@ impl InForce {
     /// What a merge changed of one of its parents beyond what a clean merge would have: that has what any side changed
     /// since they parted. `others` are its other parents, each with what was declared where it parted from this one.
     ///
-    /// A change that another side made is told at the commit which made it. One that this side made and the merge does not
+    /// A change that another side made is shown at the commit which made it. One that this side made and the merge does not
     /// have was taken back, whatever the merge's first parent says.
     pub fn taken_back(&self, parent: &Self, others: &[(&Self, Desired)]) -> Review {
         let mut all = compare(&parent.desired, &self.desired);

@@ -1,6 +1,6 @@
 //! How much comes of the files of one moment, at most.
 //!
-//! A file of a hundred bytes takes on all that `fleet.yaml` gives to everyone, and one wrong line can be told of in a
+//! A file of a hundred bytes takes on all that `fleet.yaml` gives to everyone, and one wrong line can be reported in a
 //! thousand: what is made of a repo is bounded as well as what is read of it.
 
 use std::io::{self, Write};

@@ -339,7 +339,7 @@ pub struct HostFile {
     pub socket_group: Option<Located<GroupName>>,
     /// Where the daemon listens beside its socket. Default: nowhere.
     pub listen: Option<Located<ListenFile>>,
-    /// Where the daemon tells what needs a person. Default: nowhere.
+    /// Where the daemon reports what needs a person. Default: nowhere.
     pub notify: Option<Located<NotifyFile>>,
     /// How much of the journal is kept.
     pub journal: Option<Located<JournalFile>>,

@@ -32,7 +32,7 @@ use crate::{
 };
 use removals::Clock;
 
-/// What is in force, and the file that keeps what no engine can tell of it.
+/// What is in force, and the file that keeps what no engine can report.
 pub(super) struct InForce {
     /// `None` before a commit came into force, and where it cannot be read.
     pub(super) fleet: Option<Fleet>,

@@ -240,7 +240,7 @@ impl Tenants {
             return None;
         }
         if matches!(failure, Failure::Ended(_)) {
-            // Somebody may have ended it, of which the engine is about to tell.
+            // Somebody may have ended it, which the engine is about to report.
             runtime.started = Some(now);
             runtime.exit = Some((now + NEWS, chain(failure)));
             return Some(Decision::CheckAt(now + NEWS));

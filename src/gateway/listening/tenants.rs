@@ -128,7 +128,7 @@ struct Served {
     client: Arc<Client>,
 }
 
-/// What tells one version of a file from another.
+/// What distinguishes one version of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     inode: u64,

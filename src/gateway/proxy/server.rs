@@ -101,7 +101,7 @@ pub async fn serve(
         .auto_date_header(false);
     let serving = builder.serve_connection(TokioIo::new(validator), answers).with_upgrades();
     tokio::select! {
-        // What goes wrong here is the client's affair, who is told by hyper.
+        // What goes wrong here is the client's affair, who is answered by hyper.
         _ = serving => {}
         () = service.revoked() => return End::Revoked,
         () = watched.activity.idle(limits.idle) => return End::Idle,

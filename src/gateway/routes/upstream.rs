@@ -123,7 +123,7 @@ impl Connector {
     }
 }
 
-/// A certificate that is not accepted is told from an upstream that does not answer.
+/// A certificate that is not accepted is distinguished from an upstream that does not answer.
 fn untrusted(error: &io::Error) -> Rule {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::model::workspace::Backend;
 
-/// What tells one archived thing from another of the same tenant: when it was archived, and by which commit.
+/// What distinguishes one archived thing from another of the same tenant: when it was archived, and by which commit.
 #[derive(Clone, Debug)]
 pub struct Mark {
     time: jiff::Timestamp,

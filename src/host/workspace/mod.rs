@@ -206,7 +206,7 @@ impl Workspaces {
     }
 
     /// Checks a tenant's image and changes nothing: whether all is well, and what the check says. One that is mounted
-    /// is not read; what the kernel found of it is told by a look.
+    /// is not read; what the kernel found of it is part of an observation.
     ///
     /// # Errors
     /// It is not there, or the program is missing.

@@ -10,7 +10,7 @@ const LENGTH: usize = 0x160;
 const MAGIC: u16 = 0xef53;
 const ERRORS: u16 = 0x0002;
 
-/// What is wrong with an image's file system, as far as its superblock tells; `None` for nothing.
+/// What is wrong with an image's file system, as far as its superblock shows; `None` for nothing.
 ///
 /// # Errors
 /// The file cannot be read.

@@ -22,7 +22,7 @@ const ROWS: usize = 2_000;
 /// How many events are shown.
 const EVENTS: usize = 1_000;
 
-/// How the page looks. A browser is told to use no other style.
+/// How the page looks. A browser is asked to use no other style.
 const STYLE: &str = include_str!("report.css");
 
 /// The whole report.

@@ -182,7 +182,7 @@ macro_rules! form {
             $($(#[$about])* pub $field: $type,)*
         }
 
-        /// What is known of each attribute. Those that tell one object from another come first, in the order of records.
+        /// What is known of each attribute. Those that distinguish one object from another come first, in the order of records.
         #[expect(missing_docs, reason = "each row says what its attribute is")]
         pub mod attributes {
             use super::*;

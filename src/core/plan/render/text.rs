@@ -196,7 +196,7 @@ impl Writer {
         }
     }
 
-    /// The attributes that tell one object from another; the rest is the same for all tenants.
+    /// The attributes that distinguish one object from another; the rest is the same for all tenants.
     fn object(&mut self, symbol: &str, colour: Paint, object: Option<&Object>) {
         let rows = match object {
             Some(Object::Container(container)) => container_rows(container),

@@ -88,7 +88,7 @@ pub fn came_or_went(tenant: &TenantReview, renamed: &[(String, String)]) -> Opti
     }
 }
 
-/// How many names are told where a few words must do.
+/// How many names are shown where a few words must do.
 const NAMED: usize = 12;
 
 /// Some names, and how many more there are.

@@ -155,7 +155,7 @@ impl<'a> Fields<'a> {
         Self { de, known, open, entries, rest: entries.iter(), missing: missing.into_iter(), value: None }
     }
 
-    /// Reports a missing key, unless another finding tells of it: its value is wrong, a misspelt
+    /// Reports a missing key, unless another finding reports it: its value is wrong, a misspelt
     /// key means it, or keys could not be read.
     fn report_missing(&self, field: &str) {
         let misspelt = |(key, _): &(Key, Node)| {

@@ -331,7 +331,7 @@ fn a_killed_process_has_spent_what_it_said() -> Result {
         }
         child.wait()?;
         // All but the last were settled in the file before the next was set aside. Of the last, as of
-        // one that was not told of any more, what was set aside or what it cost counts.
+        // one that was not reported any more, what was set aside or what it cost counts.
         let certain: u64 = (0..reserved.saturating_sub(1)).map(|n| if n % 3 == 0 { 4 } else { 25 }).sum();
         let book = read(folder.path())?;
         let now = book.credits(None).values().sum::<u64>() - spent;
