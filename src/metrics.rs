@@ -98,7 +98,7 @@ impl Metrics {
         };
         let reconciled =
             histogram("tenantd_reconcile_duration_seconds", "From the trigger to the end of a tenant's steps");
-        let full_pass = histogram("tenantd_full_pass_duration_seconds", "Looking at everything, and planning");
+        let full_pass = histogram("tenantd_full_pass_duration_seconds", "A full scan, and planning");
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -128,7 +128,7 @@ impl Metrics {
                 "Events of the engine",
                 EVENTS.map(|kind| [("type", kind)]),
             ),
-            fetches: counters(r, "tenantd_source_fetches", "Looks at the config repo", [true, false].map(fetch)),
+            fetches: counters(r, "tenantd_source_fetches", "Fetches of the config repo", [true, false].map(fetch)),
             revisions: counters(r, "tenantd_revisions", "Commits that were judged", Verdict::ALL.map(verdict)),
             notifications: counters(
                 r,
@@ -149,7 +149,7 @@ impl Metrics {
         self.reconciled.observe(took.as_secs_f64());
     }
 
-    /// Everything was looked at, which took so long.
+    /// Everything was scanned, which took so long.
     pub fn full_pass(&self, took: Duration) {
         self.full_pass.observe(took.as_secs_f64());
     }

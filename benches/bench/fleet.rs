@@ -61,15 +61,15 @@ impl Fleet {
     }
 
     /// A list, and an inspection of each container.
-    pub fn look(&self) -> Vec<Chains> {
+    pub fn observe(&self) -> Vec<Chains> {
         let inspect =
             |member: &Member| vec![Call::get(format!("{}/containers/{}/json", self.api, member.container.name))];
         vec![self.list(), self.members.iter().map(inspect).collect()]
     }
 
     /// The same, and what tenantd has to know besides: the engine's own limits and its networks.
-    pub fn look_further(&self) -> Vec<Chains> {
-        let mut stages = self.look();
+    pub fn observe_further(&self) -> Vec<Chains> {
+        let mut stages = self.observe();
         let others = ["info", "networks"].map(|what| vec![Call::get(format!("{}/{what}", self.api))]);
         stages.iter_mut().take(1).for_each(|first| first.extend(others.clone()));
         stages

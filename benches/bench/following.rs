@@ -38,7 +38,7 @@ const REST: Duration = Duration::from_millis(700);
 /// A network of nobody's.
 const OTHER: &str = "tenantd-bench-other";
 
-/// How often the daemon looks at everything while its events are cut, in seconds.
+/// How often the daemon scans everything while its events are cut, in seconds.
 const RESYNC: u64 = 5;
 
 /// How many tenants a commit changes.

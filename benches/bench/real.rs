@@ -160,7 +160,7 @@ impl Lab {
         self.compare(&|| self.bring_up(), &|_| self.fleet.first_up(), (1, rounds), &|_| self.clean())
     }
 
-    fn look(&self, words: &[&str], script: &dyn Fn(&Fleet) -> Vec<Chains>) -> anyhow::Result<Pair> {
+    fn observe(&self, words: &[&str], script: &dyn Fn(&Fleet) -> Vec<Chains>) -> anyhow::Result<Pair> {
         self.compare(&|| self.world.tenantd(words), &|_| script(&self.fleet), (LOOKS, LOOKS), &|_| Ok(()))
     }
 
@@ -199,8 +199,8 @@ fn life(lab: &Lab) -> anyhow::Result<()> {
     let first_up = lab.first_up()?;
     // The bare client was last. If this found a change, the two would not be doing the same.
     lab.world.tenantd(&PLAN)?;
-    let pairs = [first_up, lab.look(&APPLY, &Fleet::look)?, lab.heal(1)?, lab.heal(3)?];
-    let further = lab.look(&APPLY, &Fleet::look_further)?;
+    let pairs = [first_up, lab.observe(&APPLY, &Fleet::observe)?, lab.heal(1)?, lab.heal(3)?];
+    let further = lab.observe(&APPLY, &Fleet::observe_further)?;
     lab.world.tenantd(&PLAN)?;
     lab.clean()?;
 
@@ -268,10 +268,10 @@ fn audit(lab: &Lab) -> anyhow::Result<()> {
         measured
     };
     lab.world.tenantd(&APPLY)?;
-    let folders = row("workspaces are plain folders", &lab.look(&PLAN, &Fleet::look)?);
+    let folders = row("workspaces are plain folders", &lab.observe(&PLAN, &Fleet::observe)?);
     lab.world.settings(&lab.socket, "")?;
     lab.world.tenantd(&APPLY)?;
-    let mounted = lab.look(&PLAN, &Fleet::look).map(|pair| row("workspaces are mounted", &pair));
+    let mounted = lab.observe(&PLAN, &Fleet::observe).map(|pair| row("workspaces are mounted", &pair));
     lab.unmount()?;
     let slower = (mounted? / folders - 1.0) * 100.0;
     table.print();

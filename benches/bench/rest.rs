@@ -1,4 +1,4 @@
-//! What the daemon costs while nothing changes, and what a look at everything costs.
+//! What the daemon costs while nothing changes, and what a full scan costs.
 
 use std::{
     path::Path,
@@ -31,7 +31,7 @@ struct Cost {
     first_up: i64,
     /// Hundredths of a core, of the daemon and of the engine.
     shares: [f64; 2],
-    /// One look at everything: its length, processor time of the daemon and of the engine.
+    /// One full scan: its length, processor time of the daemon and of the engine.
     pass: [Duration; 3],
     /// The same by a bare client.
     bare: [Duration; 2],
@@ -45,7 +45,7 @@ impl Costs {
     pub fn real(&mut self, world: &World, fleet: &Fleet, daemon: &Daemon) -> anyhow::Result<()> {
         let id = daemon::engine_of(world.engine())?;
         let engine = Engine { name: format!("{} tenants, real", fleet.members.len()), used: &|| daemon::processor(id) };
-        let look = Script { at_once: AT_ONCE, stages: fleet.look_further() };
+        let observation = Script { at_once: AT_ONCE, stages: fleet.observe_further() };
         self.0.push(cost(world, daemon, &engine, 2, || Ok(look))?);
         Ok(())
     }
@@ -127,7 +127,7 @@ fn seconds() -> anyhow::Result<u64> {
     setting("BENCH_REST", 120)
 }
 
-/// Counts at rest, then with a look at everything as often as every so many seconds.
+/// Counts at rest, then with a full scan as often as every so many seconds.
 fn cost(
     world: &World,
     daemon: &Daemon,

@@ -19,7 +19,7 @@ use super::{
     failure::Failure,
     output,
     plan::is_incomplete,
-    setup::{self, Layout, Look},
+    setup::{self, Layout, Observation},
     terminal::readable,
 };
 use crate::{
@@ -81,8 +81,8 @@ pub fn run(command: &Apply, global: &Global) -> anyhow::Result<u8> {
             return Err(Failure::asked(what).hint("name the file that `tenantd plan --out` wrote").into());
         }
         let source = Source { repo: command.what.clone(), which: command.which.clone() };
-        let look = setup::look(&source, &layout, &host).await?;
-        converge(command, &host, &look).await
+        let observation = setup::observe(&source, &layout, &host).await?;
+        converge(command, &host, &observation).await
     })
 }
 
@@ -97,9 +97,9 @@ async fn lock(host: &Host, lock_timeout: Duration) -> anyhow::Result<Lock> {
     })
 }
 
-async fn converge(command: &Apply, host: &Host, look: &Look) -> anyhow::Result<u8> {
+async fn converge(command: &Apply, host: &Host, observation: &Observation) -> anyhow::Result<u8> {
     let only = command.which.tenant.as_deref();
-    let Look { tree, desired, engine, observed } = look;
+    let Observation { tree, desired, engine, observed } = observation;
     let plan = setup::plan(host, desired, observed, only)?;
     output::plan(&plan, tree, observed, plan::commitment(desired, host, observed))?;
     let code = if is_incomplete(&plan, desired, only) { EXIT_ERROR } else { EXIT_OK };
@@ -119,7 +119,7 @@ async fn converge(command: &Apply, host: &Host, look: &Look) -> anyhow::Result<u
             return Err(Failure::host(what).hint("apply again to see the new plan").into());
         }
     }
-    carry_out(host, look, &plan, code).await
+    carry_out(host, observation, &plan, code).await
 }
 
 /// Carries out a plan that was saved, or refuses it where anything has moved that it depends on.
@@ -138,8 +138,8 @@ async fn carry_out_saved(command: &Apply, layout: &Layout, host: &Host) -> anyho
         return Err(Failure::asked(what).hint("leave out --rev, --worktree and --tenant").into());
     }
     let which = Which { rev: saved.rev.clone(), worktree: false, tenant: saved.tenant.clone(), path: path.clone() };
-    let look = setup::look(&Source { repo: command.repo.clone(), which }, layout, host).await?;
-    let Look { tree, desired, observed, .. } = &look;
+    let observation = setup::observe(&Source { repo: command.repo.clone(), which }, layout, host).await?;
+    let Observation { tree, desired, observed, .. } = &observation;
     if tree.commit() != Some(&saved.commit) {
         let Saved { commit, rev, .. } = &saved;
         let what = format!("{shown} is refused: it is for the commit {commit}, and {rev} is {} now", tree.revision);
@@ -155,7 +155,7 @@ async fn carry_out_saved(command: &Apply, layout: &Layout, host: &Host) -> anyho
     plan.tenants.retain(|tenant| saved.tenants.contains_key(&tenant.tenant));
     output::plan(&plan, tree, observed, plan::commitment(desired, host, observed))?;
     let code = if plan.blocked().next().is_some() { EXIT_ERROR } else { EXIT_OK };
-    carry_out(host, &look, &plan, code).await
+    carry_out(host, &observation, &plan, code).await
 }
 
 fn read_saved(path: &Path) -> anyhow::Result<(Saved, String)> {
@@ -165,25 +165,25 @@ fn read_saved(path: &Path) -> anyhow::Result<(Saved, String)> {
 }
 
 /// Carries out a plan that was shown. `code` is what to end with where all goes well.
-async fn carry_out(host: &Host, look: &Look, plan: &Plan, code: u8) -> anyhow::Result<u8> {
+async fn carry_out(host: &Host, observation: &Observation, plan: &Plan, code: u8) -> anyhow::Result<u8> {
     if plan.is_empty() {
         return Ok(code);
     }
     let recorder = recorder(host).await?;
-    let mut applied = apply_recorded(host, look, plan, &recorder).await;
+    let mut applied = apply_recorded(host, observation, plan, &recorder).await;
     let refused = applied.refused_limits();
     if !refused.is_empty() {
         // A new container has the limits that the old one does not take.
-        let again = replacing(host, look, &refused).await?;
-        applied.follow(apply_recorded(host, look, &again, &recorder).await);
+        let again = replacing(host, observation, &refused).await?;
+        applied.follow(apply_recorded(host, observation, &again, &recorder).await);
     }
     let failed = applied.outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
     output::print(&closing(plan, &applied, failed))?;
     Ok(if failed > 0 { EXIT_ERROR } else { code })
 }
 
-async fn apply_recorded(host: &Host, look: &Look, plan: &Plan, recorder: &Recorder) -> Applied {
-    let Look { tree, engine, .. } = look;
+async fn apply_recorded(host: &Host, observation: &Observation, plan: &Plan, recorder: &Recorder) -> Applied {
+    let Observation { tree, engine, .. } = observation;
     let context = Context {
         trigger: Trigger::Operator { by: users::current() },
         why: Why::Intent,
@@ -200,8 +200,8 @@ async fn apply_recorded(host: &Host, look: &Look, plan: &Plan, recorder: &Record
 }
 
 /// A plan for the tenants whose containers the engine refused to lower the limits of.
-async fn replacing(host: &Host, look: &Look, refused: &BTreeMap<String, String>) -> anyhow::Result<Plan> {
-    let Look { desired, engine, observed: before, .. } = look;
+async fn replacing(host: &Host, observation: &Observation, refused: &BTreeMap<String, String>) -> anyhow::Result<Plan> {
+    let Observation { desired, engine, observed: before, .. } = observation;
     let mut observed = reconcile::observe(engine, host, desired).await.context("cannot observe the engine")?;
     observed.powers = Arc::clone(&before.powers);
     observed.refused_limits = refused.values().cloned().collect();

@@ -10,7 +10,7 @@ use super::{
     output,
     report::{self, Level, Remark},
     review,
-    setup::{self, Layout, Look},
+    setup::{self, Layout, Observation},
     snapshot,
 };
 use crate::{
@@ -44,7 +44,8 @@ pub fn run(command: &Plan, global: &Global) -> anyhow::Result<u8> {
         }
         None => {
             let host = setup::host(global)?;
-            let Look { tree, desired, observed, .. } = setup::block_on(setup::look(&command.source, &layout, &host))?;
+            let Observation { tree, desired, observed, .. } =
+                setup::block_on(setup::observe(&command.source, &layout, &host))?;
             (host, tree, desired, observed)
         }
     };

@@ -126,19 +126,19 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// What is declared and what is there.
-pub struct Look {
+pub struct Observation {
     pub tree: Tree,
     pub desired: Desired,
     pub engine: Engine,
     pub observed: Observed,
 }
 
-/// Reads the declarations and looks at the engine, side by side.
+/// Reads the declarations and observes the engine, side by side.
 ///
 /// # Errors
 /// The declarations cannot be read at all, or the policy for all tenants has errors, which are
 /// printed; else the engine does not answer.
-pub async fn look(source: &Source, layout: &Layout, host: &Host) -> anyhow::Result<Look> {
+pub async fn observe(source: &Source, layout: &Layout, host: &Host) -> anyhow::Result<Observation> {
     let (source, layout) = (source.clone(), layout.clone());
     let reading = tokio::task::spawn_blocking(move || desired(&source, &layout));
     let engine = engine(host).await;
@@ -150,15 +150,15 @@ pub async fn look(source: &Source, layout: &Layout, host: &Host) -> anyhow::Resu
         };
         anyhow::Ok((tree, desired, images))
     };
-    let looking = async {
+    let observing = async {
         let Ok(engine) = &engine else { return Ok(Observed::default()) };
         reconcile::observe_all_but_images(engine, host).await.context("cannot observe the engine")
     };
-    let (read, looked) = tokio::join!(reading, looking);
+    let (read, seen) = tokio::join!(reading, observing);
     let (tree, desired, images) = read?;
     let engine = engine?;
-    let observed = Observed { images, powers: daemon::powers(&host.data_root)?, ..looked? };
-    Ok(Look { tree, desired, engine, observed })
+    let observed = Observed { images, powers: daemon::powers(&host.data_root)?, ..seen? };
+    Ok(Observation { tree, desired, engine, observed })
 }
 
 /// Reads the files of a commit, or of a folder as it lies there.

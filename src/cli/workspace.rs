@@ -178,7 +178,7 @@ fn by(capability: &WorkspaceCapability) -> String {
 /// What there is of one tenant's workspace.
 async fn find(command: &OneWorkspace, workspaces: &Workspaces) -> anyhow::Result<(TenantName, FoundVolume)> {
     let tenant: TenantName = command.tenant.parse().context("this is no tenant's name")?;
-    let mut observed = workspaces.look_at(tenant.as_str()).await.context("cannot observe the workspace")?;
+    let mut observed = workspaces.observe_tenant(tenant.as_str()).await.context("cannot observe the workspace")?;
     match observed.found.remove(tenant.as_str()) {
         Some(FoundWorkspace { volume: Some(volume), .. }) => Ok((tenant, volume)),
         Some(_) => {
@@ -241,7 +241,7 @@ async fn restore(command: &Restore, host: &Host) -> anyhow::Result<u8> {
     let workspaces = Workspaces::new(host);
     let tenant: TenantName = command.tenant.parse().context("this is no tenant's name")?;
     check_archived(&workspaces, &command.name)?;
-    let observed = workspaces.look_at(tenant.as_str()).await.context("cannot observe the workspace")?;
+    let observed = workspaces.observe_tenant(tenant.as_str()).await.context("cannot observe the workspace")?;
     if observed.found.get(tenant.as_str()).is_some_and(FoundWorkspace::exists) {
         let what = format!("{tenant} has a workspace");
         return Err(Failure::asked(what).hint("remove its file and let that be archived first").into());
@@ -287,7 +287,7 @@ fn confirmed(name: &str) -> anyhow::Result<bool> {
 /// Notes what somebody wants, and has the daemon look.
 async fn ask(workspaces: &Workspaces, host: &Host, tenant: &TenantName, what: RequestedAction) -> anyhow::Result<u8> {
     workspaces.request(tenant, &OperatorRequest { what, by: users::current() })?;
-    // Of a tenant that nobody declares the daemon knows nothing before it has looked at everything.
+    // Of a tenant that nobody declares the daemon knows nothing before its next full scan.
     let answer = Client::new(&host.socket).call(&Reconcile { tenant: None }).await;
     let who = match answer {
         Ok(_) => "the daemon does it now; `tenantd status` and `tenantd events` show what becomes of it",

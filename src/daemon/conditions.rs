@@ -241,7 +241,7 @@ pub(super) struct DaemonContext<'a> {
     pub(super) in_force: Option<&'a Revision>,
     /// Whether everything was observed since the engine answers.
     pub(super) scanned: bool,
-    /// What the signatures of the newest commit said; `None` where they are not looked at.
+    /// What the signatures of the newest commit said; `None` where they are not checked.
     pub(super) verified: Option<&'a Result<String, String>>,
 }
 

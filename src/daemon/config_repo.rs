@@ -35,7 +35,7 @@ pub(super) struct ConfigRepo {
     /// The commit in force, from which the intake counts signatures.
     accepted: watch::Sender<Option<String>>,
     pub(super) status: SourceStatus,
-    /// What the signatures of the newest commit said; `None` where they are not looked at.
+    /// What the signatures of the newest commit said; `None` where they are not checked.
     pub(super) verified: Option<Result<String, String>>,
     /// A commit that is judged when the engine was observed, or the state can be kept.
     pub(super) pending: Option<Candidate>,

@@ -53,11 +53,11 @@ impl Candidate {
 
 /// A commit that can be carried out.
 pub(super) struct Declared {
-    /// Who signed it, where signatures are looked at.
+    /// Who signed it, where signatures are checked.
     pub(super) signer: Option<String>,
     /// What it declares.
     pub(super) desired: Arc<Desired>,
-    /// Whether it does not descend from the commit in force, where signatures are looked at: an old
+    /// Whether it does not descend from the commit in force, where signatures are checked: an old
     /// signed commit may have been put back by someone who cannot sign.
     pub(super) non_fast_forward: bool,
     /// Its approvals, counted from the commit that was in force when it was judged.

@@ -17,7 +17,7 @@ use crate::{
     fault::chain,
 };
 
-/// How many events may wait for the daemon. More than that are as good as a look at everything.
+/// How many events may wait for the daemon. More than that are as good as a full scan.
 const QUEUE: usize = 4096;
 
 /// The waits between two tries to reach an engine: the first, and the longest.
@@ -26,9 +26,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What is reported of the engine.
 pub(super) enum LinkNews {
-    /// It answers, and its events arrive from now on: what happened before must be looked at.
+    /// It answers, and its events arrive from now on: what happened before must be observed.
     Up(Arc<Engine>),
-    /// It answers, and refuses to report its events: only looks show what happens.
+    /// It answers, and refuses to report its events: only full scans show what happens.
     EventsUnavailable(Arc<Engine>, String),
     /// It does not answer.
     Down(String),
@@ -87,7 +87,7 @@ async fn listen(
 ) -> Result<LinkNews, String> {
     let ended = || LinkNews::Down("the engine ended its stream of events".to_owned());
     let engine = Engine::connect(socket, call).await.map_err(|e| chain(&e))?;
-    // Listening begins before anything is looked at, so that nothing is missed in between.
+    // Listening begins before anything is observed, so that nothing is missed in between.
     let mut events = match engine.events().await {
         Ok(events) => events,
         Err(refused @ (CallError::Refused { .. } | CallError::TimedOut { .. })) => {

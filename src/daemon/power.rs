@@ -55,7 +55,7 @@ impl Daemon {
         self.in_force.change_powers(|powers| _ = powers.holds.insert(tenant.to_owned(), hold.clone()))
     }
 
-    /// Writes down what a tenant is to do from now on, and has it looked at.
+    /// Writes down what a tenant is to do from now on, and has it observed.
     async fn power_given(&mut self, tenant: &str, hold: PowerHold, trigger: Trigger) {
         self.reporter.report(&PowerGiven { tenant, hold: &hold }).await;
         self.scan.touch(tenant);
@@ -82,7 +82,7 @@ impl Daemon {
         }
     }
 
-    /// Takes note of what a look at a tenant says of its power: that it is reached or could not be kept, and which addresses
+    /// Takes note of what an observation of a tenant says of its power: that it is reached or could not be kept, and which addresses
     /// are to be reserved before its network goes.
     pub(super) async fn power_seen(&mut self, tenant: &str, power: Power, reserve: Option<Ipv4Net>) {
         let in_order = self.tenants.get(tenant).is_some_and(TenantRuntime::is_in_order);

@@ -87,7 +87,7 @@ impl Daemon {
         };
         for tenant in tenants {
             if tenant.parse::<TenantName>().is_err() {
-                // Whatever carries such a label is removed by a look at everything.
+                // Whatever carries such a label is removed by a full scan.
                 self.scan.ask(trigger.clone(), now + PAUSE);
                 continue;
             }
@@ -125,7 +125,7 @@ impl Daemon {
                 (trigger("egress secret", ""), routed)
             }
         };
-        // What is nobody's is found by a look at everything.
+        // What is nobody's is found by a full scan.
         if tenants.is_empty() || tenants.iter().any(|tenant| !desired.mentions(tenant)) {
             self.scan.ask(trigger, now + PAUSE);
             return;

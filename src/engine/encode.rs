@@ -79,7 +79,7 @@ pub fn endpoint(address: Ipv4Addr) -> Value {
     json!({"IPAMConfig": {"IPv4Address": address}})
 }
 
-/// The label of a container that is made to be looked at.
+/// The label of a container that is made to be inspected.
 pub const SAMPLE_LABEL: &str = "io.tenantd.sample";
 
 /// The body of `POST /containers/create` for a container that shows what the engine adds by itself.

@@ -23,7 +23,7 @@ use super::rows::Rows;
 /// The largest answer that is read: a list of some hundred thousand containers.
 const MAX_ANSWER: usize = 512 << 20;
 
-/// How many connections are kept for the next calls: what a look at everything has under way, and
+/// How many connections are kept for the next calls: what a full scan has under way, and
 /// as many again beside it. More are opened where they are needed, and closed after that.
 const IDLE: usize = 16;
 

@@ -38,7 +38,7 @@ pub(super) struct ListedContainer {
     pub(super) network_settings: NetworkSettings,
 }
 
-/// A row of `GET /containers/json` of a container that was made to be looked at.
+/// A row of `GET /containers/json` of a container that was made to be inspected.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ListedSample {

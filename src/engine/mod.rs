@@ -1,7 +1,7 @@
 //! What is needed of a Docker Engine, over its own API on a unix socket.
 //!
 //! Every call has a deadline that covers the body too, and every body a bound. A call that timed
-//! out may still take effect: its outcome is unknown until the engine is looked at again.
+//! out may still take effect: its outcome is unknown until the engine is observed again.
 
 pub mod encode;
 
@@ -131,7 +131,7 @@ impl Engine {
         self.remove_container(&created.id).await?;
         let gone = || CallError::Malformed {
             call: "POST /containers/create".to_owned(),
-            detail: "the container was gone before it could be looked at".to_owned(),
+            detail: "the container was gone before it could be inspected".to_owned(),
         };
         found?.and_then(|found| found.spec).map(|spec| *spec).ok_or_else(gone)
     }

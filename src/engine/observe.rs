@@ -1,4 +1,4 @@
-//! One look at an engine: two lists, and an inspection of each container that carries our label.
+//! One observation of an engine: two lists, and an inspection of each container that carries our label.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +29,7 @@ pub(super) const AT_ONCE: usize = 8;
 const INSPECTION: Duration = Duration::from_secs(5);
 
 impl Engine {
-    /// Looks at the engine, its networks and the containers that concern us; not at images.
+    /// Observes the engine, its networks and the containers that concern us; not at images.
     ///
     /// A container that cannot be inspected in time is reported as unobserved; the others are not
     /// held up by it.
@@ -49,7 +49,7 @@ impl Engine {
         Ok(Observed { containers, unobserved, ..assemble(engine, networks, members) })
     }
 
-    /// Looks at the engine and its networks, and lists the containers that concern us.
+    /// Observes the engine and its networks, and lists the containers that concern us.
     ///
     /// # Errors
     /// As those of [`Engine::observe`].
@@ -60,8 +60,8 @@ impl Engine {
         Ok((assemble(engine, networks, list.members), list.containers))
     }
 
-    /// Looks at one tenant's containers, at what is on its network or has its names, and at the list
-    /// of all networks. `facts` is what the engine said of itself at an earlier look.
+    /// Observes one tenant's containers, what is on its network or has its names, and the list
+    /// of all networks. `facts` is what the engine said of itself at an earlier observation.
     ///
     /// # Errors
     /// The engine cannot be reached, or refuses a list.
@@ -198,7 +198,7 @@ impl Engine {
         Ok(networks)
     }
 
-    /// Adds listed containers to a look, inspected where they carry our label.
+    /// Adds listed containers to an observation, inspected where they carry our label.
     pub async fn inspect_listed(&self, listed: Vec<Listed>, observed: &mut Observed) {
         let mut inspections = stream::iter(listed)
             .map(|listed| async move {
@@ -239,7 +239,7 @@ impl Engine {
         observed.unobserved.sort_by(|a, b| a.tenant.cmp(&b.tenant));
     }
 
-    /// Looks at one container, without finding out whose it is; `None` where it is gone.
+    /// Inspects one container, without finding out whose it is; `None` where it is gone.
     ///
     /// # Errors
     /// The engine does not answer in time.
@@ -267,7 +267,7 @@ impl Engine {
         }
     }
 
-    /// Removes containers that were made to be looked at, and were left behind a minute ago or earlier: younger ones may be
+    /// Removes containers that were made to be inspected, and were left behind a minute ago or earlier: younger ones may be
     /// somebody's who looks just now.
     pub(super) async fn remove_samples(&self) -> Result<(), CallError> {
         let filter = json!({"label": [SAMPLE_LABEL], "status": ["created"]});
@@ -311,7 +311,7 @@ impl Engine {
         Ok(names.into_iter().map(image).collect())
     }
 
-    /// Looks at images, by reference.
+    /// Observes images, by reference.
     pub async fn images(&self, references: &BTreeSet<String>) -> BTreeMap<String, ImageState> {
         stream::iter(references)
             .map(|reference| async move {

@@ -1,7 +1,7 @@
 //! Changes beside the engine, as the kernel reports them: links and their addresses, policies, secrets, workspaces'
 //! mounts.
 //!
-//! Nothing is looked at. It tells that something may have changed, and never that nothing did: a look at
+//! Nothing is read. It tells that something may have changed, and never that nothing did: a look at
 //! everything goes on beside.
 
 use std::{
@@ -76,7 +76,7 @@ async fn follow(egress: Egress, workspaces: Workspaces, sender: mpsc::Sender<Cha
     let notify = {
         let sender = sender.clone();
         move |change| {
-            // Where the queue is full, the look at everything finds what is dropped here.
+            // Where the queue is full, the full scan finds what is dropped here.
             let _ = sender.try_send(change);
         }
     };

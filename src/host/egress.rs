@@ -20,7 +20,7 @@ use crate::model::{
     step::{DeclaredEgress, LeftSecrets},
 };
 
-/// Why an egress path could not be looked at, made or removed.
+/// Why an egress path could not be observed, made or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum EgressError {
     /// The link.
@@ -67,7 +67,7 @@ impl<'a> EgressPaths<'a> {
     }
 
     /// Fails where the settings name a place that is another data root's, and takes those where something is written for the
-    /// gateway already: what an earlier version wrote has no mark. Where that cannot be found out, looks say so.
+    /// gateway already: what an earlier version wrote has no mark. Where that cannot be found out, observations say so.
     ///
     /// # Errors
     /// A place is another's.
@@ -82,24 +82,24 @@ impl<'a> EgressPaths<'a> {
         }
     }
 
-    /// Looks at everything, with all secrets of the host.
+    /// Observes everything, with all secrets of the host.
     ///
     /// # Errors
-    /// The files cannot be listed. Links that cannot be looked at are reported by the capability.
-    pub async fn look(&self, engine_is_here: bool) -> Result<ObservedEgress, EgressError> {
+    /// The files cannot be listed. Links that cannot be observed are reported by the capability.
+    pub async fn observe(&self, engine_is_here: bool) -> Result<ObservedEgress, EgressError> {
         let mut observed = self.capability(engine_is_here, None).await;
         if !matches!(observed.capability, EgressCapability::Taken(_)) {
             for tenant in self.policies.tenants()? {
-                observed.files.extend(self.policies.look(&tenant).map(|found| (tenant, found)));
+                observed.files.extend(self.policies.observe(&tenant).map(|found| (tenant, found)));
             }
         }
         observed.secrets = self.fingerprints(self.settings.secrets.keys());
         Ok(observed)
     }
 
-    /// Looks at one tenant, with the secrets that are asked for. A tenant that is named as a link is, is that link's
+    /// Observes one tenant, with the secrets that are asked for. A tenant that is named as a link is, is that link's
     /// owner.
-    pub async fn look_at<'s>(
+    pub async fn observe_tenant<'s>(
         &self,
         tenant: &TenantName,
         secrets: impl Iterator<Item = &'s SecretName>,
@@ -108,7 +108,7 @@ impl<'a> EgressPaths<'a> {
         let link = if is_link(tenant.as_str()) { tenant.to_string() } else { tenant.link_name() };
         let mut observed = self.capability(engine_is_here, Some(&link)).await;
         if !matches!(observed.capability, EgressCapability::Taken(_)) {
-            observed.files.extend(self.policies.look(tenant.as_str()).map(|found| (tenant.to_string(), found)));
+            observed.files.extend(self.policies.observe(tenant.as_str()).map(|found| (tenant.to_string(), found)));
         }
         observed.secrets = self.fingerprints(secrets);
         observed
@@ -146,7 +146,7 @@ impl<'a> EgressPaths<'a> {
             Some(links) => links,
             None => Links::open(None)?,
         };
-        Ok((sysctls, links.look(only).await?))
+        Ok((sysctls, links.observe(only).await?))
     }
 
     fn fingerprints<'s>(

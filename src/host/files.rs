@@ -34,7 +34,7 @@ const MAX_DEPTH: usize = 32;
 const FILE_MODE: u32 = 0o444;
 const FOLDER_MODE: u32 = 0o755;
 
-/// Why config files could not be looked at or written.
+/// Why config files could not be observed or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}", path = path.display())]
 pub struct FilesError {
@@ -81,9 +81,9 @@ impl ConfigFiles {
     ///
     /// # Errors
     /// It exists and cannot be read.
-    pub async fn look_at(&self, tenant: &str) -> Result<Option<FoundFiles>, FilesError> {
+    pub async fn observe_tenant(&self, tenant: &str) -> Result<Option<FoundFiles>, FilesError> {
         let tenant = tenant.to_owned();
-        self.work(move |files| files.open()?.map_or(Ok(None), |root| files.look(&root, &tenant))).await
+        self.work(move |files| files.open()?.map_or(Ok(None), |root| files.observe(&root, &tenant))).await
     }
 
     /// Makes a tenant's folder hold these files and nothing else.
@@ -121,7 +121,7 @@ impl ConfigFiles {
             let name = name.to_str().map(|name| name.strip_suffix(MANIFEST).unwrap_or(name)).unwrap_or_default();
             if name.parse::<TenantName>().is_ok()
                 && !all.contains_key(name)
-                && let Some(found) = self.look(&root, name)?
+                && let Some(found) = self.observe(&root, name)?
             {
                 all.insert(name.to_owned(), found);
             }
@@ -137,7 +137,7 @@ impl ConfigFiles {
         let own = folder(&root, tenant.as_str()).map_err(failed("prepare", &path))?;
         let wanted = files.iter().map(|file| file.path.as_str()).collect();
         clear(&own, "", &wanted).map_err(failed("clear", &path))?;
-        let found = self.look(&root, tenant.as_str())?.unwrap_or_default();
+        let found = self.observe(&root, tenant.as_str())?.unwrap_or_default();
         let new = format!(".{tenant}.new");
         let is_there = |file: &&ConfigFile| {
             found.files.get(&file.path) == Some(&file.content.digest) && !found.foreign.contains_key(&file.path)
@@ -173,24 +173,24 @@ impl ConfigFiles {
         }
     }
 
-    fn look(&self, root: &OwnedFd, tenant: &str) -> Result<Option<FoundFiles>, FilesError> {
+    fn observe(&self, root: &OwnedFd, tenant: &str) -> Result<Option<FoundFiles>, FilesError> {
         let path = self.folder.join(tenant);
         let noted = noted(root, tenant).map_err(failed("read what was noted of", &path))?;
-        let mut look = Look { found: FoundFiles { noted, ..FoundFiles::default() }, entries: 0 };
+        let mut walk = Walk { found: FoundFiles { noted, ..FoundFiles::default() }, entries: 0 };
         match open_folder(root, tenant) {
             Ok(folder) => {
                 let status = rustix::fs::fstat(&folder).map_err(failed("look at", &path))?;
-                look.found.foreign.extend(improper(&status, FOLDER_MODE).map(|why| (".".to_owned(), why.into())));
-                look.folder(&folder, "", 0).map_err(failed("read", &path))?;
+                walk.found.foreign.extend(improper(&status, FOLDER_MODE).map(|why| (".".to_owned(), why.into())));
+                walk.folder(&folder, "", 0).map_err(failed("read", &path))?;
             }
-            Err(Errno::NOENT) if look.found.noted.is_empty() => return Ok(None),
+            Err(Errno::NOENT) if walk.found.noted.is_empty() => return Ok(None),
             Err(Errno::NOENT) => {}
             Err(errno) => {
                 let why = refusal(errno).ok_or(errno).map_err(failed("open", &path))?;
-                look.found.foreign.insert(".".to_owned(), why.into());
+                walk.found.foreign.insert(".".to_owned(), why.into());
             }
         }
-        Ok(Some(look.found))
+        Ok(Some(walk.found))
     }
 }
 
@@ -213,12 +213,12 @@ fn noted(root: &OwnedFd, tenant: &str) -> io::Result<BTreeMap<String, String>> {
 /// What the name of the file ends with that says what was last written. The dot is in no tenant's name.
 const MANIFEST: &str = ".sha256";
 
-struct Look {
+struct Walk {
     found: FoundFiles,
     entries: usize,
 }
 
-impl Look {
+impl Walk {
     fn folder(&mut self, folder: &OwnedFd, prefix: &str, depth: usize) -> io::Result<()> {
         for name in names(folder)? {
             let name = name.as_c_str();

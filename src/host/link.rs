@@ -25,7 +25,7 @@ use rtnetlink::{
 use super::namespace::{self, NamespaceError};
 use crate::model::{egress::FoundLink, name::LINK_PREFIX};
 
-/// How long everything that is asked of the kernel for one look or one link may take. It answers at once.
+/// How long everything that is asked of the kernel for one observation or one link may take. It answers at once.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The interface that every namespace has.
@@ -51,7 +51,7 @@ const INSIDE: [(&str, &str, &str); 4] = [
     ("ipv6/conf", "disable_ipv6", "1"),
 ];
 
-/// Why a link could not be looked at or made.
+/// Why a link could not be observed or made.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The gateway's namespace cannot be used.
@@ -150,7 +150,7 @@ impl Links {
     ///
     /// # Errors
     /// The kernel refuses, or does not answer in time.
-    pub(super) async fn look(&self, only: Option<&str>) -> Result<BTreeMap<String, FoundLink>, LinkError> {
+    pub(super) async fn observe(&self, only: Option<&str>) -> Result<BTreeMap<String, FoundLink>, LinkError> {
         within_deadline(async {
             let outer = side(&self.outer, only).await?;
             let inner = match &self.inner {
@@ -397,7 +397,7 @@ fn set(path: &Path, value: &str) -> Result<(), LinkError> {
 async fn side(handle: &Handle, only: Option<&str>) -> Result<Side, LinkError> {
     let ports = match only {
         None => {
-            let listed: Vec<LinkMessage> = handle.link().get().execute().try_collect().await.map_err(looking)?;
+            let listed: Vec<LinkMessage> = handle.link().get().execute().try_collect().await.map_err(observing)?;
             listed.iter().map(Port::of).collect()
         }
         Some(name) => {
@@ -413,7 +413,7 @@ async fn side(handle: &Handle, only: Option<&str>) -> Result<Side, LinkError> {
     Ok(Side { ports, addresses })
 }
 
-fn looking(source: rtnetlink::Error) -> LinkError {
+fn observing(source: rtnetlink::Error) -> LinkError {
     LinkError::Kernel { action: "look at the links".to_owned(), source }
 }
 
@@ -425,7 +425,7 @@ async fn get(_: &Handle, request: rtnetlink::LinkGetRequest) -> Result<Option<Po
     match request.execute().try_next().await {
         Ok(found) => Ok(found.as_ref().map(Port::of)),
         Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code().abs() == NO_DEVICE => Ok(None),
-        Err(e) => Err(looking(e)),
+        Err(e) => Err(observing(e)),
     }
 }
 
@@ -435,7 +435,7 @@ async fn addresses(handle: &Handle, of: Option<u32>) -> Result<Vec<Address>, Lin
         Some(index) => request.set_link_index_filter(index),
         None => request,
     };
-    let listed: Vec<AddressMessage> = request.execute().try_collect().await.map_err(looking)?;
+    let listed: Vec<AddressMessage> = request.execute().try_collect().await.map_err(observing)?;
     Ok(listed.into_iter().filter_map(Address::of).collect())
 }
 

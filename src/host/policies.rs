@@ -131,7 +131,7 @@ impl Policies {
     }
 
     /// What is there of a tenant; `None` where there is nothing.
-    pub fn look(&self, tenant: &str) -> Option<FoundFiles> {
+    pub fn observe(&self, tenant: &str) -> Option<FoundFiles> {
         let mut found = FoundFiles::default();
         match read(&self.path(POLICIES, tenant), 0o022) {
             Filed::Missing => {}
@@ -257,7 +257,7 @@ fn read(path: &Path, closed: u32) -> Filed<Vec<u8>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Filed::Missing,
         Err(e) => return Filed::Wrong(e.to_string()),
     };
-    let Ok(metadata) = file.metadata() else { return wrong("it cannot be looked at") };
+    let Ok(metadata) = file.metadata() else { return wrong("it cannot be read") };
     if !metadata.is_file() {
         return wrong("it is not a file");
     }
@@ -324,10 +324,10 @@ mod tests {
     fn a_policy_is_read_as_it_was_written_and_a_change_by_hand_is_seen() -> Result<(), Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let policies = Policies::new(&folder.path().join("egress"), "root");
-        assert!(policies.look("acme").is_none() && policies.tenants()?.is_empty());
+        assert!(policies.observe("acme").is_none() && policies.tenants()?.is_empty());
         let mut policy = policy()?;
         policies.write(&policy)?;
-        let found = policies.look("acme").ok_or("nothing was written")?;
+        let found = policies.observe("acme").ok_or("nothing was written")?;
         assert_eq!((found.policy.present(), found.edited), (Some(&policy), false));
 
         let path = folder.path().join("egress/policies/acme.json");
@@ -347,15 +347,15 @@ mod tests {
         let text = fs::read_to_string(&path)?;
         fs::write(&path, text.replace("api.example.com", "evil.example.com"))?;
         policy.allow = BTreeSet::from(["evil.example.com:443".parse()?]);
-        let found = policies.look("acme").ok_or("nothing was written")?;
+        let found = policies.observe("acme").ok_or("nothing was written")?;
         assert_eq!((found.policy.present(), found.edited), (Some(&policy), true));
 
         for tampered in ["", "{", "[]", "{\"v\": 1}"] {
             fs::write(&path, tampered)?;
-            assert!(matches!(policies.look("acme").map(|found| found.policy), Some(Filed::Wrong(_))), "{tampered}");
+            assert!(matches!(policies.observe("acme").map(|found| found.policy), Some(Filed::Wrong(_))), "{tampered}");
         }
         policies.remove("acme")?;
-        assert!(policies.look("acme").is_none() && policies.tenants()?.is_empty());
+        assert!(policies.observe("acme").is_none() && policies.tenants()?.is_empty());
         Ok(())
     }
 
@@ -369,19 +369,19 @@ mod tests {
         let path = folder.path().join("secrets/acme.json");
         assert_eq!(fs::metadata(&path)?.mode() & 0o7777, 0o640);
         assert_eq!(fs::metadata(folder.path().join("secrets"))?.mode() & 0o7777, 0o750);
-        let found = policies.look("acme").ok_or("nothing was written")?;
+        let found = policies.observe("acme").ok_or("nothing was written")?;
         let secrets = found.secrets.present().ok_or("no secrets")?;
         assert!(secrets.values.get(&name) == Some(&Fingerprint::of("s3cret")) && !secrets.edited);
         assert!(!format!("{found:?}").contains("s3cret"));
         fs::write(&path, fs::read_to_string(&path)?.replace("s3cret", "another"))?;
-        let found = policies.look("acme").ok_or("nothing was written")?;
+        let found = policies.observe("acme").ok_or("nothing was written")?;
         assert!(found.secrets.present().is_some_and(|secrets| secrets.edited));
 
         fs::set_permissions(&path, Permissions::from_mode(0o644))?;
-        let found = policies.look("acme").ok_or("nothing was written")?;
+        let found = policies.observe("acme").ok_or("nothing was written")?;
         assert_eq!(found.secrets, Filed::Wrong("it is open to others".to_owned()));
         policies.write_secrets(&tenant, SecretValues::new(), &BTreeMap::new())?;
-        assert!(policies.look("acme").is_none());
+        assert!(policies.observe("acme").is_none());
         let nobody = Policies::new(folder.path(), "no-such-user");
         let refused = nobody.write_secrets(&tenant, values, &BTreeMap::new());
         assert!(matches!(refused, Err(PolicyError::NoUser(_))));

@@ -73,7 +73,7 @@ impl FolderWatch {
             .inspect_err(|error| tracing::warn!(%error, "file events cannot be had; only polls show changes"))
             .ok()?;
         for place in &places {
-            // One that went since is another place at the next look.
+            // One that went since is another place at the next observation.
             let _ = watcher.watch(&place.path, RecursiveMode::NonRecursive);
         }
         Some((watcher, places))

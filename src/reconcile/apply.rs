@@ -40,8 +40,8 @@ use super::{
 const YIELD_AFTER: Duration = Duration::from_secs(3);
 
 /// How often, and how far apart, something is looked for that the engine may still be making.
-const LOOKS: u32 = 30;
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
+const ATTEMPTS: u32 = 30;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is reported while a plan is carried out.
 #[derive(Debug)]
@@ -223,7 +223,7 @@ impl fmt::Display for StepName {
 ///
 /// What weakens isolation is contained first, for all tenants. Then each tenant's steps run in their
 /// order; tenants run side by side, at most `host.parallelism` at once, and one that hangs gives its
-/// place away. A failed step ends its tenant alone. To be cut off at any point is safe: another look
+/// place away. A failed step ends its tenant alone. To be cut off at any point is safe: another observation
 /// and another plan end where this one would have.
 ///
 /// `report` hears of each step and each end; `record` has them written to the journal.
@@ -625,7 +625,7 @@ impl<'a> Worker<'a> {
         let Err(source) = result else { return Ok(()) };
         reap(id).await;
         if made_here {
-            // The failure that is reported is that of the start; a rest is found by the next look.
+            // The failure that is reported is that of the start; a rest is found by the next observation.
             let _ = self.engine.remove_container(id).await;
         }
         Err(Failure::Start { step: StepName(START), source })
@@ -638,7 +638,7 @@ impl<'a> Worker<'a> {
         let mut known = self.engine.defaults();
         for _ in 0..2 {
             self.send_network(&engine_defaults::label_network(spec, &known)).await.map_err(failed)?;
-            // One that cannot be looked at now is compared by the next look.
+            // One that cannot be observed now is compared by the next observation.
             let Some(made) = self.engine.inspect_network(&spec.name).await.ok().flatten() else { return Ok(()) };
             let mut found = known.clone();
             engine_defaults::learn_network(&mut found, spec, &made);
@@ -661,13 +661,13 @@ impl<'a> Worker<'a> {
     async fn send_network(&self, spec: &Network) -> Result<(), CallError> {
         let Err(refused) = self.engine.create_network(spec).await else { return Ok(()) };
         if matches!(refused, CallError::Refused { .. }) {
-            for _ in 0..LOOKS {
+            for _ in 0..ATTEMPTS {
                 let found = self.engine.find_network(&spec.name).await.ok().flatten();
                 if let Some(found) = found {
                     let alike = engine_defaults::network_with_share(spec, &found.spec) == found.spec;
                     return if alike { Ok(()) } else { Err(refused) };
                 }
-                tokio::time::sleep(LOOK_PAUSE).await;
+                tokio::time::sleep(ATTEMPT_PAUSE).await;
             }
         }
         Err(refused)
@@ -675,14 +675,14 @@ impl<'a> Worker<'a> {
 
     /// The container that has the declared name and is just as declared, and never ran.
     async fn made_already(&self, declared: &Container) -> Option<String> {
-        for _ in 0..LOOKS {
+        for _ in 0..ATTEMPTS {
             if let Some(found) = self.engine.inspect_container(&declared.name).await.ok().flatten() {
                 let known = self.engine.defaults();
                 let expected = |actual: &Container| engine_defaults::with_share(declared, actual, &known);
                 let alike = found.spec.is_some_and(|actual| deviation(&expected(&actual), &actual).is_none());
                 return (alike && found.state == RunState::Created).then_some(found.id);
             }
-            tokio::time::sleep(LOOK_PAUSE).await;
+            tokio::time::sleep(ATTEMPT_PAUSE).await;
         }
         None
     }

@@ -1,4 +1,4 @@
-//! Looking at the engine and the host, and carrying a plan out.
+//! Observing the engine and the host, and carrying a plan out.
 
 mod apply;
 mod record;
@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// Why the world could not be looked at.
+/// Why the world could not be observed.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
     /// The engine did not answer.
@@ -51,7 +51,7 @@ pub enum ObserveError {
     Egress(#[from] EgressError),
 }
 
-/// Looks at everything that a plan for `desired` needs: the engine and the host's folders.
+/// Observes everything that a plan for `desired` needs: the engine and the host's folders.
 ///
 /// # Errors
 /// The engine does not answer, or the data root cannot be read. One container that cannot be
@@ -66,16 +66,16 @@ pub async fn observe(engine: &Engine, host: &Host, desired: &Desired) -> Result<
 /// # Errors
 /// As those of [`observe`].
 pub async fn observe_all_but_images(engine: &Engine, host: &Host) -> Result<Observed, ObserveError> {
-    let (observed, data) = tokio::join!(engine.observe(), look_at_data(host));
+    let (observed, data) = tokio::join!(engine.observe(), observe_data(host));
     let mut observed = observed?;
     (observed.workspaces, observed.files) = data?;
-    look_at_egress(host, &mut observed).await?;
+    observe_egress(host, &mut observed).await?;
     mark_hung_starts(&mut observed);
     learn_defaults(engine, &mut observed).await;
     Ok(observed)
 }
 
-/// What a look at everything leads to.
+/// What a full scan leads to.
 pub struct Survey {
     /// What would make the engine as declared.
     pub plan: Plan,
@@ -111,7 +111,7 @@ impl Known {
     }
 }
 
-/// Looks at everything and plans for all tenants, as [`plan::plan`] does after [`observe`], but holds
+/// Scans everything and plans for all tenants, as [`plan::plan`] does after [`observe`], but holds
 /// no more than the containers of so many tenants `at_a_time`. Without declarations nothing is planned.
 ///
 /// # Errors
@@ -124,12 +124,12 @@ pub async fn survey(
     known: Known,
 ) -> Result<Survey, ObserveError> {
     let references = desired.map(references).unwrap_or_default();
-    let (overview, images, data) = tokio::join!(engine.overview(), engine.images(&references), look_at_data(host));
+    let (overview, images, data) = tokio::join!(engine.overview(), engine.images(&references), observe_data(host));
     let (mut observed, listed) = overview?;
     observed.images = images;
     known.complete(&mut observed);
     (observed.workspaces, observed.files) = data?;
-    look_at_egress(host, &mut observed).await?;
+    observe_egress(host, &mut observed).await?;
 
     let (mut containers, mut of_tenants, mut elsewhere) =
         (BTreeMap::new(), BTreeMap::<_, Vec<Listed>>::new(), Vec::new());
@@ -227,7 +227,7 @@ fn is_in_the_way(listed: &Listed) -> bool {
     })
 }
 
-/// Looks at one tenant, and at the list of all networks. `facts` is what the engine said of itself.
+/// Observes one tenant, and the list of all networks. `facts` is what the engine said of itself.
 ///
 /// # Errors
 /// As those of [`observe`].
@@ -243,29 +243,29 @@ pub async fn observe_tenant(
     let mut observed = Observed { images, ..observed? };
     let secrets =
         declared.into_iter().flat_map(|tenant| &tenant.routes).flat_map(|route| route.inject.template().secrets());
-    observed.egress = EgressPaths::new(host).look_at(name, secrets, facts.is_here).await;
-    observed.workspaces = Workspaces::new(host).look_at(name.as_str()).await?;
-    let files = ConfigFiles::new(&host.data_root).look_at(name.as_str()).await?;
+    observed.egress = EgressPaths::new(host).observe_tenant(name, secrets, facts.is_here).await;
+    observed.workspaces = Workspaces::new(host).observe_tenant(name.as_str()).await?;
+    let files = ConfigFiles::new(&host.data_root).observe_tenant(name.as_str()).await?;
     observed.files = files.map(|found| (name.to_string(), found)).into_iter().collect();
     mark_hung_starts(&mut observed);
     learn_defaults(engine, &mut observed).await;
     Ok(observed)
 }
 
-/// Looks at all that lies in the data root, beside what is asked of the engine meanwhile.
-async fn look_at_data(host: &Host) -> Result<(ObservedWorkspaces, BTreeMap<String, FoundFiles>), ObserveError> {
+/// Observes all that lies in the data root, beside what is asked of the engine meanwhile.
+async fn observe_data(host: &Host) -> Result<(ObservedWorkspaces, BTreeMap<String, FoundFiles>), ObserveError> {
     // The engine works while the disk is read, if it is asked first.
     tokio::task::yield_now().await;
     let workspaces = Workspaces::new(host).list().await?;
     Ok((workspaces, ConfigFiles::new(&host.data_root).list().await?))
 }
 
-/// Finds out whether the engine is this host's own, and looks at all egress paths.
-async fn look_at_egress(host: &Host, observed: &mut Observed) -> Result<(), ObserveError> {
+/// Finds out whether the engine is this host's own, and observes all egress paths.
+async fn observe_egress(host: &Host, observed: &mut Observed) -> Result<(), ObserveError> {
     let bridges = observed.networks.iter().filter_map(|network| network.interface());
     let bridges: Vec<String> = bridges.collect();
     observed.engine.is_here = engine_is_here(&host.engine, bridges.iter().map(String::as_str)).await;
-    observed.egress = EgressPaths::new(host).look(observed.engine.is_here).await?;
+    observed.egress = EgressPaths::new(host).observe(observed.engine.is_here).await?;
     Ok(())
 }
 

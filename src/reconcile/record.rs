@@ -13,7 +13,7 @@ use crate::{
 /// Why a tenant is worked on: goes into each record and decides nothing.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// What led to looking.
+    /// What led to the observation.
     pub trigger: Trigger,
     /// Why something is made or removed that has no attribute to tell by.
     pub why: Why,

@@ -1,4 +1,4 @@
-//! A look at everything, signed for those who plan elsewhere.
+//! A full scan, signed for those who plan elsewhere.
 
 use std::{io, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
 /// Why a snapshot cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
-    /// The engine or the host cannot be looked at.
+    /// The engine or the host cannot be observed.
     #[error("cannot observe the engine")]
     Observe(#[from] ObserveError),
     /// Its images cannot be listed.
@@ -32,7 +32,7 @@ pub enum TakeError {
     Random(#[from] io::Error),
 }
 
-/// Looks at everything, and returns the text of a snapshot's file. `powers` are what tenants were asked to do.
+/// Observes everything, and returns the text of a snapshot's file. `powers` are what tenants were asked to do.
 ///
 /// # Errors
 /// The engine does not answer, the data root cannot be read, or the host's key cannot sign.

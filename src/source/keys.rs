@@ -16,7 +16,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The keys of a host, for a command that looks at signatures.
+    /// The keys of a host, for a command that checks signatures.
     pub fn new(verify: Verify) -> Self {
         Self::beside(verify, env::temp_dir().join(format!("tenantd-keys-{}", process::id())))
     }

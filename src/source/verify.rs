@@ -176,7 +176,7 @@ impl Judge<'_> {
     }
 
     /// Verifies the head and then the others; returns who signed the head. A head that needs no
-    /// signature is looked at as well, and nobody is named where it has none that counts.
+    /// signature is checked as well, and nobody is named where it has none that counts.
     fn signer_of_all(&self, head: Oid, commits: &[Oid]) -> Result<Option<String>, VerifyError> {
         if !commits.contains(&head) {
             return Ok(self.signer(head).ok());

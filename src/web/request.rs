@@ -25,7 +25,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum Request {
     /// A call of an operator.
     Operator(Operator),
-    /// The conditions of the daemon as a whole, without looking at any tenant.
+    /// The conditions of the daemon as a whole, without observing any tenant.
     Health {
         /// The answer.
         reply: Reply<Vec<Condition>>,

@@ -255,7 +255,7 @@ fn secrets_that_are_not_declared_any_more_go_at_once() {
     }
 }
 
-/// One whose container cannot be looked at, which a tenant may bring about, loses what is not its own all the same.
+/// One whose container cannot be observed, which a tenant may bring about, loses what is not its own all the same.
 #[test]
 fn a_container_that_cannot_be_looked_at_keeps_nothing_open() {
     let whole = "allowlist: [api.example.com:443, mail.example.com:25]\n";

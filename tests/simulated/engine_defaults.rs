@@ -30,7 +30,7 @@ fn of_container(world: &World, name: &str, pointer: &str) -> Value {
     world.engine.with(|state| state.container(name).unwrap().pointer(pointer).cloned().unwrap_or_default())
 }
 
-/// No container is left that was made to be looked at.
+/// No container is left that was made to be inspected.
 fn no_sample(world: &World) {
     let samples = |state: &mut State| {
         let all = state.containers().filter(|doc| doc["Config"]["Labels"]["io.tenantd.sample"].is_string());
@@ -45,7 +45,7 @@ fn limits_of_the_engine_are_no_drift_of_what_runs_and_no_obstacle_for_what_comes
     world.converge(&named(&["ant", "bee"]));
     let (ids, calm) = (world.ids(), world.engine.mutations());
     assert!(world.plan(&named(&["ant", "bee"])).is_empty());
-    assert_eq!(world.engine.mutations(), calm, "nothing is made to be looked at where nothing is unexplained");
+    assert_eq!(world.engine.mutations(), calm, "nothing is made to be inspected where nothing is unexplained");
     configure(&world, |options| options.default_ulimits = vec![limit("nproc", 4096), limit("memlock", -1)]);
     for desired in [named(&["ant", "bee"]), named(&["ant", "bee", "cat"])] {
         world.converge(&desired);

@@ -33,7 +33,7 @@ fn a_start_that_hangs_ends_in_its_deadline_and_the_others_converge() {
     assert!(failure.ends_with("/start within 0.5 s"), "{failure}");
     assert_eq!((world.state("tenantd-ant"), world.state("tenantd-cat")), ("running".into(), "running".into()));
 
-    // The engine still holds the container, so that it cannot be looked at: said, and left alone.
+    // The engine still holds the container, so that it cannot be observed: said, and left alone.
     let left = world.id("tenantd-bee");
     let mutations = world.engine.mutations();
     let next = world.apply(&desired);

@@ -514,7 +514,7 @@ proptest! {
         let mutations = world.engine.mutations();
         let (planned, observed) = world.try_plan(&desired).unwrap();
         prop_assert!(planned == plan::plan(&desired, &world.host, &observed), "another plan of the same");
-        prop_assert!(planned == world.plan(&desired), "another plan after another look");
+        prop_assert!(planned == world.plan(&desired), "another plan after another observation");
         for at_a_time in [1, 2, 100] {
             prop_assert!(planned == world.survey(&desired, at_a_time), "another plan of {at_a_time} at a time");
         }

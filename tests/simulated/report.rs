@@ -241,7 +241,7 @@ fn the_figures_are_those_of_git_and_of_the_journal() {
     let note = report["sources"]["usage"]["note"].as_str().unwrap();
     assert!(note.contains("no gateway has counted"), "{note}");
 
-    // Between the two runs nobody looked, and nobody does now.
+    // Between the two runs nobody observed, and nobody does now.
     let idle: Vec<&Value> =
         report["gaps"]["kept"].as_array().unwrap().iter().filter(|gap| gap["kind"] == "no-daemon").collect();
     assert_eq!(idle.len(), 2, "{idle:?}");

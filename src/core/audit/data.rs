@@ -377,7 +377,7 @@ pub struct Approval {
     pub revision: String,
     /// What was decided.
     pub verdict: Verdict,
-    /// Who signed it, where signatures are looked at.
+    /// Who signed it, where signatures are checked.
     pub signer: Option<String>,
     /// Why it was held or refused.
     pub reason: Option<String>,

@@ -38,7 +38,7 @@ const TEXT: usize = 400;
 /// How far a clock must be set back to be reported.
 const CLOCK: SignedDuration = SignedDuration::from_secs(1);
 
-/// The daemon, the one program whose absence means that nobody looked.
+/// The daemon, the one program whose absence means that nobody observed.
 const DAEMON: &str = "daemon";
 
 /// How many refusals of one tenant the report distinguishes, so that one who makes names up leaves room for the others.

@@ -154,7 +154,7 @@ pub fn short(revision: &Revision) -> String {
     format!("{}@sha1:{}", revision.branch, revision.short())
 }
 
-/// What led to looking.
+/// What led to the observation.
 pub fn trigger(trigger: &Trigger) -> String {
     match trigger {
         Trigger::Event { event, time, .. } => format!("{event} event {}", time.strftime("%H:%M:%S%.3fZ")),

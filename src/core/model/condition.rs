@@ -110,7 +110,7 @@ words! {
     Verified,
     /// They do not.
     Unverified,
-    /// Signatures are not looked at.
+    /// Signatures are not checked.
     NotVerified,
     /// An operator asked to leave the tenant alone.
     Suspended,

@@ -52,7 +52,7 @@ pub struct Host {
     pub notify: Option<Notify>,
     /// How much of the journal is kept.
     pub journal: JournalLimits,
-    /// How often everything is looked at, whatever the engine reported.
+    /// How often everything is scanned, whatever the engine reported.
     pub resync: Timespan,
     /// What no commit can loosen.
     pub guards: Guards,

@@ -17,7 +17,7 @@ use super::{
     workspace::{ObservedWorkspaces, Owner},
 };
 
-/// One look at the engine and the host.
+/// One observation of the engine and the host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
     /// The engine itself.
@@ -254,7 +254,7 @@ pub struct ImageFacts {
     pub volumes: Vec<String>,
 }
 
-/// Something of ours that exists and could not be looked at.
+/// Something of ours that exists and could not be observed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unobserved {
     /// The tenant that its label names.

@@ -10,7 +10,7 @@ use serde::{
 /// Names and their values, sorted by name, each name once.
 ///
 /// Labels, options and the like: two or three entries, some of them in each of the many thousand
-/// objects of one look at an engine. A `BTreeMap` takes half a KiB for that, this only what is in it.
+/// objects of one observation of an engine. A `BTreeMap` takes half a KiB for that, this only what is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pairs(Vec<(String, String)>);
 

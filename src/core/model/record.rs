@@ -267,7 +267,7 @@ pub struct RevisionRecord {
     pub revision: Revision,
     /// What was decided.
     pub verdict: Verdict,
-    /// Who signed it, where signatures are looked at.
+    /// Who signed it, where signatures are checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
     /// Why it was held or refused.
@@ -335,12 +335,12 @@ pub struct StepRecord {
     pub fields: Vec<FieldChange>,
     /// Whether a declaration changed or something behind tenantd's back: `intent` or `drift`.
     pub why: Why,
-    /// What led to looking.
+    /// What led to the observation.
     pub trigger: Trigger,
     /// The commit that declares the tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// Who signed that commit, where signatures are looked at.
+    /// Who signed that commit, where signatures are checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
     /// The plan that the step is part of.
@@ -392,7 +392,7 @@ pub struct FieldChange {
     pub after: Value,
 }
 
-/// What led to looking at a tenant. It is recorded and decides nothing.
+/// What led to the observation at a tenant. It is recorded and decides nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Trigger {
@@ -412,7 +412,7 @@ pub enum Trigger {
     },
     /// The daemon began, or the engine was away.
     Start,
-    /// It was time for a look at everything.
+    /// It was time for a full scan.
     FullPass,
     /// An earlier try failed.
     Retry,
@@ -481,7 +481,7 @@ pub struct DriftRecord {
     /// What differs, attribute by attribute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<FieldChange>,
-    /// What led to looking.
+    /// What led to the observation.
     pub trigger: Trigger,
 }
 

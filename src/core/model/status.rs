@@ -31,7 +31,7 @@ pub struct Status {
     /// The gateway, where a tenant has an egress path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewayStatus>,
-    /// How new workspaces are made, and why so; empty before anything was looked at.
+    /// How new workspaces are made, and why so; empty before the first scan.
     #[serde(default)]
     pub workspaces: WorkspaceCapability,
     /// The journal.
@@ -51,7 +51,7 @@ pub struct SourceStatus {
     pub seen: Option<Revision>,
     /// The commit that is in force.
     pub applied: Option<Revision>,
-    /// Who signed the commit in force, where signatures are looked at.
+    /// Who signed the commit in force, where signatures are checked.
     pub signer: Option<String>,
     /// When the source last answered.
     pub fetched: Option<Timestamp>,
@@ -98,7 +98,7 @@ pub struct EngineStatus {
     pub events: bool,
     /// Why it does not answer, if so.
     pub error: Option<String>,
-    /// When everything was last looked at.
+    /// When everything was last scanned.
     pub full_pass: Option<Timestamp>,
 }
 

@@ -90,7 +90,7 @@ impl Serialize for Target {
     }
 }
 
-/// One call that changes something. Each is idempotent, or harmless when it is repeated after a new look.
+/// One call that changes something. Each is idempotent, or harmless when it is repeated after a new observation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Step {

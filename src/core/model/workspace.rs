@@ -94,7 +94,7 @@ pub struct ObservedWorkspaces {
     pub archived: Vec<String>,
     /// The shared folders of the host that are there, by name. What is a link or a file is not.
     pub sources: BTreeSet<String>,
-    /// The disk that they share; `None` where it could not be looked at.
+    /// The disk that they share; `None` where it could not be observed.
     pub disk: Option<Disk>,
 }
 

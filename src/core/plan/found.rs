@@ -24,7 +24,7 @@ pub(super) struct Found<'a> {
     pub(super) files: Option<&'a FoundFiles>,
     /// Whether the gateway has files of it.
     pub(super) has_gateway_files: bool,
-    /// Why an object of it could not be looked at: object and reason.
+    /// Why an object of it could not be observed: object and reason.
     pub(super) unobserved: Option<(&'a str, &'a str)>,
     /// An object that has its name and not its label: kind and id.
     pub(super) name_conflict: Option<(&'static str, &'a str)>,
@@ -54,7 +54,7 @@ pub(super) fn index(observed: &Observed) -> BTreeMap<&str, Found<'_>> {
     all
 }
 
-/// Adds containers, and what could not be looked at.
+/// Adds containers, and what could not be observed.
 pub(super) fn index_containers<'a>(observed: &'a Observed, all: &mut BTreeMap<&'a str, Found<'a>>) {
     for container in &observed.containers {
         if let Some(tenant) = &container.tenant {

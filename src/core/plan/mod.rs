@@ -99,7 +99,7 @@ pub fn names(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
     names
 }
 
-/// Plans for some tenants at a time, so that no look need hold the containers of all.
+/// Plans for some tenants at a time, so that no observation need hold the containers of all.
 pub struct Planner<'a> {
     desired: &'a Desired,
     host: &'a Host,
@@ -138,7 +138,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Plans for one tenant alone, out of a look at that tenant and at all networks.
+/// Plans for one tenant alone, out of an observation of that tenant and at all networks.
 ///
 /// `desired` holds that tenant or nobody. The result is the tenant's part of [`plan`], except that it
 /// knows nothing of networks that are about to be made for others.

@@ -1,9 +1,9 @@
 //! A plan that is carried out later, or not at all: what it was made for, and what it found.
 //!
-//! It holds no steps. They are planned anew from the commit and a new look, and carried out only where they are the
+//! It holds no steps. They are planned anew from the commit and a new observation, and carried out only where they are the
 //! same and nothing that they touch has moved: whoever changes such a file changes nothing else.
 //!
-//! It says of every tenant that was looked at what it was like, also of those that nothing would be done for: so that one
+//! It says of every tenant that was observed what it was like, also of those that nothing would be done for: so that one
 //! that was taken out is missed. All of the file is under its id, which whoever agreed to the plan can keep elsewhere.
 
 use std::{

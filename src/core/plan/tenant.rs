@@ -188,7 +188,7 @@ pub(super) fn remove(name: &str, host: &Host, observed: &Observed, found: &Found
     plan
 }
 
-/// Contains what can be seen of a tenant whose container cannot be looked at: nobody else stays on its network, and it
+/// Contains what can be seen of a tenant whose container cannot be observed: nobody else stays on its network, and it
 /// stays on nobody else's.
 fn isolate(name: &str, found: &Found<'_>, observed: &Observed, plan: &mut TenantPlan) {
     for network in &found.networks {

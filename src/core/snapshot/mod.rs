@@ -29,7 +29,7 @@ use crate::model::{
 /// The version of the form. A change that could mislead a reader raises it, and older readers refuse.
 pub const VERSION: u32 = 3;
 
-/// One look at an engine and its host, without any secret.
+/// One observation of an engine and its host, without any secret.
 ///
 /// The values of variables are there as salted hashes, since somebody may have set a key by hand; what was compared of
 /// secrets is there as numbers that only tell equal ones from others.
@@ -39,7 +39,7 @@ pub struct Snapshot {
     pub version: u32,
     /// The version of the program that made it.
     pub tenantd: String,
-    /// When the look began.
+    /// When the observation began.
     pub taken: Timestamp,
     /// What a plan needs of the host's settings.
     settings: Settings,
@@ -81,7 +81,7 @@ struct Grant {
 }
 
 impl Snapshot {
-    /// Takes what may be shown out of a look. `salt` must be as hard to guess as a key.
+    /// Takes what may be shown out of an observation. `salt` must be as hard to guess as a key.
     pub fn new(
         host: &Host,
         mut observed: Observed,

@@ -343,7 +343,7 @@ pub struct HostFile {
     pub notify: Option<Located<NotifyFile>>,
     /// How much of the journal is kept.
     pub journal: Option<Located<JournalFile>>,
-    /// How often the daemon looks at everything, whatever the engine reported, at least 1s. Default: 60s.
+    /// How often the daemon scans everything, whatever the engine reported, at least 1s. Default: 60s.
     pub resync: Option<Located<Period>>,
     /// What no commit can loosen.
     pub guards: Option<Located<HostGuardsFile>>,

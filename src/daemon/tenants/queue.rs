@@ -1,7 +1,7 @@
-//! Which tenant is looked at next. Pure: the clock comes in as an argument.
+//! Which tenant is observed next. Pure: the clock comes in as an argument.
 //!
-//! A tenant is marked as often as something happens to it and looked at once: marks merge, and the
-//! first one stays the reason. One that failed is repaired after a while, and looked at meanwhile whenever
+//! A tenant is marked as often as something happens to it and observed once: marks merge, and the
+//! first one stays the reason. One that failed is repaired after a while, and observed meanwhile whenever
 //! something happens to it: what contains does not wait. Nobody waits for another.
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 
 use crate::model::{policy::Retry, record::Trigger};
 
-/// Tenants to be looked at.
+/// Tenants to be observed.
 #[derive(Debug, Default)]
 pub(in crate::daemon) struct Queue {
     entries: BTreeMap<String, Entry>,
@@ -24,13 +24,13 @@ struct Entry {
     failures: u32,
     /// Until when repairs wait after failures.
     waits_until: Option<Instant>,
-    /// From when on something that happened during the work may be looked at beside it.
+    /// From when on something that happened during the work may be observed beside it.
     urgent: Option<Instant>,
-    /// Whether it is looked at beside the work.
+    /// Whether it is observed beside the work.
     beside: bool,
 }
 
-/// Why and since when a tenant is to be looked at.
+/// Why and since when a tenant is to be observed.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::daemon) struct Mark {
     pub(in crate::daemon) trigger: Trigger,
@@ -45,7 +45,7 @@ impl Mark {
     }
 }
 
-/// A tenant that is to be looked at now.
+/// A tenant that is to be observed now.
 #[derive(Debug, PartialEq)]
 pub(in crate::daemon) struct Taken {
     pub(in crate::daemon) name: String,
@@ -55,7 +55,7 @@ pub(in crate::daemon) struct Taken {
 }
 
 impl Queue {
-    /// Asks for a look at a tenant, after a pause in which further events of the same cause arrive.
+    /// Asks for an observation of a tenant, after a pause in which further events of the same cause arrive.
     pub(in crate::daemon) fn mark(&mut self, tenant: &str, trigger: Trigger, now: Instant, pause: Duration) {
         let entry = self.entry(tenant);
         let ready = now + pause;
@@ -63,13 +63,13 @@ impl Queue {
             entry.urgent = Some(entry.urgent.map_or(ready, |urgent| urgent.min(ready)));
         }
         match &mut entry.mark {
-            // A repair that waits for its time is no reason for a look before it.
+            // A repair that waits for its time is no reason for an observation before it.
             Some(mark) if mark.trigger != Trigger::Retry => mark.ready = mark.ready.min(ready),
             _ => entry.mark = Some(Mark { trigger, since: now, ready }),
         }
     }
 
-    /// Hands out the tenants that are to be looked at now, those first that wait longest.
+    /// Hands out the tenants that are to be observed now, those first that wait longest.
     pub(in crate::daemon) fn take(&mut self, now: Instant, at_most: usize) -> Vec<Taken> {
         let mut ready: Vec<(Instant, String)> = self
             .entries
@@ -91,7 +91,7 @@ impl Queue {
     }
 
     /// Hands out tenants that something happened to while work on them goes on and makes no progress, as `stuck` says
-    /// from when on. They are looked at beside it, and again after it.
+    /// from when on. They are observed beside it, and again after it.
     pub(in crate::daemon) fn take_beside(
         &mut self,
         now: Instant,
@@ -112,18 +112,18 @@ impl Queue {
         taken
     }
 
-    /// When the next tenant is to be looked at beside the work on it, if one is.
+    /// When the next tenant is to be observed beside the work on it, if one is.
     pub(in crate::daemon) fn next_beside(&self, stuck: impl Fn(&str) -> Option<Instant>) -> Option<Instant> {
         self.entries.iter().filter_map(|(name, entry)| entry.urgent_due(|| stuck(name))).min()
     }
 
-    /// Says that a look beside the work has ended.
+    /// Says that an observation beside the work has ended.
     pub(in crate::daemon) fn ended_beside(&mut self, tenant: &str) {
         self.entry(tenant).beside = false;
         self.forget_if_idle(tenant);
     }
 
-    /// Takes one tenant because everything was looked at, and says why it was marked, if it was.
+    /// Takes one tenant because of a full scan, and says why it was marked, if it was.
     /// `None` where it is being worked on already.
     pub(in crate::daemon) fn claim(&mut self, tenant: &str) -> Option<Option<Mark>> {
         let entry = self.entry(tenant);
@@ -134,7 +134,7 @@ impl Queue {
         Some(entry.mark.take().filter(|mark| mark.trigger != Trigger::Retry))
     }
 
-    /// Forgets why a tenant was to be looked at: it was. A repair that waits is not forgotten.
+    /// Forgets why a tenant was to be observed: it was. A repair that waits is not forgotten.
     pub(in crate::daemon) fn looked_at(&mut self, tenant: &str, now: Instant) {
         let entry = self.entry(tenant);
         if entry.busy || entry.beside {
@@ -148,7 +148,7 @@ impl Queue {
         }
     }
 
-    /// Forgets why tenants were to be looked at of which a look at everything found nothing.
+    /// Forgets why tenants were to be observed of which a full scan found nothing.
     pub(in crate::daemon) fn not_found(&mut self, now: Instant, found: impl Fn(&str) -> bool) {
         let gone = |(name, entry): (&String, &Entry)| (entry.mark.is_some() && !found(name)).then(|| name.clone());
         let gone: Vec<String> = self.entries.iter().filter_map(gone).collect();
@@ -181,7 +181,7 @@ impl Queue {
         self.forget_if_idle(tenant);
     }
 
-    /// Says that a tenant was looked at and contained, whose repair waits.
+    /// Says that a tenant was observed and contained, whose repair waits.
     pub(in crate::daemon) fn contained(&mut self, tenant: &str, now: Instant) {
         let entry = self.entry(tenant);
         (entry.busy, entry.urgent) = (false, None);
@@ -198,7 +198,7 @@ impl Queue {
         entry.wait_for_repair(now);
     }
 
-    /// Has a tenant looked at earlier than its repair is tried again: something of it is not contained.
+    /// Has a tenant observed earlier than its repair is tried again: something of it is not contained.
     pub(in crate::daemon) fn hurry(&mut self, tenant: &str, at: Instant) {
         if let Some(mark) = self.entries.get_mut(tenant).and_then(|entry| entry.mark.as_mut()) {
             mark.ready = mark.ready.min(at);
@@ -240,7 +240,7 @@ impl Queue {
         self.entries.get(tenant).is_some_and(|entry| entry.busy)
     }
 
-    /// Whether a tenant is to be looked at.
+    /// Whether a tenant is to be observed.
     pub(in crate::daemon) fn is_marked(&self, tenant: &str) -> bool {
         self.entries.get(tenant).is_some_and(|entry| entry.mark.is_some())
     }
@@ -266,13 +266,13 @@ impl Queue {
 }
 
 impl Entry {
-    /// When it may be looked at; `None` where nothing asks for that, or it is being looked at.
+    /// When it may be observed; `None` where nothing asks for that, or it is being observed.
     fn due(&self) -> Option<Instant> {
         let mark = self.mark.as_ref().filter(|_| !self.busy && !self.beside);
         mark.map(|mark| mark.ready)
     }
 
-    /// When it may be looked at beside the work.
+    /// When it may be observed beside the work.
     fn urgent_due(&self, stuck: impl FnOnce() -> Option<Instant>) -> Option<Instant> {
         let urgent = self.urgent.filter(|_| self.busy && !self.beside)?;
         Some(urgent.max(stuck()?))
@@ -282,7 +282,7 @@ impl Entry {
         self.waits_until.is_some_and(|until| until > now)
     }
 
-    /// Has it repaired when it has waited, unless something asks for a look before.
+    /// Has it repaired when it has waited, unless something asks for an observation before.
     fn wait_for_repair(&mut self, now: Instant) {
         let Some(until) = self.waits_until else { return };
         self.mark.get_or_insert(Mark { trigger: Trigger::Retry, since: now, ready: until });
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_during_the_work_leads_to_another_look() {
+    fn a_mark_during_the_work_leads_to_another_observation() {
         let (mut queue, start) = (Queue::default(), Instant::now());
         queue.mark("ant", Trigger::Start, start, Duration::ZERO);
         queue.take(start, 9);
@@ -383,13 +383,13 @@ mod tests {
     }
 
     #[test]
-    fn one_whose_repair_waits_is_looked_at_at_once() {
+    fn one_whose_repair_waits_is_observed_at_once() {
         let (mut queue, start) = (Queue::default(), Instant::now());
         let retry = Retry::default();
         queue.mark("ant", Trigger::Start, start, Duration::ZERO);
         queue.take(start, 9);
         queue.failed("ant", retry, start);
-        // However often something happens: each time it is looked at, and the repair keeps its time.
+        // However often something happens: each time it is observed, and the repair keeps its time.
         for n in 1..9 {
             let now = start + PAUSE * n * 2;
             assert_eq!(queue.take(now, 9), []);
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_during_work_that_makes_no_progress_is_looked_at_beside_it() {
+    fn what_happens_during_work_that_makes_no_progress_is_observed_beside_it() {
         let (mut queue, start) = (Queue::default(), Instant::now());
         let stuck = |at: Instant| move |_: &str| Some(at);
         queue.mark("ant", Trigger::Start, start, Duration::ZERO);

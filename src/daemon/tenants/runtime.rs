@@ -20,12 +20,12 @@ const KILLED: Duration = Duration::from_secs(30);
 /// What is wrong where the image's health check says so.
 pub(in crate::daemon) const UNHEALTHY: &str = "the health check of its image fails";
 
-/// What is remembered of a tenant between two looks.
+/// What is remembered of a tenant between two observations.
 #[derive(Debug, Default)]
 pub(in crate::daemon) struct TenantRuntime {
     /// Whether the declaration in force was reached before; `None` where that is not known.
     pub(in crate::daemon) reached: Option<bool>,
-    /// Whether it was looked at since the daemon began.
+    /// Whether it was observed since the daemon began.
     pub(in crate::daemon) seen: bool,
     /// What differs from the declaration.
     pub(in crate::daemon) differs: Vec<String>,

@@ -163,7 +163,7 @@ impl Loader {
             changed = true;
         }
         for name in found {
-            changed |= self.look_at(name, &tenants.pools);
+            changed |= self.reload(name, &tenants.pools);
         }
         if changed {
             tenants.serve(self.by_gateway());
@@ -182,7 +182,7 @@ impl Loader {
     }
 
     /// Whether something changed for a tenant.
-    fn look_at(&mut self, name: TenantName, pools: &Arc<Pools>) -> bool {
+    fn reload(&mut self, name: TenantName, pools: &Arc<Pools>) -> bool {
         let paths = self.folders().map(|folder| folder.join(format!("{name}.json")));
         let stamps = [0, 1].map(|which: usize| paths.get(which).and_then(|path| stamp(path)));
         let entry = self.known.entry(name);

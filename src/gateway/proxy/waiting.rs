@@ -1,7 +1,7 @@
 //! Bytes that nobody takes: whoever does not read keeps what was sent to it in the kernel's buffers and in
 //! the gateway's, for as long as its connection lives.
 //!
-//! What waits is looked at once a second while it waits, and counted as memory of the tenant's. A connection
+//! What waits is checked once a second while it waits, and counted as memory of the tenant's. A connection
 //! ends where that is more than the tenant can have, and where nothing was taken for a time.
 
 use std::{io, pin::Pin, sync::Arc, task::Context, time::Duration};
@@ -11,8 +11,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::accounting::{account::Account, limits::Lease};
 
-/// How often what waits is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often what waits is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One direction of a tenant's connection.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Waiting {
 
 #[derive(Debug)]
 struct Held {
-    look: Pin<Box<Sleep>>,
+    next_check: Pin<Box<Sleep>>,
     lease: Option<Lease>,
     /// When bytes were last taken.
     taken: Instant,
@@ -43,14 +43,15 @@ impl Waiting {
     /// # Errors
     /// The connection must end ([`is_cut`] tells): it has waited for too long, or too much waits.
     pub fn blocked(&mut self, cx: &mut Context<'_>, bytes: impl Fn() -> u64) -> io::Result<()> {
-        let fresh = || Box::new(Held { look: Box::pin(sleep(LOOK)), lease: None, taken: Instant::now() });
+        let fresh =
+            || Box::new(Held { next_check: Box::pin(sleep(CHECK_INTERVAL)), lease: None, taken: Instant::now() });
         let held = self.now.get_or_insert_with(fresh);
-        while held.look.as_mut().poll(cx).is_ready() {
+        while held.next_check.as_mut().poll(cx).is_ready() {
             if held.taken.elapsed() >= self.stall || !held.set_aside(&self.account, bytes()) {
                 self.account.load.stalled.inc();
                 return Err(io::ErrorKind::QuotaExceeded.into());
             }
-            held.look.as_mut().reset(Instant::now() + LOOK);
+            held.next_check.as_mut().reset(Instant::now() + CHECK_INTERVAL);
         }
         Ok(())
     }
@@ -120,12 +121,12 @@ mod tests {
             let cx = &mut Context::from_waker(Waker::noop());
             waiting.blocked(cx, || 1000).unwrap();
             assert_eq!(held(), 0, "a moment is nothing");
-            sleep(LOOK + LOOK / 10).await;
+            sleep(CHECK_INTERVAL + CHECK_INTERVAL / 10).await;
             waiting.blocked(cx, || 1000).unwrap();
             assert_eq!(held(), 1000);
             waiting.taken();
             assert_eq!(held(), 1000, "as long as something waits");
-            sleep(LOOK + LOOK / 10).await;
+            sleep(CHECK_INTERVAL + CHECK_INTERVAL / 10).await;
             waiting.blocked(cx, || 5000).unwrap();
             assert_eq!(held(), 5000);
             waiting.drained();
@@ -140,17 +141,17 @@ mod tests {
             let account = account(&pools);
             let cx = &mut Context::from_waker(Waker::noop());
             let mut much = Waiting::new(Arc::clone(&account), Duration::from_secs(60));
-            let mut long = Waiting::new(Arc::clone(&account), LOOK);
-            let mut slow = Waiting::new(Arc::clone(&account), 2 * LOOK);
+            let mut long = Waiting::new(Arc::clone(&account), CHECK_INTERVAL);
+            let mut slow = Waiting::new(Arc::clone(&account), 2 * CHECK_INTERVAL);
             for waiting in [&mut much, &mut long, &mut slow] {
                 waiting.blocked(cx, || 1).unwrap();
             }
-            sleep(LOOK + LOOK / 10).await;
+            sleep(CHECK_INTERVAL + CHECK_INTERVAL / 10).await;
             slow.taken();
             assert!(much.blocked(cx, || 1 << 40).is_err_and(|error| is_cut(&error)));
             assert!(long.blocked(cx, || 1).is_err_and(|error| is_cut(&error)));
             slow.blocked(cx, || 1).unwrap();
-            sleep(LOOK + LOOK / 10).await;
+            sleep(CHECK_INTERVAL + CHECK_INTERVAL / 10).await;
             slow.blocked(cx, || 1).unwrap();
             assert_eq!(account.load.stalled.get(), 2);
         });

@@ -47,7 +47,7 @@ pub(super) fn path(
 
 /// Archives what is left of a workspace: its volume, or its folder.
 pub(super) fn archive(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Result<(), WorkspaceError> {
-    // The volume goes last: as long as it is there, it is found and archived by whoever looks next.
+    // The volume goes last: as long as it is there, it is found and archived by the next observation.
     let point = workspaces.mount_point(tenant);
     gone(&point, fs::remove_dir(&point))?;
     let place = workspaces.folder().join(tenant);

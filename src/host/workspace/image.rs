@@ -202,7 +202,7 @@ fn attach(image: &Path) -> Result<PathBuf, WorkspaceError> {
     Ok(device)
 }
 
-/// Notes that an image is not to be used, for the next look.
+/// Notes that an image is not to be used, for the next observation.
 pub(super) fn mark_damaged(workspaces: &Workspaces, tenant: &str, reason: &str) -> Result<(), WorkspaceError> {
     let mark = workspaces.mark_of_damage(tenant);
     replace(&mark, reason.as_bytes()).map_err(WorkspaceError::io("write", &mark))

@@ -23,9 +23,9 @@ mod folder;
 mod image;
 mod kinds;
 mod layout;
-mod look;
 mod mount_table;
 mod mounting;
+mod observe;
 mod paths;
 mod program;
 mod repair;
@@ -56,24 +56,24 @@ impl Workspaces {
     /// # Errors
     /// A folder exists and cannot be read.
     pub async fn list(&self) -> Result<ObservedWorkspaces, WorkspaceError> {
-        self.look(None).await
+        self.observe(None).await
     }
 
     /// One tenant's workspace, if there is any.
     ///
     /// # Errors
-    /// It cannot be looked at.
-    pub async fn look_at(&self, tenant: &str) -> Result<ObservedWorkspaces, WorkspaceError> {
-        self.look(Some(tenant.to_owned())).await
+    /// It cannot be observed.
+    pub async fn observe_tenant(&self, tenant: &str) -> Result<ObservedWorkspaces, WorkspaceError> {
+        self.observe(Some(tenant.to_owned())).await
     }
 
-    async fn look(&self, only: Option<String>) -> Result<ObservedWorkspaces, WorkspaceError> {
+    async fn observe(&self, only: Option<String>) -> Result<ObservedWorkspaces, WorkspaceError> {
         if ![self.images(), self.subvolumes()].iter().any(|folder| folder.exists()) {
             // Nothing is mounted, and so no namespace matters.
             let mount_table = MountTable::of(None, &self.mounts())?;
-            return mount_table.within(|| look::look(self, &mount_table, only.as_deref()));
+            return mount_table.within(|| observe::observe(self, &mount_table, only.as_deref()));
         }
-        self.work(move |workspaces, mount_table| look::look(workspaces, mount_table, only.as_deref())).await
+        self.work(move |workspaces, mount_table| observe::observe(workspaces, mount_table, only.as_deref())).await
     }
 
     /// Makes a tenant's plain folder, or corrects its owner and mode. Where it was another user's, what that user has in it
@@ -233,9 +233,9 @@ impl Workspaces {
     /// Whether a tenant's workspace is there to be used, right now.
     ///
     /// # Errors
-    /// It cannot be looked at.
+    /// It cannot be observed.
     pub async fn is_ready(&self, tenant: &TenantName) -> Result<bool, WorkspaceError> {
-        let observed = self.look_at(tenant.as_str()).await?;
+        let observed = self.observe_tenant(tenant.as_str()).await?;
         Ok(observed.found.get(tenant.as_str()).is_some_and(|found| match found {
             FoundWorkspace { volume: Some(volume), .. } => {
                 matches!(&volume.state, VolumeState::Mounted(mounted) if mounted.files.is_some())

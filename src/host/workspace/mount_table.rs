@@ -23,7 +23,7 @@ use rustix::process::{chroot, fchdir};
 use super::WorkspaceError;
 
 /// How often both tables are read before something counts as missing in one of them.
-const LOOKS: usize = 4;
+const ATTEMPTS: usize = 4;
 
 /// The mount namespace that is worked in.
 #[derive(Debug)]
@@ -166,7 +166,7 @@ fn read(mut table: &File) -> io::Result<Vec<u8>> {
 /// Between the reads of both tables others mount and unmount, so no single pair of them says that something is missing.
 fn reaches(own: &File, engines: &File, folder: &Path) -> io::Result<(bool, Option<Vec<u8>>)> {
     let mut last = None;
-    for _ in 0..LOOKS {
+    for _ in 0..ATTEMPTS {
         let (seen, made) = (read(engines)?, read(own)?);
         let (arrives, is_whole) = (propagates(&made, &seen, folder), has_all(&made, &seen, folder));
         last = Some(seen);

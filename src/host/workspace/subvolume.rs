@@ -197,7 +197,7 @@ impl Group {
     /// That of a subvolume.
     ///
     /// # Errors
-    /// It is no subvolume, or cannot be looked at.
+    /// It is no subvolume, or cannot be observed.
     fn of(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
         let group = (found.is_dir() && found.ino() == ROOT).then(|| Self::around(path)).transpose()?;

@@ -1,4 +1,4 @@
-//! Egress paths that are tampered with behind the engine's back: the kernel tells, and long before the next look at
+//! Egress paths that are tampered with behind the engine's back: the kernel tells, and long before the next observation at
 //! everything all is as declared.
 
 use std::fs;

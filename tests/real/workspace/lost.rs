@@ -288,7 +288,7 @@ pub(super) fn confined(fleet: &Fleet) {
     let (written, printed) = agent(&fleet.engine, "confined", &["fill", "/workspace/big", "1073741824"]);
     assert!(!written && is_full(&printed), "the engine sees what was mounted: {printed}");
     let (ended, printed) = confined(&["plan", "--worktree", "fleet", "--detailed-exitcode", "--tenant", "confined"]);
-    assert_eq!(ended, 0, "and so does the next look: {printed}");
+    assert_eq!(ended, 0, "and so does the next observation: {printed}");
     fleet.undeclare("confined");
     let (ended, printed) = confined(&apply);
     assert_eq!(ended, 0, "{printed}");

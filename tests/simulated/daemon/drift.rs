@@ -121,7 +121,7 @@ fn without_events_the_full_pass_repairs() {
 }
 
 #[test]
-fn events_that_were_missed_are_made_good_by_a_look_at_everything() {
+fn events_that_were_missed_are_made_good_by_a_full_scan() {
     let daemon = Daemon::running(&["ant", "bee"]);
     for _ in 0..3 {
         // The stream ends, and what happens before the next is told to nobody.

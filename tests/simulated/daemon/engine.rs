@@ -77,7 +77,7 @@ fn the_return_of_the_engine_is_no_stampede() {
         // Eight tenants at work, eight looks of five calls each, a survey's eight, and the stream of
         // events: however many tenants there are.
         assert!(most <= 60, "{most} calls at once");
-        // One look at everything for the return, and one after it for the repaired.
+        // One full scan for the return, and one after it for the repaired.
         assert!(full_scans(&calls) <= 6, "{} full scans", full_scans(&calls));
         let looks = calls.iter().filter(|call| call.path == "/networks" && call.method == "GET").count();
         assert!(looks <= 120, "{looks} looks");

@@ -138,7 +138,7 @@ fn what_the_health_check_of_the_image_says_is_shown() {
     // It is as declared all the same, and what ran well before is no bad commit.
     assert_eq!(daemon.reason("ant"), "ReconciliationSucceeded");
     assert!(bad(&daemon, "ant").is_empty());
-    // Without events the next look finds it.
+    // Without events the next observation finds it.
     daemon.engine.with(|state| state.silence_events(true));
     says(&daemon, "bee", "unhealthy");
     daemon.engine.with(|state| state.silence_events(false));

@@ -38,7 +38,7 @@ pub enum EgressCapability {
     EngineElsewhere,
     /// The gateway has not made its namespace.
     GatewayMissing,
-    /// The gateway's folder or namespace is another data root's, as this says: nothing there was looked at.
+    /// The gateway's folder or namespace is another data root's, as this says: nothing there was observed.
     Taken(String),
     /// It could not be found out, for this reason.
     Unknown(String),

@@ -41,7 +41,7 @@ pub struct Document<'p> {
     resource_drift: Vec<ResourceChange<'p>>,
     /// The tenants that cannot be made as declared.
     blocked: Vec<BlockedTenant<'p>>,
-    /// What exists and could not be looked at.
+    /// What exists and could not be observed.
     unobserved: &'p [Unobserved],
     /// What a person should know beside, by tenant.
     #[schemars(with = "BTreeMap<String, Vec<String>>")]

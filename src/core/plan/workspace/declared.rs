@@ -138,7 +138,7 @@ impl Declared<'_> {
     pub(super) fn folder(&self, place: Place, plan: &mut TenantPlan) -> WorkspaceOutcome {
         match self.host.workspaces.unenforced {
             Unenforced::Accept => plan.notes.push(Note::DiskUnenforced),
-            // Of a host that nobody looked at nothing is known.
+            // Of a host that nobody observed at nothing is known.
             Unenforced::Refuse if self.capability.why.is_empty() => plan.notes.push(Note::DiskUnenforced),
             Unenforced::Refuse => {
                 plan.blocked.get_or_insert(Blocked {

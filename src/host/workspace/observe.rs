@@ -31,8 +31,8 @@ use crate::{
     },
 };
 
-/// Looks at everything, or at one tenant.
-pub(super) fn look(
+/// Observes everything, or one tenant.
+pub(super) fn observe(
     workspaces: &Workspaces,
     mount_table: &MountTable,
     only: Option<&str>,
@@ -62,7 +62,7 @@ pub(super) fn look(
     })
 }
 
-/// The tenants' names in each folder; those of one tenant that is looked at alone are as if they were all there.
+/// The tenants' names in each folder; those of one tenant that is observed alone are as if they were all there.
 struct Listed {
     places: BTreeSet<String>,
     volumes: BTreeSet<String>,
@@ -142,7 +142,7 @@ fn place(workspaces: &Workspaces, tenant: &str) -> Result<Place, WorkspaceError>
     }
 }
 
-/// What a workspace is kept in, if there is or was such a thing. One that cannot be looked at is that tenant's trouble
+/// What a workspace is kept in, if there is or was such a thing. One that cannot be observed is that tenant's trouble
 /// alone.
 fn volume(workspaces: &Workspaces, tenant: &str, entry: Option<&Entry>) -> Option<FoundVolume> {
     let volumes = volumes_of(workspaces, tenant).into_iter();
