@@ -52,7 +52,7 @@ impl Daemon {
         self.child.id()
     }
 
-    /// How many looks at everything there were, and how long they took all in all.
+    /// How many full scans there were, and how long they took all in all.
     pub fn passes(&self) -> anyhow::Result<(f64, Duration)> {
         let text = self.metrics()?;
         let metric = |what: &str| value(&text, &format!("tenantd_full_pass_duration_seconds_{what}"));
@@ -60,7 +60,7 @@ impl Daemon {
         Ok((count, Duration::from_secs_f64(sum)))
     }
 
-    /// Has it look at everything, and waits until it has.
+    /// Has it scan everything, and waits until it has.
     pub fn pass(&mut self) -> anyhow::Result<()> {
         let (before, _) = self.passes()?;
         world::runtime()?.block_on(Client::new(&self.socket).call(&Reconcile { tenant: None }))?;

@@ -46,7 +46,7 @@ impl Costs {
         let id = daemon::engine_of(world.engine())?;
         let engine = Engine { name: format!("{} tenants, real", fleet.members.len()), used: &|| daemon::processor(id) };
         let observation = Script { at_once: AT_ONCE, stages: fleet.observe_further() };
-        self.0.push(cost(world, daemon, &engine, 2, || Ok(look))?);
+        self.0.push(cost(world, daemon, &engine, 2, || Ok(observation))?);
         Ok(())
     }
 
@@ -133,7 +133,7 @@ fn cost(
     daemon: &Daemon,
     engine: &Engine<'_>,
     every: u64,
-    look: impl FnOnce() -> anyhow::Result<Script>,
+    observe: impl FnOnce() -> anyhow::Result<Script>,
 ) -> anyhow::Result<Cost> {
     let used = || anyhow::Ok([daemon::processor(daemon.id())?, (engine.used)()?]);
     let since = |before: [Duration; 2]| {
@@ -167,7 +167,7 @@ fn cost(
     daemon.reload();
     thread::sleep(Duration::from_secs(every));
 
-    let script = look()?;
+    let script = observe()?;
     let bare = daemon.without(
         || {
             let (before, rounds) = (used()?, 8);
