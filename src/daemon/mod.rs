@@ -158,7 +158,7 @@ impl Daemon {
         if let Some(recovered) = &opened.recovered {
             tracing::warn!(
                 file = recovered.file,
-                aside = recovered.aside,
+                moved_to = recovered.aside,
                 "moved a torn end of the journal to a file beside it"
             );
         }
@@ -166,8 +166,8 @@ impl Daemon {
             tracing::error!(damage, "the journal is damaged; `tenantd audit verify` says where");
         }
         let (in_force, damaged) = InForce::load(&host.data_root)?;
-        if let Some(aside) = damaged {
-            tracing::error!(aside = %aside.display(), "the state could not be read and was moved to a file beside it");
+        if let Some(moved_to) = damaged {
+            tracing::error!(moved_to = %moved_to.display(), "the state could not be read and was moved to a file beside it");
         }
         let accepted = in_force.state().accepted.as_ref().map(|one| one.revision.commit.clone());
         let repo = ConfigRepo::begin(&host, &source, accepted).await?;

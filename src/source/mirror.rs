@@ -91,8 +91,8 @@ const SHORT_PERIOD: Duration = Duration::from_secs(600);
 impl Mirror {
     /// Opens the mirror of a source, and makes it where there is none.
     ///
-    /// A mirror that cannot be read is put aside under its name and `.damaged-` with the time, in the
-    /// place of one that was put aside before, and is made anew. The caller holds the data root's
+    /// A mirror that cannot be read is kept under its name and `.damaged-` with the time, in the
+    /// place of one that was kept before, and is made anew. The caller holds the data root's
     /// lock: no other process may fetch into the mirror.
     ///
     /// # Errors
@@ -427,16 +427,16 @@ impl Mirror {
         made().map_err(|e| self.unkept(e))
     }
 
-    /// Puts the mirror aside and makes another.
+    /// Moves the mirror away and makes another.
     fn renew(&self) -> Result<(), SourceError> {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let aside = self.beside(&format!(".damaged-{seconds}"));
-        tracing::warn!(mirror = %self.shown(), aside = %aside.display(), "the mirror is damaged and is made anew");
+        let moved_to = self.beside(&format!(".damaged-{seconds}"));
+        tracing::warn!(mirror = %self.shown(), moved_to = %moved_to.display(), "the mirror is damaged and is made anew");
         let moved = || -> io::Result<()> {
-            for old in self.put_aside()? {
+            for old in self.moved_away()? {
                 remove(&old)?;
             }
-            match fs::rename(&self.folder, &aside) {
+            match fs::rename(&self.folder, &moved_to) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
                 result => result,
             }
@@ -445,8 +445,8 @@ impl Mirror {
         self.make()
     }
 
-    /// What was put aside before. One is kept, for a person to look at.
-    fn put_aside(&self) -> io::Result<Vec<PathBuf>> {
+    /// What was moved away before. One is kept, for a person to look at.
+    fn moved_away(&self) -> io::Result<Vec<PathBuf>> {
         let prefix = self.beside(".damaged-").into_os_string();
         let parent = self.folder.parent().unwrap_or(Path::new("/"));
         let entries = fs::read_dir(parent)?.collect::<Result<Vec<_>, _>>()?;

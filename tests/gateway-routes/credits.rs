@@ -53,7 +53,7 @@ fn an_answer_says_what_it_cost_and_the_rest_is_given_back() {
             assert!(world.get("/crm/", "").await.starts_with("HTTP/1.1 200 "));
             assert_eq!(used(&world), 4);
             assert!(world.get("/crm/free", "").await.starts_with("HTTP/1.1 200 "));
-            assert_eq!(used(&world), 14, "an answer that does not say costs what was set aside");
+            assert_eq!(used(&world), 14, "an answer that does not say costs what was reserved");
             assert!(world.get("/crm/", "").await.starts_with("HTTP/1.1 200 "));
             let got = world.get("/crm/", "").await;
             assert!(
@@ -81,7 +81,7 @@ fn a_request_that_never_reached_the_upstream_costs_nothing() {
 }
 
 #[test]
-fn one_that_the_upstream_broke_off_costs_what_was_set_aside() {
+fn one_that_the_upstream_broke_off_costs_what_was_reserved() {
     run(
         |_, routes| routes[0].cost = cost(10, Some("/cost"), StreamMode::Meter),
         |_| vec![Piece::Close],

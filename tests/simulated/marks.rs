@@ -261,7 +261,7 @@ const TENANTS: &[Pair] = &[
         &[("credentials./crm/.cost.reserve", L, "budget")],
     ),
     ("credentials[].cost.reserve", crm!(", cost: {reserve: 5}"), crm!(""), &[("credentials./crm/.cost", L, "budget")]),
-    // Whether what an answer says is more than what is set aside, or less than another part of it, depends on the answer.
+    // Whether what an answer says is more than what is reserved, or less than another part of it, depends on the answer.
     (
         "credentials[].cost.settle",
         crm!(", cost: {reserve: 5, settle: /usage/total}"),

@@ -161,7 +161,7 @@ fn a_damaged_source_leaves_the_last_commit_in_force() {
     let error = fetch(&mirror).unwrap_err();
     assert!(matches!(error, FetchError::Corrupt { .. }), "{error:?}");
     assert_eq!(text(&mirror, &first, "fleet.yaml"), "one\n");
-    // It is not the mirror that is put aside.
+    // It is not the mirror that is moved away.
     assert_eq!(fs::read_dir(origin.mirror_folder().parent().unwrap()).unwrap().count(), 1);
 }
 

@@ -252,7 +252,7 @@ impl Effects {
             (Some(Cost { reserve, settle, stream }), Some(after)) => {
                 self.less(&format!("{route}.cost.reserve"), "budget", reserve, &after.reserve);
                 if *settle != after.settle {
-                    // Which part of an answer holds the larger number, or whether it is larger than what is set aside,
+                    // Which part of an answer holds the larger number, or whether it is larger than what is reserved,
                     // nobody can tell.
                     let by = |settle: &Option<String>| settle.as_ref().map_or(json!("reserve"), |part| json!(part));
                     self.replaced(&format!("{route}.cost.settle"), "budget", by(settle), by(&after.settle));

@@ -109,7 +109,7 @@ enum Place {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "SettingsCost")]
 struct Cost<'t> {
-    /// Credits that are set aside before it is sent.
+    /// Credits that are reserved before it is sent.
     reserve: u64,
     /// Where the answer says what it really cost.
     #[serde(skip_serializing_if = "Option::is_none")]

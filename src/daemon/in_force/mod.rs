@@ -46,15 +46,15 @@ pub(super) struct InForce {
 }
 
 impl InForce {
-    /// What the state file says. The second value is where a damaged one was kept aside.
+    /// What the state file says. The second value is where a damaged one was kept.
     ///
     /// # Errors
     /// The file cannot be read, is larger than any that is written, or was written by a newer version.
     pub(super) fn load(data_root: &Path) -> Result<(Self, Option<PathBuf>), StateError> {
-        let (state, aside) = State::load(data_root)?;
+        let (state, moved_to) = State::load(data_root)?;
         let clock = Clock::begin(&state.removals, Timestamp::now());
         let data_root = data_root.to_path_buf();
-        Ok((Self { fleet: None, state, clock, data_root, is_unsaved: false, error: None }, aside))
+        Ok((Self { fleet: None, state, clock, data_root, is_unsaved: false, error: None }, moved_to))
     }
 
     pub(super) fn state(&self) -> &State {

@@ -183,18 +183,18 @@ impl Read {
 }
 
 impl State {
-    /// Reads the state; an empty one where there is none. A damaged file is kept aside under the name
+    /// Reads the state; an empty one where there is none. A damaged file is kept under the name
     /// that is returned with it. One of an earlier version is written anew, so that an older program refuses it from then on.
     ///
     /// # Errors
     /// The file cannot be read or written, is larger than any that is written, or was written by a newer version.
     pub(in crate::daemon) fn load(data_root: &Path) -> Result<(Self, Option<PathBuf>), StateError> {
         let read = Self::read(data_root)?;
-        let aside = matches!(read, Read::Damaged)
+        let moved_to = matches!(read, Read::Damaged)
             .then(|| data_root.join(format!("state.json.damaged-{}", jiff::Timestamp::now().as_second())));
-        if let Some(aside) = &aside {
+        if let Some(moved_to) = &moved_to {
             let path = path(data_root);
-            fs::rename(&path, aside).map_err(|source| StateError::Io { path, source })?;
+            fs::rename(&path, moved_to).map_err(|source| StateError::Io { path, source })?;
         }
         let state = match read {
             Read::State(earlier) if earlier.version < VERSION => {
@@ -204,7 +204,7 @@ impl State {
             }
             read => read.state(data_root),
         };
-        Ok((state, aside))
+        Ok((state, moved_to))
     }
 
     fn read(data_root: &Path) -> Result<Read, StateError> {
@@ -294,12 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_kept_aside_and_a_newer_one_is_refused() -> Result<(), Box<dyn std::error::Error>> {
+    fn a_damaged_file_is_kept_beside_and_a_newer_one_is_refused() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         fs::write(path(folder.path()), "{\"version\": 1, \"pins\": [")?;
-        let (state, aside) = State::load(folder.path())?;
+        let (state, moved_to) = State::load(folder.path())?;
         assert!(state.powers.lost && state.accepted.is_none());
-        assert!(aside.is_some_and(|aside| aside.exists()));
+        assert!(moved_to.is_some_and(|moved_to| moved_to.exists()));
         fs::write(path(folder.path()), "{\"version\": 3, \"other\": 1}")?;
         assert!(matches!(State::load(folder.path()), Err(StateError::Newer { found: 3, .. })));
         Ok(())
@@ -322,8 +322,8 @@ mod tests {
             assert_eq!(powers(folder.path())?, Arc::default(), "who only reads it changes nothing");
             assert_eq!(&fs::read_to_string(&file)?, left);
             for _ in 0..2 {
-                let (state, aside) = State::load(folder.path())?;
-                assert_eq!((state, aside), (State { version: VERSION, ..current.clone() }, None));
+                let (state, moved_to) = State::load(folder.path())?;
+                assert_eq!((state, moved_to), (State { version: VERSION, ..current.clone() }, None));
                 let Versioned { version } = serde_json::from_slice(&fs::read(&file)?)?;
                 assert_eq!(version, VERSION);
                 assert_eq!(fs::read_dir(folder.path())?.count(), 1);

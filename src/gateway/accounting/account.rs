@@ -26,7 +26,7 @@ impl Account {
         &self.tenant
     }
 
-    /// Sets so many bytes of memory aside, if they are its own part or nobody's.
+    /// Reserves so many bytes of memory, if they are its own part or nobody's.
     pub(crate) fn memory(&self, bytes: u64) -> Option<Lease> {
         self.pools.memory.take(&self.tenant, bytes)
     }

@@ -1,7 +1,7 @@
 //! How many bytes may lie between a tenant and a destination without being counted one by one.
 
-/// What is set aside for a connection that speaks HTTP, in bytes: what it and the one behind it read at once,
-/// and the bookkeeping of requests. What waits beyond that is set aside as it comes.
+/// What is reserved for a connection that speaks HTTP, in bytes: what it and the one behind it read at once,
+/// and the bookkeeping of requests. What waits beyond that is reserved as it comes.
 pub const HTTP: u64 = 32 << 10;
 
 /// What the kernel may keep of what a socket inside was given to send, in bytes: `tcp_wmem` of the

@@ -1,7 +1,7 @@
-//! Credits: set aside before a request goes out, settled when its answer has come.
+//! Credits: reserved before a request goes out, settled when its answer has come.
 //!
-//! A file that is only added to holds every change, and what is set aside is on the disk before the
-//! request is sent. Whatever was in hand when the gateway was killed has cost what was set aside.
+//! A file that is only added to holds every change, and what is reserved is on the disk before the
+//! request is sent. Whatever was in hand when the gateway was killed has cost what was reserved.
 
 mod book;
 mod error;
@@ -36,7 +36,7 @@ pub fn folder(state: &Path) -> PathBuf {
     state.join("ledger")
 }
 
-/// Why credits are not set aside.
+/// Why credits are not reserved.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReserveError {
     /// The tenant has not as many left.
@@ -66,7 +66,7 @@ struct Request {
     reply: Option<oneshot::Sender<Result<(), LedgerError>>>,
 }
 
-/// Credits that were set aside. Dropped without being settled, they are spent if the request has begun
+/// Credits that were reserved. Dropped without being settled, they are spent if the request has begun
 /// to be sent, and given back otherwise.
 #[derive(Debug)]
 pub struct Reservation {
@@ -95,7 +95,7 @@ pub fn day(time: Timestamp) -> Date {
 
 impl Ledger {
     /// Opens the ledger in a folder, which is made where there is none. What was in hand when it was
-    /// last used has cost what was set aside. It blocks.
+    /// last used has cost what was reserved. It blocks.
     ///
     /// # Errors
     /// The folder cannot be read or written, another process uses it, or it is damaged.
@@ -118,13 +118,13 @@ impl Ledger {
         Ok(Self { shared: Arc::new(Shared { book, queue }) })
     }
 
-    /// Sets credits aside for a request that is about to be sent, and returns when that is on the disk.
+    /// Reserves credits for a request that is about to be sent, and returns when that is on the disk.
     ///
     /// A day or a month has its budget once, whichever way the clock goes.
     ///
     /// # Errors
-    /// The tenant has not as many left, or they cannot be recorded; then nothing is set aside. Dropping
-    /// the future sets nothing aside either.
+    /// The tenant has not as many left, or they cannot be recorded; then nothing is reserved. Dropping
+    /// the future reserves nothing either.
     pub async fn reserve(
         &self,
         tenant: &TenantName,
@@ -219,7 +219,7 @@ impl Reservation {
         book.is_over(&self.tenant, self.budget, self.day)
     }
 
-    /// Says what the request has cost in the end. What was set aside beyond that is given back; what
+    /// Says what the request has cost in the end. What was reserved beyond that is given back; what
     /// it cost beyond is taken as well.
     pub fn settle(mut self, credits: u64) {
         self.at_least = credits.min(MAX_COST);

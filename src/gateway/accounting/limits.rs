@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_aside_grows_and_shrinks_with_its_lease() {
+    fn what_is_reserved_grows_and_shrinks_with_its_lease() {
         let pools = pools(4800, &["ant", "bee"]);
         let memory = &pools.memory;
         let mut lease = memory.take(&name("ant"), 1000).unwrap();

@@ -1,6 +1,6 @@
 //! How what there is so much of is shared: places, bytes, look-ups. Pure.
 //!
-//! Half of everything is set aside, in equal parts, for the tenants that are served: a tenant's part is its
+//! Half of everything is reserved, in equal parts, for the tenants that are served: a tenant's part is its
 //! own whatever the others do. The other half is lent to whoever asks first. What is lent beyond that,
 //! because a tenant came whose part was lent already, can be called back.
 //!

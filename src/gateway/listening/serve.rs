@@ -262,7 +262,7 @@ async fn begin(
     max_head: usize,
     may_be_encrypted: bool,
 ) -> Result<Beginning, Stop> {
-    // Nothing is set aside for a connection that says nothing.
+    // Nothing is reserved for a connection that says nothing.
     stream.readable().await.map_err(|_| Stop::gone())?;
     read.more(stream).await?;
     match language_of(read.bytes()) {

@@ -105,7 +105,7 @@ fn refusals(registry: &mut Registry, shared: &Shared) {
 fn credits(registry: &mut Registry, shared: &Shared) {
     let used = shared.ledger.book().credits(None).into_iter();
     let used = used.map(|((name, route), credits)| (to(name, format!("route:{route}")), credits));
-    gauges(registry, "tenantd_egress_credits", "Credits that are used or set aside", used);
+    gauges(registry, "tenantd_egress_credits", "Credits that are used or reserved", used);
     let now = Timestamp::now();
     let left = shared.tenants.clients().into_iter().filter_map(|client| {
         let left = shared.ledger.left(client.name(), client.now().policy.budget, now)?;

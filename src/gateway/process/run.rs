@@ -126,7 +126,7 @@ pub fn run(
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot("start the event loop"))?;
     let ledger = shared.ledger.clone();
     let result = runtime.block_on(serve(shared, Listeners::new(inside, inherited), reload));
-    // Whoever is cut off now may still be given back what was set aside.
+    // Whoever is cut off now may still be given back what was reserved.
     runtime.shutdown_timeout(END);
     if let Err(error) = ledger.finish() {
         tracing::warn!(error = chain(&error), "what requests in hand have cost could not be recorded");

@@ -2,7 +2,7 @@
 
 use crate::accounting::{account::Account, limits::Lease};
 
-/// Bytes that wait in memory, which is set aside as they come.
+/// Bytes that wait in memory, which is reserved as they come.
 #[derive(Debug)]
 pub struct Gathered {
     bytes: Vec<u8>,
@@ -10,7 +10,7 @@ pub struct Gathered {
     free: usize,
 }
 
-/// How many bytes wait without anything being set aside for them: there are so many for each connection.
+/// How many bytes wait without anything being reserved for them: there are so many for each connection.
 const FREE: usize = 4 << 10;
 
 impl Default for Gathered {
@@ -20,12 +20,12 @@ impl Default for Gathered {
 }
 
 impl Gathered {
-    /// Nothing yet. So many bytes were set aside already.
+    /// Nothing yet. So many bytes were reserved already.
     pub fn after(free: usize) -> Self {
         Self { bytes: Vec::new(), lease: None, free }
     }
 
-    /// These, for which memory was set aside as they came. So many bytes more were.
+    /// These, for which memory was reserved as they came. So many bytes more were.
     pub fn and(mut self, free: usize) -> Self {
         self.free = free;
         self
@@ -48,15 +48,15 @@ impl Gathered {
         }
         // As much as is really taken: what grows has room for as many bytes again.
         let room = needed.max(self.bytes.capacity().saturating_mul(2));
-        let is_set_aside = match &mut self.lease {
+        let is_reserved = match &mut self.lease {
             _ if room <= self.free => true,
             Some(lease) => lease.resize(room as u64),
             None => account.memory(room as u64).map(|lease| self.lease = Some(lease)).is_some(),
         };
-        if is_set_aside {
+        if is_reserved {
             self.bytes.reserve_exact(room - self.bytes.len());
         }
-        is_set_aside
+        is_reserved
     }
 
     /// The bytes. Whoever adds some makes room before.
@@ -65,7 +65,7 @@ impl Gathered {
     }
 
     /// Takes so many bytes from the beginning, and gives the memory back where none are left and it is more
-    /// than was set aside anyway.
+    /// than was reserved anyway.
     pub fn consume(&mut self, length: usize) {
         self.bytes.drain(..length.min(self.bytes.len()));
         if self.bytes.is_empty() && self.bytes.capacity() > self.free {

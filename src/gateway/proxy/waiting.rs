@@ -47,7 +47,7 @@ impl Waiting {
             || Box::new(Held { next_check: Box::pin(sleep(CHECK_INTERVAL)), lease: None, taken: Instant::now() });
         let held = self.now.get_or_insert_with(fresh);
         while held.next_check.as_mut().poll(cx).is_ready() {
-            if held.taken.elapsed() >= self.stall || !held.set_aside(&self.account, bytes()) {
+            if held.taken.elapsed() >= self.stall || !held.reserve(&self.account, bytes()) {
                 self.account.load.stalled.inc();
                 return Err(io::ErrorKind::QuotaExceeded.into());
             }
@@ -56,7 +56,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// The receiver took something. What was set aside stays, for as long as anything waits: who reads a
+    /// The receiver took something. What was reserved stays, for as long as anything waits: who reads a
     /// little now and then has no less in the buffers.
     pub fn taken(&mut self) {
         if let Some(held) = &mut self.now {
@@ -76,7 +76,7 @@ impl Waiting {
 }
 
 impl Held {
-    fn set_aside(&mut self, account: &Account, bytes: u64) -> bool {
+    fn reserve(&mut self, account: &Account, bytes: u64) -> bool {
         match &mut self.lease {
             Some(lease) => lease.resize(bytes),
             None => account.memory(bytes).map(|lease| self.lease = Some(lease)).is_some(),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_set_aside_until_nothing_does() {
+    fn what_waits_is_reserved_until_nothing_does() {
         run(async {
             let pools = Arc::new(Pools::new(1 << 14));
             let account = account(&pools);

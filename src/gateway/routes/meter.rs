@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The longest answer, or event of one, that is searched, in bytes. One that is longer costs what was
-/// set aside, or what an earlier event said.
+/// reserved, or what an earlier event said.
 const MAX_SEARCHED: usize = 1 << 20;
 
 /// Settles what a request costs when its answer has passed.

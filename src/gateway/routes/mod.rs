@@ -177,7 +177,7 @@ impl Routes {
         Ok(Answer { response: Response::from_parts(head, received.boxed_unsync()), from, relay: None })
     }
 
-    /// Sets aside what a request costs, if it costs anything.
+    /// Reserves what a request costs, if it costs anything.
     async fn reserve(&self, client: &Client, route: &Route) -> Result<Option<Reservation>, Rule> {
         let Some(cost) = &route.cost else { return Ok(None) };
         let budget = client.now().policy.budget;
@@ -257,7 +257,7 @@ fn clean(head: &mut response::Parts, route: &Route, called: &Called, injection: 
     head.version = Version::HTTP_11;
 }
 
-/// The answer that makes a WebSocket of the connection, and both sides of that. It costs what was set aside.
+/// The answer that makes a WebSocket of the connection, and both sides of that. It costs what was reserved.
 fn switched(
     mut answer: Response<Incoming>,
     upgrade: Option<OnUpgrade>,

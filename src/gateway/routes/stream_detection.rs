@@ -37,7 +37,7 @@ pub(super) fn in_headers(headers: &HeaderMap) -> bool {
 pub(super) async fn in_body(account: &Account, body: &mut Incoming) -> Result<(Bytes, bool), Rule> {
     let read = timeout(READ, beginning(account, body)).await.map_err(|_| Rule::IncompleteBody)??;
     let asks = serde_json::from_slice::<Wanted>(read.as_ref()).is_ok_and(|wanted| wanted.0);
-    // What was set aside for it is free when the last of it was sent.
+    // What was reserved for it is free when the last of it was sent.
     Ok((Bytes::from_owner(read), asks))
 }
 

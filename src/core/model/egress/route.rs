@@ -324,10 +324,10 @@ crate::text_value!(SecretName, "SecretName", {
 /// What a request through a route costs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Credits that are set aside before it is sent.
+    /// Credits that are reserved before it is sent.
     pub reserve: u64,
-    /// Where the answer says what it really cost: a JSON pointer. Without one it costs what was set
-    /// aside.
+    /// Where the answer says what it really cost: a JSON pointer. Without one it costs what was
+    /// reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settle: Option<String>,
     /// What is done with answers that come as a stream.

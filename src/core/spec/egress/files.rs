@@ -139,9 +139,9 @@ pub struct BasicFile {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CostFile {
-    /// Credits that are set aside before it is sent.
+    /// Credits that are reserved before it is sent.
     pub reserve: Located<Credits>,
-    /// Where the answer says what it really cost. Default: it costs what was set aside.
+    /// Where the answer says what it really cost. Default: it costs what was reserved.
     pub settle: Option<Located<JsonPointer>>,
     /// What is done with answers that come as a stream: `meter` or `refuse`. Default: meter.
     pub stream: Option<Located<StreamMode>>,

@@ -23,7 +23,7 @@ const MAX_DAYS: usize = 62;
 pub(super) enum Entry {
     /// The version of the format.
     Format { v: u32 },
-    /// Credits are set aside, and are spent unless another entry says otherwise.
+    /// Credits are reserved, and are spent unless another entry says otherwise.
     Reserve { id: u64, tenant: TenantName, route: RouteName, day: Date, credits: u64 },
     /// They are more by now.
     Raise { id: u64, credits: u64 },
@@ -52,7 +52,7 @@ struct Account {
     before: Routes,
 }
 
-/// What was set aside and counts as used until it is settled.
+/// What was reserved and counts as used until it is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Open {
     tenant: TenantName,
@@ -155,7 +155,7 @@ impl Book {
         [Entry::Next { id: self.next }].into_iter().chain(used).chain(open)
     }
 
-    /// Forgets what is open: it has cost what was set aside.
+    /// Forgets what is open: it has cost what was reserved.
     pub(super) fn close(&mut self) {
         self.open.clear();
     }

@@ -53,7 +53,7 @@ fn used(book: &Book, time: &str) -> Result<(u64, u64)> {
 }
 
 #[test]
-fn what_is_set_aside_is_settled_refunded_or_spent() -> Result {
+fn what_is_reserved_is_settled_refunded_or_spent() -> Result {
     let folder = tempfile::tempdir()?;
     let ledger = Ledger::open(folder.path())?;
     let reserve =
@@ -133,7 +133,7 @@ fn days_long_past_have_no_budget_of_their_own() -> Result {
 }
 
 #[test]
-fn more_than_is_left_is_never_set_aside_by_many_at_once() -> Result {
+fn more_than_is_left_is_never_reserved_by_many_at_once() -> Result {
     let folder = tempfile::tempdir()?;
     let ledger = Ledger::open(folder.path())?;
     let given = block_on(async {
@@ -284,7 +284,7 @@ fn a_damaged_line_before_the_last_is_an_error_and_not_a_new_budget() -> Result {
 
 const CHILD: &str = "TENANTD_LEDGER_TEST_CHILD";
 
-/// The process that is killed: it says what it has set aside once that is certain.
+/// The process that is killed: it says what it has reserved once that is certain.
 #[test]
 #[expect(clippy::print_stdout, reason = "its parent reads what it prints")]
 fn child() -> Result {
@@ -330,8 +330,8 @@ fn a_killed_process_has_spent_what_it_said() -> Result {
             }
         }
         child.wait()?;
-        // All but the last were settled in the file before the next was set aside. Of the last, as of
-        // one that was not reported any more, what was set aside or what it cost counts.
+        // All but the last were settled in the file before the next was reserved. Of the last, as of
+        // one that was not reported any more, what was reserved or what it cost counts.
         let certain: u64 = (0..reserved.saturating_sub(1)).map(|n| if n % 3 == 0 { 4 } else { 25 }).sum();
         let book = read(folder.path())?;
         let now = book.credits(None).values().sum::<u64>() - spent;
