@@ -73,13 +73,13 @@ pub struct Notifier {
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<NotifierState>,
     wake: Wake,
     metrics: Metrics,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct NotifierState {
     settings: Option<Notify>,
     queue: VecDeque<Queued>,
     /// When each message was posted last, by its hash.
@@ -107,7 +107,7 @@ struct Message<'a> {
 impl Notifier {
     /// Begins, within an event loop. Without settings every message is dropped.
     pub fn start(settings: Option<Notify>, metrics: Metrics) -> Self {
-        let state = Mutex::new(State { settings, ..State::default() });
+        let state = Mutex::new(NotifierState { settings, ..NotifierState::default() });
         let shared = Arc::new(Shared { state, wake: Wake::new(), metrics });
         let task = tokio::spawn(work(Arc::clone(&shared)));
         Self { shared, task }
@@ -161,7 +161,7 @@ impl Drop for Notifier {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, NotifierState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

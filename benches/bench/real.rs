@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use tenantd::{
-    host::{Mark, Workspaces},
+    host::{ArchiveStamp, Workspaces},
     model::Host,
 };
 
@@ -149,7 +149,7 @@ impl Lab {
         let workspaces = Workspaces::new(&fleet::host(&self.world)?);
         world::runtime()?.block_on(async {
             for (name, _) in workspaces.list().await?.found {
-                workspaces.archive(&name.parse().map_err(anyhow::Error::msg)?, Mark::now(None)).await?;
+                workspaces.archive(&name.parse().map_err(anyhow::Error::msg)?, ArchiveStamp::now(None)).await?;
             }
             anyhow::Ok(())
         })

@@ -42,7 +42,7 @@ pub fn main(folder: &Path) -> anyhow::Result<()> {
     let measured = runtime.block_on(measure(&host, &workspaces, &names));
     runtime.block_on(async {
         for name in &names {
-            workspaces.archive(name, tenantd::host::Mark::now(None)).await?;
+            workspaces.archive(name, tenantd::host::ArchiveStamp::now(None)).await?;
         }
         anyhow::Ok(())
     })?;

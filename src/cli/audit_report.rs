@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     audit::{
-        self, Break, Declared, Gathered, Period, Sound,
+        self, Break, Gathered, Period, RepoHistory, Sound,
         data::{Repo, Usage},
         render,
     },
@@ -97,7 +97,7 @@ fn declared(
     history: &History,
     period: Period,
     global: &Global,
-) -> Result<Declared, SourceError> {
+) -> Result<RepoHistory, SourceError> {
     // No commit was made after now, whatever its time says.
     let places = history.between(period.from, command.to);
     let (from, to) = (history.line_before(places.start), history.line_before(places.end));
@@ -121,7 +121,7 @@ fn declared(
         shallow: history.is_cut(),
         rewritten: history.rewritten().to_vec(),
     };
-    Ok(Declared { repo, commits, at_from, at_to })
+    Ok(RepoHistory { repo, commits, at_from, at_to })
 }
 
 /// What the journals show of it.

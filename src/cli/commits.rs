@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{
     args::{Global, JournalFolder},
     events,
-    outcomes::{NotCollected, Outcome, Outcomes},
+    outcomes::{CommitOutcome, NotCollected, Outcomes},
     output, past, setup,
 };
 use crate::{
@@ -49,7 +49,7 @@ pub struct Step<'a> {
     /// Its place in the history.
     pub place: usize,
     /// What it changed.
-    pub outcome: Outcome,
+    pub outcome: CommitOutcome,
 }
 
 impl Step<'_> {
@@ -58,7 +58,7 @@ impl Step<'_> {
     /// # Errors
     /// The repository is damaged.
     pub fn into_commit(self) -> Result<Commit, SourceError> {
-        let Outcome { brought, against, mut moment, is_signed } = self.outcome;
+        let CommitOutcome { brought, against, mut moment, is_signed } = self.outcome;
         if is_signed {
             moment.signature = self.history.signature(self.place, self.keys)?;
         }
@@ -111,7 +111,7 @@ pub fn changes(
 #[derive(Default)]
 struct Collected {
     /// What was asked for of commits, each with its place.
-    found: Vec<(usize, Outcome)>,
+    found: Vec<(usize, CommitOutcome)>,
     states: BTreeMap<usize, Desired>,
     /// What was not kept yet.
     new: Findings,
@@ -216,13 +216,13 @@ fn outcome(
     place: usize,
     brought: Option<Brought>,
     against: Vec<Against>,
-) -> Result<Option<Outcome>, SourceError> {
+) -> Result<Option<CommitOutcome>, SourceError> {
     let is_shown = |brought: &Brought| !brought.review.is_empty() || brought.breaks;
     if !brought.as_ref().is_some_and(is_shown) && against.is_empty() {
         return Ok(None);
     }
     let moment = history.moment(place)?;
-    Ok(moment.map(|(moment, is_signed)| Outcome { brought, against, moment, is_signed }))
+    Ok(moment.map(|(moment, is_signed)| CommitOutcome { brought, against, moment, is_signed }))
 }
 
 /// What a merge took back of the parent at a place.

@@ -89,7 +89,7 @@ fn seal(command: &Seal) -> anyhow::Result<String> {
 }
 
 /// One entry of an allowlist, or one route.
-struct Entry {
+struct AllowlistEntry {
     tenant: TenantName,
     destination: String,
     count: Count,
@@ -151,7 +151,11 @@ fn review(command: &Review, layout: &Layout, settings: &Settings) -> anyhow::Res
 }
 
 /// All entries and routes of the repo's tenants, with what was counted of each.
-fn entries(tree: &Tree, desired: &Desired, counts: &BTreeMap<TenantName, BTreeMap<String, Count>>) -> Vec<Entry> {
+fn entries(
+    tree: &Tree,
+    desired: &Desired,
+    counts: &BTreeMap<TenantName, BTreeMap<String, Count>>,
+) -> Vec<AllowlistEntry> {
     let count = |tenant: &TenantName, destination: &str| {
         counts.get(tenant).and_then(|counts| counts.get(destination)).copied().unwrap_or_default()
     };
@@ -162,7 +166,7 @@ fn entries(tree: &Tree, desired: &Desired, counts: &BTreeMap<TenantName, BTreeMa
         for (listed, line) in listed {
             let destination = listed.to_string();
             let count = count(name, &destination);
-            entries.push(Entry {
+            entries.push(AllowlistEntry {
                 tenant: name.clone(),
                 destination,
                 count,
@@ -172,18 +176,18 @@ fn entries(tree: &Tree, desired: &Desired, counts: &BTreeMap<TenantName, BTreeMa
         for route in &tenant.routes {
             let destination = format!("route:{}", route.name);
             let count = count(name, &destination);
-            entries.push(Entry { tenant: name.clone(), destination, count, listed: None });
+            entries.push(AllowlistEntry { tenant: name.clone(), destination, count, listed: None });
         }
     }
     entries
 }
 
-fn table(entries: &[Entry]) -> String {
+fn table(entries: &[AllowlistEntry]) -> String {
     if entries.is_empty() {
         return "No entry.\n".to_owned();
     }
     let mut rows = vec![["TENANT", "ENTRY", "USED", "LAST USED"].map(str::to_owned)];
-    rows.extend(entries.iter().map(|Entry { tenant, destination, count, .. }| {
+    rows.extend(entries.iter().map(|AllowlistEntry { tenant, destination, count, .. }| {
         let last = count.last.map_or_else(|| "never".to_owned(), day);
         [tenant.to_string(), destination.clone(), count.requests.to_string(), last]
     }));
@@ -196,7 +200,7 @@ fn day(time: Timestamp) -> String {
 
 /// What removes these entries. What somebody has to remove by hand is named on standard error.
 /// Paths in it begin at the top of the repository, as `git apply` reads them; `folder` is the config repo's below that.
-fn patch(folder: &Path, files: &[SourceFile], entries: &[Entry]) -> anyhow::Result<String> {
+fn patch(folder: &Path, files: &[SourceFile], entries: &[AllowlistEntry]) -> anyhow::Result<String> {
     let mut removed: BTreeMap<&str, BTreeSet<Destination>> = BTreeMap::new();
     for entry in entries {
         match &entry.listed {

@@ -28,7 +28,7 @@ use super::output;
 
 /// Whose it is to put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FailureKind {
     /// Who gave the command: what was asked for cannot be, or must not.
     Asked,
     /// Whoever looks after the host: its settings say something that cannot be used.
@@ -39,7 +39,7 @@ pub enum Kind {
     Internal,
 }
 
-impl Kind {
+impl FailureKind {
     /// What an error of it begins with.
     const fn heading(self) -> &'static str {
         match self {
@@ -63,29 +63,29 @@ impl Kind {
 /// An error that a command makes itself.
 #[derive(Debug)]
 pub struct Failure {
-    kind: Kind,
+    kind: FailureKind,
     what: String,
     hint: Option<String>,
 }
 
 impl Failure {
-    fn new(kind: Kind, what: impl Into<String>) -> Self {
+    fn new(kind: FailureKind, what: impl Into<String>) -> Self {
         Self { kind, what: what.into(), hint: None }
     }
 
     /// What was asked for cannot be, or must not.
     pub fn asked(what: impl Into<String>) -> Self {
-        Self::new(Kind::Asked, what)
+        Self::new(FailureKind::Asked, what)
     }
 
     /// The host's settings cannot be used.
     pub fn settings(what: impl Into<String>) -> Self {
-        Self::new(Kind::Settings, what)
+        Self::new(FailureKind::Settings, what)
     }
 
     /// Something on the host is not as it is needed.
     pub fn host(what: impl Into<String>) -> Self {
-        Self::new(Kind::Host, what)
+        Self::new(FailureKind::Host, what)
     }
 
     /// What to do next, as a sentence without an end.
@@ -111,7 +111,7 @@ pub fn print(error: &anyhow::Error) {
 /// The lines that a person reads of an error: what went wrong with every cause, each said once, and what to do next.
 pub fn report(error: &(dyn Error + 'static)) -> String {
     let causes = || iter::successors(Some(error), |&error| error.source());
-    let (kind, hint) = causes().find_map(known).unwrap_or((Kind::Host, None));
+    let (kind, hint) = causes().find_map(known).unwrap_or((FailureKind::Host, None));
     let hint = hint.or_else(|| causes().find_map(of_the_kernel)).or_else(|| kind.hint().map(str::to_owned));
     let mut text = format!("{}: {}", kind.heading(), chain(error));
     if let Some(hint) = hint {
@@ -121,7 +121,7 @@ pub fn report(error: &(dyn Error + 'static)) -> String {
 }
 
 /// Kind and hint of an error that is known here.
-fn known(error: &(dyn Error + 'static)) -> Option<(Kind, Option<String>)> {
+fn known(error: &(dyn Error + 'static)) -> Option<(FailureKind, Option<String>)> {
     let of = |kind, hint: Option<&str>| Some((kind, hint.map(str::to_owned)));
     if let Some(Failure { kind, hint, .. }) = error.downcast_ref() {
         return Some((*kind, hint.clone()));
@@ -138,13 +138,13 @@ fn known(error: &(dyn Error + 'static)) -> Option<(Kind, Option<String>)> {
         ConnectError::Version(error) => of_version(error),
     });
     if let Some(hint) = engine.or_else(|| error.downcast_ref().map(of_call)) {
-        return of(Kind::Host, hint);
+        return of(FailureKind::Host, hint);
     }
     if let Some(error) = error.downcast_ref() {
-        return of(Kind::Asked, of_saved(error));
+        return of(FailureKind::Asked, of_saved(error));
     }
     if let Some(error) = error.downcast_ref() {
-        return of(Kind::Asked, of_snapshot(error));
+        return of(FailureKind::Asked, of_snapshot(error));
     }
     if let Some(error) = error.downcast_ref() {
         let (kind, hint) = of_listening(error);
@@ -152,13 +152,13 @@ fn known(error: &(dyn Error + 'static)) -> Option<(Kind, Option<String>)> {
     }
     let journal = error.downcast_ref().map(of_journal);
     if let Some(hint) = journal.or_else(|| error.downcast_ref().map(of_chain)) {
-        return of(Kind::Host, hint);
+        return of(FailureKind::Host, hint);
     }
     if let Some(error) = error.downcast_ref() {
-        return of(Kind::Host, of_lock(error));
+        return of(FailureKind::Host, of_lock(error));
     }
     if let Some(error) = error.downcast_ref() {
-        return of(Kind::Host, of_state(error));
+        return of(FailureKind::Host, of_state(error));
     }
     if let Some(error) = error.downcast_ref() {
         let (kind, hint) = of_workspace(error);
@@ -168,10 +168,10 @@ fn known(error: &(dyn Error + 'static)) -> Option<(Kind, Option<String>)> {
     if let Some((kind, hint)) = gateway.or_else(|| error.downcast_ref().map(of_namespace)) {
         return of(kind, hint);
     }
-    error.is::<tokio::task::JoinError>().then_some((Kind::Internal, None))
+    error.is::<tokio::task::JoinError>().then_some((FailureKind::Internal, None))
 }
 
-fn of_client(error: &ClientError) -> (Kind, Option<String>) {
+fn of_client(error: &ClientError) -> (FailureKind, Option<String>) {
     let hint = match error {
         // The daemon says itself what to do.
         ClientError::Refused(refusal) => return (of_refusal(refusal.kind), refusal.hint.clone()),
@@ -186,49 +186,50 @@ fn of_client(error: &ClientError) -> (Kind, Option<String>) {
             "is the daemon of another version? Restart it after an update"
         }
     };
-    (Kind::Host, Some(hint.to_owned()))
+    (FailureKind::Host, Some(hint.to_owned()))
 }
 
-fn of_refusal(kind: RefusalKind) -> Kind {
+fn of_refusal(kind: RefusalKind) -> FailureKind {
     match kind {
         RefusalKind::NotFound
         | RefusalKind::Conflict
         | RefusalKind::Invalid
         | RefusalKind::TooLarge
-        | RefusalKind::TooOften => Kind::Asked,
+        | RefusalKind::TooOften => FailureKind::Asked,
         RefusalKind::Unauthenticated
         | RefusalKind::Forbidden
         | RefusalKind::TimedOut
         | RefusalKind::Unavailable
         | RefusalKind::Malformed
-        | RefusalKind::MethodNotAllowed => Kind::Host,
+        | RefusalKind::MethodNotAllowed => FailureKind::Host,
     }
 }
 
-fn of_source(error: &SourceError) -> (Kind, Option<&'static str>) {
+fn of_source(error: &SourceError) -> (FailureKind, Option<&'static str>) {
     match error {
         SourceError::Repository { .. } | SourceError::Unparsed { .. } => {
-            (Kind::Host, Some("`git fsck` in the repository shows what is damaged; a fresh clone has all of it"))
+            (FailureKind::Host, Some("`git fsck` in the repository shows what is damaged; a fresh clone has all of it"))
         }
-        SourceError::NotARepository(_) => {
-            (Kind::Asked, Some("name a clone of the config repo, or read a folder that is not committed by --worktree"))
-        }
+        SourceError::NotARepository(_) => (
+            FailureKind::Asked,
+            Some("name a clone of the config repo, or read a folder that is not committed by --worktree"),
+        ),
         SourceError::Revision { .. } => {
-            (Kind::Asked, Some("`git log --all` lists what there is; `git fetch` brings what is missing"))
+            (FailureKind::Asked, Some("`git log --all` lists what there is; `git fetch` brings what is missing"))
         }
-        SourceError::Folder { .. } => (Kind::Asked, None),
-        SourceError::NeedsGit(_) => (Kind::Host, Some("install git, or put it into PATH")),
-        SourceError::Setting { .. } | SourceError::Secret(_) => (Kind::Settings, None),
+        SourceError::Folder { .. } => (FailureKind::Asked, None),
+        SourceError::NeedsGit(_) => (FailureKind::Host, Some("install git, or put it into PATH")),
+        SourceError::Setting { .. } | SourceError::Secret(_) => (FailureKind::Settings, None),
         SourceError::TooLarge(_) => {
-            (Kind::Asked, Some("docs/architecture.md has the bounds; two smaller fleets have twice the room"))
+            (FailureKind::Asked, Some("docs/architecture.md has the bounds; two smaller fleets have twice the room"))
         }
         // They say what to do in their own text, which statuses show as well.
         SourceError::Owner { .. }
         | SourceError::Format { .. }
         | SourceError::Partial { .. }
         | SourceError::Beside { .. }
-        | SourceError::PathMissing { .. } => (Kind::Asked, None),
-        SourceError::Ask { .. } | SourceError::Mirror { .. } => (Kind::Host, None),
+        | SourceError::PathMissing { .. } => (FailureKind::Asked, None),
+        SourceError::Ask { .. } | SourceError::Mirror { .. } => (FailureKind::Host, None),
     }
 }
 
@@ -278,14 +279,14 @@ fn of_snapshot(error: &SnapshotError) -> Option<&'static str> {
     }
 }
 
-fn of_listening(error: &BindError) -> (Kind, Option<&'static str>) {
+fn of_listening(error: &BindError) -> (FailureKind, Option<&'static str>) {
     match error {
-        BindError::Socket(_) => (Kind::Settings, None),
-        BindError::NotLoopback(_) => (Kind::Settings, Some("let `listen` in host.yaml name 127.0.0.1 or [::1]")),
+        BindError::Socket(_) => (FailureKind::Settings, None),
+        BindError::NotLoopback(_) => (FailureKind::Settings, Some("let `listen` in host.yaml name 127.0.0.1 or [::1]")),
         BindError::Listen { .. } => {
-            (Kind::Settings, Some("`ss -ltnp` shows who listens there; `listen` in host.yaml names another"))
+            (FailureKind::Settings, Some("`ss -ltnp` shows who listens there; `listen` in host.yaml names another"))
         }
-        BindError::Settings(_) => (Kind::Settings, None),
+        BindError::Settings(_) => (FailureKind::Settings, None),
     }
 }
 
@@ -338,7 +339,7 @@ fn of_state(error: &StateError) -> Option<&'static str> {
     }
 }
 
-fn of_workspace(error: &WorkspaceError) -> (Kind, Option<&'static str>) {
+fn of_workspace(error: &WorkspaceError) -> (FailureKind, Option<&'static str>) {
     let hint = match error {
         WorkspaceError::Io { .. } => None,
         WorkspaceError::NoProgram(_) => Some("install it, or put it into PATH"),
@@ -353,58 +354,63 @@ fn of_workspace(error: &WorkspaceError) -> (Kind, Option<&'static str>) {
             Some("`tenantd workspace list` shows what there is, and what is archived")
         }
         WorkspaceError::Taken(_) => Some("a tenant has one workspace: it takes another back once that one is gone"),
-        WorkspaceError::Ended => return (Kind::Internal, None),
+        WorkspaceError::Ended => return (FailureKind::Internal, None),
     };
-    (Kind::Host, hint)
+    (FailureKind::Host, hint)
 }
 
-fn of_gateway(error: &RunError) -> (Kind, Option<&'static str>) {
+fn of_gateway(error: &RunError) -> (FailureKind, Option<&'static str>) {
     match error {
         RunError::Namespace(error) => of_namespace(error),
         RunError::Privilege(error) => match error {
-            PrivilegeError::NotRoot(_) => (Kind::Asked, Some("`systemctl start tenantd-gateway`, or run it by sudo")),
-            // It says what to do.
-            PrivilegeError::NoUser(_) => (Kind::Settings, None),
-            PrivilegeError::Root => {
-                (Kind::Settings, Some("let egress.user in host.yaml name a user that can do nothing else on this host"))
+            PrivilegeError::NotRoot(_) => {
+                (FailureKind::Asked, Some("`systemctl start tenantd-gateway`, or run it by sudo"))
             }
-            PrivilegeError::Refused(..) => (Kind::Host, None),
-            PrivilegeError::Filter(_) => (Kind::Host, Some("it needs a kernel with CONFIG_SECCOMP_FILTER")),
+            // It says what to do.
+            PrivilegeError::NoUser(_) => (FailureKind::Settings, None),
+            PrivilegeError::Root => (
+                FailureKind::Settings,
+                Some("let egress.user in host.yaml name a user that can do nothing else on this host"),
+            ),
+            PrivilegeError::Refused(..) => (FailureKind::Host, None),
+            PrivilegeError::Filter(_) => (FailureKind::Host, Some("it needs a kernel with CONFIG_SECCOMP_FILTER")),
         },
         RunError::Usage(error) => match error {
-            UsageError::Io { .. } => (Kind::Host, None),
-            UsageError::Malformed { .. } => {
-                (Kind::Host, Some("put the file back from a backup, or move it away: what it counted is lost then"))
-            }
-            UsageError::Newer(_) => (Kind::Host, Some("run the newer tenantd again")),
+            UsageError::Io { .. } => (FailureKind::Host, None),
+            UsageError::Malformed { .. } => (
+                FailureKind::Host,
+                Some("put the file back from a backup, or move it away: what it counted is lost then"),
+            ),
+            UsageError::Newer(_) => (FailureKind::Host, Some("run the newer tenantd again")),
         },
         RunError::Ledger(error) => match error {
-            LedgerError::Io { .. } => (Kind::Host, None),
+            LedgerError::Io { .. } => (FailureKind::Host, None),
             LedgerError::Locked(_) => {
-                (Kind::Host, Some("end the other gateway, or let egress.state in host.yaml name another folder"))
+                (FailureKind::Host, Some("end the other gateway, or let egress.state in host.yaml name another folder"))
             }
-            LedgerError::Damaged { .. } => {
-                (Kind::Host, Some("put the file back from a backup, or move it away: used credits are forgotten then"))
-            }
-            LedgerError::Newer(_) => (Kind::Host, Some("run the newer tenantd again")),
-            LedgerError::Closed => (Kind::Internal, None),
+            LedgerError::Damaged { .. } => (
+                FailureKind::Host,
+                Some("put the file back from a backup, or move it away: used credits are forgotten then"),
+            ),
+            LedgerError::Newer(_) => (FailureKind::Host, Some("run the newer tenantd again")),
+            LedgerError::Closed => (FailureKind::Internal, None),
         },
         RunError::Tls(error) => match error {
             TlsError::Authorities { .. } | TlsError::Certificate { .. } => {
-                (Kind::Settings, Some("let egress.caBundle in host.yaml name a file of certificates in PEM"))
+                (FailureKind::Settings, Some("let egress.caBundle in host.yaml name a file of certificates in PEM"))
             }
-            TlsError::Provider(_) => (Kind::Internal, None),
+            TlsError::Provider(_) => (FailureKind::Internal, None),
         },
-        RunError::Io { .. } => (Kind::Host, None),
+        RunError::Io { .. } => (FailureKind::Host, None),
     }
 }
 
-fn of_namespace(error: &NamespaceError) -> (Kind, Option<&'static str>) {
+fn of_namespace(error: &NamespaceError) -> (FailureKind, Option<&'static str>) {
     match error {
         NamespaceError::Name(_) => {
-            (Kind::Settings, Some("let egress.namespace in host.yaml be a plain name, such as tenantd"))
+            (FailureKind::Settings, Some("let egress.namespace in host.yaml be a plain name, such as tenantd"))
         }
-        NamespaceError::Io { .. } => (Kind::Host, None),
+        NamespaceError::Io { .. } => (FailureKind::Host, None),
     }
 }
 

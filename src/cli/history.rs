@@ -12,7 +12,7 @@ use super::{
     args::{Global, HistoryOf, JournalFolder},
     commits::{self, Accepted, Asked, Rewrite},
     failure::Failure,
-    outcomes::Outcome,
+    outcomes::CommitOutcome,
     output,
     setup::Layout,
     time,
@@ -148,7 +148,7 @@ fn read(history: &source::History, command: &History, keys: &Keys) -> Result<Vec
     let asked = Asked { commits: begin..history.len(), states: Vec::new() };
     let mut entries = Vec::new();
     commits::changes(history, keys, &asked, |mut step| {
-        let Outcome { brought, against, .. } = &mut step.outcome;
+        let CommitOutcome { brought, against, .. } = &mut step.outcome;
         let brought = brought.get_or_insert_default();
         brought.review = only(std::mem::take(&mut brought.review), command);
         let is_asked = command.tenant.is_none() && command.field.is_none() && !command.loosened;

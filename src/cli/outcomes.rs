@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     model::tree::Moment,
     review::{
-        Change,
+        TenantChange,
         history::{Against, Brought, InForce},
     },
     source::{CommitCache, Findings, History, SourceError, Trace},
@@ -15,7 +15,7 @@ use crate::{
 
 /// What one commit changed; others changed nothing.
 #[derive(Deserialize, Serialize)]
-pub struct Outcome {
+pub struct CommitOutcome {
     /// What it brought.
     pub brought: Option<Brought>,
     /// What it took back of parents other than its first.
@@ -41,7 +41,7 @@ pub struct After {
     pub held: BTreeSet<String>,
     /// The tenants that it added, removed or holds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub became: Vec<(String, Change)>,
+    pub became: Vec<(String, TenantChange)>,
 }
 
 /// Why something cannot be collected from what is kept.
@@ -97,7 +97,7 @@ impl<'h> Outcomes<'h> {
     ///
     /// # Errors
     /// Something else than outcomes is kept.
-    pub fn known(&self, places: Range<usize>) -> Result<Vec<(usize, Outcome)>, NotCollected> {
+    pub fn known(&self, places: Range<usize>) -> Result<Vec<(usize, CommitOutcome)>, NotCollected> {
         let kept: Vec<(usize, &[u8])> = places.filter_map(|place| Some((place, self.bytes(place)?))).collect();
         let (first, second) = kept.split_at(kept.len() / 2);
         let both = thread::scope(|scope| {
@@ -125,7 +125,7 @@ impl<'h> Outcomes<'h> {
         place: usize,
         is_missing: bool,
         in_force: &InForce,
-        outcome: Option<&Outcome>,
+        outcome: Option<&CommitOutcome>,
     ) {
         let Some(of) = self.traces.get(place).filter(|_| self.cache.is_some()) else { return };
         let brought = outcome.and_then(|outcome| outcome.brought.as_ref());
@@ -135,7 +135,7 @@ impl<'h> Outcomes<'h> {
             is_broken: in_force.is_broken(),
             held: in_force.desired().held.clone(),
             became: tenants
-                .filter(|one| one.change != Change::Changed)
+                .filter(|one| one.change != TenantChange::Changed)
                 .map(|one| (one.tenant.clone(), one.change))
                 .collect(),
         };
@@ -154,10 +154,10 @@ impl<'h> Outcomes<'h> {
     }
 }
 
-fn outcomes(kept: &[(usize, &[u8])]) -> Result<Vec<(usize, Outcome)>, serde_json::Error> {
+fn outcomes(kept: &[(usize, &[u8])]) -> Result<Vec<(usize, CommitOutcome)>, serde_json::Error> {
     let outcome = |(place, bytes): &(usize, &[u8])| {
         let mut values = serde_json::Deserializer::from_slice(bytes);
-        let outcome = After::deserialize(&mut values).and_then(|_| Option::<Outcome>::deserialize(&mut values));
+        let outcome = After::deserialize(&mut values).and_then(|_| Option::<CommitOutcome>::deserialize(&mut values));
         outcome.transpose().map(|outcome| outcome.map(|outcome| (*place, outcome)))
     };
     kept.iter().filter_map(outcome).collect()

@@ -11,7 +11,7 @@ use std::{
 use super::outcomes::{After, NotCollected, Outcomes};
 use crate::{
     model::{Desired, Tenant, TenantName},
-    review::{Change, history::InForce},
+    review::{TenantChange, history::InForce},
     source::History,
     spec,
 };
@@ -47,9 +47,9 @@ pub fn in_force(outcomes: &Outcomes<'_>, place: usize) -> Result<InForce, NotCol
     for ((_, after), before) in line.commits.iter().zip(before) {
         for (name, change) in &after.became {
             match change {
-                Change::Added => drop(became.entry(name).or_insert(None)),
-                Change::Removed => drop(became.entry(name).or_insert(before)),
-                Change::Changed | Change::Held => {}
+                TenantChange::Added => drop(became.entry(name).or_insert(None)),
+                TenantChange::Removed => drop(became.entry(name).or_insert(before)),
+                TenantChange::Changed | TenantChange::Held => {}
             }
         }
     }
@@ -84,7 +84,7 @@ impl<'h> Line<'h> {
         if after.held.contains(name) {
             // It stays as it was before its file became wrong.
             let is_since = |(_, after): &(usize, After)| {
-                after.became.iter().any(|(of, change)| of == name && *change == Change::Held)
+                after.became.iter().any(|(of, change)| of == name && *change == TenantChange::Held)
             };
             at +=
                 self.commits.get(at..).and_then(|line| line.iter().position(is_since)).ok_or(NotCollected::Unknown)?;

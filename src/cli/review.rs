@@ -15,7 +15,7 @@ use super::{
 use crate::{
     model::{Desired, Severity, approval, tree::Tree},
     review::{
-        self, Change, Effect, Mark, RULES, Review, TenantReview,
+        self, Effect, Mark, RULES, Review, TenantChange, TenantReview,
         render::{self, Sides},
     },
     source::read_directory,
@@ -75,7 +75,7 @@ pub fn run(command: &Plan, base: &str, global: &Global) -> anyhow::Result<u8> {
 /// The lines that approve each tenant that is new or loosened.
 fn lines(review: &Review, after: &Desired, fleet: &str) -> String {
     let is_asked = |one: &&TenantReview| {
-        one.change == Change::Added || one.effects.iter().any(|effect| effect.mark == Mark::Loosens)
+        one.change == TenantChange::Added || one.effects.iter().any(|effect| effect.mark == Mark::Loosens)
     };
     let tenants = review.tenants.iter().filter(is_asked).filter_map(|one| after.tenants.get(one.tenant.as_str()));
     tenants.map(|tenant| approval::line(tenant.name.as_str(), &approval::declaration(tenant), fleet) + "\n").collect()

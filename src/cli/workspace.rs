@@ -18,8 +18,8 @@ use crate::{
         Bytes, Host, TenantName,
         finding::suggest,
         workspace::{
-            Backend, FoundVolume, FoundWorkspace, ObservedWorkspaces, OperatorRequest, Place, RequestedAction,
-            VolumeState, WorkspaceCapability, owner_of,
+            Backend, FoundVolume, FoundWorkspace, ObservedWorkspaces, OperatorRequest, RequestedAction, VolumeState,
+            WorkspaceCapability, WorkspacePath, owner_of,
         },
     },
     web::{Client, ClientError, operators::Reconcile},
@@ -115,8 +115,11 @@ impl Row {
             on_disk: None,
         };
         let Some(volume) = &found.volume else {
-            let state =
-                if matches!(found.place, Place::Folder(_)) { row.state.clone() } else { "not a folder".to_owned() };
+            let state = if matches!(found.place, WorkspacePath::Folder(_)) {
+                row.state.clone()
+            } else {
+                "not a folder".to_owned()
+            };
             return Self { state, ..row };
         };
         let (limit, used) = match &volume.state {

@@ -280,7 +280,7 @@ impl Daemon {
 
     /// Has all work go by other declarations, and tenants whose declaration is another one start with a clean record. Who waits by
     /// another `retry` than is in force now waits no longer.
-    fn put_in_force(&mut self, change: in_force::Change) {
+    fn put_in_force(&mut self, change: in_force::FleetChange) {
         let (now, retry) = (Instant::now(), self.in_force.retry());
         for (name, starts_alike) in self.in_force.carry_out(change) {
             self.tenants.declaration_changed(&name, starts_alike, now);

@@ -42,7 +42,7 @@ use jiff::Timestamp;
 use crate::{
     fault::chain,
     host::{
-        Change, EgressPaths, Lock, LockError, modes,
+        EgressPaths, HostChange, Lock, LockError, modes,
         signals::{self, Signals},
     },
     journal::{self, Journal},
@@ -117,7 +117,7 @@ enum Came {
     Request(Request),
     Ended(Ended),
     Link(LinkNews),
-    Change(Change),
+    Change(HostChange),
     Source(SourceNews),
 }
 

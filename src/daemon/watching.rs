@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     engine::EngineEvent,
-    host::Change,
+    host::HostChange,
     model::{TenantName, record::Trigger},
 };
 
@@ -100,7 +100,7 @@ impl Daemon {
     }
 
     /// Something may have happened beside the engine.
-    pub(super) fn host_news(&mut self, change: Change) {
+    pub(super) fn host_news(&mut self, change: HostChange) {
         let now = Instant::now();
         let trigger = |event: &str, object: &str| Trigger::Event {
             event: event.to_owned(),
@@ -109,14 +109,14 @@ impl Daemon {
         };
         let desired = self.in_force.effective().cloned().unwrap_or_default();
         let (trigger, tenants): (Trigger, Vec<String>) = match change {
-            Change::Interface(name) => {
+            HostChange::Interface(name) => {
                 let is_its = |tenant: &&TenantName| [tenant.link_name(), tenant.interface_name()].contains(&name);
                 let tenant = desired.tenants.keys().find(is_its);
                 (trigger("egress link", &name), tenant.map(ToString::to_string).into_iter().collect())
             }
-            Change::Workspace(name) => (trigger("workspace mount", &name), vec![name]),
-            Change::Tenant(name) => (trigger("egress file", &name), vec![name]),
-            Change::Secrets => {
+            HostChange::Workspace(name) => (trigger("workspace mount", &name), vec![name]),
+            HostChange::Tenant(name) => (trigger("egress file", &name), vec![name]),
+            HostChange::Secrets => {
                 let routed = desired.tenants.values().filter(|tenant| !tenant.routes.is_empty());
                 let routed: Vec<String> = routed.map(|tenant| tenant.name.to_string()).collect();
                 if routed.is_empty() {

@@ -100,7 +100,7 @@ pub(super) struct Inspected {
     pub(super) id: String,
     name: String,
     image: String,
-    pub(super) state: State,
+    pub(super) state: InspectedState,
     config: Config,
     host_config: HostConfig,
     #[serde(default, deserialize_with = "or_default")]
@@ -113,7 +113,7 @@ pub(super) struct Inspected {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct State {
+pub(super) struct InspectedState {
     status: String,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) exit_code: i64,
@@ -128,7 +128,7 @@ struct HealthState {
     status: String,
 }
 
-impl State {
+impl InspectedState {
     /// A word that is not known says nothing.
     pub(super) fn health(&self) -> Health {
         match self.health.status.as_str() {

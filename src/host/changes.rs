@@ -35,7 +35,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// What may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum HostChange {
     /// An interface of this name, a link or a bridge, here or in the gateway's namespace.
     Interface(String),
     /// A file with a tenant's policy or secrets for the gateway.
@@ -48,7 +48,7 @@ pub enum Change {
 
 /// Changes on one host, from the moment that this is made.
 pub struct Changes {
-    news: mpsc::Receiver<Change>,
+    news: mpsc::Receiver<HostChange>,
     task: JoinHandle<()>,
 }
 
@@ -61,7 +61,7 @@ impl Changes {
     }
 
     /// The next change.
-    pub async fn next(&mut self) -> Option<Change> {
+    pub async fn next(&mut self) -> Option<HostChange> {
         self.news.recv().await
     }
 }
@@ -72,7 +72,7 @@ impl Drop for Changes {
     }
 }
 
-async fn follow(egress: Egress, workspaces: Workspaces, sender: mpsc::Sender<Change>) {
+async fn follow(egress: Egress, workspaces: Workspaces, sender: mpsc::Sender<HostChange>) {
     let notify = {
         let sender = sender.clone();
         move |change| {
@@ -83,7 +83,7 @@ async fn follow(egress: Egress, workspaces: Workspaces, sender: mpsc::Sender<Cha
     let mut files = watch_files(&egress, notify.clone());
     let mut here = links(None);
     let (mut inside, mut inode) = (silence(), None);
-    let mut mounts = pin!(workspaces.follow_mounts(|tenant| notify(Change::Workspace(tenant))));
+    let mut mounts = pin!(workspaces.follow_mounts(|tenant| notify(HostChange::Workspace(tenant))));
     let mut again = time::interval(AGAIN);
     again.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
@@ -96,15 +96,15 @@ async fn follow(egress: Egress, workspaces: Workspaces, sender: mpsc::Sender<Cha
                     (inside, inode) = (path.map_or_else(silence, |path| links(Some(&path))), now);
                 }
             }
-            Some(name) = here.next() => notify(Change::Interface(name)),
-            Some(name) = inside.next() => notify(Change::Interface(name)),
+            Some(name) = here.next() => notify(HostChange::Interface(name)),
+            Some(name) = inside.next() => notify(HostChange::Interface(name)),
             never = &mut mounts => match never {},
             () = sender.closed() => return,
         }
     }
 }
 
-fn watch_files(egress: &Egress, notify: impl Fn(Change) + Send + Sync + 'static) -> FolderWatch {
+fn watch_files(egress: &Egress, notify: impl Fn(HostChange) + Send + Sync + 'static) -> FolderWatch {
     let own = policies::folders(&egress.policies);
     let secrets: BTreeSet<PathBuf> = egress
         .secrets
@@ -118,9 +118,9 @@ fn watch_files(egress: &Egress, notify: impl Fn(Change) + Send + Sync + 'static)
     let folders: BTreeSet<PathBuf> = own.iter().cloned().chain(parents).collect();
     FolderWatch::new(folders.into_iter().collect(), move |path: &Path| {
         if secrets.contains(path) {
-            notify(Change::Secrets);
+            notify(HostChange::Secrets);
         } else if own.iter().any(|own| path.parent() == Some(own)) {
-            policies::tenant_of(path).into_iter().for_each(|tenant| notify(Change::Tenant(tenant)));
+            policies::tenant_of(path).into_iter().for_each(|tenant| notify(HostChange::Tenant(tenant)));
         }
     })
 }

@@ -27,7 +27,7 @@ mod workspace;
 use tenantd_core::{fault, model};
 
 pub use cache::Cache;
-pub use changes::{Change, Changes};
+pub use changes::{Changes, HostChange};
 pub use egress::{EgressError, EgressPaths, engine_is_here};
 pub use files::{ConfigFiles, FilesError};
 pub use lock::{Lock, LockError};
@@ -37,4 +37,4 @@ pub use provided::{ProvidedError, provide};
 pub use reap::{reap, runtime_works_on};
 pub use replace::replace;
 pub use version::{DATA_VERSION, VersionError};
-pub use workspace::{Mark, WorkspaceError, Workspaces};
+pub use workspace::{ArchiveStamp, WorkspaceError, Workspaces};

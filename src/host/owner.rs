@@ -64,7 +64,7 @@ pub enum OwnerError {
 /// A place that is another data root's.
 #[derive(Debug)]
 pub struct Taken {
-    kind: Kind,
+    kind: TakenPlace,
     place: String,
     owner: PathBuf,
     /// Where it is marked, for a person who removes that.
@@ -72,7 +72,7 @@ pub struct Taken {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum TakenPlace {
     Policies,
     Namespace,
 }
@@ -80,23 +80,23 @@ enum Kind {
 impl Taken {
     fn what(&self) -> &'static str {
         match self.kind {
-            Kind::Policies => "folder of policies",
-            Kind::Namespace => "network namespace",
+            TakenPlace::Policies => "folder of policies",
+            TakenPlace::Namespace => "network namespace",
         }
     }
 
     fn setting(&self) -> &'static str {
         match self.kind {
-            Kind::Policies => "egress.policies",
-            Kind::Namespace => "egress.namespace",
+            TakenPlace::Policies => "egress.policies",
+            TakenPlace::Namespace => "egress.namespace",
         }
     }
 
     /// The other settings that two gateways cannot share.
     fn rest(&self) -> &'static str {
         match self.kind {
-            Kind::Policies => ", and another egress.namespace and egress.state for a gateway of its own",
-            Kind::Namespace => ", and another egress.policies and egress.state for a gateway of its own",
+            TakenPlace::Policies => ", and another egress.namespace and egress.state for a gateway of its own",
+            TakenPlace::Namespace => ", and another egress.policies and egress.state for a gateway of its own",
         }
     }
 }
@@ -133,13 +133,13 @@ impl<'a> Owner<'a> {
     /// The same, and returns the links with the namespace, if it is there, for whoever goes on to look at them.
     pub(super) async fn checked(&self) -> Result<Option<Links>, OwnerError> {
         let marked = read(&self.policies.join(MARK))?.map(PathBuf::from);
-        self.judge(Kind::Policies, marked)?;
+        self.judge(TakenPlace::Policies, marked)?;
         let links = self.links()?;
         let marked = match &links {
             Some(links) => links.mark().await?,
             None => None,
         };
-        self.judge(Kind::Namespace, marked)?;
+        self.judge(TakenPlace::Namespace, marked)?;
         Ok(links)
     }
 
@@ -158,7 +158,7 @@ impl<'a> Owner<'a> {
         if links.mark().await?.as_deref() != Some(own.as_path()) {
             links.set_mark(&own).await?;
             // Another one may have done the same.
-            self.judge(Kind::Namespace, links.mark().await?)?;
+            self.judge(TakenPlace::Namespace, links.mark().await?)?;
         }
         Ok(())
     }
@@ -178,20 +178,20 @@ impl<'a> Owner<'a> {
     }
 
     /// Whether a mark lets this data root use a place.
-    fn judge(&self, kind: Kind, marked: Option<PathBuf>) -> Result<(), OwnerError> {
+    fn judge(&self, kind: TakenPlace, marked: Option<PathBuf>) -> Result<(), OwnerError> {
         let Some(owner) = marked.filter(|owner| owner.is_absolute() && *owner != self.own()) else { return Ok(()) };
         let path = owner.join(NOTE);
         let note: Option<Note> = read(&path)?.and_then(|text| serde_json::from_str(&text).ok());
         let counts = note.is_some_and(|note| match kind {
-            Kind::Policies => canonical(&note.policies) == canonical(self.policies),
-            Kind::Namespace => note.namespace == self.namespace,
+            TakenPlace::Policies => canonical(&note.policies) == canonical(self.policies),
+            TakenPlace::Namespace => note.namespace == self.namespace,
         });
         if !counts {
             return Ok(());
         }
         let (place, mark) = match kind {
-            Kind::Policies => (self.policies.display().to_string(), self.policies.join(MARK)),
-            Kind::Namespace => (self.namespace.to_owned(), path),
+            TakenPlace::Policies => (self.policies.display().to_string(), self.policies.join(MARK)),
+            TakenPlace::Namespace => (self.namespace.to_owned(), path),
         };
         Err(OwnerError::Taken(Box::new(Taken { kind, place, owner, mark: mark.display().to_string() })))
     }
@@ -221,7 +221,7 @@ impl<'a> Owner<'a> {
         modes::make(self.policies, modes::FOLDER).map_err(failed)?;
         let mut file = modes::file(&path).map_err(failed)?;
         flock(&file, FlockOperation::LockExclusive).map_err(io::Error::from).map_err(failed)?;
-        self.judge(Kind::Policies, text_of(&mut file).map_err(failed)?.map(PathBuf::from))?;
+        self.judge(TakenPlace::Policies, text_of(&mut file).map_err(failed)?.map(PathBuf::from))?;
         file.set_len(0).and_then(|()| io::Seek::rewind(&mut file)).map_err(failed)?;
         writeln!(file, "{}", own.display()).and_then(|()| file.sync_all()).map_err(failed)
     }

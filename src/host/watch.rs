@@ -20,17 +20,17 @@ pub struct FolderWatch {
     folders: Vec<PathBuf>,
     notify: Notify,
     /// The watcher, and what it began with.
-    begun: Option<(RecommendedWatcher, Vec<Place>)>,
+    begun: Option<(RecommendedWatcher, Vec<WatchedFolder>)>,
 }
 
 /// What is watched for a folder: itself, or where it will come to be.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct WatchedFolder {
     path: PathBuf,
     inode: u64,
 }
 
-impl Place {
+impl WatchedFolder {
     /// The folder, or the nearest one above it that is there.
     fn of(folder: &Path) -> Option<Self> {
         let found = |path: &Path| Some(Self { path: path.to_owned(), inode: fs::metadata(path).ok()?.ino() });
@@ -48,7 +48,7 @@ impl FolderWatch {
     /// reported as it comes: its parent is watched for it. Call this again then.
     pub fn ensure(&mut self) {
         loop {
-            let places: Vec<_> = self.folders.iter().filter_map(|folder| Place::of(folder)).collect();
+            let places: Vec<_> = self.folders.iter().filter_map(|folder| WatchedFolder::of(folder)).collect();
             if self.begun.as_ref().is_some_and(|(_, begun)| *begun == places) {
                 return;
             }
@@ -60,7 +60,7 @@ impl FolderWatch {
         }
     }
 
-    fn begin(&self, places: Vec<Place>) -> Option<(RecommendedWatcher, Vec<Place>)> {
+    fn begin(&self, places: Vec<WatchedFolder>) -> Option<(RecommendedWatcher, Vec<WatchedFolder>)> {
         let notify = Arc::clone(&self.notify);
         let take = move |event: notify::Result<Event>| {
             if let Ok(event) = event.as_ref()

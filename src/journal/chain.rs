@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    files::{self, Place},
+    files::{self, LinePosition},
     line::{Anchor, Line},
     verified::{Broken, Missing, Problem, Rotated, Tail, Verified, Why, kept},
     writer::{self, LEAST_FILES},
@@ -63,7 +63,7 @@ impl<'a> Chain<'a> {
     }
 
     /// The number of the record that should come next.
-    pub(super) fn next(&self, place: &Place) -> u64 {
+    pub(super) fn next(&self, place: &LinePosition) -> u64 {
         if place.line == 1 { place.first } else { self.head.as_ref().map_or(1, Anchor::next) }
     }
 
@@ -74,13 +74,13 @@ impl<'a> Chain<'a> {
     }
 
     /// Takes in that something is wrong at a place.
-    pub(super) fn broken(&mut self, place: &Place, problem: Problem) {
+    pub(super) fn broken(&mut self, place: &LinePosition, problem: Problem) {
         let broken = Broken::at(place, self.next(place), problem);
         self.breaks_at(broken);
     }
 
     /// Takes in a line that is no record.
-    pub(super) fn no_record(&mut self, place: &Place, problem: Problem) {
+    pub(super) fn no_record(&mut self, place: &LinePosition, problem: Problem) {
         self.broken(place, problem);
         self.lost = true;
     }
@@ -100,7 +100,7 @@ impl<'a> Chain<'a> {
     }
 
     /// Takes in a record.
-    pub(super) fn add(&mut self, place: &Place, line: &Line<'_>, bytes: &[u8]) {
+    pub(super) fn add(&mut self, place: &LinePosition, line: &Line<'_>, bytes: &[u8]) {
         self.follow(place, line);
         match &*line.kind {
             Entry::SEGMENT | Entry::RECOVERED | Entry::LOST => self.entry(place, line, bytes),
@@ -128,7 +128,7 @@ impl<'a> Chain<'a> {
     }
 
     /// Whether a record comes right after the one before it.
-    fn follow(&mut self, place: &Place, line: &Line<'_>) {
+    fn follow(&mut self, place: &LinePosition, line: &Line<'_>) {
         let begins = place.line == 1;
         if begins && (line.seq != place.first || line.kind != Entry::SEGMENT) {
             self.broken(place, Problem::Misnamed);
@@ -156,7 +156,7 @@ impl<'a> Chain<'a> {
     }
 
     /// Takes in a record that is about the journal itself.
-    fn entry(&mut self, place: &Place, line: &Line<'_>, bytes: &[u8]) {
+    fn entry(&mut self, place: &LinePosition, line: &Line<'_>, bytes: &[u8]) {
         let altered = |why: String| Problem::Altered(why);
         match serde_json::from_slice::<Record>(bytes).map(|record| record.entry) {
             Ok(Entry::Segment(start)) if place.line == 1 => self.begin(place, line, start),
@@ -169,7 +169,7 @@ impl<'a> Chain<'a> {
         }
     }
 
-    fn begin(&mut self, place: &Place, line: &Line<'_>, start: SegmentStart) {
+    fn begin(&mut self, place: &LinePosition, line: &Line<'_>, start: SegmentStart) {
         let is_first_of_all = start.previous.is_empty() && Anchor::genesis().is_followed_by(line.seq, line.prev);
         if start.previous != line.prev && !is_first_of_all {
             let why = "the hash of the file before is not the one of the record before";

@@ -117,7 +117,7 @@ impl Lines {
 
 /// A line's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct LinePosition {
     /// The number that the file is named by.
     pub first: u64,
     /// The line, counted from 1.
@@ -130,15 +130,15 @@ pub(super) struct Place {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// A line, in the buffer.
-    Line(Place),
+    Line(LinePosition),
     /// So many bytes that are no line, with others after them: too long, or the end of a file that
     /// is not the last.
-    NoLine(Place, u64),
+    NoLine(LinePosition, u64),
     /// All was read, but for so many bytes that are no whole line yet. There may be more later.
-    End(Place, u64),
+    End(LinePosition, u64),
     /// The file became shorter: what was read last may be there no more. It is read from its
     /// beginning again.
-    Shrunk(Place),
+    Shrunk(LinePosition),
 }
 
 /// All lines of all files in order. A writer may be at work, and files may come and go.
@@ -170,12 +170,12 @@ impl Walk {
         loop {
             let Some(current) = &mut self.current else {
                 if !self.open_next()? {
-                    return Ok(Next::End(Place { first: self.after, line: 1, offset: 0 }, 0));
+                    return Ok(Next::End(LinePosition { first: self.after, line: 1, offset: 0 }, 0));
                 }
                 continue;
             };
             let failed = |e| JournalError::io("read", &self.folder.join(name(current.first)), e);
-            let place = Place { first: current.first, line: current.line + 1, offset: current.lines.offset };
+            let place = LinePosition { first: current.first, line: current.line + 1, offset: current.lines.offset };
             let rest = match current.lines.next(buffer).map_err(failed)? {
                 Piece::Line => {
                     current.line += 1;

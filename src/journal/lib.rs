@@ -58,11 +58,11 @@ pub fn folder(data_root: &Path) -> PathBuf {
 #[derive(Clone, Debug)]
 pub struct Journal {
     queue: mpsc::Sender<Request>,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<WriterState>,
 }
 
 #[derive(Clone, Debug)]
-struct State {
+struct WriterState {
     head: Anchor,
     error: Option<JournalError>,
 }
@@ -86,7 +86,7 @@ impl Journal {
     pub fn open(folder: &Path, limits: JournalLimits) -> Result<(Self, Opened), JournalError> {
         let (writer, opened) = open::open(folder, limits)?;
         let (queue, requests) = mpsc::channel(QUEUE);
-        let (state_sender, state) = watch::channel(State { head: writer.head().clone(), error: None });
+        let (state_sender, state) = watch::channel(WriterState { head: writer.head().clone(), error: None });
         thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || serve(writer, requests, &state_sender))
@@ -175,7 +175,7 @@ impl Request {
 }
 
 /// Writes what is asked for, all that waits at once, until nobody can ask any more.
-fn serve(mut writer: Writer, mut requests: mpsc::Receiver<Request>, state_sender: &watch::Sender<State>) {
+fn serve(mut writer: Writer, mut requests: mpsc::Receiver<Request>, state_sender: &watch::Sender<WriterState>) {
     while let Some(first) = requests.blocking_recv() {
         let (mut bodies, mut replies) = (Vec::new(), Vec::new());
         let mut size = 0;
@@ -187,7 +187,7 @@ fn serve(mut writer: Writer, mut requests: mpsc::Receiver<Request>, state_sender
             next = if size < GROUP { requests.try_recv().ok() } else { None };
         }
         let result = writer.append(&bodies);
-        state_sender.send_replace(State { head: writer.head().clone(), error: result.as_ref().err().cloned() });
+        state_sender.send_replace(WriterState { head: writer.head().clone(), error: result.as_ref().err().cloned() });
         for (reply, place) in replies {
             // Who no longer waits need not know.
             let _ = reply.send(result.clone().map(|first| first.saturating_add(place)));

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     JournalError,
-    files::{self, Lines, Next, Piece, Place, Walk, name},
+    files::{self, LinePosition, Lines, Next, Piece, Walk, name},
     line::{self, LineError},
 };
 use crate::model::Record;
@@ -89,7 +89,7 @@ impl Reader {
     }
 
     /// Whether the line in the buffer is as it was written.
-    fn check(&mut self, place: &Place) -> Result<Checked, JournalError> {
+    fn check(&mut self, place: &LinePosition) -> Result<Checked, JournalError> {
         let parsed = match line::parse(&self.buffer) {
             Err(LineError::Newer(version)) => {
                 return Err(JournalError::Newer { path: self.folder.join(name(place.first)), version });
@@ -116,12 +116,12 @@ enum Checked {
     Wrong(String),
 }
 
-pub(super) fn unreadable(place: &Place, why: &str) -> Item<'static> {
+pub(super) fn unreadable(place: &LinePosition, why: &str) -> Item<'static> {
     Item::Unreadable { file: name(place.first), line: place.line, why: why.to_owned() }
 }
 
 /// The record of a line whose hash was checked.
-pub(super) fn item<'a>(place: &Place, line: &'a [u8]) -> Item<'a> {
+pub(super) fn item<'a>(place: &LinePosition, line: &'a [u8]) -> Item<'a> {
     match (serde_json::from_slice(line), std::str::from_utf8(line)) {
         (Ok(record), Ok(line)) => Item::Record { record: Box::new(record), line },
         (Err(e), _) => unreadable(place, &format!("it is no record that is known here: {e}")),

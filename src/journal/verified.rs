@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     error::JournalError,
-    files::{Place, name},
+    files::{LinePosition, name},
     line::Anchor,
 };
 use crate::model::record::{Recovered, SegmentLimits};
@@ -235,7 +235,7 @@ pub enum Why {
 }
 
 impl Broken {
-    pub(super) fn at(place: &Place, record: u64, problem: Problem) -> Self {
+    pub(super) fn at(place: &LinePosition, record: u64, problem: Problem) -> Self {
         let (file, line) = (Some(name(place.first)), Some(place.line));
         Self { file, line, record: Some(record), problem, others: Vec::new(), more: 0 }
     }

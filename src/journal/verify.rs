@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     Item, JournalError,
     chain::Chain,
-    files::{Next, Place, TRIES, Walk, name},
+    files::{LinePosition, Next, TRIES, Walk, name},
     line::{self, Anchor, LineError},
     read::{item, unreadable},
     verified::{Broken, Problem, Tail, Verified},
@@ -48,7 +48,7 @@ fn follow<V>(
     folder: &Path,
     expected: Option<&Anchor>,
     begin: impl Fn() -> V,
-    mut visit: impl FnMut(&mut V, &Place, Result<&[u8], &str>),
+    mut visit: impl FnMut(&mut V, &LinePosition, Result<&[u8], &str>),
 ) -> Result<(V, Result<Verified, Broken>), JournalError> {
     let mut tries = 0;
     loop {
@@ -68,7 +68,7 @@ fn follow<V>(
 fn follow_once(
     folder: &Path,
     chain: &mut Chain<'_>,
-    mut visit: impl FnMut(&Place, Result<&[u8], &str>),
+    mut visit: impl FnMut(&LinePosition, Result<&[u8], &str>),
 ) -> Result<Result<Option<Tail>, Broken>, JournalError> {
     let mut walk = Walk::new(folder, 0);
     let mut buffer = Vec::new();

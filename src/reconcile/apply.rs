@@ -16,8 +16,8 @@ use crate::{
     engine::{CallError, Engine},
     fault::chain,
     host::{
-        ConfigFiles, EgressError, EgressPaths, FilesError, Mark, ProvidedError, WorkspaceError, Workspaces, provide,
-        reap,
+        ArchiveStamp, ConfigFiles, EgressError, EgressPaths, FilesError, ProvidedError, WorkspaceError, Workspaces,
+        provide, reap,
     },
     journal::JournalError,
     model::{
@@ -304,7 +304,7 @@ impl InHand {
 
 /// What a step is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum StepPurpose {
     Containment,
     Repair,
 }
@@ -352,7 +352,7 @@ impl<'a> Worker<'a> {
         let (mut made, mut turn, mut contained) = (None, None, Contained::default());
         for planned in tenant.contain.iter().filter(|planned| !skip.contains(&planned.step)) {
             let step = &planned.step;
-            let result = self.step(tenant, planned, Kind::Containment, &mut made, &mut turn).await;
+            let result = self.step(tenant, planned, StepPurpose::Containment, &mut made, &mut turn).await;
             contained.taken.push((step.clone(), result.is_ok()));
             match result.map_err(|failure| not_contained(step, failure)) {
                 // It says what is to be done next.
@@ -375,7 +375,7 @@ impl<'a> Worker<'a> {
         // Where limits do not hold, another plan is to be made: nothing is thawed or started before.
         let steps = if matches!(failure, Some(Failure::LimitRefused { .. })) { &[] } else { tenant.steps.as_slice() };
         for planned in steps {
-            if let Err(e) = self.step(tenant, planned, Kind::Repair, &mut made, &mut turn).await {
+            if let Err(e) = self.step(tenant, planned, StepPurpose::Repair, &mut made, &mut turn).await {
                 failure = Some(e);
                 break;
             }
@@ -414,12 +414,12 @@ impl<'a> Worker<'a> {
         &self,
         tenant: &TenantPlan,
         planned: &PlannedStep,
-        kind: Kind,
+        kind: StepPurpose,
         made: &mut Option<String>,
         turn: &mut Option<SemaphorePermit<'a>>,
     ) -> Result<(), Failure> {
         let (tenant, step) = (tenant.tenant.as_str(), &planned.step);
-        let contains = kind == Kind::Containment;
+        let contains = kind == StepPurpose::Containment;
         if turn.is_none() {
             *turn = if contains { self.containing } else { self.turns }.acquire().await.ok();
         }
@@ -457,8 +457,8 @@ impl<'a> Worker<'a> {
     }
 
     /// What is archived now bears the commit that is carried out.
-    fn mark(&self) -> Mark {
-        Mark::now(self.record.and_then(|(_, context)| context.revision.as_deref()))
+    fn mark(&self) -> ArchiveStamp {
+        ArchiveStamp::now(self.record.and_then(|(_, context)| context.revision.as_deref()))
     }
 
     fn files(&self) -> ConfigFiles {

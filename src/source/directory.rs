@@ -11,7 +11,7 @@ use super::{
     MAX_FILE, SourceError,
     budget::{self, Budget},
     carrier::Carrier,
-    entries::{GIVEN, Kind, MAX_GIVEN_DEPTH, TENANTS, Verdict, is_looked_into, judge, too_large},
+    entries::{EntryKind, GIVEN, MAX_GIVEN_DEPTH, TENANTS, Verdict, is_looked_into, judge, too_large},
 };
 use crate::model::{
     Finding,
@@ -69,28 +69,28 @@ fn carry(
         let Ok(name) = entry.file_name().into_string() else { continue };
         let path = format!("{path}/{name}");
         match kind(entry.file_type().map_err(failed)?) {
-            Kind::File => {
+            EntryKind::File => {
                 let size = entry.metadata().map_err(failed)?.len();
                 carrier.file(path, size, || read_file(&entry.path()).map(Into::into))?;
             }
-            Kind::Folder if depth > 0 => {
+            EntryKind::Folder if depth > 0 => {
                 carrier.note(path.clone(), Carried::Folder)?;
                 carry(&entry.path(), &path, depth - 1, carrier, budget)?;
             }
-            Kind::Folder => carrier.note(path, Carried::Folder)?,
-            Kind::Link => carrier.note(path, Carried::Link)?,
-            Kind::Other => carrier.note(path, Carried::Unreadable)?,
+            EntryKind::Folder => carrier.note(path, Carried::Folder)?,
+            EntryKind::Link => carrier.note(path, Carried::Link)?,
+            EntryKind::Other => carrier.note(path, Carried::Unreadable)?,
         }
     }
     Ok(())
 }
 
-fn kind(of: FileType) -> Kind {
+fn kind(of: FileType) -> EntryKind {
     match of {
-        kind if kind.is_symlink() => Kind::Link,
-        kind if kind.is_dir() => Kind::Folder,
-        kind if kind.is_file() => Kind::File,
-        _ => Kind::Other,
+        kind if kind.is_symlink() => EntryKind::Link,
+        kind if kind.is_dir() => EntryKind::Folder,
+        kind if kind.is_file() => EntryKind::File,
+        _ => EntryKind::Other,
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) const MAX_GIVEN_DEPTH: usize = 16;
 
 /// What an entry of a tree is, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EntryKind {
     File,
     Folder,
     Link,
@@ -39,17 +39,17 @@ pub(super) enum Verdict {
 ///
 /// A slip in a name must not be taken for a missing tenant, so that everything under `tenants/` that
 /// is not a tenant file is an error, apart from what repositories keep beside.
-pub(super) fn judge(path: &str, kind: Kind) -> Verdict {
+pub(super) fn judge(path: &str, kind: EntryKind) -> Verdict {
     let wrong = |code, message: String, help: String| Verdict::Wrong(Finding::on_file(path, code, message, help));
     let link = || wrong("symlink", "symbolic links are not followed".to_owned(), "commit the file itself".to_owned());
     let Some(name) = path.strip_prefix("tenants/") else {
         return match (TOP.contains(&path) || path == TENANTS, kind) {
-            (true, Kind::Link) => link(),
-            (true, Kind::File) if path == TENANTS => {
+            (true, EntryKind::Link) => link(),
+            (true, EntryKind::File) if path == TENANTS => {
                 wrong("bad-entry", "tenants is a file".to_owned(), "make it a folder of tenant files".to_owned())
             }
-            (true, Kind::File) => Verdict::Read,
-            (true, Kind::Folder) if path == TENANTS => Verdict::Pass,
+            (true, EntryKind::File) => Verdict::Read,
+            (true, EntryKind::Folder) if path == TENANTS => Verdict::Pass,
             (true, _) => wrong("bad-entry", format!("{path} is not a file"), "commit a plain file".to_owned()),
             (false, _) => match near_miss(path) {
                 Some(meant) => wrong("bad-entry", format!("{path} is not read"), format!("name it {meant}")),
@@ -62,12 +62,12 @@ pub(super) fn judge(path: &str, kind: Kind) -> Verdict {
         return Verdict::Pass;
     }
     match kind {
-        Kind::Link => link(),
-        Kind::File if name != last => {
+        EntryKind::Link => link(),
+        EntryKind::File if name != last => {
             wrong("bad-entry", format!("{path} lies in a folder below tenants"), format!("move it to tenants/{last}"))
         }
-        Kind::File if name.ends_with(".yaml") => Verdict::Read,
-        Kind::File => {
+        EntryKind::File if name.ends_with(".yaml") => Verdict::Read,
+        EntryKind::File => {
             let stem = name.strip_suffix(".yml").or_else(|| name.strip_suffix(".json")).unwrap_or("NAME");
             wrong(
                 "bad-entry",
@@ -75,10 +75,10 @@ pub(super) fn judge(path: &str, kind: Kind) -> Verdict {
                 format!("name it tenants/{stem}.yaml, or move it elsewhere"),
             )
         }
-        Kind::Folder => {
+        EntryKind::Folder => {
             wrong("bad-entry", format!("{path} is a folder"), "put tenant files straight under tenants/".to_owned())
         }
-        Kind::Other => wrong(
+        EntryKind::Other => wrong(
             "bad-entry",
             format!("{path} is neither a file nor a folder"),
             "remove it; submodules and devices are not read".to_owned(),
@@ -90,14 +90,14 @@ pub(super) fn judge(path: &str, kind: Kind) -> Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PolicyEntry {
     name: String,
-    kind: Kind,
+    kind: EntryKind,
     /// What is in it, where that is read.
     id: Option<Oid>,
 }
 
 impl PolicyEntry {
     /// `None` where it has no say.
-    pub(super) fn of(name: &str, kind: Kind, id: Oid) -> Option<Self> {
+    pub(super) fn of(name: &str, kind: EntryKind, id: Oid) -> Option<Self> {
         let id = match judge(name, kind) {
             Verdict::Read => Some(id),
             Verdict::Wrong(_) => None,
@@ -112,8 +112,8 @@ const MAX_DEPTH: usize = 8;
 
 /// Whether a wrong entry is looked into as well. What lies in a folder below `tenants/` is not read,
 /// and each file is named: the tenant that it was meant for must not be taken for one that is gone.
-pub(super) fn is_looked_into(path: &str, kind: Kind) -> bool {
-    kind == Kind::Folder && path.starts_with("tenants/") && path.matches('/').count() <= MAX_DEPTH
+pub(super) fn is_looked_into(path: &str, kind: EntryKind) -> bool {
+    kind == EntryKind::Folder && path.starts_with("tenants/") && path.matches('/').count() <= MAX_DEPTH
 }
 
 /// The name that a file at the top was probably meant to have.

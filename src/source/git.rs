@@ -13,7 +13,7 @@ use super::{
     budget::{self, Budget},
     carrier::Carrier,
     directory::not_utf8_name,
-    entries::{GIVEN, Kind, MAX_GIVEN_DEPTH, SCHEMAS, TENANTS, Verdict, is_looked_into, judge, too_large},
+    entries::{EntryKind, GIVEN, MAX_GIVEN_DEPTH, SCHEMAS, TENANTS, Verdict, is_looked_into, judge, too_large},
     objects,
 };
 use crate::model::tree::{Carried, SourceFile, Tree, tenant_of};
@@ -221,7 +221,7 @@ impl Carrying<'_> {
                 continue;
             }
             match kind(&entry) {
-                Kind::File => {
+                EntryKind::File => {
                     let (size, _) = objects.read_header(entry.id()).map_err(damaged)?;
                     let read = &mut self.read;
                     self.carrier.file(path, size as u64, || match read.get(&entry.id()) {
@@ -233,13 +233,13 @@ impl Carrying<'_> {
                         }),
                     })?;
                 }
-                Kind::Folder if depth > 0 => {
+                EntryKind::Folder if depth > 0 => {
                     self.carrier.note(path.clone(), Carried::Folder)?;
                     self.carry(entry.id(), &path, depth - 1)?;
                 }
-                Kind::Folder => self.carrier.note(path, Carried::Folder)?,
-                Kind::Link => self.carrier.note(path, Carried::Link)?,
-                Kind::Other => self.carrier.note(path, Carried::Unreadable)?,
+                EntryKind::Folder => self.carrier.note(path, Carried::Folder)?,
+                EntryKind::Link => self.carrier.note(path, Carried::Link)?,
+                EntryKind::Other => self.carrier.note(path, Carried::Unreadable)?,
             }
         }
         Ok(())
@@ -257,12 +257,12 @@ impl Carrying<'_> {
     }
 }
 
-pub(super) fn kind(entry: &TreeEntry<'_>) -> Kind {
+pub(super) fn kind(entry: &TreeEntry<'_>) -> EntryKind {
     match (entry.kind(), entry.filemode()) {
-        (Some(ObjectType::Blob), 0o120_000) => Kind::Link,
-        (Some(ObjectType::Blob), _) => Kind::File,
-        (Some(ObjectType::Tree), _) => Kind::Folder,
-        _ => Kind::Other,
+        (Some(ObjectType::Blob), 0o120_000) => EntryKind::Link,
+        (Some(ObjectType::Blob), _) => EntryKind::File,
+        (Some(ObjectType::Tree), _) => EntryKind::Folder,
+        _ => EntryKind::Other,
     }
 }
 

@@ -339,7 +339,7 @@ impl History {
 /// All that led to a commit, each after its parents, in the order in which `git rev-list --topo-order --reverse` has them.
 fn ancestors(opened: &Opened, newest: Oid) -> Result<Vec<Step>, git2::Error> {
     let mut graph = Graph::open(opened);
-    let mut found = Found::default();
+    let mut found = CommitOrder::default();
     found.place(newest);
     let (mut parents, mut read): (Vec<Vec<usize>>, Vec<(Oid, Timestamp)>) = (Vec::new(), Vec::new());
     while let Some(id) = found.ids.get(parents.len()) {
@@ -369,12 +369,12 @@ fn ancestors(opened: &Opened, newest: Oid) -> Result<Vec<Step>, git2::Error> {
 
 /// Commits in the order in which they were found.
 #[derive(Default)]
-struct Found {
+struct CommitOrder {
     ids: Vec<Oid>,
     places: HashMap<Oid, usize>,
 }
 
-impl Found {
+impl CommitOrder {
     fn place(&mut self, id: Oid) -> usize {
         let ids = &mut self.ids;
         *self.places.entry(id).or_insert_with(|| {

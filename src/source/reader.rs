@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bound::MAX_NAMES,
-    entries::{FILES, GIVEN, Kind, PolicyEntry, TENANTS, Verdict, judge},
+    entries::{EntryKind, FILES, GIVEN, PolicyEntry, TENANTS, Verdict, judge},
     names::{Middle, Names, differing},
     objects,
 };
@@ -178,7 +178,7 @@ impl<'r> Reader<'r> {
         Ok(Some(Root {
             id: Some(id),
             entries: (folder.len() <= MAX_TOP).then(|| without_folders(&entries)),
-            top: entries.iter().filter_map(Entry::of_policy).collect(),
+            top: entries.iter().filter_map(FolderEntry::of_policy).collect(),
             given: GIVEN.map(|name| named(name).map(|entry| entry.id)),
             tenants: named(TENANTS).map(|entry| (entry.mode == FOLDER, entry.id)),
             size: folder.len(),
@@ -220,7 +220,7 @@ impl<'r> Reader<'r> {
         }
         for (name, id) in tenants.iter().flat_map(|tenant| names.places(tenant)).filter_map(|at| names.get(at)) {
             let path = format!("{TENANTS}/{name}");
-            match judge(&path, Kind::File) {
+            match judge(&path, EntryKind::File) {
                 Verdict::Pass => continue,
                 Verdict::Wrong(_) => return Ok(None),
                 Verdict::Read => {}
@@ -248,28 +248,28 @@ fn keep<T>(kept: &mut VecDeque<(Oid, Rc<T>)>, id: Oid, read: &Rc<T>) {
 }
 
 /// One entry of a folder.
-struct Entry<'f> {
+struct FolderEntry<'f> {
     mode: &'f [u8],
     name: &'f [u8],
     id: Oid,
 }
 
-impl Entry<'_> {
+impl FolderEntry<'_> {
     fn of_policy(&self) -> Option<PolicyEntry> {
         let kind = match self.mode {
-            FOLDER => Kind::Folder,
-            b"120000" => Kind::Link,
-            b"160000" => Kind::Other,
-            _ => Kind::File,
+            FOLDER => EntryKind::Folder,
+            b"120000" => EntryKind::Link,
+            b"160000" => EntryKind::Other,
+            _ => EntryKind::File,
         };
         PolicyEntry::of(std::str::from_utf8(self.name).ok()?, kind, self.id)
     }
 }
 
 /// The entries of a folder, without the ids of folders in it.
-fn without_folders(entries: &[Entry<'_>]) -> Vec<u8> {
+fn without_folders(entries: &[FolderEntry<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for Entry { mode, name, id } in entries {
+    for FolderEntry { mode, name, id } in entries {
         bytes.extend_from_slice(mode);
         bytes.extend_from_slice(name);
         bytes.push(0);
@@ -281,7 +281,7 @@ fn without_folders(entries: &[Entry<'_>]) -> Vec<u8> {
 }
 
 /// The entries of a folder. `None` where it is not written as git writes them.
-fn entries(folder: &[u8]) -> Option<Vec<Entry<'_>>> {
+fn entries(folder: &[u8]) -> Option<Vec<FolderEntry<'_>>> {
     let mut entries = Vec::new();
     let mut rest = folder;
     while !rest.is_empty() {
@@ -292,7 +292,7 @@ fn entries(folder: &[u8]) -> Option<Vec<Entry<'_>>> {
         if !matches!(mode, FOLDER | b"100644" | b"100755" | b"120000" | b"160000") {
             return None;
         }
-        entries.push(Entry { mode, name, id });
+        entries.push(FolderEntry { mode, name, id });
         rest = rest.get(end + 21..)?;
     }
     Some(entries)

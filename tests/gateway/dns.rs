@@ -33,10 +33,10 @@ pub enum Say {
 }
 
 #[derive(Clone, Default)]
-pub struct Resolver(Arc<Mutex<State>>);
+pub struct Resolver(Arc<Mutex<ServerState>>);
 
 #[derive(Default)]
-struct State {
+struct ServerState {
     says: HashMap<String, Say>,
     asked: HashMap<String, usize>,
 }

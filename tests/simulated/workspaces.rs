@@ -6,8 +6,9 @@ use tenantd::{
         observed::{EngineFacts, ImageFacts, ImageState as Reference},
         plan::Note,
         workspace::{
-            Backend, Declared, Disk, Folder, FoundVolume, FoundWorkspace, Mounted, ObservedWorkspaces, OperatorRequest,
-            Owner, Place, RequestedAction, Restore, Unenforced, VolumeSpec, VolumeState, WorkspaceCapability,
+            Backend, DeclaredVolume, Disk, Folder, FoundVolume, FoundWorkspace, Mounted, ObservedWorkspaces,
+            OperatorRequest, Owner, RequestedAction, Restore, Unenforced, VolumeSpec, VolumeState, WorkspaceCapability,
+            WorkspacePath,
         },
     },
     plan,
@@ -56,7 +57,7 @@ fn mounted() -> Mounted {
         capacity: Some(2100 * MIB),
         limit: Some(64 * MIB),
         used: 10 * MIB,
-        declared: Some(Declared { limit: 64 * MIB, noexec: false }),
+        declared: Some(DeclaredVolume { limit: 64 * MIB, noexec: false }),
         noexec: false,
         confined: true,
         files: Some(Folder::proper(Owner::TENANT)),
@@ -65,7 +66,7 @@ fn mounted() -> Mounted {
 
 fn image(state: VolumeState) -> FoundWorkspace {
     let volume = FoundVolume { backend: Backend::Image, length: Some(2200 * MIB), allocated: 12 * MIB, state };
-    FoundWorkspace { place: Place::Link, volume: Some(volume), request: None }
+    FoundWorkspace { place: WorkspacePath::Link, volume: Some(volume), request: None }
 }
 
 /// The steps that concern the workspace, by a word for each.
@@ -99,7 +100,8 @@ fn each_state_of_an_image_leads_to_its_steps() {
         request: Some(OperatorRequest { what: RequestedAction::Repair, by: "ada".to_owned() }),
         ..found
     };
-    let old = FoundWorkspace { place: Place::Folder(Folder::proper(Owner::TENANT)), ..FoundWorkspace::default() };
+    let old =
+        FoundWorkspace { place: WorkspacePath::Folder(Folder::proper(Owner::TENANT)), ..FoundWorkspace::default() };
     let half = FoundWorkspace { place: old.place, ..image(VolumeState::Mounted(mounted())) };
     let table: Vec<(&str, FoundWorkspace, &str, &[&str])> = vec![
         ("nothing", FoundWorkspace::default(), "", &["make", "mount"]),
@@ -110,7 +112,7 @@ fn each_state_of_an_image_leads_to_its_steps() {
         ("removed and open", image(VolumeState::Gone { attached: true }), "workspace-gone", &[]),
         (
             "a link to nothing",
-            FoundWorkspace { place: Place::Link, ..FoundWorkspace::default() },
+            FoundWorkspace { place: WorkspacePath::Link, ..FoundWorkspace::default() },
             "workspace-gone",
             &[],
         ),
@@ -124,7 +126,12 @@ fn each_state_of_an_image_leads_to_its_steps() {
         ("to be repaired", requested(image(damaged())), "", &["repair", "mount"]),
         ("a folder", old, "", &["make", "mount", "move", "mount"]),
         ("half moved", half, "", &["mount", "move", "mount"]),
-        ("a file", FoundWorkspace { place: Place::Other, ..FoundWorkspace::default() }, "workspace-not-a-folder", &[]),
+        (
+            "a file",
+            FoundWorkspace { place: WorkspacePath::Other, ..FoundWorkspace::default() },
+            "workspace-not-a-folder",
+            &[],
+        ),
     ];
     for (what, found, blocked, expected) in table {
         let plan = planned(ant(), &observed(found));
@@ -213,7 +220,7 @@ fn who_fills_its_workspace_holds_up_its_disk_limit_and_nothing_else() {
 fn subvolume(limit: Option<u64>, used: u64) -> FoundWorkspace {
     let state = VolumeState::Mounted(Mounted { capacity: None, limit, used, ..mounted() });
     let volume = FoundVolume { backend: Backend::Btrfs, length: None, allocated: used, state };
-    FoundWorkspace { place: Place::Link, volume: Some(volume), request: None }
+    FoundWorkspace { place: WorkspacePath::Link, volume: Some(volume), request: None }
 }
 
 #[test]
@@ -270,7 +277,7 @@ fn a_workspace_stays_in_what_it_is_kept_in() {
     let damaged = VolumeState::Damaged { reason: "it is no subvolume".to_owned(), mounted: false };
     let volume = FoundVolume { backend: Backend::Btrfs, length: None, allocated: 0, state: damaged };
     let request = Some(OperatorRequest { what: RequestedAction::Repair, by: "ada".to_owned() });
-    let found = FoundWorkspace { place: Place::Link, volume: Some(volume), request };
+    let found = FoundWorkspace { place: WorkspacePath::Link, volume: Some(volume), request };
     assert_eq!(code(&with(Backend::Btrfs, found, None, None)), "workspace-damaged", "no program puts one right");
 }
 

@@ -15,12 +15,12 @@ use super::{NAME, load::Way, upstream, wait};
 pub struct Proxy {
     pub name: &'static str,
     address: SocketAddr,
-    kind: Kind,
+    kind: ProxyKind,
     child: Child,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum ProxyKind {
     /// CONNECT, with a list of hosts that are allowed.
     Connect,
     /// TLS by its server name, with a list of those.
@@ -33,9 +33,9 @@ impl Proxy {
     /// How it is asked, if it can do that at all.
     pub fn way(&self, by_name: bool) -> Option<Way> {
         match self.kind {
-            Kind::Connect if !by_name => Some(Way::Connect { proxy: self.address }),
-            Kind::ByName if by_name => Some(Way::Direct { address: self.address, by_name: true }),
-            Kind::Blind if !by_name => Some(Way::Direct { address: self.address, by_name: false }),
+            ProxyKind::Connect if !by_name => Some(Way::Connect { proxy: self.address }),
+            ProxyKind::ByName if by_name => Some(Way::Direct { address: self.address, by_name: true }),
+            ProxyKind::Blind if !by_name => Some(Way::Direct { address: self.address, by_name: false }),
             _ => None,
         }
     }
@@ -83,11 +83,11 @@ pub fn start(folder: &Path, on: Ipv4Addr, to: Ipv4Addr) -> anyhow::Result<Vec<Pr
             .with_context(|| fs::read_to_string(folder.join(format!("{name}.out"))).unwrap_or_default())?;
         anyhow::Ok(proxy)
     };
-    let haproxy = start("haproxy", &format!("haproxy -db -f {show}/haproxy.conf"), 3131, Kind::ByName)?;
-    let blind = start("haproxy, blind", "sleep infinity", 3132, Kind::Blind)?;
+    let haproxy = start("haproxy", &format!("haproxy -db -f {show}/haproxy.conf"), 3131, ProxyKind::ByName)?;
+    let blind = start("haproxy, blind", "sleep infinity", 3132, ProxyKind::Blind)?;
     Ok(vec![
-        start("squid", &format!("squid -N -f {show}/squid.conf"), 3129, Kind::Connect)?,
-        start("tinyproxy", &format!("tinyproxy -d -c {show}/tinyproxy.conf"), 3130, Kind::Connect)?,
+        start("squid", &format!("squid -N -f {show}/squid.conf"), 3129, ProxyKind::Connect)?,
+        start("tinyproxy", &format!("tinyproxy -d -c {show}/tinyproxy.conf"), 3130, ProxyKind::Connect)?,
         haproxy,
         blind,
     ])

@@ -51,7 +51,7 @@ pub struct Report {
     /// Commits that a tenant did not run well with.
     pub bad: Newest<BadCommit>,
     /// What the gateway refused, what was refused most first.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RefusedDestination>,
     /// Each tenant that is declared in the period or that the journal names.
     pub tenants: Vec<TenantRow>,
     /// What was counted of tenants beyond the bound of the table.
@@ -467,7 +467,7 @@ pub struct BadCommit {
 
 /// What the gateway refused.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Refusal {
+pub struct RefusedDestination {
     /// The tenant; `None` for what is beyond the bound of the table.
     pub tenant: Option<String>,
     /// Where it wanted to.

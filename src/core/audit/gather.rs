@@ -8,7 +8,7 @@ use super::{
     bounded::{KEPT, Newest, Table},
     data::{Approval, BadCommit, DriftTable, Event, Gap, GapKind, Journal, Loosening, Suspension, Tally, Verdicts},
     period::Period,
-    timeline::{Kind, Timeline},
+    timeline::{Timeline, TimelineKind},
     words,
 };
 use crate::{
@@ -408,7 +408,7 @@ impl Gathered {
                 *count = count.saturating_add(refused.count);
                 let tally = self.tenants.of(&refused.tenant);
                 tally.refused = tally.refused.saturating_add(refused.count);
-                return self.timeline.mark(period, time, Some(&refused.tenant), Kind::Refused, refused.count);
+                return self.timeline.mark(period, time, Some(&refused.tenant), TimelineKind::Refused, refused.count);
             }
             Entry::Segment(SegmentStart { dropped, damage, .. }) => {
                 if let Some(damage) = damage {
@@ -437,7 +437,7 @@ impl Gathered {
                 row.left += 1;
                 row.last = Some(time);
                 differing(&mut row.fields, &drift.fields);
-                self.timeline.mark(period, time, Some(&drift.tenant), Kind::Left, 1);
+                self.timeline.mark(period, time, Some(&drift.tenant), TimelineKind::Left, 1);
             }
             Entry::Waiting { tenant, revision, loosens, approvers, .. } => {
                 self.tenants.of(tenant).waited += 1;
@@ -457,7 +457,7 @@ impl Gathered {
                     narrowed_by: narrowed_by.iter().map(ToString::to_string).collect(),
                     reason: cut(reason),
                 });
-                self.timeline.mark(period, time, Some(tenant), Kind::Bad, 1);
+                self.timeline.mark(period, time, Some(tenant), TimelineKind::Bad, 1);
             }
             Entry::Withdrawn { .. }
             | Entry::Started { .. }
@@ -497,7 +497,7 @@ impl Gathered {
             approved_by: by.cloned(),
             approvers: approvers.to_vec(),
         });
-        let kind = if by.is_some() { Kind::Approved } else { Kind::Held };
+        let kind = if by.is_some() { TimelineKind::Approved } else { TimelineKind::Held };
         self.timeline.mark(self.period, time, Some(tenant), kind, 1);
     }
 
@@ -505,8 +505,8 @@ impl Gathered {
         self.verdicts.count(record.verdict);
         match record.verdict {
             Verdict::Accepted => {}
-            Verdict::Approved => self.timeline.mark(self.period, time, None, Kind::Approved, 1),
-            Verdict::Held | Verdict::Refused => self.timeline.mark(self.period, time, None, Kind::Held, 1),
+            Verdict::Approved => self.timeline.mark(self.period, time, None, TimelineKind::Approved, 1),
+            Verdict::Held | Verdict::Refused => self.timeline.mark(self.period, time, None, TimelineKind::Held, 1),
         }
         self.approvals.push(Approval {
             time,
@@ -563,8 +563,8 @@ impl Gathered {
         }
         let kind = match (outcome.result, step.why) {
             (StepResult::Done, Why::Intent) => return,
-            (StepResult::Done, Why::Drift) => Kind::Corrected,
-            (StepResult::Failed | StepResult::Unknown, _) => Kind::Failed,
+            (StepResult::Done, Why::Drift) => TimelineKind::Corrected,
+            (StepResult::Failed | StepResult::Unknown, _) => TimelineKind::Failed,
         };
         self.timeline.mark(self.period, step.time, Some(&step.tenant), kind, 1);
         let error = outcome.error.as_ref().map_or_else(String::new, |error| format!(": {}", cut(error)));

@@ -24,17 +24,17 @@ pub use period::Period;
 use crate::{
     model::{Desired, Destination, Tenant, tree::Signature},
     plan,
-    review::{self, Change, Mark, history::Commit},
+    review::{self, Mark, TenantChange, history::Commit},
 };
 use data::{
-    Allowlist, Counts, Drift, DriftRow, FORMAT_VERSION, Growth, Isolation, Marks, Refusal, Repo, Sources, Tally,
-    TenantRow, Totals, Usage,
+    Allowlist, Counts, Drift, DriftRow, FORMAT_VERSION, Growth, Isolation, Marks, RefusedDestination, Repo, Sources,
+    Tally, TenantRow, Totals, Usage,
 };
-use timeline::Kind;
+use timeline::TimelineKind;
 
 /// What git shows.
 #[derive(Debug)]
-pub struct Declared {
+pub struct RepoHistory {
     /// Where it was read.
     pub repo: Repo,
     /// The commits of the period that changed what was in force, oldest first.
@@ -49,12 +49,12 @@ pub struct Declared {
 pub fn report(
     period: Period,
     made: Timestamp,
-    declared: Declared,
+    declared: RepoHistory,
     journals: Vec<Gathered>,
     usage: Usage,
     in_history: impl Fn(&str) -> bool,
 ) -> Report {
-    let Declared { repo, commits, at_from, at_to } = declared;
+    let RepoHistory { repo, commits, at_from, at_to } = declared;
     let Joined { mut report, tenants, drift, refusals } = join(period, made, repo, journals, usage);
     for approval in &mut report.approvals.kept {
         let commit = approval.revision.rsplit(':').next().unwrap_or_default();
@@ -83,7 +83,7 @@ struct Joined {
     report: Report,
     tenants: bounded::Table<String, Tally>,
     drift: Vec<DriftRow>,
-    refusals: Vec<Refusal>,
+    refusals: Vec<RefusedDestination>,
 }
 
 fn join(period: Period, made: Timestamp, repo: Repo, journals: Vec<Gathered>, usage: Usage) -> Joined {
@@ -125,8 +125,8 @@ fn join(period: Period, made: Timestamp, repo: Repo, journals: Vec<Gathered>, us
         let rest = one.refusals.rest.map(|count| (None, count));
         let rows = one.refusals.rows.into_iter().map(|(key, count)| (Some(key), count)).chain(rest);
         refusals.extend(rows.map(|(key, count)| match key {
-            Some((tenant, destination, rule)) => Refusal { tenant: Some(tenant), destination, rule, count },
-            None => Refusal { tenant: None, destination: String::new(), rule: String::new(), count },
+            Some((tenant, destination, rule)) => RefusedDestination { tenant: Some(tenant), destination, rule, count },
+            None => RefusedDestination { tenant: None, destination: String::new(), rule: String::new(), count },
         }));
         report.totals.verdicts.add(&one.verdicts);
         report.approvals.merge(one.approvals, |one| one.time);
@@ -246,13 +246,13 @@ fn changes(report: &mut Report, rows: &mut BTreeMap<String, TenantRow>, commits:
             row.changes.count(&one.effects);
             totals.changes.count(&one.effects);
             // What came in by a merge is added and removed by the merge.
-            totals.tenants_added += u64::from(one.change == Change::Added && !side);
-            totals.tenants_removed += u64::from(one.change == Change::Removed && !side);
+            totals.tenants_added += u64::from(one.change == TenantChange::Added && !side);
+            totals.tenants_removed += u64::from(one.change == TenantChange::Removed && !side);
             for effect in &one.effects {
                 timeline.mark(period, moment.time, Some(&one.tenant), kind(effect.mark), 1);
             }
             if one.effects.is_empty() {
-                timeline.mark(period, moment.time, Some(&one.tenant), Kind::Neutral, 1);
+                timeline.mark(period, moment.time, Some(&one.tenant), TimelineKind::Neutral, 1);
             }
         }
         for (tenant, effect) in against.iter().flat_map(|against| against.review.effects()) {
@@ -269,10 +269,10 @@ fn changes(report: &mut Report, rows: &mut BTreeMap<String, TenantRow>, commits:
     }
 }
 
-const fn kind(mark: Mark) -> Kind {
+const fn kind(mark: Mark) -> TimelineKind {
     match mark {
-        Mark::Loosens => Kind::Loosens,
-        Mark::Tightens => Kind::Tightens,
-        Mark::Neutral => Kind::Neutral,
+        Mark::Loosens => TimelineKind::Loosens,
+        Mark::Tightens => TimelineKind::Tightens,
+        Mark::Neutral => TimelineKind::Neutral,
     }
 }

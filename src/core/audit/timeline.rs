@@ -11,7 +11,7 @@ pub const PARTS: u16 = 180;
 
 /// What is drawn of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum TimelineKind {
     /// A commit changed something that is neutral.
     Neutral,
     /// A commit tightened.
@@ -34,7 +34,7 @@ pub enum Kind {
     Approved,
 }
 
-impl Kind {
+impl TimelineKind {
     /// All of them, in the order in which they are drawn.
     pub const ALL: [Self; 10] = [
         Self::Refused,
@@ -67,7 +67,7 @@ impl Kind {
 }
 
 /// How much of each kind happened in each part.
-pub type TimelineRow = BTreeMap<(u16, Kind), u64>;
+pub type TimelineRow = BTreeMap<(u16, TimelineKind), u64>;
 
 /// The rows of all tenants, and that of the fleet.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +80,7 @@ pub struct Timeline {
 
 impl Timeline {
     /// Puts something where it happened; what lies beyond the period, at its edge.
-    pub fn mark(&mut self, period: Period, time: Timestamp, tenant: Option<&str>, kind: Kind, count: u64) {
+    pub fn mark(&mut self, period: Period, time: Timestamp, tenant: Option<&str>, kind: TimelineKind, count: u64) {
         let row = match tenant {
             Some(tenant) => self.tenants.of(&tenant.to_owned()),
             None => &mut self.fleet,

@@ -16,7 +16,7 @@ use std::{
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-pub use destination::{Destination, Place};
+pub use destination::{Destination, HostPattern};
 pub use found::{
     EgressCapability, EgressPath, Filed, Fingerprint, FoundFiles, FoundLink, FoundSecrets, ObservedEgress,
 };

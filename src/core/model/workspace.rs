@@ -111,7 +111,7 @@ pub struct Disk {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FoundWorkspace {
     /// What lies at the tenant's path under `workspaces`.
-    pub place: Place,
+    pub place: WorkspacePath,
     /// What keeps it within its limit, where it has or had such a thing.
     pub volume: Option<FoundVolume>,
     /// What an operator asked for.
@@ -121,7 +121,7 @@ pub struct FoundWorkspace {
 impl FoundWorkspace {
     /// Whether there is a workspace at all, and not a request alone.
     pub fn exists(&self) -> bool {
-        self.place != Place::Nothing || self.volume.is_some()
+        self.place != WorkspacePath::Nothing || self.volume.is_some()
     }
 
     /// What is to be taken back, as an operator asked, and who that was.
@@ -187,7 +187,7 @@ pub fn owner_of(archived: &str) -> &str {
 /// What lies at a tenant's path under `workspaces`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum WorkspacePath {
     /// Nothing.
     #[default]
     Nothing,
@@ -282,7 +282,7 @@ pub struct Mounted {
     /// What is used of it, in bytes.
     pub used: u64,
     /// The limit that was last set, and whether programs may run from it. `None` where none was.
-    pub declared: Option<Declared>,
+    pub declared: Option<DeclaredVolume>,
     /// Whether programs in it cannot be run.
     pub noexec: bool,
     /// Whether setuid programs and devices in it count for nothing.
@@ -293,7 +293,7 @@ pub struct Mounted {
 
 /// What was last declared of a volume, as it is noted in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Declared {
+pub struct DeclaredVolume {
     /// The limit in bytes.
     pub limit: u64,
     /// Whether programs in it cannot be run.

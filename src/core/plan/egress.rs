@@ -23,12 +23,12 @@ use crate::model::{
 
 /// What was found of one tenant's egress path.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Found<'a> {
+pub(super) struct FoundEgress<'a> {
     link: Option<&'a FoundLink>,
     files: Option<&'a FoundFiles>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> FoundEgress<'a> {
     fn of(tenant: &str, link: &str, observed: &'a ObservedEgress) -> Self {
         Self { link: observed.links.get(link), files: observed.files.get(tenant) }
     }
@@ -55,7 +55,7 @@ pub(super) fn converge(
     plan: &mut TenantPlan,
 ) {
     let link = tenant.name.link_name();
-    let found = Found::of(tenant.name.as_str(), &link, &observed.egress);
+    let found = FoundEgress::of(tenant.name.as_str(), &link, &observed.egress);
     if !tenant.has_egress() {
         if !found.is_nothing() {
             let change = plan.add_change(closed(&plan.tenant, &link, found));
@@ -79,7 +79,7 @@ pub(super) fn converge(
     let sealed = tenant.sealed.iter().filter(|(name, _)| is_ours(name));
     let sealed = sealed.map(|(name, text)| (name.clone(), text.clone())).collect();
     let bridge = tenant.name.interface_name();
-    let declared = Declared { egress: DeclaredEgress { link, bridge, policy, secrets, sealed }, peer };
+    let declared = DesiredEgress { egress: DeclaredEgress { link, bridge, policy, secrets, sealed }, peer };
     let contain = declared.contain(found, &observed.egress, &plan.tenant);
     let change = declared.differs(found, &observed.egress, plan);
     for step in contain {
@@ -96,7 +96,7 @@ pub(super) fn remove(name: &str, observed: &ObservedEgress, plan: &mut TenantPla
         Ok(tenant) => tenant.link_name(),
         Err(_) => return,
     };
-    let found = Found::of(name, &link, observed);
+    let found = FoundEgress::of(name, &link, observed);
     if !found.is_nothing() {
         let change = plan.add_change(closed(name, &link, found));
         plan.push_containment(change, close(name, &link));
@@ -250,14 +250,14 @@ fn entitled(tenant: &Tenant, host: &Host, subnet: Ipv4Net) -> EgressPolicy {
     }
 }
 
-struct Declared {
+struct DesiredEgress {
     egress: DeclaredEgress,
     peer: Peer,
 }
 
-impl Declared {
+impl DesiredEgress {
     /// What cannot wait: whatever is open beyond the declaration is closed first.
-    fn contain(&self, found: Found<'_>, observed: &ObservedEgress, tenant: &str) -> Vec<Step> {
+    fn contain(&self, found: FoundEgress<'_>, observed: &ObservedEgress, tenant: &str) -> Vec<Step> {
         let egress = &self.egress;
         let mut steps = Vec::new();
         let is_strange = |link: &FoundLink| {
@@ -305,7 +305,7 @@ impl Declared {
 
     /// What is left of the secrets that the gateway has: those that are declared, with the values that they have now.
     /// `None` where it has no other.
-    fn left_secrets(&self, found: Found<'_>, observed: &ObservedEgress) -> Option<LeftSecrets> {
+    fn left_secrets(&self, found: FoundEgress<'_>, observed: &ObservedEgress) -> Option<LeftSecrets> {
         let declared = &self.egress.secrets;
         let names = match found.files.map(|files| &files.secrets)? {
             Filed::Missing => return None,
@@ -342,7 +342,7 @@ impl Declared {
     }
 
     /// Notes what differs, if anything does.
-    fn differs(&self, found: Found<'_>, observed: &ObservedEgress, plan: &mut TenantPlan) -> Option<ChangeId> {
+    fn differs(&self, found: FoundEgress<'_>, observed: &ObservedEgress, plan: &mut TenantPlan) -> Option<ChangeId> {
         if found.is_nothing() {
             return Some(plan.add_change(self.change(&plan.tenant, Action::Create, Vec::new(), None)));
         }
@@ -354,7 +354,7 @@ impl Declared {
 
     /// Plans the egress path as it is declared: after its network is there, before its container starts. Where another address
     /// is in use until then, not before the container that has it is gone.
-    fn open(self, found: Found<'_>, change: Option<ChangeId>, plan: &mut TenantPlan) {
+    fn open(self, found: FoundEgress<'_>, change: Option<ChangeId>, plan: &mut TenantPlan) {
         let place = |wanted: fn(&Step) -> bool| move |planned: &PlannedStep| wanted(&planned.step);
         let created = plan.steps.iter().rposition(place(|step| matches!(step, Step::CreateNetwork { .. })));
         let removed = plan.steps.iter().position(place(|step| matches!(step, Step::RemoveNetwork { .. })));
@@ -404,7 +404,7 @@ impl Declared {
     }
 
     /// What differs, attribute by attribute.
-    fn compare(&self, found: Found<'_>, observed: &ObservedEgress) -> Vec<AttributeChange> {
+    fn compare(&self, found: FoundEgress<'_>, observed: &ObservedEgress) -> Vec<AttributeChange> {
         let mut changes = Vec::new();
         if observed.capability == EgressCapability::Ready {
             self.compare_link(found.link, &mut changes);
@@ -472,7 +472,7 @@ impl Declared {
         add(&table::BUDGET, json!(before.budget), json!(after.budget), looser);
     }
 
-    fn compare_secrets(&self, found: Found<'_>, observed: &ObservedEgress, changes: &mut Vec<AttributeChange>) {
+    fn compare_secrets(&self, found: FoundEgress<'_>, observed: &ObservedEgress, changes: &mut Vec<AttributeChange>) {
         let declared = &self.egress.secrets;
         let missing = Filed::Missing;
         let filed = match found.files.map_or(&missing, |files| &files.secrets) {
@@ -515,7 +515,7 @@ fn close(tenant: &str, link: &str) -> Step {
     Step::CloseEgress { tenant: tenant.to_owned(), link: link.to_owned() }
 }
 
-fn closed(tenant: &str, link: &str, found: Found<'_>) -> Change {
+fn closed(tenant: &str, link: &str, found: FoundEgress<'_>) -> Change {
     Change {
         resource: Resource::Egress,
         name: tenant.to_owned(),
@@ -527,7 +527,7 @@ fn closed(tenant: &str, link: &str, found: Found<'_>) -> Change {
 }
 
 /// What was found, in the form that plans show.
-fn shown(link: &str, found: Found<'_>) -> EgressPath {
+fn shown(link: &str, found: FoundEgress<'_>) -> EgressPath {
     let mut egress = found.policy().map(shown_policy).unwrap_or_default();
     if let Some(found) = found.link {
         egress.link = link.to_owned();

@@ -65,7 +65,7 @@ impl Saved {
         commit: &str,
         only: Option<&str>,
     ) -> Self {
-        let found = Found::new(desired, observed);
+        let found = FoundByTenant::new(desired, observed);
         let part = |tenant: &&TenantPlan| {
             let part = SavedTenant { steps: steps(tenant), objects: found.objects(&tenant.tenant) };
             (tenant.tenant.clone(), part)
@@ -89,7 +89,7 @@ impl Saved {
         if self.engine != observed.engine.id {
             return vec![format!("the engine is {}, and the plan is for {}", observed.engine.id, self.engine)];
         }
-        let found = Found::new(desired, observed);
+        let found = FoundByTenant::new(desired, observed);
         let mut moved = self.left_out(plan, desired, &found);
         let plans: BTreeMap<&str, &TenantPlan> =
             plan.tenants.iter().map(|tenant| (tenant.tenant.as_str(), tenant)).collect();
@@ -115,7 +115,7 @@ impl Saved {
 
     /// The tenants that the file should say something of and does not, each in a line. One of which something has moved
     /// since may need steps that nobody agreed to: it is left alone.
-    fn left_out(&self, plan: &Plan, desired: &Desired, found: &Found<'_>) -> Vec<String> {
+    fn left_out(&self, plan: &Plan, desired: &Desired, found: &FoundByTenant<'_>) -> Vec<String> {
         let is_meant = |name: &str| self.tenant.as_deref().is_none_or(|only| only == name);
         let mut missed = Vec::new();
         for tenant in plan.tenants.iter().filter(|tenant| is_meant(&tenant.tenant)) {
@@ -199,14 +199,14 @@ fn steps(tenant: &TenantPlan) -> String {
 }
 
 /// What was found, with the engine's objects by the tenants that they belong to.
-struct Found<'a> {
+struct FoundByTenant<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
     containers: BTreeMap<&'a str, Vec<&'a ObservedContainer>>,
     networks: BTreeMap<&'a str, Vec<&'a ObservedNetwork>>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> FoundByTenant<'a> {
     fn new(desired: &'a Desired, observed: &'a Observed) -> Self {
         let mut found = Self { desired, observed, containers: BTreeMap::new(), networks: BTreeMap::new() };
         for container in &observed.containers {

@@ -126,7 +126,7 @@ fn awake(
         source,
         provided: &provided,
     };
-    let declared = Declared {
+    let declared = DesiredObjects {
         network: desired_network(tenant, subnet),
         container: desired_container(tenant, &inputs),
         inherited: Inherited::of(tenant, &facts),
@@ -198,7 +198,7 @@ fn isolate(name: &str, found: &Found<'_>, observed: &Observed, plan: &mut Tenant
 }
 
 /// What is declared, in the engine's terms.
-struct Declared {
+struct DesiredObjects {
     network: Network,
     container: Container,
     inherited: Inherited,
@@ -268,7 +268,7 @@ impl<'a> World<'a> {
     fn converge(
         &self,
         class: RuntimeClass,
-        declared: Declared,
+        declared: DesiredObjects,
         dependent: DependentChanges,
         wanted: Wanted,
         plan: &mut TenantPlan,
@@ -324,7 +324,7 @@ impl<'a> World<'a> {
     fn container(
         &self,
         class: RuntimeClass,
-        Declared { container: declared, inherited, .. }: Declared,
+        DesiredObjects { container: declared, inherited, .. }: DesiredObjects,
         network: NetworkFate<'_>,
         dependent: DependentChanges,
         wanted: Wanted,

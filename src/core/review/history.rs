@@ -8,7 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Effect, Review, TenantReview, render::came_or_went, review};
+use super::{Effect, Review, TenantChange, TenantReview, render::came_or_went, review};
 use crate::model::{Desired, Tenant, TenantName, finding::Location, tree::Moment};
 
 /// A commit, and what it changed of what was in force.
@@ -204,7 +204,7 @@ impl InForce {
     /// Judges tenants that are back by what they last were, beside what their files open.
     fn returned(&self, review: &mut Review, after: &Desired) -> Vec<String> {
         let mut names = Vec::new();
-        for one in review.tenants.iter_mut().filter(|one| one.change == Change::Added) {
+        for one in review.tenants.iter_mut().filter(|one| one.change == TenantChange::Added) {
             let last = self.gone.get_key_value(one.tenant.as_str());
             let now = after.tenants.get(one.tenant.as_str());
             let (Some((name, Last::Known(last))), Some(now)) = (last, now) else { continue };
@@ -249,9 +249,9 @@ impl InForce {
         }
         all.tenants.retain(|one| match one.change {
             // A wrong file leaves what was there.
-            Change::Held => false,
-            Change::Changed => !one.effects.is_empty(),
-            Change::Added | Change::Removed => !one.effects.is_empty() || !is_same_change(one),
+            TenantChange::Held => false,
+            TenantChange::Changed => !one.effects.is_empty(),
+            TenantChange::Added | TenantChange::Removed => !one.effects.is_empty() || !is_same_change(one),
         });
         all
     }

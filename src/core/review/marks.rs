@@ -16,7 +16,7 @@ use super::{
 use crate::model::{
     Destination, Policy, SecretName, Tenant,
     desired::HeldRule,
-    egress::{Cost, Place, Route, Sealed},
+    egress::{Cost, HostPattern, Route, Sealed},
     files::{Apply, ConfigFile},
     finding::Location,
     policy::Guards,
@@ -324,9 +324,9 @@ pub(super) fn covers(wide: &Destination, narrow: &Destination) -> bool {
     let is_below = |name: &str, domain: &str| name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
     wide.port() == narrow.port()
         && match (wide.place(), narrow.place()) {
-            (Place::Below(domain), Place::Name(name)) => is_below(name, domain),
-            (Place::Below(domain), Place::Below(name)) => name == domain || is_below(name, domain),
-            (Place::Range(wide), Place::Range(narrow)) => wide.contains(narrow),
+            (HostPattern::Below(domain), HostPattern::Name(name)) => is_below(name, domain),
+            (HostPattern::Below(domain), HostPattern::Below(name)) => name == domain || is_below(name, domain),
+            (HostPattern::Range(wide), HostPattern::Range(narrow)) => wide.contains(narrow),
             (wide, narrow) => wide == narrow,
         }
 }

@@ -33,7 +33,7 @@ pub use stricter::stricter;
 /// What becomes of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Change {
+pub enum TenantChange {
     /// It is new.
     Added,
     /// It is gone.
@@ -44,7 +44,7 @@ pub enum Change {
     Held,
 }
 
-impl Change {
+impl TenantChange {
     /// The word in tables.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ pub struct TenantReview {
     /// Its name.
     pub tenant: String,
     /// What becomes of it.
-    pub change: Change,
+    pub change: TenantChange,
     /// What changes of it, what loosens first. Of one that is new or gone, all that its file opens.
     pub effects: Vec<Effect>,
     /// What differs in the config files of one that goes on.
@@ -103,7 +103,7 @@ pub fn review(base: &Desired, now: &Desired, locate: &dyn Fn(Option<&str>, &str,
     let held = now.held.iter().filter(|name| !base.held.contains(*name));
     let held = held.map(|name| TenantReview {
         tenant: name.clone(),
-        change: Change::Held,
+        change: TenantChange::Held,
         effects: Vec::new(),
         files: Vec::new(),
     });
@@ -113,13 +113,13 @@ pub fn review(base: &Desired, now: &Desired, locate: &dyn Fn(Option<&str>, &str,
             continue;
         }
         let change = match (before, after) {
-            (None, _) => Change::Added,
-            (_, None) => Change::Removed,
-            _ => Change::Changed,
+            (None, _) => TenantChange::Added,
+            (_, None) => TenantChange::Removed,
+            _ => TenantChange::Changed,
         };
         let mut effects = marks::tenant(before.map(AsRef::as_ref), after.map(AsRef::as_ref));
         place(&mut effects, |field, value| locate(Some(name.as_str()), field, value));
-        if change != Change::Changed || !effects.is_empty() {
+        if change != TenantChange::Changed || !effects.is_empty() {
             let both = before.zip(after);
             let files = both.map_or_else(Vec::new, |(before, after)| files::changes(before, after));
             tenants.push(TenantReview { tenant: name.to_string(), change, effects, files });

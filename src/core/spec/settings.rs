@@ -83,7 +83,7 @@ struct Credential<'t> {
     /// Where it leads.
     upstream: &'t crate::model::egress::Upstream,
     /// Where the key is added.
-    place: Place,
+    place: SecretLocation,
     /// The secrets that the key is made of.
     secrets: BTreeSet<&'t SecretName>,
     /// What a request costs.
@@ -95,7 +95,7 @@ struct Credential<'t> {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "SettingsPlace")]
-enum Place {
+enum SecretLocation {
     /// In a header.
     Header,
     /// In a parameter of the query.
@@ -288,9 +288,9 @@ fn credential(route: &Route) -> Credential<'_> {
         route: format!("/{}/", route.name.as_str()),
         upstream: &route.upstream,
         place: match route.inject {
-            Inject::Header { .. } => Place::Header,
-            Inject::Query { .. } => Place::Query,
-            Inject::Basic { .. } => Place::Basic,
+            Inject::Header { .. } => SecretLocation::Header,
+            Inject::Query { .. } => SecretLocation::Query,
+            Inject::Basic { .. } => SecretLocation::Basic,
         },
         secrets: route.inject.template().secrets().collect(),
         cost: route.cost.as_ref().map(|cost| Cost {

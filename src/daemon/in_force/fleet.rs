@@ -38,7 +38,7 @@ pub(in crate::daemon) struct Fleet {
 }
 
 /// What a new commit changes for the tenants.
-pub(in crate::daemon) struct Change {
+pub(in crate::daemon) struct FleetChange {
     pub(in crate::daemon) fleet: Fleet,
     pub(in crate::daemon) pins: BTreeMap<String, Pin>,
     /// The tenants whose declaration in force is another one now, or is there for the first time, or
@@ -120,7 +120,7 @@ impl Fleet {
         declared: Arc<Desired>,
         pins: &BTreeMap<String, Pin>,
         mut waiting: BTreeMap<String, Waits>,
-    ) -> Change {
+    ) -> FleetChange {
         let mut new_pins = BTreeMap::new();
         let (mut good, mut stands) = (BTreeMap::new(), BTreeMap::new());
         let healthy_after = declared.policy.healthy_after;
@@ -180,7 +180,7 @@ impl Fleet {
         let mut changed: BTreeSet<String> = changes.map(|(name, _)| name.to_string()).collect();
         let former = former.into_iter().flat_map(|former| former.effective.tenants.keys());
         changed.extend(former.filter(|name| !effective.mentions(name.as_str())).map(TenantName::to_string));
-        Change { fleet, pins: new_pins, changed }
+        FleetChange { fleet, pins: new_pins, changed }
     }
 
     /// The declaration of a tenant that is carried out.

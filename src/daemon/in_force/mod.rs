@@ -19,7 +19,7 @@ use std::{
 use jiff::Timestamp;
 
 pub(super) use declaration::{Composition, Declaration, stands_at};
-pub(super) use fleet::{Change, Fleet};
+pub(super) use fleet::{Fleet, FleetChange};
 pub(super) use next::{Next, WaitChanges};
 pub(super) use reading::{AT_A_START, RETURNING, declarations, read, some_of};
 pub use state::StateError;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{
     InForce, approved,
     declaration::{Composition, Declaration},
-    fleet::{Change, Fleet},
+    fleet::{Fleet, FleetChange},
     state::{Accepted, Pin, State, StateError},
     waits::Waits,
 };
@@ -26,7 +26,7 @@ const MOST_REMOVED: usize = 100_000;
 
 /// What a commit would put in force.
 pub(in crate::daemon) struct Next {
-    pub(in crate::daemon) change: Change,
+    pub(in crate::daemon) change: FleetChange,
     /// The approvals that let something in: by tenant, who approved, and what.
     pub(in crate::daemon) agreed: BTreeMap<String, (String, Waits)>,
     /// What its removals are counted by: the tenants that are declared so far or found on the engine, the guard, and the
@@ -159,8 +159,8 @@ impl InForce {
 
     /// Has all that begins from now on go by other declarations. Returns the tenants whose declaration is another one now, and
     /// whether each is started with the same.
-    pub(in crate::daemon) fn carry_out(&mut self, change: Change) -> Vec<(String, bool)> {
-        let Change { fleet, changed, .. } = change;
+    pub(in crate::daemon) fn carry_out(&mut self, change: FleetChange) -> Vec<(String, bool)> {
+        let FleetChange { fleet, changed, .. } = change;
         let starts_alike = |name: &str| {
             let tenant = |fleet: &Fleet| fleet.effective.tenants.get(name).cloned();
             let before_and_after = self.fleet.as_ref().and_then(tenant).zip(tenant(&fleet));

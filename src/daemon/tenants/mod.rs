@@ -18,7 +18,7 @@ use std::{
 pub(super) use ended::{Decision, Facts};
 pub(super) use exits::{ContainerEvent, Suspect};
 use queue::Queue;
-pub(super) use queue::{Mark, Taken};
+pub(super) use queue::{PendingObservation, Taken};
 pub(super) use runtime::{TenantRuntime, UNHEALTHY};
 
 use crate::{
@@ -101,7 +101,7 @@ impl Tenants {
 
     /// Hands out tenants that something happened to while the work on them makes no progress: what contains does not wait
     /// for the end of that.
-    pub(super) fn take_beside(&mut self, now: Instant, at_most: usize) -> Vec<(String, Mark)> {
+    pub(super) fn take_beside(&mut self, now: Instant, at_most: usize) -> Vec<(String, PendingObservation)> {
         let Self { queue, in_hand, .. } = self;
         queue.take_beside(now, at_most, |name| stuck(in_hand, name))
     }
@@ -111,7 +111,7 @@ impl Tenants {
     pub(super) fn claim(&mut self, tenant: &str, trigger: &Trigger, now: Instant) -> Option<Taken> {
         let mark = self.queue.claim(tenant)?;
         let waits = self.queue.waits(tenant).is_some_and(|until| until > now);
-        let mark = mark.unwrap_or_else(|| Mark::new(trigger.clone(), now));
+        let mark = mark.unwrap_or_else(|| PendingObservation::new(trigger.clone(), now));
         Some(Taken { name: tenant.to_owned(), mark, waits })
     }
 

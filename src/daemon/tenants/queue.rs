@@ -14,12 +14,12 @@ use crate::model::{policy::Retry, record::Trigger};
 /// Tenants to be observed.
 #[derive(Debug, Default)]
 pub(in crate::daemon) struct Queue {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, QueuedTenant>,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
-    mark: Option<Mark>,
+struct QueuedTenant {
+    mark: Option<PendingObservation>,
     busy: bool,
     failures: u32,
     /// Until when repairs wait after failures.
@@ -32,13 +32,13 @@ struct Entry {
 
 /// Why and since when a tenant is to be observed.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::daemon) struct Mark {
+pub(in crate::daemon) struct PendingObservation {
     pub(in crate::daemon) trigger: Trigger,
     pub(in crate::daemon) since: Instant,
     ready: Instant,
 }
 
-impl Mark {
+impl PendingObservation {
     /// One without a pause.
     pub(in crate::daemon) fn new(trigger: Trigger, now: Instant) -> Self {
         Self { trigger, since: now, ready: now }
@@ -49,7 +49,7 @@ impl Mark {
 #[derive(Debug, PartialEq)]
 pub(in crate::daemon) struct Taken {
     pub(in crate::daemon) name: String,
-    pub(in crate::daemon) mark: Mark,
+    pub(in crate::daemon) mark: PendingObservation,
     /// Whether its repair waits after failures.
     pub(in crate::daemon) waits: bool,
 }
@@ -65,7 +65,7 @@ impl Queue {
         match &mut entry.mark {
             // A repair that waits for its time is no reason for an observation before it.
             Some(mark) if mark.trigger != Trigger::Retry => mark.ready = mark.ready.min(ready),
-            _ => entry.mark = Some(Mark { trigger, since: now, ready }),
+            _ => entry.mark = Some(PendingObservation { trigger, since: now, ready }),
         }
     }
 
@@ -97,7 +97,7 @@ impl Queue {
         now: Instant,
         at_most: usize,
         stuck: impl Fn(&str) -> Option<Instant>,
-    ) -> Vec<(String, Mark)> {
+    ) -> Vec<(String, PendingObservation)> {
         let mut taken = Vec::new();
         for (name, entry) in &mut self.entries {
             let due = entry.urgent_due(|| stuck(name));
@@ -125,7 +125,7 @@ impl Queue {
 
     /// Takes one tenant because of a full scan, and says why it was marked, if it was.
     /// `None` where it is being worked on already.
-    pub(in crate::daemon) fn claim(&mut self, tenant: &str) -> Option<Option<Mark>> {
+    pub(in crate::daemon) fn claim(&mut self, tenant: &str) -> Option<Option<PendingObservation>> {
         let entry = self.entry(tenant);
         if entry.busy || entry.beside {
             return None;
@@ -150,7 +150,8 @@ impl Queue {
 
     /// Forgets why tenants were to be observed of which a full scan found nothing.
     pub(in crate::daemon) fn not_found(&mut self, now: Instant, found: impl Fn(&str) -> bool) {
-        let gone = |(name, entry): (&String, &Entry)| (entry.mark.is_some() && !found(name)).then(|| name.clone());
+        let gone =
+            |(name, entry): (&String, &QueuedTenant)| (entry.mark.is_some() && !found(name)).then(|| name.clone());
         let gone: Vec<String> = self.entries.iter().filter_map(gone).collect();
         for tenant in gone {
             self.looked_at(&tenant, now);
@@ -164,13 +165,13 @@ impl Queue {
 
     /// When the next tenant is due, if one is.
     pub(in crate::daemon) fn next_due(&self) -> Option<Instant> {
-        self.entries.values().filter_map(Entry::due).min()
+        self.entries.values().filter_map(QueuedTenant::due).min()
     }
 
     /// Says that work on a tenant has ended as it should.
     pub(in crate::daemon) fn succeeded(&mut self, tenant: &str) {
         let entry = self.entry(tenant);
-        *entry = Entry { mark: entry.mark.take(), beside: entry.beside, ..Entry::default() };
+        *entry = QueuedTenant { mark: entry.mark.take(), beside: entry.beside, ..QueuedTenant::default() };
         self.forget_if_idle(tenant);
     }
 
@@ -250,22 +251,22 @@ impl Queue {
         self.entries.get(tenant)?.waits_until
     }
 
-    fn entry(&mut self, tenant: &str) -> &mut Entry {
+    fn entry(&mut self, tenant: &str) -> &mut QueuedTenant {
         if !self.entries.contains_key(tenant) {
-            self.entries.insert(tenant.to_owned(), Entry::default());
+            self.entries.insert(tenant.to_owned(), QueuedTenant::default());
         }
         self.entries.entry(tenant.to_owned()).or_default()
     }
 
     fn forget_if_idle(&mut self, tenant: &str) {
-        let idle = |entry: &Entry| entry.mark.is_none() && !entry.busy && !entry.beside && entry.failures == 0;
+        let idle = |entry: &QueuedTenant| entry.mark.is_none() && !entry.busy && !entry.beside && entry.failures == 0;
         if self.entries.get(tenant).is_some_and(idle) {
             self.entries.remove(tenant);
         }
     }
 }
 
-impl Entry {
+impl QueuedTenant {
     /// When it may be observed; `None` where nothing asks for that, or it is being observed.
     fn due(&self) -> Option<Instant> {
         let mark = self.mark.as_ref().filter(|_| !self.busy && !self.beside);
@@ -285,7 +286,7 @@ impl Entry {
     /// Has it repaired when it has waited, unless something asks for an observation before.
     fn wait_for_repair(&mut self, now: Instant) {
         let Some(until) = self.waits_until else { return };
-        self.mark.get_or_insert(Mark { trigger: Trigger::Retry, since: now, ready: until });
+        self.mark.get_or_insert(PendingObservation { trigger: Trigger::Retry, since: now, ready: until });
     }
 }
 

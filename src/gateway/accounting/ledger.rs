@@ -17,7 +17,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use tokio::sync::{mpsc, oneshot};
 
 use self::{
-    book::Entry,
+    book::LedgerEntry,
     file::{COMPACT_AT, LedgerFile},
 };
 use crate::model::{
@@ -62,7 +62,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct Request {
-    entry: Entry,
+    entry: LedgerEntry,
     reply: Option<oneshot::Sender<Result<(), LedgerError>>>,
 }
 
@@ -142,7 +142,7 @@ impl Ledger {
                 return Err(ReserveError::OverBudget);
             }
             let id = book.next_id();
-            let entry = Entry::Reserve { id, tenant: tenant.clone(), route: route.clone(), day, credits };
+            let entry = LedgerEntry::Reserve { id, tenant: tenant.clone(), route: route.clone(), day, credits };
             let (reply, written) = oneshot::channel();
             self.shared.enter(&mut book, entry, Some(reply));
             let (shared, tenant) = (Arc::clone(&self.shared), tenant.clone());
@@ -171,7 +171,7 @@ impl Ledger {
     /// Hears when all that was entered until now is written.
     fn last_entry(&self) -> oneshot::Receiver<Result<(), LedgerError>> {
         let (reply, written) = oneshot::channel();
-        self.shared.enter(&mut self.shared.book(), Entry::Next { id: 0 }, Some(reply));
+        self.shared.enter(&mut self.shared.book(), LedgerEntry::Next { id: 0 }, Some(reply));
         written
     }
 
@@ -193,7 +193,7 @@ impl Shared {
     }
 
     /// Enters something into the book and, in the same order, into the file.
-    fn enter(&self, book: &mut Book, entry: Entry, reply: Option<oneshot::Sender<Result<(), LedgerError>>>) {
+    fn enter(&self, book: &mut Book, entry: LedgerEntry, reply: Option<oneshot::Sender<Result<(), LedgerError>>>) {
         book.apply(&entry);
         // Where the writer is gone, whoever waits for it hears so by its reply.
         let _ = self.queue.send(Request { entry, reply });
@@ -214,7 +214,7 @@ impl Reservation {
         if credits > self.held {
             self.held = credits;
             self.at_least = credits;
-            shared.enter(&mut book, Entry::Raise { id: self.id, credits }, None);
+            shared.enter(&mut book, LedgerEntry::Raise { id: self.id, credits }, None);
         }
         book.is_over(&self.tenant, self.budget, self.day)
     }
@@ -234,7 +234,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut book = self.shared.book();
-        self.shared.enter(&mut book, Entry::Settle { id: self.id, credits: self.at_least }, None);
+        self.shared.enter(&mut book, LedgerEntry::Settle { id: self.id, credits: self.at_least }, None);
     }
 }
 
@@ -242,7 +242,7 @@ impl Drop for Reservation {
 fn serve(mut file: LedgerFile, mut requests: mpsc::UnboundedReceiver<Request>) {
     let mut group = Vec::new();
     while requests.blocking_recv_many(&mut group, GROUP) > 0 {
-        let entries: Vec<&Entry> = group.iter().map(|request| &request.entry).collect();
+        let entries: Vec<&LedgerEntry> = group.iter().map(|request| &request.entry).collect();
         let result = file.append(&entries);
         for reply in group.drain(..).filter_map(|request| request.reply) {
             // Who no longer waits need not know.

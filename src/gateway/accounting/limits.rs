@@ -221,7 +221,7 @@ impl Default for Open {
 
 /// A connection's place; it is free again when this is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionSlot {
     connections: Arc<Mutex<Open>>,
     key: (TenantName, u64),
     called_back: Arc<Notify>,
@@ -246,7 +246,7 @@ impl Connections {
     ///
     /// A tenant gets what is its own part in any case: where that is lent to others because there were fewer
     /// tenants before, the newest place of whoever has most beyond its own is called back.
-    pub fn enter(&self, tenant: &TenantName, limit: u32) -> Option<Place> {
+    pub fn enter(&self, tenant: &TenantName, limit: u32) -> Option<ConnectionSlot> {
         let mut open = self.open();
         if open.shares.of(tenant) >= limit.into() {
             return None;
@@ -262,7 +262,7 @@ impl Connections {
         open.next += 1;
         let called_back = Arc::new(Notify::new());
         open.places.insert(key.clone(), Arc::clone(&called_back));
-        Some(Place { connections: Arc::clone(&self.0), key, called_back })
+        Some(ConnectionSlot { connections: Arc::clone(&self.0), key, called_back })
     }
 }
 
@@ -278,14 +278,14 @@ impl Open {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Ends when the connection must end, because another tenant needs the place.
     pub async fn called_back(&self) {
         self.called_back.notified().await;
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut open = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         // One that was called back is another's already.
@@ -327,8 +327,9 @@ mod tests {
         let pools = pools(4800, &["greedy", "second", "modest"]);
         let connections = &pools.connections;
         assert_eq!(connections.most(), 4800);
-        let all_of =
-            |who: &str| -> Vec<Place> { std::iter::from_fn(|| connections.enter(&name(who), 100_000)).collect() };
+        let all_of = |who: &str| -> Vec<ConnectionSlot> {
+            std::iter::from_fn(|| connections.enter(&name(who), 100_000)).collect()
+        };
         let held = [all_of("greedy"), all_of("second")];
         assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [3200, 800]);
         let others = all_of("modest");
@@ -342,10 +343,10 @@ mod tests {
     fn what_was_lent_is_called_back_for_who_comes() {
         let pools = pools(4800, &["greedy"]);
         let connections = &pools.connections;
-        let held: Vec<Place> = std::iter::from_fn(|| connections.enter(&name("greedy"), 100_000)).collect();
+        let held: Vec<ConnectionSlot> = std::iter::from_fn(|| connections.enter(&name("greedy"), 100_000)).collect();
         assert_eq!(held.len(), 4800);
         pools.serve(&["greedy", "comes"].into_iter().map(name).collect());
-        let theirs: Vec<Place> = std::iter::from_fn(|| connections.enter(&name("comes"), 100_000)).collect();
+        let theirs: Vec<ConnectionSlot> = std::iter::from_fn(|| connections.enter(&name("comes"), 100_000)).collect();
         let most = connections.most() as usize;
         assert_eq!(theirs.len(), most / 4);
         // The newest ones end.

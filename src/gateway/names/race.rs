@@ -155,10 +155,10 @@ mod tests {
 
     /// A race whose delays and attempts end when the test says so.
     #[derive(Clone, Default)]
-    struct Track(Rc<RefCell<State>>);
+    struct Track(Rc<RefCell<RaceState>>);
 
     #[derive(Default)]
-    struct State {
+    struct RaceState {
         begun: Vec<u8>,
         running: BTreeMap<u8, ()>,
         outcomes: BTreeMap<u8, bool>,

@@ -9,8 +9,8 @@ use super::{
 use crate::model::{
     Destination, EgressPolicy,
     egress::{
-        Place,
-        address::{Kind, kind},
+        HostPattern,
+        address::{AddressKind, kind},
     },
 };
 
@@ -39,27 +39,27 @@ pub fn is_listed(policy: &EgressPolicy, host: &Host) -> bool {
 pub fn may_dial(policy: &EgressPolicy, address: Ipv4Addr, port: u16, is_own: bool, is_pool: bool) -> Result<(), Rule> {
     let ranges = || {
         policy.allow.iter().filter(|entry| entry.port() == port).filter_map(|entry| match entry.place() {
-            Place::Range(range) => Some(range),
-            Place::Name(_) | Place::Below(_) => None,
+            HostPattern::Range(range) => Some(range),
+            HostPattern::Name(_) | HostPattern::Below(_) => None,
         })
     };
     let allowed = match kind(IpAddr::V4(address)) {
-        Kind::Forbidden(_) => false,
+        AddressKind::Forbidden(_) => false,
         _ if is_pool => false,
         _ if is_own => ranges().any(|range| range.prefix_len() == 32 && range.contains(&address)),
-        Kind::Public => true,
-        Kind::Private => ranges().any(|range| range.contains(&address)),
+        AddressKind::Public => true,
+        AddressKind::Private => ranges().any(|range| range.contains(&address)),
     };
     if allowed { Ok(()) } else { Err(Rule::AddressNotPublic) }
 }
 
-fn covers(place: &Place, host: &Host) -> bool {
+fn covers(place: &HostPattern, host: &Host) -> bool {
     match (place, host) {
-        (Place::Name(listed), Host::Name(name)) => listed == name,
-        (Place::Below(domain), Host::Name(name)) => {
+        (HostPattern::Name(listed), Host::Name(name)) => listed == name,
+        (HostPattern::Below(domain), Host::Name(name)) => {
             name.strip_suffix(domain.as_str()).and_then(|front| front.strip_suffix('.')).is_some_and(|f| !f.is_empty())
         }
-        (Place::Range(range), Host::Address(address)) => range.contains(address),
+        (HostPattern::Range(range), Host::Address(address)) => range.contains(address),
         _ => false,
     }
 }
@@ -152,7 +152,7 @@ mod tests {
         fn no_private_address_is_dialled_without_an_entry(bits in any::<u32>(), port in any::<u16>()) {
             let policy = policy(&["a.example.com:443"]).unwrap();
             let address = Ipv4Addr::from(bits);
-            let public = kind(IpAddr::V4(address)) == Kind::Public;
+            let public = kind(IpAddr::V4(address)) == AddressKind::Public;
             prop_assert_eq!(may_dial(&policy, address, port, false, false).is_ok(), public);
             prop_assert!(may_dial(&policy, address, port, true, false).is_err());
             prop_assert!(may_dial(&policy, address, port, false, true).is_err());

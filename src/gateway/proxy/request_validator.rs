@@ -106,12 +106,12 @@ pub struct RequestValidator<S> {
     /// What was read and not passed on, and how much of it is judged.
     held: Gathered,
     judged: usize,
-    state: State,
+    state: ParserState,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
-enum State {
+enum ParserState {
     /// So much of a head was looked at.
     Head(usize),
     Body(Body),
@@ -146,7 +146,7 @@ impl<S> RequestValidator<S> {
             watched,
             held,
             judged: 0,
-            state: State::Head(0),
+            state: ParserState::Head(0),
             pause: None,
         }
     }
@@ -158,36 +158,36 @@ impl<S> RequestValidator<S> {
 
     /// Judges what is held, as far as it can be.
     fn judge(&mut self) -> io::Result<()> {
-        if matches!(self.state, State::Asked) {
+        if matches!(self.state, ParserState::Asked) {
             match &*self.watched.upgrade() {
-                Upgrade::Agreed => self.state = State::Raw,
-                Upgrade::Declined => self.state = State::Over(0),
+                Upgrade::Agreed => self.state = ParserState::Raw,
+                Upgrade::Declined => self.state = ParserState::Over(0),
                 Upgrade::None | Upgrade::Asked(_) => {}
             }
         }
         while self.judged < self.held.as_ref().len() {
             let fresh = self.held.as_ref().get(self.judged..).unwrap_or_default();
             match &mut self.state {
-                State::Asked => return Ok(()),
-                State::Raw => self.judged = self.held.as_ref().len(),
-                State::Over(_) => {
+                ParserState::Asked => return Ok(()),
+                ParserState::Raw => self.judged = self.held.as_ref().len(),
+                ParserState::Over(_) => {
                     self.held.bytes().truncate(self.judged);
                     return Ok(());
                 }
-                State::Body(body) => {
+                ParserState::Body(body) => {
                     self.judged += body.advance(fresh).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
                     if body.is_over() {
-                        self.state = State::Head(0);
+                        self.state = ParserState::Head(0);
                     }
                 }
                 // Who serves the request before must have begun with it before the next is judged.
-                State::Head(_) if self.judged > 0 => return Ok(()),
+                ParserState::Head(_) if self.judged > 0 => return Ok(()),
                 // What stands alone between two requests is passed over, as RFC 9112 has it.
-                State::Head(0) if fresh.starts_with(b"\r\n") => {
+                ParserState::Head(0) if fresh.starts_with(b"\r\n") => {
                     self.held.consume(2);
                 }
-                State::Head(0) if fresh == b"\r" => return Ok(()),
-                State::Head(looked_at) => {
+                ParserState::Head(0) if fresh == b"\r" => return Ok(()),
+                ParserState::Head(looked_at) => {
                     let found = http_head::end(fresh, *looked_at);
                     *looked_at = fresh.len();
                     match found {
@@ -215,11 +215,11 @@ impl<S> RequestValidator<S> {
                 self.judged += length;
                 if head.upgrade {
                     *self.watched.upgrade() = Upgrade::Asked(None);
-                    self.state = State::Asked;
+                    self.state = ParserState::Asked;
                     return;
                 }
                 let body = Body::new(head.framing);
-                self.state = if body.is_over() { State::Head(0) } else { State::Body(body) };
+                self.state = if body.is_over() { ParserState::Head(0) } else { ParserState::Body(body) };
             }
             Err(rule) => self.refuse(rule),
         }
@@ -233,13 +233,13 @@ impl<S> RequestValidator<S> {
         held.extend_from_slice(REPLACED);
         self.judged = held.len();
         *self.watched.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((rule, line));
-        self.state = State::Over(0);
+        self.state = ParserState::Over(0);
     }
 
     /// What follows an offer of a WebSocket waits until that is answered. Of it no more is read than
     /// shows whether the client is still there.
     fn waits(&self, cx: &Context<'_>) -> Waits {
-        if !matches!(self.state, State::Asked) {
+        if !matches!(self.state, ParserState::Asked) {
             return Waits::Not;
         }
         match &mut *self.watched.upgrade() {
@@ -288,7 +288,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for RequestValidator<S> {
             let mut read = ReadBuf::new(&mut piece);
             ready!(Pin::new(&mut validator.stream).poll_read(cx, &mut read))?;
             let read = read.filled();
-            if let State::Over(discarded) = &mut validator.state {
+            if let ParserState::Over(discarded) = &mut validator.state {
                 *discarded += read.len();
                 // The refusal is written and the connection closed. To leave bytes unread would take it back.
                 if read.is_empty() || *discarded > MAX_DISCARDED {
@@ -302,7 +302,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for RequestValidator<S> {
             let length = read.len();
             match validator.held.add(&validator.account, read) {
                 true => {}
-                false if matches!(validator.state, State::Head(_)) => validator.refuse(Rule::OverLimit),
+                false if matches!(validator.state, ParserState::Head(_)) => validator.refuse(Rule::OverLimit),
                 false => return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into())),
             }
             validator.spent(length);

@@ -30,12 +30,12 @@ fn is_own(name: &HeaderName) -> bool {
 
 /// A route's key, ready to be sent.
 pub(super) struct Injection {
-    place: Place,
+    place: InjectionPoint,
     /// The key, in every form in which the upstream could send it back.
     pub keys: Keys,
 }
 
-enum Place {
+enum InjectionPoint {
     Header(HeaderName, HeaderValue),
     /// A name and a value, both percent-encoded, and the name as it is.
     Query(String, String),
@@ -57,16 +57,16 @@ impl Injection {
         let place = match &route.inject {
             Inject::Header { name, .. } => {
                 let name = HeaderName::from_bytes(name.as_bytes()).ok().filter(|name| !is_own(name))?;
-                Place::Header(name, sensitive(&value)?)
+                InjectionPoint::Header(name, sensitive(&value)?)
             }
-            Inject::Query { name, .. } => Place::Query(name.clone(), escaped(&value)),
+            Inject::Query { name, .. } => InjectionPoint::Query(name.clone(), escaped(&value)),
             Inject::Basic { username, .. } => {
                 let pair = format!("{username}:{value}");
                 let text = Base64::encode_string(pair.as_bytes());
                 keys.push(text.trim_end_matches('=').as_bytes().to_vec());
                 keys.push(Base64UrlUnpadded::encode_string(pair.as_bytes()).into_bytes());
                 forms(&text, &mut keys);
-                Place::Header(AUTHORIZATION, sensitive(&format!("Basic {text}"))?)
+                InjectionPoint::Header(AUTHORIZATION, sensitive(&format!("Basic {text}"))?)
             }
         };
         Some(Self { place, keys: Keys::new(&keys).ok()? })
@@ -80,7 +80,7 @@ impl Injection {
 
     /// A caller's query with the key, and without its own of that name.
     fn query(&self, query: Option<&str>) -> Option<String> {
-        let Place::Query(name, value) = &self.place else { return query.map(str::to_owned) };
+        let InjectionPoint::Query(name, value) = &self.place else { return query.map(str::to_owned) };
         let rest = query.map_or_else(String::new, |query| target::without(query, name));
         let and = if rest.is_empty() { "" } else { "&" };
         Some(format!("{rest}{and}{}={value}", escaped(name)))
@@ -101,7 +101,7 @@ impl Injection {
         if is_websocket {
             headers::upgrade(headers);
         }
-        if let Place::Header(name, value) = &self.place {
+        if let InjectionPoint::Header(name, value) = &self.place {
             let same: Vec<HeaderName> = headers.keys().filter(|other| is_same(other, name)).cloned().collect();
             for other in same {
                 headers.remove(other);

@@ -17,12 +17,12 @@ use crate::model::workspace::Backend;
 
 /// What distinguishes one archived thing from another of the same tenant: when it was archived, and by which commit.
 #[derive(Clone, Debug)]
-pub struct Mark {
+pub struct ArchiveStamp {
     time: jiff::Timestamp,
     commit: String,
 }
 
-impl Mark {
+impl ArchiveStamp {
     /// Now, by a revision such as `main@sha1:…`.
     pub fn now(revision: Option<&str>) -> Self {
         let commit = revision.and_then(|revision| revision.rsplit_once(':')).map(|(_, commit)| commit);
@@ -36,7 +36,7 @@ impl Mark {
 pub(super) fn path(
     workspaces: &Workspaces,
     tenant: &str,
-    mark: &Mark,
+    mark: &ArchiveStamp,
     ending: &str,
 ) -> Result<PathBuf, WorkspaceError> {
     let folder = workspaces.archives();
@@ -46,7 +46,7 @@ pub(super) fn path(
 }
 
 /// Archives what is left of a workspace: its volume, or its folder.
-pub(super) fn archive(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Result<(), WorkspaceError> {
+pub(super) fn archive(workspaces: &Workspaces, tenant: &str, mark: &ArchiveStamp) -> Result<(), WorkspaceError> {
     // The volume goes last: as long as it is there, it is found and archived by the next observation.
     let point = workspaces.mount_point(tenant);
     gone(&point, fs::remove_dir(&point))?;
@@ -68,7 +68,7 @@ pub(super) fn archive(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Res
     Ok(())
 }
 
-pub(super) fn archive_folder(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Result<(), WorkspaceError> {
+pub(super) fn archive_folder(workspaces: &Workspaces, tenant: &str, mark: &ArchiveStamp) -> Result<(), WorkspaceError> {
     let (from, to) = (workspaces.folder().join(tenant), path(workspaces, tenant, mark, "")?);
     fs::rename(&from, to).map_err(WorkspaceError::io("archive", &from))
 }

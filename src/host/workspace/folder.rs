@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     WorkspaceError, Workspaces,
-    archive::{Mark, archive_folder},
+    archive::{ArchiveStamp, archive_folder},
     layout::FILES,
     mount_table::MountTable,
     paths::{gone, make},
@@ -62,7 +62,7 @@ pub(super) fn link(workspaces: &Workspaces, tenant: &str) -> Result<(), Workspac
 ///
 /// The copy is made beside what the tenant sees and takes its place when it is whole, so that one that was cut off is
 /// begun anew. `cp -a` copies links as links and follows none.
-pub(super) fn move_in(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Result<(), WorkspaceError> {
+pub(super) fn move_in(workspaces: &Workspaces, tenant: &str, mark: &ArchiveStamp) -> Result<(), WorkspaceError> {
     let old = workspaces.folder().join(tenant);
     if !fs::symlink_metadata(&old).is_ok_and(|found| found.is_dir()) {
         return link(workspaces, tenant);

@@ -21,7 +21,7 @@ use rustix::{
 
 use super::{
     WorkspaceError, Workspaces,
-    mount_table::Entry,
+    mount_table::MountEntry,
     paths::{self, canonical_file, gone, sync_folder},
     program, superblock,
     volume::{Measured, Volume},
@@ -66,7 +66,7 @@ impl Volume for Image<'_> {
         make(self.workspaces, self.tenant, spec)
     }
 
-    fn is(&self, entry: &Entry) -> bool {
+    fn is(&self, entry: &MountEntry) -> bool {
         let Some(file) = backing(entry).filter(|_| entry.kind == "ext4") else { return false };
         let path = self.path();
         file == path || {
@@ -101,7 +101,7 @@ impl Volume for Image<'_> {
         }
     }
 
-    fn damage(&self, mounted: Option<&Entry>) -> Result<Option<String>, WorkspaceError> {
+    fn damage(&self, mounted: Option<&MountEntry>) -> Result<Option<String>, WorkspaceError> {
         let path = self.path();
         match (fs::read_to_string(self.workspaces.mark_of_damage(self.tenant)), mounted) {
             (Ok(reason), _) => Ok(Some(reason.trim().to_owned())),
@@ -240,7 +240,7 @@ fn set_limit(root: &OwnedFd, place: &Path, image: &Path, spec: &VolumeSpec) -> R
 }
 
 /// The file behind a mount's loop device. One that was removed ends in ` (deleted)`.
-fn backing(entry: &Entry) -> Option<PathBuf> {
+fn backing(entry: &MountEntry) -> Option<PathBuf> {
     let (major, minor) = entry.device;
     let path = format!("/sys/dev/block/{major}:{minor}/loop/backing_file");
     let text = (major == LOOP).then(|| fs::read_to_string(path).ok())??;
@@ -265,7 +265,7 @@ fn is_open_as(device: &str, file: &Path) -> bool {
 }
 
 /// What the kernel says is wrong with a mounted file system.
-fn errors(entry: &Entry) -> Option<String> {
+fn errors(entry: &MountEntry) -> Option<String> {
     let device = entry.source.strip_prefix("/dev/")?;
     let count = fs::read_to_string(format!("/sys/fs/ext4/{device}/errors_count")).unwrap_or_default();
     if let Some(stopped) = ["emergency_ro", "shutdown"].into_iter().find(|option| entry.is(option)) {

@@ -38,10 +38,10 @@ mod watch;
 
 use crate::model::{
     TenantName,
-    workspace::{FoundWorkspace, ObservedWorkspaces, OperatorRequest, Owner, Place, VolumeSpec, VolumeState},
+    workspace::{FoundWorkspace, ObservedWorkspaces, OperatorRequest, Owner, VolumeSpec, VolumeState, WorkspacePath},
 };
 
-pub use archive::Mark;
+pub use archive::ArchiveStamp;
 pub use error::WorkspaceError;
 pub use layout::Workspaces;
 
@@ -194,7 +194,7 @@ impl Workspaces {
     ///
     /// # Errors
     /// It is in use, cannot be put right, or the host's disk has no room for the copy.
-    pub async fn repair(&self, tenant: &TenantName, mark: Mark) -> Result<(), WorkspaceError> {
+    pub async fn repair(&self, tenant: &TenantName, mark: ArchiveStamp) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
         self.work(move |workspaces, mount_table| {
             mount_table.within(|| {
@@ -222,7 +222,7 @@ impl Workspaces {
     ///
     /// # Errors
     /// It does not fit. The folder is left as it is then.
-    pub async fn move_in(&self, tenant: &TenantName, mark: Mark) -> Result<(), WorkspaceError> {
+    pub async fn move_in(&self, tenant: &TenantName, mark: ArchiveStamp) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
         self.work(move |workspaces, mount_table| {
             mount_table.within(|| folder::move_in(workspaces, tenant.as_str(), &mark))
@@ -240,7 +240,7 @@ impl Workspaces {
             FoundWorkspace { volume: Some(volume), .. } => {
                 matches!(&volume.state, VolumeState::Mounted(mounted) if mounted.files.is_some())
             }
-            FoundWorkspace { volume: None, place, .. } => matches!(place, Place::Folder(_)),
+            FoundWorkspace { volume: None, place, .. } => matches!(place, WorkspacePath::Folder(_)),
         }))
     }
 
@@ -249,7 +249,7 @@ impl Workspaces {
     ///
     /// # Errors
     /// It is in use, or cannot be moved.
-    pub async fn archive(&self, tenant: &TenantName, mark: Mark) -> Result<(), WorkspaceError> {
+    pub async fn archive(&self, tenant: &TenantName, mark: ArchiveStamp) -> Result<(), WorkspaceError> {
         let tenant = tenant.clone();
         self.work(move |workspaces, mount_table| {
             mount_table.within(|| {

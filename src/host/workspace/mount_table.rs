@@ -94,7 +94,7 @@ impl MountTable {
     }
 
     /// The mounts that the engine sees right below a folder, the uppermost at each place.
-    pub(super) fn seen(&self, folder: &Path) -> Result<BTreeMap<String, Entry>, WorkspaceError> {
+    pub(super) fn seen(&self, folder: &Path) -> Result<BTreeMap<String, MountEntry>, WorkspaceError> {
         let first = self.first.lock().ok().and_then(|mut first| first.take());
         first.map_or_else(
             || entries(self.engines.as_ref().unwrap_or(&self.own), folder),
@@ -120,24 +120,24 @@ impl MountTable {
     }
 
     /// The uppermost mount at one place that the engine sees.
-    pub(super) fn seen_at(&self, place: &Path) -> Result<Option<Entry>, WorkspaceError> {
+    pub(super) fn seen_at(&self, place: &Path) -> Result<Option<MountEntry>, WorkspaceError> {
         uppermost(self.engines.as_ref().unwrap_or(&self.own), place)
     }
 
     /// The same of the namespace that is worked in.
-    pub(super) fn made_at(&self, place: &Path) -> Result<Option<Entry>, WorkspaceError> {
+    pub(super) fn made_at(&self, place: &Path) -> Result<Option<MountEntry>, WorkspaceError> {
         uppermost(&self.own, place)
     }
 }
 
 /// The mounts right below a folder by a table as it is now.
-pub(super) fn entries(table: &File, folder: &Path) -> Result<BTreeMap<String, Entry>, WorkspaceError> {
+pub(super) fn entries(table: &File, folder: &Path) -> Result<BTreeMap<String, MountEntry>, WorkspaceError> {
     let table = read(table).map_err(WorkspaceError::io("read the table of mounts for", folder))?;
     Ok(below(&table, folder))
 }
 
 /// The mounts right below a folder by one table, the uppermost at each place.
-fn below(table: &[u8], folder: &Path) -> BTreeMap<String, Entry> {
+fn below(table: &[u8], folder: &Path) -> BTreeMap<String, MountEntry> {
     let below = |line| {
         let place = place(line)?;
         let name = place.strip_prefix(folder).ok()?.to_str().filter(|name| !name.is_empty() && !name.contains('/'))?;
@@ -146,7 +146,7 @@ fn below(table: &[u8], folder: &Path) -> BTreeMap<String, Entry> {
     table.split(|byte| *byte == b'\n').filter_map(below).collect()
 }
 
-fn uppermost(table: &File, wanted: &Path) -> Result<Option<Entry>, WorkspaceError> {
+fn uppermost(table: &File, wanted: &Path) -> Result<Option<MountEntry>, WorkspaceError> {
     let table = read(table).map_err(WorkspaceError::io("read the table of mounts for", wanted))?;
     let last = table.split(|byte| *byte == b'\n').rfind(|line| place(line).is_some_and(|place| place == wanted));
     Ok(last.and_then(entry))
@@ -224,7 +224,7 @@ fn enter(process: &Path) -> io::Result<()> {
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct MountEntry {
     /// Major and minor number of its device.
     pub(super) device: (u32, u32),
     /// Options of this mount.
@@ -237,7 +237,7 @@ pub(super) struct Entry {
     pub(super) super_options: Vec<String>,
 }
 
-impl Entry {
+impl MountEntry {
     pub(super) fn has(&self, option: &str) -> bool {
         self.options.iter().any(|own| own == option)
     }
@@ -258,7 +258,7 @@ fn place(line: &[u8]) -> Option<PathBuf> {
 }
 
 /// What a line of `mountinfo` says of its mount.
-fn entry(line: &[u8]) -> Option<Entry> {
+fn entry(line: &[u8]) -> Option<MountEntry> {
     let mut fields = line.split(|byte| *byte == b' ');
     let device = fields.nth(2)?;
     let options = fields.nth(2)?;
@@ -268,7 +268,7 @@ fn entry(line: &[u8]) -> Option<Entry> {
     let list = |field: &[u8]| text(field).split(',').map(str::to_owned).collect();
     let device = text(device);
     let (major, minor) = device.split_once(':')?;
-    Some(Entry {
+    Some(MountEntry {
         device: (major.parse().ok()?, minor.parse().ok()?),
         options: list(options),
         kind: text(kind),

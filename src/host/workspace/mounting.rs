@@ -18,7 +18,7 @@ use super::{
     WorkspaceError, Workspaces, folder,
     kinds::{volume_of, volumes_of},
     layout::FILES,
-    mount_table::{Entry, MountTable},
+    mount_table::{MountEntry, MountTable},
     paths::{canonical, make, open_folder},
     tenant_files::hand_over,
     volume::{NOTE, Volume, flags},
@@ -37,12 +37,12 @@ pub(super) fn made(
     workspaces: &Workspaces,
     mount_table: &MountTable,
     tenant: &str,
-) -> Result<Option<Entry>, WorkspaceError> {
+) -> Result<Option<MountEntry>, WorkspaceError> {
     mount_table.made_at(&canonical(&workspaces.mounts()).join(tenant))
 }
 
 /// The same as the engine sees it.
-fn seen(workspaces: &Workspaces, mount_table: &MountTable, tenant: &str) -> Result<Option<Entry>, WorkspaceError> {
+fn seen(workspaces: &Workspaces, mount_table: &MountTable, tenant: &str) -> Result<Option<MountEntry>, WorkspaceError> {
     mount_table.seen_at(&canonical(&workspaces.mounts()).join(tenant))
 }
 
@@ -86,7 +86,7 @@ fn uncover(
     for _ in 0..LAYERS {
         let Some(entry) = made(workspaces, mount_table, tenant)? else { return Ok(false) };
         let seen = seen(workspaces, mount_table, tenant)?;
-        let is_proper = |entry: &Entry| entry.is_confined() && entry.has("noexec") == noexec;
+        let is_proper = |entry: &MountEntry| entry.is_confined() && entry.has("noexec") == noexec;
         if volume.is(&entry)
             && is_proper(&entry)
             && seen.is_some_and(|seen| seen.device == entry.device && is_proper(&seen))

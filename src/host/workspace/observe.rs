@@ -18,7 +18,7 @@ use super::{
     image,
     kinds::volumes_of,
     layout::FILES,
-    mount_table::{Entry, MountTable},
+    mount_table::{MountEntry, MountTable},
     paths::{canonical, names, open_folder},
     requests, subvolume,
     volume::{Measured, NOTE, Volume, noted},
@@ -26,8 +26,8 @@ use super::{
 use crate::{
     fault::chain,
     model::workspace::{
-        Backend, BackendChoice, Disk, Folder, FoundVolume, FoundWorkspace, Mounted, ObservedWorkspaces, Place,
-        VolumeState, WorkspaceCapability, owner_of,
+        Backend, BackendChoice, Disk, Folder, FoundVolume, FoundWorkspace, Mounted, ObservedWorkspaces, VolumeState,
+        WorkspaceCapability, WorkspacePath, owner_of,
     },
 };
 
@@ -43,7 +43,7 @@ pub(super) fn observe(
         let listed = Listed::of(workspaces, only)?;
         let mut found = BTreeMap::new();
         for name in listed.names() {
-            let place = if listed.places.contains(name) { place(workspaces, name)? } else { Place::Nothing };
+            let place = if listed.places.contains(name) { place(workspaces, name)? } else { WorkspacePath::Nothing };
             let entry = mounted.get(name);
             let has_one = listed.volumes.contains(name) || listed.mounts.contains(name) || entry.is_some();
             let volume = if has_one { volume(workspaces, name, entry) } else { None };
@@ -129,22 +129,24 @@ fn capability(workspaces: &Workspaces) -> WorkspaceCapability {
     WorkspaceCapability { backend, why, lacks }
 }
 
-fn place(workspaces: &Workspaces, tenant: &str) -> Result<Place, WorkspaceError> {
+fn place(workspaces: &Workspaces, tenant: &str) -> Result<WorkspacePath, WorkspaceError> {
     let path = workspaces.folder().join(tenant);
     match fs::symlink_metadata(&path) {
-        Ok(found) if found.is_dir() => Ok(Place::Folder(Folder { uid: found.uid(), mode: found.mode() & 0o7777 })),
-        Ok(found) if found.is_symlink() && fs::read_link(&path).is_ok_and(|to| to == link_target(tenant)) => {
-            Ok(Place::Link)
+        Ok(found) if found.is_dir() => {
+            Ok(WorkspacePath::Folder(Folder { uid: found.uid(), mode: found.mode() & 0o7777 }))
         }
-        Ok(_) => Ok(Place::Other),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Place::Nothing),
+        Ok(found) if found.is_symlink() && fs::read_link(&path).is_ok_and(|to| to == link_target(tenant)) => {
+            Ok(WorkspacePath::Link)
+        }
+        Ok(_) => Ok(WorkspacePath::Other),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(WorkspacePath::Nothing),
         Err(e) => Err(WorkspaceError::io("look at", &path)(e)),
     }
 }
 
 /// What a workspace is kept in, if there is or was such a thing. One that cannot be observed is that tenant's trouble
 /// alone.
-fn volume(workspaces: &Workspaces, tenant: &str, entry: Option<&Entry>) -> Option<FoundVolume> {
+fn volume(workspaces: &Workspaces, tenant: &str, entry: Option<&MountEntry>) -> Option<FoundVolume> {
     let volumes = volumes_of(workspaces, tenant).into_iter();
     let mut there = volumes.filter(|volume| fs::symlink_metadata(volume.path()).is_ok());
     let Some(volume) = there.next() else {
@@ -174,8 +176,8 @@ fn found(
     workspaces: &Workspaces,
     tenant: &str,
     volume: &dyn Volume,
-    ours: Option<&Entry>,
-    entry: Option<&Entry>,
+    ours: Option<&MountEntry>,
+    entry: Option<&MountEntry>,
 ) -> Result<(Option<u64>, u64, VolumeState), WorkspaceError> {
     let (length, allocated) = volume.size()?;
     let state = match (volume.damage(ours)?, ours) {
@@ -191,7 +193,7 @@ fn mounted(
     workspaces: &Workspaces,
     tenant: &str,
     volume: &dyn Volume,
-    entry: &Entry,
+    entry: &MountEntry,
 ) -> Result<VolumeState, WorkspaceError> {
     let place = workspaces.mount_point(tenant);
     let failed = |source: Errno| WorkspaceError::io("look at", &place)(source.into());

@@ -4,7 +4,7 @@ use std::{ffi::OsStr, fs, path::Path};
 
 use super::{
     WorkspaceError, Workspaces,
-    archive::{self, Mark},
+    archive::{self, ArchiveStamp},
     image,
     mount_table::MountTable,
     mounting::made,
@@ -27,7 +27,7 @@ pub(super) fn rescue(workspaces: &Workspaces, tenant: &str) -> Result<(), Worksp
 }
 
 /// Has a copy of an image put right, which takes its place; the image as it was is archived.
-pub(super) fn repair(workspaces: &Workspaces, tenant: &str, mark: &Mark) -> Result<(), WorkspaceError> {
+pub(super) fn repair(workspaces: &Workspaces, tenant: &str, mark: &ArchiveStamp) -> Result<(), WorkspaceError> {
     let path = workspaces.image(tenant);
     if !path.exists() {
         return Err(WorkspaceError::NoVolume(path));

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 
 use super::{
     WorkspaceError, Workspaces,
-    mount_table::Entry,
+    mount_table::MountEntry,
     paths::{self, sync_folder},
     program,
     volume::{self, Measured, Volume},
@@ -131,7 +131,7 @@ impl Volume for Subvolume<'_> {
         sync_folder(&parent)
     }
 
-    fn is(&self, entry: &Entry) -> bool {
+    fn is(&self, entry: &MountEntry) -> bool {
         // One that could not be prepared is read-only for good.
         let is_whole = entry.kind == "overlay" && !entry.is("ro");
         is_whole && self.group().is_ok_and(|group| group.source() == entry.source)
@@ -168,7 +168,7 @@ impl Volume for Subvolume<'_> {
         group.map(|group| (None, group.used()))
     }
 
-    fn damage(&self, _: Option<&Entry>) -> Result<Option<String>, WorkspaceError> {
+    fn damage(&self, _: Option<&MountEntry>) -> Result<Option<String>, WorkspaceError> {
         // Errors of the file system are everybody's: it is the data root's.
         Ok(None)
     }

@@ -9,8 +9,8 @@ use std::{
 
 use rustix::{io::Errno, mount::MountFlags};
 
-use super::{WorkspaceError, mount_table::Entry};
-use crate::model::workspace::{Backend, Declared, VolumeSpec};
+use super::{WorkspaceError, mount_table::MountEntry};
+use crate::model::workspace::{Backend, DeclaredVolume, VolumeSpec};
 
 /// Where the limit that was last set is noted, on the mount's own root.
 pub(super) const NOTE: &str = "trusted.tenantd";
@@ -27,7 +27,7 @@ pub(super) trait Volume {
     fn make(&self, spec: &VolumeSpec) -> Result<(), WorkspaceError>;
 
     /// Whether a mount is of this volume, as it lies at its path now.
-    fn is(&self, entry: &Entry) -> bool;
+    fn is(&self, entry: &MountEntry) -> bool;
 
     /// Mounts it with nosuid and nodev.
     fn mount(&self, place: &Path, spec: &VolumeSpec) -> Result<(), WorkspaceError>;
@@ -50,7 +50,7 @@ pub(super) trait Volume {
     fn size(&self) -> Result<(Option<u64>, u64), WorkspaceError>;
 
     /// Why it is not to be used. `mounted` is the mount of it that the engine sees.
-    fn damage(&self, mounted: Option<&Entry>) -> Result<Option<String>, WorkspaceError>;
+    fn damage(&self, mounted: Option<&MountEntry>) -> Result<Option<String>, WorkspaceError>;
 
     /// What a mounted one allows and holds.
     fn measure(&self, root: &OwnedFd) -> Result<Measured, Errno>;
@@ -73,9 +73,9 @@ pub(super) fn flags(noexec: bool) -> MountFlags {
 }
 
 /// Reads a note of what was last declared.
-pub(super) fn noted(text: &str) -> Option<Declared> {
+pub(super) fn noted(text: &str) -> Option<DeclaredVolume> {
     let (limit, noexec) = text.split_once(';')?;
-    Some(Declared {
+    Some(DeclaredVolume {
         limit: limit.strip_prefix("limit=")?.parse().ok()?,
         noexec: noexec.strip_prefix("noexec=")? == "1",
     })

@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, time};
 
 use super::{
     WorkspaceError, Workspaces, listener,
-    mount_table::{Entry, MountTable, entries},
+    mount_table::{MountEntry, MountTable, entries},
     paths::canonical,
 };
 
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How often is looked whether another engine listens, with mounts of its own.
 const AGAIN: Duration = Duration::from_secs(5);
 
-type Mounts = BTreeMap<String, Entry>;
+type Mounts = BTreeMap<String, MountEntry>;
 
 impl Workspaces {
     /// Reports the names of tenants whose mounts came, went or became others, for as long as it is polled. Where the

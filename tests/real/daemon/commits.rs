@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Case, Service, case,
-    manual_changes::{FOREIGN, GVISOR, LIMITS, Mark, RUNC, proper},
+    manual_changes::{FOREIGN, GVISOR, JournalPosition, LIMITS, RUNC, proper},
 };
 use crate::engine::succeed;
 
@@ -50,7 +50,7 @@ fn shown(commit: &str) -> String {
 fn limits(service: &mut Service) {
     let engine = &service.fleet.engine;
     let before = engine.identity("tenantd-acme");
-    let mark = Mark::now(service);
+    let mark = JournalPosition::now(service);
     service.fleet.declare(RUNC, "limits: {memory: 192MiB, cpus: 0.25, pids: 64}\n");
     let commit = service.push();
     service.wait_until_in_order(&commit);
@@ -75,7 +75,7 @@ fn bad(service: &mut Service, command: &str) {
     service.wait("the declaration before has proved good", || {
         service.condition(RUNC, "Healthy").is_some_and(|(status, ..)| status == "True")
     });
-    let mark = Mark::now(service);
+    let mark = JournalPosition::now(service);
     declare(service, command);
     let commit = service.push();
     service.wait("the tenant goes back to the last good commit", || {
@@ -100,7 +100,7 @@ fn bad(service: &mut Service, command: &str) {
     assert!(records.iter().find(other).is_none(), "the other tenant is not touched");
 
     // It is not tried again, drift is repaired meanwhile, and a newer commit is given its chance.
-    let mark = Mark::now(service);
+    let mark = JournalPosition::now(service);
     succeed(service.fleet.engine.docker(&["kill", "tenantd-acme"]));
     service.wait("the stand-in is repaired", || {
         mark.records(service).iter().any(|record| record["type"] == "outcome" && record["result"] == "done")

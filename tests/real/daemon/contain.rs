@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     HOST, Service,
-    manual_changes::{FOREIGN, Mark},
+    manual_changes::{FOREIGN, JournalPosition},
     signal,
 };
 use crate::engine::{succeed, text};
@@ -23,7 +23,7 @@ fn a_limit_that_a_tenant_has_filled_is_contained_and_then_replaced() {
     succeed(service.fleet.engine.docker(&["network", "create", FOREIGN]));
 
     println!("case the daemon finds it");
-    let (mark, before) = (Mark::now(&service), service.fleet.engine.identity(OURS));
+    let (mark, before) = (JournalPosition::now(&service), service.fleet.engine.identity(OURS));
     // The tenant is faster than the daemon.
     signal("STOP", service.pid());
     raise_and_fill(&service);

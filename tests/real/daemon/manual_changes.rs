@@ -152,7 +152,7 @@ impl ManualChange {
         let engine = &service.fleet.engine;
         let name = format!("tenantd-{tenant}");
         let (id, _) = engine.identity(&name);
-        let mark = Mark::now(service);
+        let mark = JournalPosition::now(service);
         let words: Vec<String> = self.words.iter().map(|word| word.replace("TENANT", tenant)).collect();
         succeed(engine.docker(&words.iter().map(String::as_str).collect::<Vec<_>>()));
         let record = mark.correction(service, tenant, self.resource, self.fields);
@@ -184,12 +184,12 @@ pub fn proper(service: &Service, tenant: &str) {
 pub const LIMITS: &str = "limits: {memory: 256MiB, cpus: 0.5, pids: 128}\n";
 
 /// A moment, after which records are looked for.
-pub struct Mark {
+pub struct JournalPosition {
     seq: u64,
     time: Timestamp,
 }
 
-impl Mark {
+impl JournalPosition {
     pub fn now(service: &Service) -> Self {
         let last = service.records().iter().filter_map(|record| record["seq"].as_u64()).max();
         Self { seq: last.unwrap_or(0), time: Timestamp::now() }
@@ -258,7 +258,7 @@ fn field<'a>(record: &'a Value, name: &str) -> &'a Value {
 fn foreign(service: &mut Service) {
     let engine = &service.fleet.engine;
     let before = engine.identity("tenantd-acme");
-    let mark = Mark::now(service);
+    let mark = JournalPosition::now(service);
     let id = engine.foreign("foreign", "tenantd-acme");
     let record = mark.correction(service, RUNC, "container", &["members"]);
     mark.is_caused_by(&record, &["network connect"]);
@@ -272,7 +272,7 @@ fn foreign(service: &mut Service) {
 
 fn network_removed(service: &mut Service) {
     let engine = &service.fleet.engine;
-    let mark = Mark::now(service);
+    let mark = JournalPosition::now(service);
     // The daemon may connect the container again in between.
     service.wait("the network is removed", || {
         engine.attach("disconnect", "tenantd-acme", "tenantd-acme");
@@ -291,7 +291,7 @@ fn network_removed(service: &mut Service) {
 fn tag_moved(service: &mut Service) {
     let engine = &service.fleet.engine;
     let (before, _) = engine.identity("tenantd-acme");
-    let mark = Mark::now(service);
+    let mark = JournalPosition::now(service);
     let moved = engine.build_image(IMAGE, Some("moved"));
     let record = mark.correction(service, RUNC, "container", &["image_id"]);
     let trigger = text(&record["trigger"]["event"]);
@@ -312,7 +312,7 @@ fn tag_moved(service: &mut Service) {
 
 fn image_removed(service: &mut Service) {
     let engine = &service.fleet.engine;
-    let mark = Mark::now(service);
+    let mark = JournalPosition::now(service);
     let others = engine.identity("tenantd-zeta");
     let id = text(&engine.get(&format!("/images/{IMAGE}/json"))["Id"]);
     // Another name keeps its data.
@@ -340,7 +340,7 @@ fn unmounted(service: &mut Service) {
         let (before, _) = service.fleet.engine.identity(&format!("tenantd-{tenant}"));
         // A look that something before has led to would find it as well.
         std::thread::sleep(QUIET);
-        let mark = Mark::now(service);
+        let mark = JournalPosition::now(service);
         let mut command = std::process::Command::new("umount");
         command.arg("--lazy").arg(&mount);
         succeed(command);
@@ -355,7 +355,7 @@ fn unmounted(service: &mut Service) {
 
 fn workspace_opened(service: &mut Service) {
     let workspace = service.fleet.data().join("workspaces/acme");
-    let mark = Mark::now(service);
+    let mark = JournalPosition::now(service);
     service.settings("resync: 3s\n");
     signal("HUP", service.pid());
     service.wait("the settings are read again", || {

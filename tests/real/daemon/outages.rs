@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Case, Service, case,
-    manual_changes::{GVISOR, Mark, RUNC, proper},
+    manual_changes::{GVISOR, JournalPosition, RUNC, proper},
     signal,
 };
 use crate::{
@@ -52,7 +52,7 @@ fn steps(records: &[Value]) -> Vec<&Value> {
 /// Nothing is done to what runs, and the new daemon has looked at it.
 fn restart(service: &mut Service, end: impl Fn(&mut Service)) {
     let before = containers(service);
-    let mark = Mark::now(service);
+    let mark = JournalPosition::now(service);
     end(service);
     thread::sleep(Duration::from_millis(500));
     assert_eq!(containers(service), before, "without the daemon everything goes on");
@@ -63,7 +63,7 @@ fn restart(service: &mut Service, end: impl Fn(&mut Service)) {
     assert!(steps(&records).is_empty(), "and takes no step: {:#?}", steps(&records));
     assert!(records.iter().any(|record| record["type"] == "started"), "its start is on record");
     // It listens as the former one did.
-    let mark = Mark::now(service);
+    let mark = JournalPosition::now(service);
     service.fleet.engine.remove("tenantd-acme");
     mark.correction(service, RUNC, "container", &["name", "state"]);
     service.wait_until_in_order(&service.head());
@@ -71,7 +71,7 @@ fn restart(service: &mut Service, end: impl Fn(&mut Service)) {
 
 fn engine_killed(service: &mut Service) {
     let before = containers(service);
-    let mark = Mark::now(service);
+    let mark = JournalPosition::now(service);
     kill_engine(&service.fleet.engine);
     service.wait("the daemon says that the engine is away", || {
         service
@@ -96,7 +96,7 @@ fn engine_stopped(service: &mut Service) {
     signal("HUP", service.pid());
     service.wait_until_in_order(&service.head());
     let before = containers(service);
-    let mark = Mark::now(service);
+    let mark = JournalPosition::now(service);
     let engine = dockerd(&service.fleet.engine);
     signal("STOP", engine);
     let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -117,7 +117,7 @@ fn engine_stopped(service: &mut Service) {
     // Events arrive again.
     service.settings(super::HOST);
     signal("HUP", service.pid());
-    let mark = Mark::now(service);
+    let mark = JournalPosition::now(service);
     service.fleet.engine.remove("tenantd-acme");
     mark.correction(service, RUNC, "container", &["name", "state"]);
     service.wait_until_in_order(&service.head());

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     super::{
         data::{Gap, Report, Suspension},
-        timeline::{Kind, PARTS, TimelineRow, scaled},
+        timeline::{PARTS, TimelineKind, TimelineRow, scaled},
         words::seconds,
     },
     document::touched,
@@ -101,9 +101,9 @@ fn tenants(report: &Report) -> Vec<Drawn<'_>> {
     let weight = |name: &str| -> u64 {
         let row = tenants.rows.get(name).into_iter().flatten();
         let marks = row.map(|((_, kind), count)| match kind {
-            Kind::Failed | Kind::Bad => count.saturating_mul(100),
-            Kind::Loosens | Kind::Left => count.saturating_mul(20),
-            Kind::Refused => 1,
+            TimelineKind::Failed | TimelineKind::Bad => count.saturating_mul(100),
+            TimelineKind::Loosens | TimelineKind::Left => count.saturating_mul(20),
+            TimelineKind::Refused => 1,
             _ => *count,
         });
         marks.fold(0, u64::saturating_add)
@@ -239,10 +239,18 @@ impl Canvas<'_> {
 }
 
 /// Changes stand above, what happened on the host below.
-const fn row_of(kind: Kind) -> u32 {
+const fn row_of(kind: TimelineKind) -> u32 {
     match kind {
-        Kind::Neutral | Kind::Tightens | Kind::Loosens | Kind::Held | Kind::Approved => 0,
-        Kind::Corrected | Kind::Left | Kind::Failed | Kind::Bad | Kind::Refused => 1,
+        TimelineKind::Neutral
+        | TimelineKind::Tightens
+        | TimelineKind::Loosens
+        | TimelineKind::Held
+        | TimelineKind::Approved => 0,
+        TimelineKind::Corrected
+        | TimelineKind::Left
+        | TimelineKind::Failed
+        | TimelineKind::Bad
+        | TimelineKind::Refused => 1,
     }
 }
 
@@ -257,7 +265,7 @@ fn when(report: &Report, part: u16) -> String {
     format!("{} to {}", seconds(at(part)), seconds(at(part.saturating_add(1))))
 }
 
-fn mark(svg: &mut String, kind: Kind, x: u32, y: u32, count: u64, when: &str) {
+fn mark(svg: &mut String, kind: TimelineKind, x: u32, y: u32, count: u64, when: &str) {
     let size = match count {
         0..=1 => "0.85",
         2..=9 => "1",
@@ -272,39 +280,39 @@ fn mark(svg: &mut String, kind: Kind, x: u32, y: u32, count: u64, when: &str) {
     );
 }
 
-const fn class(kind: Kind) -> &'static str {
+const fn class(kind: TimelineKind) -> &'static str {
     match kind {
-        Kind::Neutral => "neutral",
-        Kind::Tightens => "tightens",
-        Kind::Loosens => "loosens",
-        Kind::Corrected => "corrected",
-        Kind::Left => "left",
-        Kind::Failed => "failed",
-        Kind::Bad => "bad",
-        Kind::Refused => "refused",
-        Kind::Held => "held",
-        Kind::Approved => "approved",
+        TimelineKind::Neutral => "neutral",
+        TimelineKind::Tightens => "tightens",
+        TimelineKind::Loosens => "loosens",
+        TimelineKind::Corrected => "corrected",
+        TimelineKind::Left => "left",
+        TimelineKind::Failed => "failed",
+        TimelineKind::Bad => "bad",
+        TimelineKind::Refused => "refused",
+        TimelineKind::Held => "held",
+        TimelineKind::Approved => "approved",
     }
 }
 
 /// Each kind has a shape of its own: colours alone tell nothing to everybody.
-const fn shape(kind: Kind) -> &'static str {
+const fn shape(kind: TimelineKind) -> &'static str {
     match kind {
-        Kind::Neutral => "<circle r=\"3.6\"/>",
-        Kind::Tightens => "<path d=\"M-5.5 -4.5h11l-5.5 9.5z\"/>",
-        Kind::Loosens => "<path d=\"M-5.5 4.5h11l-5.5 -9.5z\"/>",
-        Kind::Corrected | Kind::Left => "<path d=\"M0 -5.2l5.2 5.2l-5.2 5.2l-5.2 -5.2z\"/>",
-        Kind::Failed => "<path d=\"M-4.4 -4.4l8.8 8.8M4.4 -4.4l-8.8 8.8\"/>",
-        Kind::Bad => "<path d=\"M-4.5 -4.5h9v9h-9z\"/>",
-        Kind::Refused => "<path d=\"M0 -4.5v9\"/>",
-        Kind::Held => "<path d=\"M-2.4 -4.8v9.6M2.4 -4.8v9.6\"/>",
-        Kind::Approved => "<path d=\"M-5 0l3.6 4.2l6.4 -8.4\"/>",
+        TimelineKind::Neutral => "<circle r=\"3.6\"/>",
+        TimelineKind::Tightens => "<path d=\"M-5.5 -4.5h11l-5.5 9.5z\"/>",
+        TimelineKind::Loosens => "<path d=\"M-5.5 4.5h11l-5.5 -9.5z\"/>",
+        TimelineKind::Corrected | TimelineKind::Left => "<path d=\"M0 -5.2l5.2 5.2l-5.2 5.2l-5.2 -5.2z\"/>",
+        TimelineKind::Failed => "<path d=\"M-4.4 -4.4l8.8 8.8M4.4 -4.4l-8.8 8.8\"/>",
+        TimelineKind::Bad => "<path d=\"M-4.5 -4.5h9v9h-9z\"/>",
+        TimelineKind::Refused => "<path d=\"M0 -4.5v9\"/>",
+        TimelineKind::Held => "<path d=\"M-2.4 -4.8v9.6M2.4 -4.8v9.6\"/>",
+        TimelineKind::Approved => "<path d=\"M-5 0l3.6 4.2l6.4 -8.4\"/>",
     }
 }
 
 fn legend() -> String {
     let mut out = String::from("<ul class=\"legend\">\n");
-    for kind in Kind::ALL.into_iter().rev() {
+    for kind in TimelineKind::ALL.into_iter().rev() {
         let _ = writeln!(
             out,
             "<li><svg viewBox=\"-8 -8 16 16\"><g class=\"mark {}\">{}</g></svg>{}</li>",

@@ -6,7 +6,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 
 /// What an address is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AddressKind {
     /// The public Internet.
     Public,
     /// A network that is somebody's own: the host's owner may permit it.
@@ -16,26 +16,26 @@ pub enum Kind {
 }
 
 /// IANA's special-purpose registry for IPv4 (2024), and addresses at which clouds give out keys.
-const V4: [(Ipv4Net, Kind); 19] = [
-    (v4(0, 0, 0, 0, 8), Kind::Forbidden("this network's")),
-    (v4(10, 0, 0, 0, 8), Kind::Private),
-    (v4(100, 100, 100, 200, 32), Kind::Forbidden("metadata")),
-    (v4(100, 64, 0, 0, 10), Kind::Private),
-    (v4(127, 0, 0, 0, 8), Kind::Forbidden("loopback")),
-    (v4(168, 63, 129, 16, 32), Kind::Forbidden("metadata")),
-    (v4(169, 254, 0, 0, 16), Kind::Forbidden("link-local")),
-    (v4(172, 16, 0, 0, 12), Kind::Private),
-    (v4(192, 0, 0, 0, 24), Kind::Forbidden("protocol")),
-    (v4(192, 0, 2, 0, 24), Kind::Private),
-    (v4(192, 31, 196, 0, 24), Kind::Private),
-    (v4(192, 52, 193, 0, 24), Kind::Private),
-    (v4(192, 88, 99, 0, 24), Kind::Forbidden("6to4")),
-    (v4(192, 168, 0, 0, 16), Kind::Private),
-    (v4(198, 18, 0, 0, 15), Kind::Private),
-    (v4(198, 51, 100, 0, 24), Kind::Private),
-    (v4(203, 0, 113, 0, 24), Kind::Private),
-    (v4(224, 0, 0, 0, 4), Kind::Forbidden("multicast")),
-    (v4(240, 0, 0, 0, 4), Kind::Forbidden("reserved")),
+const V4: [(Ipv4Net, AddressKind); 19] = [
+    (v4(0, 0, 0, 0, 8), AddressKind::Forbidden("this network's")),
+    (v4(10, 0, 0, 0, 8), AddressKind::Private),
+    (v4(100, 100, 100, 200, 32), AddressKind::Forbidden("metadata")),
+    (v4(100, 64, 0, 0, 10), AddressKind::Private),
+    (v4(127, 0, 0, 0, 8), AddressKind::Forbidden("loopback")),
+    (v4(168, 63, 129, 16, 32), AddressKind::Forbidden("metadata")),
+    (v4(169, 254, 0, 0, 16), AddressKind::Forbidden("link-local")),
+    (v4(172, 16, 0, 0, 12), AddressKind::Private),
+    (v4(192, 0, 0, 0, 24), AddressKind::Forbidden("protocol")),
+    (v4(192, 0, 2, 0, 24), AddressKind::Private),
+    (v4(192, 31, 196, 0, 24), AddressKind::Private),
+    (v4(192, 52, 193, 0, 24), AddressKind::Private),
+    (v4(192, 88, 99, 0, 24), AddressKind::Forbidden("6to4")),
+    (v4(192, 168, 0, 0, 16), AddressKind::Private),
+    (v4(198, 18, 0, 0, 15), AddressKind::Private),
+    (v4(198, 51, 100, 0, 24), AddressKind::Private),
+    (v4(203, 0, 113, 0, 24), AddressKind::Private),
+    (v4(224, 0, 0, 0, 4), AddressKind::Forbidden("multicast")),
+    (v4(240, 0, 0, 0, 4), AddressKind::Forbidden("reserved")),
 ];
 
 /// The one range of IPv6 that is public; what of it is not comes after.
@@ -54,17 +54,17 @@ const fn v6([a, b]: [u16; 2], prefix: u8) -> Ipv6Net {
 }
 
 /// What kind of address one is. An IPv4 address in IPv6's clothes is forbidden, whatever it maps.
-pub fn kind(address: IpAddr) -> Kind {
+pub fn kind(address: IpAddr) -> AddressKind {
     match address {
         // More special ones come before the ranges that hold them.
         IpAddr::V4(address) => {
-            V4.iter().find(|(range, _)| range.contains(&address)).map_or(Kind::Public, |(_, kind)| *kind)
+            V4.iter().find(|(range, _)| range.contains(&address)).map_or(AddressKind::Public, |(_, kind)| *kind)
         }
-        IpAddr::V6(address) if !V6_PUBLIC.contains(&address) => Kind::Forbidden("not public IPv6"),
+        IpAddr::V6(address) if !V6_PUBLIC.contains(&address) => AddressKind::Forbidden("not public IPv6"),
         IpAddr::V6(address) if V6_SPECIAL.iter().any(|range| range.contains(&address)) => {
-            Kind::Forbidden("special IPv6")
+            AddressKind::Forbidden("special IPv6")
         }
-        IpAddr::V6(_) => Kind::Public,
+        IpAddr::V6(_) => AddressKind::Public,
     }
 }
 
@@ -72,7 +72,9 @@ pub fn kind(address: IpAddr) -> Kind {
 pub fn forbidden_in(range: Ipv4Net) -> Option<&'static str> {
     V4.iter().find_map(|(special, kind)| match kind {
         // A single address within a wide range is refused when it is dialled.
-        Kind::Forbidden(what) if special.contains(&range) || (range.contains(special) && special.prefix_len() < 32) => {
+        AddressKind::Forbidden(what)
+            if special.contains(&range) || (range.contains(special) && special.prefix_len() < 32) =>
+        {
             Some(*what)
         }
         _ => None,
@@ -86,16 +88,16 @@ mod tests {
     #[test]
     fn what_is_not_public_is_known_in_every_family() -> Result<(), std::net::AddrParseError> {
         for (text, expected) in [
-            ("8.8.8.8", Kind::Public),
-            ("9.255.255.255", Kind::Public),
-            ("11.0.0.0", Kind::Public),
-            ("10.1.2.3", Kind::Private),
-            ("100.64.0.1", Kind::Private),
-            ("172.31.255.255", Kind::Private),
-            ("172.32.0.0", Kind::Public),
-            ("192.168.1.1", Kind::Private),
-            ("198.19.0.1", Kind::Private),
-            ("2606:4700::1111", Kind::Public),
+            ("8.8.8.8", AddressKind::Public),
+            ("9.255.255.255", AddressKind::Public),
+            ("11.0.0.0", AddressKind::Public),
+            ("10.1.2.3", AddressKind::Private),
+            ("100.64.0.1", AddressKind::Private),
+            ("172.31.255.255", AddressKind::Private),
+            ("172.32.0.0", AddressKind::Public),
+            ("192.168.1.1", AddressKind::Private),
+            ("198.19.0.1", AddressKind::Private),
+            ("2606:4700::1111", AddressKind::Public),
         ] {
             assert_eq!(kind(text.parse()?), expected, "{text}");
         }
@@ -125,7 +127,7 @@ mod tests {
             "fec0::1",
             "ff02::1",
         ] {
-            assert!(matches!(kind(text.parse()?), Kind::Forbidden(_)), "{text}");
+            assert!(matches!(kind(text.parse()?), AddressKind::Forbidden(_)), "{text}");
         }
         Ok(())
     }

@@ -9,14 +9,14 @@ use std::{
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use super::address::{Kind, kind};
+use super::address::{AddressKind, kind};
 use crate::model::Invalid;
 
 /// One entry of an allowlist: `host:port`, `*.domain:port`, `address:port` or `range:port`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(into = "String")]
 pub struct Destination {
-    place: Place,
+    place: HostPattern,
     port: u16,
 }
 
@@ -24,7 +24,7 @@ pub struct Destination {
 ///
 /// Host names are held in lower case, without a trailing dot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
+pub enum HostPattern {
     /// This host name.
     Name(String),
     /// Any name that ends with a dot and this domain, and never the bare domain.
@@ -35,7 +35,7 @@ pub enum Place {
 
 impl Destination {
     /// What stands before the port.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &HostPattern {
         &self.place
     }
 
@@ -48,7 +48,9 @@ impl Destination {
     /// that is not public.
     pub fn needs_permit(&self) -> Option<Ipv4Net> {
         match self.place {
-            Place::Range(range) if range.prefix_len() < 32 || kind(IpAddr::V4(range.addr())) != Kind::Public => {
+            HostPattern::Range(range)
+                if range.prefix_len() < 32 || kind(IpAddr::V4(range.addr())) != AddressKind::Public =>
+            {
                 Some(range)
             }
             _ => None,
@@ -97,7 +99,7 @@ impl FromStr for Destination {
     }
 }
 
-fn range(address: &str, prefix: &str) -> Result<Place, String> {
+fn range(address: &str, prefix: &str) -> Result<HostPattern, String> {
     let (Ok(address), Ok(prefix)) = (address.parse::<Ipv4Addr>(), prefix.parse::<u8>()) else {
         return Err(format!("{address}/{prefix} is neither a host nor an IPv4 range"));
     };
@@ -110,7 +112,7 @@ fn range(address: &str, prefix: &str) -> Result<Place, String> {
     if prefix < 8 {
         return Err(format!("{range} is wider than /8"));
     }
-    reachable(range).map(Place::Range)
+    reachable(range).map(HostPattern::Range)
 }
 
 /// Refuses what can never be reached, whoever permits it.
@@ -121,7 +123,7 @@ fn reachable(range: Ipv4Net) -> Result<Ipv4Net, String> {
     }
 }
 
-fn place(host: &str) -> Result<Place, String> {
+fn place(host: &str) -> Result<HostPattern, String> {
     let (wildcard, name) = match host.strip_prefix("*.") {
         Some(name) => (true, name),
         None => (false, host),
@@ -138,7 +140,7 @@ fn place(host: &str) -> Result<Place, String> {
     check_name(name)?;
     if super::name::is_like_an_address(name) {
         return match (wildcard, name.parse::<Ipv4Addr>()) {
-            (false, Ok(address)) => reachable(Ipv4Net::from(address)).map(Place::Range),
+            (false, Ok(address)) => reachable(Ipv4Net::from(address)).map(HostPattern::Range),
             _ => Err(format!("the host {host:?} looks like an address and is none")),
         };
     }
@@ -154,7 +156,7 @@ fn place(host: &str) -> Result<Place, String> {
     if wildcard && tenantd_suffix::is_public(name) {
         return Err(format!("{host:?} would allow every domain that anyone can register below {name}"));
     }
-    Ok(if wildcard { Place::Below(name.to_owned()) } else { Place::Name(name.to_owned()) })
+    Ok(if wildcard { HostPattern::Below(name.to_owned()) } else { HostPattern::Name(name.to_owned()) })
 }
 
 fn check_name(name: &str) -> Result<(), String> {
@@ -173,7 +175,7 @@ impl fmt::Display for Destination {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),

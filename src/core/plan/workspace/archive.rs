@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::declared::{Declared, WorkspaceOutcome, drift, why_not};
+use super::declared::{DesiredWorkspace, WorkspaceOutcome, drift, why_not};
 use crate::model::{
     Obstacle, Step, Tenant, TenantPlan,
     attribute::workspace as table,
@@ -65,7 +65,7 @@ pub(super) fn converge(
     tenant: &Tenant,
     observed: &ObservedWorkspaces,
     found: Option<&FoundWorkspace>,
-    declared: &Declared<'_>,
+    declared: &DesiredWorkspace<'_>,
     plan: &mut TenantPlan,
 ) -> Option<WorkspaceOutcome> {
     let reason = match restoration(tenant, observed, found) {
@@ -75,7 +75,7 @@ pub(super) fn converge(
         Restoration::Open => "a workspace of this name is archived from an earlier time".to_owned(),
     };
     let there: Vec<&str> = own_archived(tenant.name.as_str(), observed).collect();
-    Some(Declared::asks(reason, &there, plan))
+    Some(DesiredWorkspace::asks(reason, &there, plan))
 }
 
 /// Plans that something archived is deleted, where somebody asked for it.
@@ -96,7 +96,7 @@ pub(super) fn delete(tenant: &str, found: Option<&FoundWorkspace>, plan: &mut Te
     plan.push_step(change, Step::DeleteArchived { tenant: tenant.to_owned(), name: name.clone() });
 }
 
-impl Declared<'_> {
+impl DesiredWorkspace<'_> {
     /// Asks what becomes of what is archived: nothing is made before somebody says.
     fn asks(reason: String, there: &[&str], plan: &mut TenantPlan) -> WorkspaceOutcome {
         let example = there.last().copied().unwrap_or("NAME");

@@ -13,7 +13,7 @@ use crate::model::{
     record::Why,
     resource::Resource,
     workspace::{
-        Backend, Folder, FoundVolume, Mounted, Place, Unenforced, VolumeSpec, VolumeState, WorkspaceCapability,
+        Backend, Folder, FoundVolume, Mounted, Unenforced, VolumeSpec, VolumeState, WorkspaceCapability, WorkspacePath,
     },
 };
 
@@ -72,7 +72,7 @@ pub(super) fn why_not(capability: &WorkspaceCapability, backend: Backend) -> Opt
 
 /// What is declared of a workspace.
 #[derive(Clone, Copy)]
-pub(super) struct Declared<'a> {
+pub(super) struct DesiredWorkspace<'a> {
     pub(super) name: &'a str,
     pub(super) host: &'a Host,
     pub(super) capability: &'a WorkspaceCapability,
@@ -82,7 +82,7 @@ pub(super) struct Declared<'a> {
     pub(super) repair: Option<&'a str>,
 }
 
-impl Declared<'_> {
+impl DesiredWorkspace<'_> {
     pub(super) fn tenant(&self) -> String {
         self.name.to_owned()
     }
@@ -135,7 +135,7 @@ impl Declared<'_> {
     }
 
     /// A plain folder, where the host makes no volumes.
-    pub(super) fn folder(&self, place: Place, plan: &mut TenantPlan) -> WorkspaceOutcome {
+    pub(super) fn folder(&self, place: WorkspacePath, plan: &mut TenantPlan) -> WorkspaceOutcome {
         match self.host.workspaces.unenforced {
             Unenforced::Accept => plan.notes.push(Note::DiskUnenforced),
             // Of a host that nobody observed at nothing is known.
@@ -148,7 +148,7 @@ impl Declared<'_> {
                 });
             }
         }
-        let Place::Folder(folder) = place else {
+        let WorkspacePath::Folder(folder) = place else {
             let change = plan.add_change(self.change(Action::Create, Vec::new(), None));
             plan.push_step(change, self.prepare());
             return WorkspaceOutcome::lost("missing", "what runs still writes into the folder that is gone");
@@ -232,7 +232,7 @@ impl Declared<'_> {
         WorkspaceOutcome::lost("gone", "what it writes to was removed")
     }
 
-    pub(super) fn volume(&self, volume: &FoundVolume, place: Place, plan: &mut TenantPlan) -> WorkspaceOutcome {
+    pub(super) fn volume(&self, volume: &FoundVolume, place: WorkspacePath, plan: &mut TenantPlan) -> WorkspaceOutcome {
         match &volume.state {
             VolumeState::Gone { attached } => self.gone(*attached, plan),
             VolumeState::Damaged { reason, .. } => {
@@ -250,7 +250,7 @@ impl Declared<'_> {
                 WorkspaceOutcome::lost("damaged", "its file system has errors")
             }
             VolumeState::Unmounted { covered } => {
-                if let Place::Folder(folder) = place {
+                if let WorkspacePath::Folder(folder) = place {
                     return self.migrate(folder, false, plan);
                 }
                 let before =
@@ -266,7 +266,7 @@ impl Declared<'_> {
                 WorkspaceOutcome::lost("not mounted", "what it writes to is not what the next one would get")
             }
             VolumeState::Mounted(mounted) => {
-                if let Place::Folder(folder) = place {
+                if let WorkspacePath::Folder(folder) = place {
                     return self.migrate(folder, false, plan);
                 }
                 self.mounted(mounted, volume.length, place, plan)
@@ -288,7 +288,13 @@ impl Declared<'_> {
         }
     }
 
-    fn mounted(&self, found: &Mounted, length: Option<u64>, place: Place, plan: &mut TenantPlan) -> WorkspaceOutcome {
+    fn mounted(
+        &self,
+        found: &Mounted,
+        length: Option<u64>,
+        place: WorkspacePath,
+        plan: &mut TenantPlan,
+    ) -> WorkspaceOutcome {
         let limit = self.spec.limit_in_blocks();
         // One that somebody changed by hand is put back below what is used as well, where any limit can be set.
         let is_lost = found.capacity.is_none() && found.declared.is_some_and(|noted| noted.limit == limit);
@@ -353,7 +359,7 @@ impl Declared<'_> {
     }
 
     /// What differs of a mounted volume, attribute by attribute.
-    fn compare(&self, found: &Mounted, place: Place) -> Vec<AttributeChange> {
+    fn compare(&self, found: &Mounted, place: WorkspacePath) -> Vec<AttributeChange> {
         let limit = self.spec.limit_in_blocks();
         let mut changes = Vec::new();
         // What is noted tells a limit that somebody changed behind tenantd's back from one that a commit changed.
@@ -385,7 +391,7 @@ impl Declared<'_> {
             None => changes.push(drift(&table::FOLDER, json!("missing"), json!("present"), false)),
             Some(folder) => changes.extend(self.folder_changes(folder)),
         }
-        if place != Place::Link {
+        if place != WorkspacePath::Link {
             let link = self.host.workspace(self.name, Backend::Folder);
             changes.push(drift(&table::LINK, Value::Null, json!(link), false));
         }

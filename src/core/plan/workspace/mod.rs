@@ -9,7 +9,7 @@ pub(super) use archive::deletes;
 pub(super) use declared::WorkspaceOutcome;
 
 use archive::Restoration;
-use declared::{Declared, shown};
+use declared::{DesiredWorkspace, shown};
 
 use crate::model::{
     Host, Obstacle, Step, Tenant, TenantPlan,
@@ -17,8 +17,8 @@ use crate::model::{
     plan::Blocked,
     resource::Resource,
     workspace::{
-        Backend, Folder, FoundVolume, FoundWorkspace, ObservedWorkspaces, Owner, Place, VolumeSpec, VolumeState,
-        WorkspaceCapability,
+        Backend, Folder, FoundVolume, FoundWorkspace, ObservedWorkspaces, Owner, VolumeSpec, VolumeState,
+        WorkspaceCapability, WorkspacePath,
     },
 };
 
@@ -28,7 +28,9 @@ pub(super) fn backend(capability: &WorkspaceCapability, found: Option<&FoundWork
     match found {
         Some(FoundWorkspace { volume: Some(volume), .. }) => volume.backend,
         // The link leads to where all volumes are mounted.
-        Some(FoundWorkspace { place: Place::Link, .. }) if capability.backend == Backend::Folder => Backend::Image,
+        Some(FoundWorkspace { place: WorkspacePath::Link, .. }) if capability.backend == Backend::Folder => {
+            Backend::Image
+        }
         _ => capability.backend,
     }
 }
@@ -72,10 +74,10 @@ pub(super) fn converge(
     };
     let path = host.workspace(tenant.name.as_str(), spec.backend);
     let repair = found.and_then(FoundWorkspace::repair);
-    let declared = Declared { name: tenant.name.as_str(), host, capability, path: &path, spec, repair };
+    let declared = DesiredWorkspace { name: tenant.name.as_str(), host, capability, path: &path, spec, repair };
     archive::delete(&declared.tenant(), found, plan);
-    let place = found.map_or(Place::Nothing, |found| found.place);
-    if place == Place::Other {
+    let place = found.map_or(WorkspacePath::Nothing, |found| found.place);
+    if place == WorkspacePath::Other {
         let path = host.workspace(tenant.name.as_str(), Backend::Folder);
         plan.blocked.get_or_insert(Blocked {
             code: Obstacle::WorkspaceNotAFolder,
@@ -90,9 +92,9 @@ pub(super) fn converge(
     match (found.and_then(|found| found.volume.as_ref()), spec.backend) {
         (Some(volume), _) => declared.volume(volume, place, plan),
         (None, Backend::Image | Backend::Btrfs) => match place {
-            Place::Folder(folder) => declared.migrate(folder, true, plan),
-            Place::Link => declared.gone(false, plan),
-            Place::Nothing | Place::Other => {
+            WorkspacePath::Folder(folder) => declared.migrate(folder, true, plan),
+            WorkspacePath::Link => declared.gone(false, plan),
+            WorkspacePath::Nothing | WorkspacePath::Other => {
                 let change = plan.add_change(declared.change(Action::Create, Vec::new(), None));
                 plan.push_step(change, declared.make());
                 plan.push_step(change, declared.mount());
@@ -127,7 +129,7 @@ pub(super) fn remove(
     let path = host.workspace(name, backend);
     let (limit, folder) = match (&found.volume, found.place) {
         (Some(FoundVolume { state: VolumeState::Mounted(mounted), .. }), _) => (mounted.limit, mounted.files),
-        (_, Place::Folder(folder)) => (None, Some(folder)),
+        (_, WorkspacePath::Folder(folder)) => (None, Some(folder)),
         _ => (None, None),
     };
     let change = plan.add_change(Change {

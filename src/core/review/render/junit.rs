@@ -1,6 +1,6 @@
 //! For test reports: each tenant is a case, and fails where its file has errors.
 
-use super::{Change, Effect, Review, Sides, became, words};
+use super::{Effect, Review, Sides, TenantChange, became, words};
 use crate::{
     model::{Finding, Severity},
     plan::render::{Case, report, wrong},
@@ -15,7 +15,7 @@ pub fn junit(review: &Review, sides: Sides<'_>, findings: &[Finding]) -> String 
     for one in &review.tenants {
         let file = format!("tenants/{}.", one.tenant);
         let own: Vec<&Finding> = match one.change {
-            Change::Held => errors().filter(|finding| finding.file.starts_with(&file)).collect(),
+            TenantChange::Held => errors().filter(|finding| finding.file.starts_with(&file)).collect(),
             _ => Vec::new(),
         };
         cases.push(Case { name: &one.tenant, failure: wrong(&own), lines: lines(became(one.change), &one.effects) });

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::{Change, Effect, FileChange, Mark, Review, Sides, shown, some, summary};
+use super::{Effect, FileChange, Mark, Review, Sides, TenantChange, shown, some, summary};
 use crate::{
     model::finding::printable,
     plan::render::{add_rows as add, code, fence, value},
@@ -28,7 +28,8 @@ pub fn markdown(review: &Review, sides: Sides<'_>) -> String {
         left_out += add(&mut out, &head, &rows);
         out.push('\n');
     }
-    for (change, title) in [(Change::Added, "Added"), (Change::Removed, "Removed"), (Change::Held, "Held, with errors")]
+    for (change, title) in
+        [(TenantChange::Added, "Added"), (TenantChange::Removed, "Removed"), (TenantChange::Held, "Held, with errors")]
     {
         let names: Vec<&str> =
             review.tenants.iter().filter(|one| one.change == change).map(|one| one.tenant.as_str()).collect();

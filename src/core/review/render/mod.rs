@@ -14,7 +14,7 @@ pub use text::text;
 
 use serde_json::Value;
 
-use super::{Change, Effect, FileChange, Mark, Review, TenantReview};
+use super::{Effect, FileChange, Mark, Review, TenantChange, TenantReview};
 use crate::{
     model::{
         finding::printable,
@@ -80,11 +80,11 @@ pub fn person(person: &Person) -> String {
 pub fn came_or_went(tenant: &TenantReview, renamed: &[(String, String)]) -> Option<String> {
     let former = renamed.iter().find(|(new, _)| *new == tenant.tenant);
     match (tenant.change, former) {
-        (Change::Added, Some((_, former))) => Some(format!("is new, as {former} was")),
-        (Change::Added, None) => Some("is new".to_owned()),
-        (Change::Removed, _) => Some("is gone".to_owned()),
-        (Change::Held, _) => Some("is held, its file has errors".to_owned()),
-        (Change::Changed, _) => None,
+        (TenantChange::Added, Some((_, former))) => Some(format!("is new, as {former} was")),
+        (TenantChange::Added, None) => Some("is new".to_owned()),
+        (TenantChange::Removed, _) => Some("is gone".to_owned()),
+        (TenantChange::Held, _) => Some("is held, its file has errors".to_owned()),
+        (TenantChange::Changed, _) => None,
     }
 }
 
@@ -100,19 +100,20 @@ pub fn some(names: &[impl AsRef<str>]) -> String {
     }
 }
 
-const fn became(change: Change) -> &'static str {
+const fn became(change: TenantChange) -> &'static str {
     match change {
-        Change::Added => "is added",
-        Change::Removed => "is removed",
-        Change::Changed => "changes",
-        Change::Held => "is held: its file has errors",
+        TenantChange::Added => "is added",
+        TenantChange::Removed => "is removed",
+        TenantChange::Changed => "changes",
+        TenantChange::Held => "is held: its file has errors",
     }
 }
 
 /// The last line of a review.
 pub fn summary(review: &Review) -> String {
     let of = |change| review.tenants.iter().filter(|one| one.change == change).count();
-    let all = [Change::Added, Change::Changed, Change::Removed, Change::Held].map(|change| (of(change), change));
+    let all = [TenantChange::Added, TenantChange::Changed, TenantChange::Removed, TenantChange::Held]
+        .map(|change| (of(change), change));
     let some = all.into_iter().filter(|(count, _)| *count > 0);
     let counts: Vec<String> = some.map(|(count, change)| format!("{count} {}", change.as_str())).collect();
     let tenants = match counts.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Change, Effect, FileChange, Review, Sides, became, marked, summary, words};
+use super::{Effect, FileChange, Review, Sides, TenantChange, became, marked, summary, words};
 use crate::{
     model::finding::printable,
     plan::render::{GREEN, RED, Style, YELLOW},
@@ -17,10 +17,10 @@ pub fn text(review: &Review, sides: Sides<'_>, style: Style) -> String {
     }
     for one in &review.tenants {
         let (symbol, colour) = match one.change {
-            Change::Added => ("+", GREEN),
-            Change::Removed => ("-", RED),
-            Change::Changed => ("~", YELLOW),
-            Change::Held => ("!", RED),
+            TenantChange::Added => ("+", GREEN),
+            TenantChange::Removed => ("-", RED),
+            TenantChange::Changed => ("~", YELLOW),
+            TenantChange::Held => ("!", RED),
         };
         let _ = writeln!(out, "  {} {} {}", style.paint(colour, symbol), one.tenant, became(one.change));
         lines(&mut out, &one.effects, style);

@@ -20,7 +20,7 @@ const MAX_DAYS: usize = 62;
 /// One line of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Entry {
+pub(super) enum LedgerEntry {
     /// The version of the format.
     Format { v: u32 },
     /// Credits are reserved, and are spent unless another entry says otherwise.
@@ -96,16 +96,16 @@ impl Account {
 }
 
 impl Book {
-    pub(super) fn apply(&mut self, entry: &Entry) {
+    pub(super) fn apply(&mut self, entry: &LedgerEntry) {
         match entry {
-            Entry::Format { .. } => {}
-            Entry::Reserve { id, tenant, route, day, credits } => {
+            LedgerEntry::Format { .. } => {}
+            LedgerEntry::Reserve { id, tenant, route, day, credits } => {
                 self.next = self.next.max(id.saturating_add(1));
                 *self.used(tenant, Some(*day), route) += credits;
                 let open = Open { tenant: tenant.clone(), route: route.clone(), day: *day, credits: *credits };
                 self.open.insert(*id, open);
             }
-            Entry::Raise { id, credits } => {
+            LedgerEntry::Raise { id, credits } => {
                 if let Some(mut open) = self.open.remove(id) {
                     let credits = open.credits.max(*credits);
                     *self.used(&open.tenant, Some(open.day), &open.route) += credits - open.credits;
@@ -113,14 +113,14 @@ impl Book {
                     self.open.insert(*id, open);
                 }
             }
-            Entry::Settle { id, credits } => {
+            LedgerEntry::Settle { id, credits } => {
                 if let Some(open) = self.open.remove(id) {
                     let used = self.used(&open.tenant, Some(open.day), &open.route);
                     *used = used.saturating_sub(open.credits).saturating_add(*credits);
                 }
             }
-            Entry::Used { tenant, route, day, credits } => *self.used(tenant, *day, route) += credits,
-            Entry::Next { id } => self.next = self.next.max(*id),
+            LedgerEntry::Used { tenant, route, day, credits } => *self.used(tenant, *day, route) += credits,
+            LedgerEntry::Next { id } => self.next = self.next.max(*id),
         }
     }
 
@@ -129,7 +129,7 @@ impl Book {
     }
 
     /// Entries that make the same book. What is open stays open.
-    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = LedgerEntry> {
         let mut open: BTreeMap<(&TenantName, &RouteName, Option<Date>), u64> = BTreeMap::new();
         for one in self.open.values() {
             let is_apart = self.accounts.get(&one.tenant).is_some_and(|account| account.days.contains_key(&one.day));
@@ -143,16 +143,16 @@ impl Book {
                 for (route, credits) in routes {
                     let still_open = open.get(&(tenant, route, day)).copied().unwrap_or_default();
                     let credits = credits.saturating_sub(still_open);
-                    entries.push(Entry::Used { tenant: tenant.clone(), route: route.clone(), day, credits });
+                    entries.push(LedgerEntry::Used { tenant: tenant.clone(), route: route.clone(), day, credits });
                 }
             }
             entries
         });
         let open = self.open.iter().map(|(id, open)| {
             let Open { tenant, route, day, credits } = open.clone();
-            Entry::Reserve { id: *id, tenant, route, day, credits }
+            LedgerEntry::Reserve { id: *id, tenant, route, day, credits }
         });
-        [Entry::Next { id: self.next }].into_iter().chain(used).chain(open)
+        [LedgerEntry::Next { id: self.next }].into_iter().chain(used).chain(open)
     }
 
     /// Forgets what is open: it has cost what was reserved.

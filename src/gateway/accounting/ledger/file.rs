@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     LedgerError,
-    book::{Book, Entry},
+    book::{Book, LedgerEntry},
 };
 use crate::model::files::short_digest;
 
@@ -73,7 +73,7 @@ pub(super) fn read(folder: &Path) -> Result<(Book, u64), LedgerError> {
             return Err(LedgerError::Damaged { path, line });
         }
         match entry(&line) {
-            Some(Entry::Format { v }) if v > VERSION => return Err(LedgerError::Newer(path)),
+            Some(LedgerEntry::Format { v }) if v > VERSION => return Err(LedgerError::Newer(path)),
             Some(entry) => {
                 book.apply(&entry);
                 length += read as u64;
@@ -83,7 +83,7 @@ pub(super) fn read(folder: &Path) -> Result<(Book, u64), LedgerError> {
     }
 }
 
-fn entry(line: &[u8]) -> Option<Entry> {
+fn entry(line: &[u8]) -> Option<LedgerEntry> {
     let (sum, text) = line.strip_suffix(b"\n")?.split_at_checked(CHECKSUM)?;
     let text = text.strip_prefix(b" ")?;
     if text.len() > MAX_LINE || short_digest(text, CHECKSUM).as_bytes() != sum {
@@ -92,7 +92,7 @@ fn entry(line: &[u8]) -> Option<Entry> {
     serde_json::from_slice(text).ok()
 }
 
-fn write_entry(lines: &mut Vec<u8>, entry: &Entry) -> io::Result<()> {
+fn write_entry(lines: &mut Vec<u8>, entry: &LedgerEntry) -> io::Result<()> {
     let text = serde_json::to_string(entry)?;
     writeln!(lines, "{} {text}", short_digest(text.as_bytes(), CHECKSUM))
 }
@@ -125,7 +125,7 @@ impl LedgerFile {
     }
 
     /// Adds entries, and returns when they are on the disk. All of them are there, or none counts.
-    pub(super) fn append(&mut self, entries: &[&Entry]) -> Result<(), LedgerError> {
+    pub(super) fn append(&mut self, entries: &[&LedgerEntry]) -> Result<(), LedgerError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |e| LedgerError::io("write", &path, e)
@@ -158,7 +158,7 @@ impl LedgerFile {
         let new = self.folder.join("ledger.new");
         let failed = |e| LedgerError::io("write", &new, e);
         let mut lines = Vec::new();
-        write_entry(&mut lines, &Entry::Format { v: VERSION }).map_err(failed)?;
+        write_entry(&mut lines, &LedgerEntry::Format { v: VERSION }).map_err(failed)?;
         self.book.entries().try_for_each(|entry| write_entry(&mut lines, &entry)).map_err(failed)?;
         let mut options = OpenOptions::new();
         let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;

@@ -119,7 +119,7 @@ fn days_long_past_have_no_budget_of_their_own() -> Result {
     let mut last = first;
     for id in 0..100 {
         last = first.checked_add(jiff::Span::new().days(i64::try_from(id)?))?;
-        book.apply(&Entry::Reserve { id, tenant: ant(), route: crm(), day: last, credits: 1 });
+        book.apply(&LedgerEntry::Reserve { id, tenant: ant(), route: crm(), day: last, credits: 1 });
     }
     assert_eq!(book.day(&ant(), last), last);
     let oldest = book.day(&ant(), first);
@@ -165,7 +165,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 /// The entries of these acts, with the sum that counts after each if everything ends there.
-fn history(acts: &[Act], day: Date) -> Vec<(Entry, u64)> {
+fn history(acts: &[Act], day: Date) -> Vec<(LedgerEntry, u64)> {
     let (mut open, mut sum, mut next, mut history) = (Vec::<(u64, u64)>::new(), 0, 0, Vec::new());
     for act in acts {
         let entry = match act {
@@ -173,19 +173,19 @@ fn history(acts: &[Act], day: Date) -> Vec<(Entry, u64)> {
                 open.push((next, *credits));
                 sum += credits;
                 next += 1;
-                Entry::Reserve { id: next - 1, tenant: ant(), route: crm(), day, credits: *credits }
+                LedgerEntry::Reserve { id: next - 1, tenant: ant(), route: crm(), day, credits: *credits }
             }
             Act::Raise(..) | Act::Settle(..) if open.is_empty() => continue,
             Act::Raise(at, credits) => {
                 let (id, held) = at.get_mut(&mut open);
                 sum += credits.saturating_sub(*held);
                 *held = (*held).max(*credits);
-                Entry::Raise { id: *id, credits: *credits }
+                LedgerEntry::Raise { id: *id, credits: *credits }
             }
             Act::Settle(at, credits) => {
                 let (id, held) = open.remove(at.index(open.len()));
                 sum = sum + credits - held;
-                Entry::Settle { id, credits: *credits }
+                LedgerEntry::Settle { id, credits: *credits }
             }
         };
         history.push((entry, sum));
@@ -220,10 +220,10 @@ proptest! {
                 prop_assert_eq!(file.book().used_in(&ant(), day).0, whole, "cut {} round {}", cut, round);
                 // A number is never given twice, or a late settlement would meet another's.
                 if cut == written.len() {
-                    let opened = history.iter().filter(|(entry, _)| matches!(entry, Entry::Reserve { .. })).count();
+                    let opened = history.iter().filter(|(entry, _)| matches!(entry, LedgerEntry::Reserve { .. })).count();
                     prop_assert_eq!(file.book().next_id(), opened as u64);
                 }
-                let none = Entry::Reserve { id: file.book().next_id(), tenant: ant(), route: crm(), day, credits: 0 };
+                let none = LedgerEntry::Reserve { id: file.book().next_id(), tenant: ant(), route: crm(), day, credits: 0 };
                 prop_assert!(round == 0 || file.append(&[&none]).is_ok());
             }
         }
