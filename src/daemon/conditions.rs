@@ -101,7 +101,7 @@ pub(super) struct TenantContext<'a> {
     pub(super) bad: Option<&'a Bad>,
     /// What its newest declaration waits for.
     pub(super) waits: Option<&'a Waits>,
-    /// Whether the declaration in force has yet to prove good.
+    /// Whether the declaration in force is not confirmed healthy yet.
     pub(super) on_trial: bool,
     pub(super) suspended: Option<&'a Suspension>,
     /// What it was asked to do, if it was.

@@ -7,9 +7,9 @@
 //! Each connection serves one request. Connections, headers, bodies and time are bounded, for each user by itself: who
 //! asks without end waits for his own turn, and keeps nobody else from theirs.
 
+mod authentication;
 mod call;
 mod client;
-mod guard;
 mod openapi;
 pub mod operators;
 mod peers;

@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::{
+    authentication,
     call::{Call, Callers, Calls, Effect, PeerKind, Visitor, decode},
-    guard,
     operators::{Operator, ReadStatus},
     rates::Rates,
     refusal::{Refusal, RefusalKind},
@@ -160,11 +160,11 @@ async fn admit_user(
 
 /// Lets in who names this host as it is and has the token.
 async fn admit(State(app): State<App>, request: Request, next: Next) -> Answer<Response> {
-    if !guard::names_loopback(request.headers(), request.uri()) {
+    if !authentication::names_loopback(request.headers(), request.uri()) {
         return Err(Refusal::new(RefusalKind::Forbidden, "the Host header must name localhost or a loopback address"));
     }
     let token = app.settings.token().ok_or_else(no_token)?;
-    if !guard::has_token(request.headers(), open(&token).await?.as_str()) {
+    if !authentication::has_token(request.headers(), open(&token).await?.as_str()) {
         return Err(no_token());
     }
     Ok(next.run(request).await)
@@ -245,7 +245,7 @@ async fn readyz(State(app): State<App>) -> Answer<Json<Value>> {
 /// Has the source asked for news. Nothing of what the caller sends is used.
 async fn hook(State(app): State<App>, headers: HeaderMap, body: Body) -> Answer<(StatusCode, Json<Value>)> {
     let Some(secret) = app.settings.webhook_secret() else { return Err(not_found().await) };
-    let mut proof = guard::Proof::of(&headers, open(&secret).await?.as_str());
+    let mut proof = authentication::Proof::of(&headers, open(&secret).await?.as_str());
     each_part(body, MAX_HOOK_BODY, |part| proof.update(&part)).await?;
     if !proof.holds() {
         return Err(Refusal::new(

@@ -403,7 +403,7 @@ pub struct EgressLimits {
     /// The longest body of a request that goes through a credential's route, in bytes.
     pub body: Bytes,
     /// How long a client may take to say where it wants to.
-    pub hello: Timespan,
+    pub handshake_timeout: Timespan,
     /// How long a connection may carry nothing in either direction.
     pub idle: Timespan,
     /// How long a client or a destination may take nothing of what waits for it.
@@ -430,7 +430,7 @@ impl Default for Egress {
                 lookups: 50,
                 head: Bytes::kib(64),
                 body: Bytes::mib(64),
-                hello: Timespan::seconds(10),
+                handshake_timeout: Timespan::seconds(10),
                 idle: Timespan::seconds(3600),
                 stall: Timespan::seconds(300),
             },

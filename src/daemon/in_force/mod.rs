@@ -99,7 +99,7 @@ impl InForce {
         self.fleet.as_ref().map(|fleet| fleet.declared.policy.retry).unwrap_or_default()
     }
 
-    /// Whether a tenant's declaration in force has yet to prove good.
+    /// Whether a tenant's declaration in force is not confirmed healthy yet.
     pub(super) fn is_on_trial(&self, name: &str) -> bool {
         let pin = self.state.pins.get(name);
         pin.zip(self.fleet.as_ref()).is_some_and(|(pin, fleet)| fleet.is_on_trial(name, pin))
@@ -177,7 +177,7 @@ impl InForce {
         is_kept
     }
 
-    /// Judges the declaration in force of a tenant as bad, if it has yet to prove good.
+    /// Judges the declaration in force of a tenant as bad, if it is not confirmed healthy yet.
     pub(super) fn mark_failed(&mut self, name: &str, reason: &str) -> Failed {
         let Some(fleet) = &mut self.fleet else { return Failed::NotOnTrial };
         let revision = fleet.composition_of(name).base;

@@ -32,7 +32,7 @@ pub(in crate::daemon) enum Decision {
     ReportDrift(Vec<String>),
     /// To say what its steps led to.
     ReportOutcome,
-    /// To judge its declaration in force as bad, for this reason, if it has yet to prove good.
+    /// To judge its declaration in force as bad, for this reason, if it is not confirmed healthy yet.
     MarkFailed(String),
     /// To look at this time what is due.
     CheckAt(Instant),

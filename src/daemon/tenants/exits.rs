@@ -41,7 +41,7 @@ pub(in crate::daemon) enum Suspect {
 /// What is to be done about containers that ended.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::daemon) struct Exits {
-    /// Tenants whose declaration in force is to be judged as bad if it has yet to prove good, each with the reason.
+    /// Tenants whose declaration in force is to be judged as bad if it is not confirmed healthy yet, each with the reason.
     pub(in crate::daemon) failed: Vec<(String, String)>,
     /// Runtimes to be tested before anybody is blamed.
     pub(in crate::daemon) untested: BTreeSet<String>,
@@ -102,7 +102,7 @@ impl Tenants {
         }
     }
 
-    /// Judges the exits that may be judged by now. A tenant that ended while its declaration had yet to prove good did not
+    /// Judges the exits that may be judged by now. A tenant that ended while its declaration was not confirmed healthy yet did not
     /// become healthy, unless its runtime is to blame: `suspect` says whether that is so of one that had just started.
     pub(in crate::daemon) fn judge_exits(
         &mut self,

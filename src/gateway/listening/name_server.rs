@@ -95,7 +95,7 @@ fn reply(socket: &UdpSocket, answer: &[u8], local: Ipv4Addr, peer: SocketAddrV4)
 
 /// Answers what comes over a connection.
 pub(crate) async fn serve_stream(gateway: &Shared, client: &Client, mut stream: TcpStream, local: Ipv4Addr) {
-    let request_timeout = gateway.settings().limits.hello.get();
+    let request_timeout = gateway.settings().limits.handshake_timeout.get();
     for _ in 0..MAX_PER_STREAM {
         let exchange = async {
             let length = usize::from(stream.read_u16().await?);

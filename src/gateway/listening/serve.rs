@@ -148,7 +148,8 @@ async fn connection(gateway: Arc<Shared>, client: Arc<Client>, mut stream: TcpSt
     let (limits, may_be_encrypted) = (settings.limits, settings.encrypted_hello.contains(client.name()));
     let max_head = usize::try_from(limits.head.get()).unwrap_or(usize::MAX);
     let mut read = Read { account: Arc::clone(&client.account), bytes: Gathered::default() };
-    let begun = timeout(limits.hello.get(), begin(&mut stream, &mut read, port, max_head, may_be_encrypted)).await;
+    let begun =
+        timeout(limits.handshake_timeout.get(), begin(&mut stream, &mut read, port, max_head, may_be_encrypted)).await;
     let Read { bytes, .. } = &mut read;
     let late = || match language_of(bytes.as_ref()) {
         // Whoever asks for nothing is refused nothing.
@@ -177,7 +178,7 @@ async fn connection(gateway: Arc<Shared>, client: Arc<Client>, mut stream: TcpSt
         Ok((far, rule)) => {
             let counts = Arc::new(gateway.usage.begin(client.name(), &rule));
             let session = Session { account: Arc::clone(&client.account), counts, limits: gateway.limits() };
-            let admission = tunnel::Admission { time: limits.hello.get(), may_be_encrypted };
+            let admission = tunnel::Admission { time: limits.handshake_timeout.get(), may_be_encrypted };
             let admission = (language == Language::Http).then_some(admission);
             relay(&gateway, &client, to, &session, (stream, begun), far, admission).await;
         }

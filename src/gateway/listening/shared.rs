@@ -79,7 +79,7 @@ impl Shared {
         let limits = self.settings().limits;
         Limits {
             head: usize::try_from(limits.head.get()).unwrap_or(usize::MAX),
-            head_time: limits.hello.get(),
+            head_time: limits.handshake_timeout.get(),
             idle: limits.idle.get(),
             stall: limits.stall.get(),
             bandwidth: limits.bandwidth.map(|bytes| bytes.get()),

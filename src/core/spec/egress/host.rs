@@ -64,7 +64,7 @@ fn limits(file: &EgressLimitsFile, default: EgressLimits) -> EgressLimits {
         lookups: value(file.lookups_per_second.as_ref()).map_or(default.lookups, |number| number.0),
         head: value(file.max_header_size.as_ref()).map_or(default.head, |size| size.0),
         body: value(file.max_body_size.as_ref()).map_or(default.body, |size| size.0),
-        hello: value(file.handshake_timeout.as_ref()).map_or(default.hello, |time| time.0),
+        handshake_timeout: value(file.handshake_timeout.as_ref()).map_or(default.handshake_timeout, |time| time.0),
         idle: value(file.idle_timeout.as_ref()).map_or(default.idle, |time| time.0),
         stall: value(file.stall_timeout.as_ref()).map_or(default.stall, |time| time.0),
     }
