@@ -200,7 +200,7 @@ impl Fleet {
         self.stands.contains_key(name)
     }
 
-    /// Whether a tenant's declaration in force has its container started with something that has not proved good.
+    /// Whether a tenant's declaration in force has its container started with something that was not confirmed healthy.
     pub(in crate::daemon) fn is_on_trial(&self, name: &str, pin: &Pin) -> bool {
         let in_force = self.effective.tenants.get(name);
         let is_new = |tenant: &Arc<Tenant>| self.good.get(name).is_none_or(|good| !good.tenant.starts_like(tenant));

@@ -197,12 +197,12 @@ impl InForce {
     pub(super) fn confirm_healthy(&mut self, has_run_well: impl Fn(&str, Duration) -> bool) {
         let Some(fleet) = &mut self.fleet else { return };
         let at_most = fleet.declared.policy.healthy_after;
-        let is_proven = |(name, pin): &(&String, &Pin)| {
+        let is_confirmed = |(name, pin): &(&String, &Pin)| {
             let after = pin.healthy_after.map_or(at_most, |after| after.min(at_most));
             fleet.can_be_confirmed(name, pin) && has_run_well(name, after.get())
         };
-        let proven: Vec<String> = self.state.pins.iter().filter(is_proven).map(|(name, _)| name.clone()).collect();
-        for name in proven {
+        let confirmed: Vec<String> = self.state.pins.iter().filter(is_confirmed).map(|(name, _)| name.clone()).collect();
+        for name in confirmed {
             fleet.confirm_healthy(&name, &mut self.state.pins);
             self.is_unsaved = true;
         }
@@ -242,7 +242,7 @@ impl InForce {
 
 /// What came of judging a declaration as bad.
 pub(super) enum Failed {
-    /// It is not judged: it has proved good, or is known to be bad.
+    /// It is not judged: it was confirmed healthy, or is known to be bad.
     NotOnTrial,
     /// It is not judged: as far as what last ran well is not looser, it starts nothing else.
     NothingElse,

@@ -59,7 +59,7 @@ pub(in crate::daemon) struct Accepted {
     pub(in crate::daemon) signer: Option<String>,
 }
 
-/// A tenant whose declaration in force has not proved good yet, is known to be bad, waits for an approval, or cannot
+/// A tenant whose declaration in force was not confirmed healthy yet, is known to be bad, waits for an approval, or cannot
 /// be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::daemon) struct Pin {
