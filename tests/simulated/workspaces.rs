@@ -297,10 +297,10 @@ fn what_is_archived_is_restored_only_when_somebody_says_so() {
     assert_eq!(steps(&with(entry(own), None, &[own])), ["restore", "mount"]);
     assert_eq!(steps(&with(entry("ant.1.abc"), None, &["ant.1.abc"])), ["restore", "make", "mount", "move", "mount"]);
     assert_eq!(code(&with(entry(own), None, &[])), "workspace-archived", "what is gone cannot be given back");
-    let adopt = RequestedAction::Restore { name: others.to_owned() };
-    assert_eq!(steps(&with(None, Some(adopt), &[own])), ["restore", "mount"], "an operator may say so for any");
-    let purge = RequestedAction::Delete { name: own.to_owned() };
-    assert_eq!(steps(&with(Some(Restore::Nothing), Some(purge), &[own])), ["delete", "make", "mount"]);
+    let restore = RequestedAction::Restore { name: others.to_owned() };
+    assert_eq!(steps(&with(None, Some(restore), &[own])), ["restore", "mount"], "an operator may say so for any");
+    let delete = RequestedAction::Delete { name: own.to_owned() };
+    assert_eq!(steps(&with(Some(Restore::Nothing), Some(delete), &[own])), ["delete", "make", "mount"]);
 }
 
 #[test]

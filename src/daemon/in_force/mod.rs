@@ -201,7 +201,8 @@ impl InForce {
             let after = pin.healthy_after.map_or(at_most, |after| after.min(at_most));
             fleet.can_be_confirmed(name, pin) && has_run_well(name, after.get())
         };
-        let confirmed: Vec<String> = self.state.pins.iter().filter(is_confirmed).map(|(name, _)| name.clone()).collect();
+        let confirmed: Vec<String> =
+            self.state.pins.iter().filter(is_confirmed).map(|(name, _)| name.clone()).collect();
         for name in confirmed {
             fleet.confirm_healthy(&name, &mut self.state.pins);
             self.is_unsaved = true;
