@@ -27,7 +27,7 @@ pub enum VersionError {
         folder = folder.display()
     )]
     Newer {
-        /// The folder.
+        /// The data root.
         folder: PathBuf,
         /// Its version.
         found: u32,

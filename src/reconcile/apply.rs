@@ -48,7 +48,7 @@ const ATTEMPT_PAUSE: Duration = Duration::from_millis(100);
 pub enum Event<'a> {
     /// A step of a tenant begins.
     Step {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: &'a str,
         /// The step.
         step: &'a Step,
@@ -60,7 +60,7 @@ pub enum Event<'a> {
 /// What became of one tenant.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
     /// Why it was not made as declared, if so.
     pub failure: Option<Failure>,

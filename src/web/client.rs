@@ -34,7 +34,7 @@ pub enum ClientError {
     /// Nobody listens.
     #[error("the daemon does not answer on {socket}", socket = socket.display())]
     Unreachable {
-        /// The socket.
+        /// Where the daemon was to listen.
         socket: PathBuf,
         /// What the kernel said.
         source: io::Error,
@@ -42,13 +42,13 @@ pub enum ClientError {
     /// The socket is not for this user.
     #[error("{socket} is not for this user", socket = socket.display())]
     Forbidden {
-        /// The socket.
+        /// Where the daemon was to listen.
         socket: PathBuf,
     },
     /// The connection broke.
     #[error("the connection to the daemon on {socket} broke", socket = socket.display())]
     Broken {
-        /// The socket.
+        /// Where the daemon was to listen.
         socket: PathBuf,
         /// What was seen.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -56,7 +56,7 @@ pub enum ClientError {
     /// The daemon takes too long.
     #[error("the daemon did not answer on {socket} within {} s", REQUEST_TIMEOUT.as_secs(), socket = socket.display())]
     TimedOut {
-        /// The socket.
+        /// Where the daemon was to listen.
         socket: PathBuf,
     },
     /// The daemon says no.

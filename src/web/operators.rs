@@ -50,7 +50,7 @@ impl Call for ReadStatus {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Suspend {
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
     /// Why: one line of at most 500 characters.
     pub reason: String,
@@ -92,7 +92,7 @@ impl Call for Suspend {
 /// A tenant is left alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Suspended {
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
     /// Why.
     pub reason: String,
@@ -106,7 +106,7 @@ pub struct Suspended {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resume {
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
 }
 
@@ -121,7 +121,7 @@ impl Call for Resume {
 /// A tenant is no longer left alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Resumed {
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
     /// Who asked for it, as the kernel knows it.
     pub by: String,
@@ -131,7 +131,7 @@ pub struct Resumed {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetPower {
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
     /// What it is to do.
     pub power: Power,
@@ -150,7 +150,7 @@ impl Call for SetPower {
 /// What a tenant is to do is kept. It is done afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PowerSet {
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
     /// What it is to do.
     pub power: Power,

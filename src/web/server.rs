@@ -88,7 +88,7 @@ pub enum BindError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
-        /// The address.
+        /// Where it was to listen.
         address: SocketAddr,
         /// What the kernel said.
         source: io::Error,

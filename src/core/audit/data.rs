@@ -410,7 +410,7 @@ pub struct DriftRow {
 /// A stretch of time in which a tenant was left alone.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Suspension {
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
     /// Since when.
     pub from: Timestamp,
@@ -435,7 +435,7 @@ pub struct Suspension {
 pub struct Loosening {
     /// When.
     pub time: Timestamp,
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
     /// The commit.
     pub revision: String,
@@ -452,7 +452,7 @@ pub struct Loosening {
 pub struct BadCommit {
     /// When that was found.
     pub time: Timestamp,
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
     /// The commit.
     pub revision: String,

@@ -36,7 +36,7 @@ pub const POLICY_VERSION: u32 = 2;
 pub struct EgressPolicy {
     /// The version of the format.
     pub v: u32,
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: TenantName,
     /// The addresses of its network. The first one of a host is the gateway's, and says whose
     /// connections come there.

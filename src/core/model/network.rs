@@ -10,7 +10,7 @@ use super::{
 form! {
     /// Everything about a network that tenantd owns.
     Network {
-        /// Name.
+        /// Its name in the engine.
         name: String = NAME.identifies();
         /// Address ranges: `subnet gateway range`, sorted.
         ranges: Vec<Range> = RANGES.settable().identifies();

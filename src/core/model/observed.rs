@@ -123,7 +123,7 @@ pub enum RunState {
     /// Made and never started.
     #[default]
     Created,
-    /// Running.
+    /// Its main process runs.
     Running,
     /// Frozen.
     Paused,

@@ -69,7 +69,7 @@ pub enum Entry {
     Drift(DriftRecord),
     /// A tenant was left alone by an operator, until a time.
     Suspended {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// Why.
         reason: String,
@@ -80,14 +80,14 @@ pub enum Entry {
     },
     /// A tenant is reconciled again.
     Resumed {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// Who said so; `expiry` where its time was over.
         by: String,
     },
     /// A tenant is to run, to be frozen or to sleep from now on.
     Power {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// What it is to do.
         power: Power,
@@ -99,7 +99,7 @@ pub enum Entry {
     },
     /// A commit is bad for a tenant, which goes back to an older one as far as that is not looser.
     Bad {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// The commit.
         revision: Revision,
@@ -114,7 +114,7 @@ pub enum Entry {
     },
     /// A commit loosens a tenant, which stays as it was until somebody approves that.
     Waiting {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// The commit.
         revision: Revision,
@@ -131,7 +131,7 @@ pub enum Entry {
     },
     /// What loosens a tenant came into force because somebody approved it who may.
     Approved {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// The commit.
         revision: Revision,
@@ -142,7 +142,7 @@ pub enum Entry {
     },
     /// A tenant waits for no approval any more: what it waited for is declared no more.
     Withdrawn {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// The commit.
         revision: Revision,
@@ -200,7 +200,7 @@ pub const OTHER_DESTINATIONS: &str = "other destinations";
 /// Something that the gateway refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RefusedRecord {
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
     /// Where it wanted to, cut to a length.
     pub destination: String,
@@ -322,7 +322,7 @@ impl fmt::Display for Verdict {
 /// One step of a tenant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
     /// The kind of resource: `container`, `network`, `workspace` or `egress`.
     pub resource: String,
@@ -428,7 +428,7 @@ pub enum Trigger {
 pub struct OutcomeRecord {
     /// The number of the record with the intent.
     pub intent: u64,
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
     /// What became of it.
     pub result: StepResult,
@@ -474,7 +474,7 @@ impl fmt::Display for StepResult {
 /// Drift that is left as it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DriftRecord {
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: String,
     /// The kind of resource.
     pub resource: String,

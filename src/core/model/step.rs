@@ -116,62 +116,62 @@ pub enum Step {
     },
     /// Makes the volume of a workspace.
     MakeVolume {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// What it is made for.
         spec: VolumeSpec,
     },
     /// Mounts the volume of a workspace, and sets all that it must have.
     MountVolume {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// As it must be.
         spec: VolumeSpec,
     },
     /// Unmounts the volume of a workspace, while nothing uses it.
     UnmountVolume {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
     },
     /// Sets the limit of a mounted workspace, while the tenant runs.
     ResizeVolume {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// As it must be.
         spec: VolumeSpec,
     },
     /// Makes the image of a workspace larger, while nothing uses it.
     GrowImage {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// What it is made for.
         spec: VolumeSpec,
     },
     /// Writes an image back whose file was removed, from the device that still has it open.
     RescueImage {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
     },
     /// Has the file system of an image checked and put right, with a copy kept, while nothing uses it.
     RepairImage {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
     },
     /// Copies a plain folder into the mounted volume, and archives the folder.
     MoveIntoVolume {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
     },
     /// Writes the files of /config, each of which takes its place at once, and removes what else lies there.
     WriteFiles {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// All of them.
         files: Vec<ConfigFile>,
     },
     /// Removes the folder of /config with all that lies in it.
     RemoveFiles {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
     },
     /// Makes a network.
@@ -236,7 +236,7 @@ pub enum Step {
     },
     /// Makes a workspace that is archived the tenant's own.
     RestoreWorkspace {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// Its name in the archive.
         name: String,
@@ -261,7 +261,7 @@ pub enum Step {
     /// Takes away what a policy allows beyond its declaration, and secrets that it does not need. What it allows
     /// rightly stays open, with the values of secrets as they are now.
     NarrowEgress {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: TenantName,
         /// What is left of the policy; `None` where it stays as it is.
         policy: Option<Box<EgressPolicy>>,
@@ -271,7 +271,7 @@ pub enum Step {
     /// Closes what leads from a tenant's bridge to the host itself, and sets the sysctls of the gateway's
     /// namespace.
     GuardEgress {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// The link.
         link: String,
@@ -280,7 +280,7 @@ pub enum Step {
     },
     /// Tells the gateway that a tenant may reach nothing, and removes its secrets and its link.
     CloseEgress {
-        /// The tenant.
+        /// The tenant, by its name.
         tenant: String,
         /// The link.
         link: String,

@@ -144,7 +144,7 @@ impl FoundWorkspace {
 /// What an operator asked for, until it is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorRequest {
-    /// What.
+    /// What is asked for.
     #[serde(flatten)]
     pub what: RequestedAction,
     /// Who asked.

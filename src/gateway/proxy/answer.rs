@@ -23,7 +23,7 @@ pub(crate) const MAX_DISCARDED: usize = 256 << 10;
 /// What a connection is spoken to in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
-    /// TLS.
+    /// TLS: its alerts.
     Tls,
     /// HTTP/1.
     Http,

@@ -39,7 +39,7 @@ impl Destination {
         &self.place
     }
 
-    /// The port.
+    /// The TCP port, which an entry always names.
     pub fn port(&self) -> u16 {
         self.port
     }

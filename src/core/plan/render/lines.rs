@@ -11,7 +11,7 @@ use crate::model::{
 
 /// What is to be done about one resource, or is not.
 pub struct Line<'a> {
-    /// The tenant.
+    /// The tenant, by its name.
     pub tenant: &'a str,
     /// The resource, such as `container.acme`.
     pub address: String,
