@@ -316,7 +316,7 @@ impl<'a> Chain<'a> {
         let first = self.first.as_ref().map_or(0, |(first, ..)| *first);
         let is_old = |name: &str| writer::told_of_by(name).is_some_and(|seq| seq < first);
         for name in others.into_iter().filter(|name| !is_old(name)) {
-            self.remark(|| format!("{name} lies in the folder, and no record tells of it"));
+            self.remark(|| format!("{name} lies in the folder, and no record reports it"));
         }
     }
 }

@@ -52,7 +52,7 @@ agent [COMMAND]
   upstream PORT             HTTP that answers with the headers that it was sent, and prints them
   ping ADDRESS [MS]         an ICMP echo: answered, or why not
   spoof SOURCE ADDRESS:PORT HEX  a UDP packet with another's address as its source; needs NET_RAW
-  claim ADDRESS             tell the network by ARP that an address is here; needs NET_RAW
+  claim ADDRESS             announce by ARP that an address is here; needs NET_RAW
   script PATH               run each line of a file as a command, and print `= CODE` and its output
   print BYTES               print that many bytes
   escape [ADDRESS...]       try the ways of escape; status 0 when all of them are refused";
@@ -429,7 +429,7 @@ fn print(bytes: u64) -> io::Result<()> {
 /// What it makes on a success stays: that it was possible is the finding.
 fn escape(addresses: &[&str]) -> u8 {
     let mut open = 0;
-    let mut tell = |what: &str, outcome: Result<(), String>| match outcome {
+    let mut report = |what: &str, outcome: Result<(), String>| match outcome {
         Ok(()) => {
             open += 1;
             println!("OPEN    {what}");
@@ -449,20 +449,20 @@ fn escape(addresses: &[&str]) -> u8 {
         "/sys/fs/cgroup/memory/memory.limit_in_bytes",
     ] {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-        tell(&format!("write {path}"), file.map(drop).map_err(text));
+        report(&format!("write {path}"), file.map(drop).map_err(text));
     }
     for path in ["/proc/kcore", "/dev/mem", "/dev/kmsg", "/dev/sda", "/dev/vda", "/dev/kvm"] {
-        tell(&format!("read {path}"), read_one(path).map_err(text));
+        report(&format!("read {path}"), read_one(path).map_err(text));
     }
     for path in ["/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock"] {
-        tell(&format!("connect {path}"), UnixStream::connect(path).map(drop).map_err(text));
+        report(&format!("connect {path}"), UnixStream::connect(path).map(drop).map_err(text));
     }
-    tell("run a program in /tmp", run_copy("/tmp/escape").map_err(text));
+    report("run a program in /tmp", run_copy("/tmp/escape").map_err(text));
     for (what, outcome) in privileged() {
-        tell(what, outcome.map_err(text));
+        report(what, outcome.map_err(text));
     }
     for address in addresses {
-        tell(&format!("connect {address}"), dial(address, 1000));
+        report(&format!("connect {address}"), dial(address, 1000));
     }
     u8::from(open > 0)
 }

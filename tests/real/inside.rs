@@ -68,7 +68,7 @@ fn privileges(fleet: &Fleet) {
         let printed = agent(fleet, tenant, &["id"]);
         let value = |name: &str| {
             let line = printed.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            line.unwrap_or_else(|| panic!("{tenant}: the kernel tells {name}:\n{printed}"))
+            line.unwrap_or_else(|| panic!("{tenant}: the kernel reports {name}:\n{printed}"))
         };
         assert_eq!(value("Uid"), "1000 1000 1000 1000", "{tenant} runs as user 1000");
         assert_eq!(value("Gid"), "1000 1000 1000 1000", "{tenant} runs as group 1000");

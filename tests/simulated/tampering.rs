@@ -280,7 +280,7 @@ fn whatever_is_done_to_the_files_is_said() {
         (
             "something else lies in the folder",
             |case| fs::write(case.path().join("torn-5-1"), "x").unwrap(),
-            (0, "Note: torn-5-1 lies in the folder, and no record tells of it."),
+            (0, "Note: torn-5-1 lies in the folder, and no record reports it."),
             (0, "Note: torn-5-1 lies"),
         ),
         (

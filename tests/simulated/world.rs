@@ -133,11 +133,11 @@ impl World {
         let (steps, done) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
         let applied = self.runtime.block_on(async {
             let engine = connect(&self.host).await?;
-            let tell = |event: Event<'_>| match event {
+            let report = |event: Event<'_>| match event {
                 Event::Step { tenant, step } => steps.borrow_mut().push((tenant.to_owned(), step.clone())),
                 Event::Done(outcome) => done.borrow_mut().push(outcome.tenant.clone()),
             };
-            Ok::<_, String>(reconcile::apply(&engine, &self.host, &plan, None, &tell).await)
+            Ok::<_, String>(reconcile::apply(&engine, &self.host, &plan, None, &report).await)
         })?;
         Ok(Run { plan, steps: steps.into_inner(), done: done.into_inner(), applied })
     }

@@ -142,7 +142,7 @@ pub fn cases<'a>(with_gvisor: bool) -> Vec<Case<'a>> {
         case("someone moves the image's tag", tag_moved),
         case("someone removes the image", image_removed),
         case("someone unmounts the workspaces", unmounted),
-        case("someone opens the workspace, which no event tells", workspace_opened),
+        case("someone opens the workspace, which no event reports", workspace_opened),
     ]);
     cases
 }

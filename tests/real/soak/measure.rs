@@ -23,7 +23,7 @@ impl Sample {
     pub fn of(pid: u32) -> Self {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let value = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells it");
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel reports it");
             line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
         };
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();

@@ -118,13 +118,13 @@ impl Options {
     /// The newest API version that is spoken, such as `1.41`.
     #[must_use]
     pub fn api_version(&self) -> &str {
-        self.version["ApiVersion"].as_str().expect("an engine tells its ApiVersion")
+        self.version["ApiVersion"].as_str().expect("an engine reports its ApiVersion")
     }
 
     /// The oldest API version that is spoken, such as `1.12`.
     #[must_use]
     pub fn min_api_version(&self) -> &str {
-        self.version["MinAPIVersion"].as_str().expect("an engine tells its MinAPIVersion")
+        self.version["MinAPIVersion"].as_str().expect("an engine reports its MinAPIVersion")
     }
 
     /// Whether the newest API version is at least `1.minor`.
