@@ -497,8 +497,8 @@ impl<'a> Worker<'a> {
             }
             Step::WriteFiles { files, .. } => return Ok(self.files().write(&name()?, files).await?),
             Step::RemoveFiles { .. } => return Ok(self.files().remove(&name()?).await?),
-            Step::OpenEgress { egress } => {
-                return self.egress_paths().open(egress).await.map_err(|source| egress(step, source));
+            Step::OpenEgress { egress: declared } => {
+                return self.egress_paths().open(declared).await.map_err(|source| egress(step, source));
             }
             Step::NarrowEgress { policy, secrets, .. } => {
                 let (egress_paths, name) = (self.egress_paths(), name()?);

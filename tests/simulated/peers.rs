@@ -98,7 +98,7 @@ fn words(world: &World, steps: &[PlannedStep]) -> Vec<String> {
         served.map_or_else(|| "nobody".to_owned(), |address| (u32::from(address) - first).to_string())
     };
     let word = |step: &Step| match step {
-        Step::OpenEgress { way } => format!("open to {}", number(way.policy.address)),
+        Step::OpenEgress { egress } => format!("open to {}", number(egress.policy.address)),
         Step::NarrowEgress { policy: Some(policy), .. } => format!("narrow to {}", number(policy.address)),
         Step::Connect { address, .. } => format!("connect as {}", number(*address)),
         other => json!(other)["step"].as_str().unwrap().to_owned(),

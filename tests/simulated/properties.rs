@@ -436,7 +436,7 @@ fn check_ownership(plan: &Plan, observed: &Observed) {
                 }
                 Step::Start { container } => own_target(container),
                 Step::Rename { container, to } => own_target(container) && *to == object,
-                Step::OpenEgress { way } => way.policy.tenant.as_str() == name,
+                Step::OpenEgress { egress } => egress.policy.tenant.as_str() == name,
                 Step::NarrowEgress { tenant, policy, .. } => {
                     tenant.as_str() == name && policy.as_ref().is_none_or(|policy| policy.tenant == *tenant)
                 }
