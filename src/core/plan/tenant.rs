@@ -284,11 +284,11 @@ impl<'a> World<'a> {
     }
 
     /// Plans the network, and says what becomes of it.
-    fn network(&self, declared: &Network, plan: &mut TenantPlan) -> NetworkFate<'a> {
+    fn network(&self, declared: &Network, plan: &mut TenantPlan) -> NetworkOutcome<'a> {
         let Some(network) = self.network else {
             let change = plan.add_change(change(self.tenant, Action::Create, Vec::new(), None, declared.clone()));
             let create = plan.planned(change, create_network(declared));
-            return NetworkFate::Made { steps: vec![create], former: None, weakened: false };
+            return NetworkOutcome::Made { steps: vec![create], former: None, weakened: false };
         };
         let has_foreign = network.members.iter().any(|member| member.tenant.as_deref() != Some(self.tenant));
         let expected = engine_defaults::network_with_share(declared, &network.spec);
@@ -307,25 +307,25 @@ impl<'a> World<'a> {
             });
         }
         if attributes.is_empty() {
-            return NetworkFate::Kept(network);
+            return NetworkOutcome::Kept(network);
         }
         let action = if replaced { Action::Replace } else { Action::Update };
         let before = Some(network.spec.clone());
         let change = plan.add_change(change(self.tenant, action, attributes, before, declared.clone()));
         disconnect_foreign(self.tenant, network, Some(change), plan);
         if !replaced {
-            return NetworkFate::Kept(network);
+            return NetworkOutcome::Kept(network);
         }
         let remove = plan.planned(change, Step::RemoveNetwork { network: network.id.clone() });
         let create = plan.planned(change, create_network(declared));
-        NetworkFate::Made { steps: vec![remove, create], former: Some(network), weakened }
+        NetworkOutcome::Made { steps: vec![remove, create], former: Some(network), weakened }
     }
 
     fn container(
         &self,
         class: RuntimeClass,
         DesiredObjects { container: declared, inherited, .. }: DesiredObjects,
-        network: NetworkFate<'_>,
+        network: NetworkOutcome<'_>,
         dependent: DependentChanges,
         wanted: Wanted,
         plan: &mut TenantPlan,
@@ -390,7 +390,7 @@ impl<'a> World<'a> {
             // A replacement is made before the old one goes, so that a refusal leaves the old one in
             // place. That needs the network that both are on, the workspace, and the second name, to be free.
             let offline = dependent.offline();
-            let is_free = offline.is_empty() && matches!(network, NetworkFate::Kept(_));
+            let is_free = offline.is_empty() && matches!(network, NetworkOutcome::Kept(_));
             if is_free && temporary.is_some() {
                 plan.push_step(change, create(declared, temporary));
                 plan.steps.extend(stop_and_remove);
@@ -431,7 +431,7 @@ impl<'a> World<'a> {
         &self,
         actual: &ObservedContainer,
         declared: &Container,
-        own: &NetworkFate<'_>,
+        own: &NetworkOutcome<'_>,
         class: RuntimeClass,
     ) -> Connections {
         let mut result = Connections::default();
@@ -448,41 +448,41 @@ impl<'a> World<'a> {
             });
         };
         let (is_kept, own) = match own {
-            NetworkFate::Kept(own) => (true, Some(*own)),
-            NetworkFate::Made { former, .. } => (false, *former),
+            NetworkOutcome::Kept(own) => (true, Some(*own)),
+            NetworkOutcome::Made { former, .. } => (false, *former),
         };
         let mut on_own = false;
         let mut gone = false;
-        let mut strange = Vec::new();
+        let mut others = Vec::new();
         for (name, id) in &actual.networks {
             // A container that never ran knows its network by name alone.
             let is_it = |network: &ObservedNetwork| match id.is_empty() {
                 true => network.spec.name == *name,
                 false => network.id == *id,
             };
-            // All networks are gone through for a strange one only: there are as many as tenants.
+            // All networks are gone through for another one only: there are as many as tenants.
             if own.is_some_and(is_it) {
                 on_own = true;
             } else if let Some(network) = self.known_networks.iter().find(|network| is_it(network)) {
-                strange.push(network);
+                others.push(network);
             } else {
                 gone = true;
             }
         }
         if !is_kept {
-            attribute(true, !strange.is_empty(), Some("its network is made anew"));
+            attribute(true, !others.is_empty(), Some("its network is made anew"));
         } else if gone {
-            attribute(true, !strange.is_empty(), Some("a network that it was on is gone"));
+            attribute(true, !others.is_empty(), Some("a network that it was on is gone"));
         } else if !on_own && !class.changes_live() {
-            attribute(true, !strange.is_empty(), None);
-        } else if !on_own || !strange.is_empty() {
-            attribute(false, !strange.is_empty(), None);
+            attribute(true, !others.is_empty(), None);
+        } else if !on_own || !others.is_empty() {
+            attribute(false, !others.is_empty(), None);
         }
         let address = declared.address;
         let disconnect =
             |network: &ObservedNetwork| Step::Disconnect { network: network.id.clone(), container: actual.id.clone() };
         // No engine takes a container off the host's own network; it is paused and made anew.
-        result.contain = strange.into_iter().filter(|network| network.spec.driver != "host").map(disconnect).collect();
+        result.contain = others.into_iter().filter(|network| network.spec.driver != "host").map(disconnect).collect();
         if let Some(own) = own.filter(|_| !on_own) {
             result.connect = Some(connect(own, actual, address));
         }
@@ -496,14 +496,14 @@ impl<'a> World<'a> {
 }
 
 /// What becomes of a tenant's network.
-enum NetworkFate<'a> {
+enum NetworkOutcome<'a> {
     /// It stays as it is.
     Kept(&'a ObservedNetwork),
     /// It is made, after another of its name was removed.
     Made { steps: Vec<PlannedStep>, former: Option<&'a ObservedNetwork>, weakened: bool },
 }
 
-impl NetworkFate<'_> {
+impl NetworkOutcome<'_> {
     fn steps(self) -> Vec<PlannedStep> {
         match self {
             Self::Kept(_) => Vec::new(),
