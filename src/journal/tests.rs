@@ -405,7 +405,7 @@ fn a_thousand_at_once_keep_their_order() {
 #[tokio::test]
 async fn many_are_handed_over_before_the_first_is_waited_for() {
     let (queue, mut requests) = mpsc::channel(QUEUE);
-    let (_told, state) = watch::channel(State { head: Anchor::genesis(), error: None });
+    let (_sender, state) = watch::channel(WriterState { head: Anchor::genesis(), error: None });
     let journal = Journal { queue, state };
     let count = QUEUE * 2 + 44;
     let long = "x".repeat(2 << 20);
