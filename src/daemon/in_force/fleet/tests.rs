@@ -32,7 +32,7 @@ fn declared_with(policy: &str, tenants: &[(&str, &str)]) -> Arc<Desired> {
 }
 
 /// Puts a commit in force, where nothing needs an approval.
-fn succeed(former: Option<&Fleet>, n: u8, declared: Arc<Desired>, pins: &BTreeMap<String, Pin>) -> Change {
+fn succeed(former: Option<&Fleet>, n: u8, declared: Arc<Desired>, pins: &BTreeMap<String, Pin>) -> FleetChange {
     Fleet::succeed(former, revision(n), declared, pins, BTreeMap::new())
 }
 
