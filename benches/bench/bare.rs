@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    fs,
+    fs, io,
     path::Path,
     process::Command,
     sync::{Arc, Mutex, PoisonError},
@@ -119,11 +119,13 @@ pub fn make(socket: &Path, calls: Vec<Call>) -> anyhow::Result<()> {
     world::runtime()?.block_on(play(Script { at_once: 1, stages: vec![vec![calls]] }, socket)).map(drop)
 }
 
-type Connection = http1::SendRequest<Full<Bytes>>;
+/// A connection to the engine.
+pub type Connection = http1::SendRequest<Full<Bytes>>;
 
-async fn connect(socket: &Path) -> anyhow::Result<Connection> {
+/// Opens one.
+pub async fn connect(socket: &Path) -> io::Result<Connection> {
     let stream = UnixStream::connect(socket).await?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::spawn(connection);
     Ok(sender)
 }

@@ -78,7 +78,7 @@ fn command() -> Option<Vec<String>> {
 fn file(members: &[Member]) -> Value {
     let mut services = Map::new();
     let mut networks = Map::new();
-    for Member { network, container } in members {
+    for Member { network, container, .. } in members {
         services.insert(container.hostname.clone(), service(container));
         networks.insert(container.hostname.clone(), json_network(network));
     }

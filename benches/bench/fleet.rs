@@ -27,6 +27,8 @@ const AT_ONCE: usize = 8;
 pub struct Member {
     pub network: Network,
     pub container: Container,
+    /// What makes the container.
+    body: Value,
 }
 
 /// All tenants of a world.
@@ -94,7 +96,7 @@ impl Fleet {
         let name = &member.container.name;
         let create = format!("/containers/create?name={name}");
         let start = format!("/containers/{name}/start");
-        [self.post(&create, Some(encode::container(&member.container, "bench"))), self.post(&start, None)].into_iter()
+        [self.post(&create, Some(member.body.clone())), self.post(&start, None)].into_iter()
     }
 
     /// The removal of one tenant's container.
@@ -146,7 +148,9 @@ fn member(steps: Vec<PlannedStep>) -> Option<Member> {
             _ => {}
         }
     }
-    Some(Member { network: network?, container: container? })
+    let (network, container) = (network?, container?);
+    let body = serde_json::to_value(encode::container(&container, "bench").ok()?).ok()?;
+    Some(Member { network, container, body })
 }
 
 /// The settings of a world's host.

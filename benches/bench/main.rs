@@ -29,6 +29,7 @@ mod following;
 mod history;
 mod measure;
 mod proxy;
+mod reads;
 mod real;
 mod rest;
 mod simulated;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         ["simulated", folder] => simulated::main(folder.as_ref()),
         ["history", folder] => history::main(folder.as_ref()),
         ["bare", socket, script] => bare::main(socket, script),
+        ["reads", reader, socket] => reads::main(reader, socket),
         ["real", folder] => real::main(folder.as_ref()),
         ["following", folder] => following::main(folder.as_ref()),
         ["rest", folder] => rest::main(folder.as_ref()),

@@ -10,6 +10,7 @@ use tenantd_test_support::{Call as Seen, Options, SimEngine};
 use crate::{
     bare::{self, Call, Received, Script},
     measure::{Run, median, peak},
+    reads::{self, Reads},
     setting,
     table::{Table, as_mebibytes, mebibytes, time, verdict},
     world::World,
@@ -31,9 +32,11 @@ pub fn main(folder: &Path) -> anyhow::Result<()> {
         "Plan without a change, simulated engine on a socket",
         &["tenants", "plan", "engine's own", "beyond it", "goal", "", "calls", "received", "peak memory", "goal", ""],
     );
+    let mut readers = reads::table();
     for size in sizes.split(',') {
         let size: usize = size.trim().parse()?;
-        let Measured { plans, bares, received } = measure(&folder.join(size.to_string()), size, rounds)?;
+        let Measured { plans, bares, received, reads } = measure(&folder.join(size.to_string()), size, rounds)?;
+        reads.add_to(&mut readers, size);
         let (plan, bare) = (median(&plans), median(&bares));
         let beyond = plan.saturating_sub(bare);
         let (tenants, most, memory) = GOAL;
@@ -53,6 +56,7 @@ pub fn main(folder: &Path) -> anyhow::Result<()> {
         ]);
     }
     table.print();
+    readers.print();
     Ok(())
 }
 
@@ -60,6 +64,7 @@ struct Measured {
     plans: Vec<Run>,
     bares: Vec<Run>,
     received: Received,
+    reads: Reads,
 }
 
 fn measure(folder: &Path, tenants: usize, rounds: usize) -> anyhow::Result<Measured> {
@@ -70,12 +75,14 @@ fn measure(folder: &Path, tenants: usize, rounds: usize) -> anyhow::Result<Measu
     let plan = || world.tenantd(&["plan", "--detailed-exitcode"]);
     plan()?;
     let script = replay(&engine.take_calls());
-    let mut measured = Measured { plans: Vec::new(), bares: Vec::new(), received: Received::default() };
+    let mut measured =
+        Measured { plans: Vec::new(), bares: Vec::new(), received: Received::default(), reads: Reads::default() };
     for _ in 0..rounds {
         let (bare, received) = bare::measured(&script, engine.socket(), folder)?;
         measured.bares.push(bare);
         measured.received = received;
         measured.plans.push(plan()?);
+        measured.reads.measure(engine.socket(), folder)?;
     }
     Ok(measured)
 }

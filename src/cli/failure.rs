@@ -244,8 +244,8 @@ fn of_call(error: &CallError) -> Option<&'static str> {
         CallError::Broken { .. } | CallError::TimedOut { .. } => Some(
             "what was asked for may be done all the same: `tenantd plan` shows what is left; the engine's own log says more",
         ),
-        // The engine's own words.
-        CallError::Refused { .. } => None,
+        // The engine's own words, or what was declared.
+        CallError::Refused { .. } | CallError::Unnamed { .. } => None,
         CallError::Malformed { .. } => Some("is it a Docker Engine that listens there? `docker version` shows it"),
     }
 }

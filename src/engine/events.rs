@@ -81,7 +81,9 @@ impl Events {
             }
             match self.body.frame().await {
                 None => return Ok(None),
-                Some(Err(source)) => return Err(CallError::Broken { call: "GET /events".to_owned(), source }),
+                Some(Err(error)) => {
+                    return Err(CallError::Broken { call: "GET /events".to_owned(), source: error.into() });
+                }
                 Some(Ok(frame)) => self.buffer.extend(frame.into_data().into_iter().flatten()),
             }
         }

@@ -1,26 +1,31 @@
 //! HTTP/1.1 on a unix socket, with connections kept for the next call.
+//!
+//! All calls go this way: those that are read here, and those that bollard makes (`commands.rs`).
 
 use std::{
+    error::Error,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use bollard::BollardRequest;
+use http_body_util::BodyExt;
 use hyper::{
     HeaderMap, Method, Request, Response,
     body::{Bytes, Incoming},
-    client::conn::http1::{self, SendRequest},
     header::{self, HeaderValue},
 };
-use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::rows::Rows;
+use super::{
+    connection::{self, Connection},
+    rows::Rows,
+};
 
-/// The largest answer that is read: a list of some hundred thousand containers.
+/// The largest answer to a question, in bytes: a list of some hundred thousand containers.
 const MAX_ANSWER: usize = 512 << 20;
 
 /// How many connections are kept for the next calls: what a full scan has under way, and
@@ -44,7 +49,7 @@ pub enum CallError {
         /// Method and path.
         call: String,
         /// What was seen.
-        source: hyper::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The deadline passed. The call may still take effect.
     #[error("the engine did not answer {call} within {} s", deadline.as_secs_f32())]
@@ -70,18 +75,19 @@ pub enum CallError {
         /// What is wrong with it.
         detail: String,
     },
-}
-
-/// What is sent with a call: its kind and its bytes.
-type Payload = (&'static str, Bytes);
-
-fn json(body: &Value) -> Payload {
-    ("application/json", Bytes::from(body.to_string()))
+    /// What is to be made has a value that the engine's API does not have. Nothing was sent.
+    #[error("the engine's API has no {what} {value:?}")]
+    Unnamed {
+        /// What the value is of.
+        what: &'static str,
+        /// The value.
+        value: String,
+    },
 }
 
 pub(super) struct Http {
     socket: PathBuf,
-    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+    idle: Mutex<Vec<Connection>>,
 }
 
 impl Http {
@@ -97,13 +103,7 @@ impl Http {
         body: Option<&Value>,
         deadline: Duration,
     ) -> Result<Bytes, CallError> {
-        self.exchange(method, path, body.map(json), deadline).await.map(|(_, body)| body)
-    }
-
-    /// Posts an archive and reads the whole answer within the deadline.
-    pub(super) async fn upload(&self, path: &str, archive: Vec<u8>, deadline: Duration) -> Result<Bytes, CallError> {
-        let payload = ("application/x-tar", Bytes::from(archive));
-        self.exchange(Method::POST, path, Some(payload), deadline).await.map(|(_, body)| body)
+        self.exchange(method, path, body, deadline).await.map(|(_, body)| body)
     }
 
     /// Makes one call and hands over the elements of the array that it answers, as they arrive, all
@@ -115,31 +115,25 @@ impl Http {
         mut take: impl FnMut(T),
     ) -> Result<(), CallError> {
         let call = format!("GET {path}");
-        let malformed = |detail: String| CallError::Malformed { call: call.clone(), detail };
         let exchange = async {
-            let (connection, answer) = self.send(Method::GET, path, None, &call).await?;
+            let (connection, answer) = self.ask(Method::GET, path, None, &call).await?;
             let (head, mut body) = answer.into_parts();
             let status = head.status.as_u16();
             if status != 200 {
-                return Err(CallError::Refused { status, message: message(status, &read(body, &call).await?) });
+                return Err(self.refused(connection, status, body, &call, MAX_ANSWER).await);
             }
-            let (mut rows, mut length) = (Rows::default(), 0);
+            let mut rows = Rows::default();
             while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|source| CallError::Broken { call: call.clone(), source })?;
-                let Some(piece) = frame.data_ref() else { continue };
-                length += piece.len();
-                if length > MAX_ANSWER {
-                    return Err(malformed(format!("longer than {MAX_ANSWER} bytes")));
+                let frame = frame.map_err(|error| broken(&call, error, MAX_ANSWER))?;
+                if let Some(piece) = frame.data_ref() {
+                    rows.push(piece, |row| parse(&call, row).map(&mut take))?;
                 }
-                rows.push(piece, |row| parse(&call, row).map(&mut take))?;
             }
-            self.keep(connection).await;
-            if rows.is_complete() { Ok(()) } else { Err(malformed("it is no whole list".to_owned())) }
+            self.keep_ready(connection).await;
+            let detail = "it is no whole list".to_owned();
+            if rows.is_complete() { Ok(()) } else { Err(CallError::Malformed { call: call.clone(), detail }) }
         };
-        match tokio::time::timeout(deadline, exchange).await {
-            Ok(result) => result,
-            Err(_) => Err(CallError::TimedOut { call: call.clone(), deadline }),
-        }
+        within(deadline, &call, exchange).await
     }
 
     /// Makes one call and returns a header of its answer, where it has that.
@@ -152,95 +146,150 @@ impl Http {
         &self,
         method: Method,
         path: &str,
-        body: Option<Payload>,
+        body: Option<&Value>,
         deadline: Duration,
     ) -> Result<(HeaderMap, Bytes), CallError> {
         let call = format!("{method} {path}");
         let exchange = async {
-            let (connection, answer) = self.send(method, path, body, &call).await?;
+            let (connection, answer) = self.ask(method, path, body, &call).await?;
             let (head, body) = answer.into_parts();
-            let body = read(body, &call).await?;
-            self.keep(connection).await;
-            match head.status.as_u16() {
-                200..=299 | 304 => Ok((head.headers, body)),
-                status => Err(CallError::Refused { status, message: message(status, &body) }),
+            let status = head.status.as_u16();
+            if !is_done(status) {
+                return Err(self.refused(connection, status, body, &call, MAX_ANSWER).await);
             }
+            let body = read(body, &call, MAX_ANSWER).await?;
+            self.keep_ready(connection).await;
+            Ok((head.headers, body))
         };
-        match tokio::time::timeout(deadline, exchange).await {
-            Ok(result) => result,
-            Err(_) => Err(CallError::TimedOut { call, deadline }),
-        }
+        within(deadline, &call, exchange).await
     }
 
-    /// Makes one call and hands over its answer as it comes. Only the answer's beginning has a deadline.
+    /// Makes one call and hands over its answer as it comes, without a bound. Only the answer's beginning has a deadline.
     pub(super) async fn stream(&self, path: &str, deadline: Duration) -> Result<Incoming, CallError> {
         let call = format!("GET {path}");
         let exchange = async {
-            let (_, answer) = self.send(Method::GET, path, None, &call).await?;
+            let (connection, answer) = self.ask(Method::GET, path, None, &call).await?;
             match answer.status().as_u16() {
-                200 => Ok(answer.into_body()),
-                status => {
-                    let body = read(answer.into_body(), &call).await?;
-                    Err(CallError::Refused { status, message: message(status, &body) })
+                200 => {
+                    connection.allow(usize::MAX);
+                    Ok(answer.into_body())
                 }
+                status => Err(self.refused(connection, status, answer.into_body(), &call, MAX_ANSWER).await),
             }
         };
-        match tokio::time::timeout(deadline, exchange).await {
-            Ok(result) => result,
-            Err(_) => Err(CallError::TimedOut { call, deadline }),
+        within(deadline, &call, exchange).await
+    }
+
+    /// Makes a call of bollard's and hands over its answer, whose length in bytes has a bound, head and all. An answer that
+    /// the engine will not is an error.
+    pub(super) async fn forward(
+        &self,
+        request: BollardRequest,
+        max_answer: usize,
+    ) -> Result<Response<Incoming>, CallError> {
+        let call = format!("{} {}", request.method(), request.uri().path());
+        let (connection, answer) = self.send(request, max_answer, &call).await?;
+        let status = answer.status().as_u16();
+        if !is_done(status) {
+            return Err(self.refused(connection, status, answer.into_body(), &call, max_answer).await);
         }
+        self.keep(connection);
+        Ok(answer)
+    }
+
+    /// What the engine says of why it will not, read to its end.
+    async fn refused(
+        &self,
+        connection: Connection,
+        status: u16,
+        body: Incoming,
+        call: &str,
+        max_answer: usize,
+    ) -> CallError {
+        match read(body, call, max_answer).await {
+            Ok(body) => {
+                self.keep_ready(connection).await;
+                CallError::Refused { status, message: message(status, &body) }
+            }
+            Err(error) => error,
+        }
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        call: &str,
+    ) -> Result<(Connection, Response<Incoming>), CallError> {
+        let mut request = Request::builder().method(method).uri(path);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let request = request
+            .body(bollard::body_full(body))
+            .map_err(|e| CallError::Malformed { call: call.to_owned(), detail: e.to_string() })?;
+        self.send(request, MAX_ANSWER, call).await
     }
 
     async fn send(
         &self,
-        method: Method,
-        path: &str,
-        body: Option<Payload>,
+        mut request: BollardRequest,
+        max_answer: usize,
         call: &str,
-    ) -> Result<(SendRequest<Full<Bytes>>, Response<Incoming>), CallError> {
-        let broken = |source| CallError::Broken { call: call.to_owned(), source };
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "docker");
-        let body = body.map(|(kind, bytes)| {
-            request.headers_mut().map(|headers| headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind)));
-            bytes
-        });
-        let request = request
-            .body(Full::new(body.unwrap_or_default()))
-            .map_err(|e| CallError::Malformed { call: call.to_owned(), detail: e.to_string() })?;
+    ) -> Result<(Connection, Response<Incoming>), CallError> {
+        request.headers_mut().insert(header::HOST, HeaderValue::from_static("docker"));
         let mut connection = match self.idle_connection() {
             Some(connection) => connection,
             None => self.connect(call).await?,
         };
-        let answer = connection.send_request(request).await.map_err(broken)?;
+        connection.allow(max_answer);
+        let answer = connection.send(request).await.map_err(|error| broken(call, error, max_answer))?;
         Ok((connection, answer))
     }
 
-    /// Keeps a connection whose answer was read for the next call, where not enough are kept already.
-    async fn keep(&self, mut connection: SendRequest<Full<Bytes>>) {
-        if connection.ready().await.is_ok() {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.retain(SendRequest::is_ready);
-            if idle.len() < IDLE {
-                idle.push(connection);
-            }
-        }
-    }
-
-    fn idle_connection(&self) -> Option<SendRequest<Full<Bytes>>> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::from_fn(|| idle.pop()).find(|connection| connection.is_ready())
-    }
-
-    async fn connect(&self, call: &str) -> Result<SendRequest<Full<Bytes>>, CallError> {
+    async fn connect(&self, call: &str) -> Result<Connection, CallError> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|source| CallError::Unreachable { socket: self.socket.clone(), source })?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        connection::open(stream)
             .await
-            .map_err(|source| CallError::Broken { call: call.to_owned(), source })?;
-        // Its end shows on the next use of the sender.
-        tokio::spawn(connection);
-        Ok(sender)
+            .map_err(|source| CallError::Broken { call: call.to_owned(), source: source.into() })
+    }
+
+    /// Keeps a connection whose answer was read for the next call.
+    async fn keep_ready(&self, mut connection: Connection) {
+        if connection.ready().await {
+            self.keep(connection);
+        }
+    }
+
+    /// Keeps a connection for the next call once its answer was read, where not enough are kept already.
+    fn keep(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|connection| !connection.is_closed());
+        if idle.len() < IDLE {
+            idle.push(connection);
+        }
+    }
+
+    fn idle_connection(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let ready = idle.iter().rposition(Connection::is_ready)?;
+        Some(idle.swap_remove(ready))
+    }
+}
+
+/// Waits for a call until its deadline.
+pub(super) async fn within<T>(
+    deadline: Duration,
+    call: &str,
+    exchange: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    match tokio::time::timeout(deadline, exchange).await {
+        Ok(result) => result,
+        Err(_) => Err(CallError::TimedOut { call: call.to_owned(), deadline }),
     }
 }
 
@@ -249,18 +298,23 @@ pub(super) fn parse<T: DeserializeOwned>(call: &str, body: &[u8]) -> Result<T, C
     serde_json::from_slice(body).map_err(|e| CallError::Malformed { call: call.to_owned(), detail: e.to_string() })
 }
 
-async fn read(body: Incoming, call: &str) -> Result<Bytes, CallError> {
-    match Limited::new(body, MAX_ANSWER).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(e) => Err(match e.downcast::<hyper::Error>() {
-            Ok(source) => CallError::Broken { call: call.to_owned(), source: *source },
-            Err(e) => {
-                let too_long = e.is::<LengthLimitError>();
-                let detail = if too_long { format!("longer than {MAX_ANSWER} bytes") } else { e.to_string() };
-                CallError::Malformed { call: call.to_owned(), detail }
-            }
-        }),
+/// Whether a status says that what was asked for is done, or was already.
+fn is_done(status: u16) -> bool {
+    matches!(status, 200..=299 | 304)
+}
+
+async fn read(body: Incoming, call: &str, max_answer: usize) -> Result<Bytes, CallError> {
+    let body = body.collect().await.map_err(|error| broken(call, error, max_answer))?;
+    Ok(body.to_bytes())
+}
+
+/// Why a connection ended within a call.
+pub(super) fn broken(call: &str, error: hyper::Error, max_answer: usize) -> CallError {
+    let call = call.to_owned();
+    if connection::is_too_long(&error) {
+        return CallError::Malformed { call, detail: format!("longer than {max_answer} bytes") };
     }
+    CallError::Broken { call, source: error.into() }
 }
 
 /// The engine's own words, or the status where it has none.

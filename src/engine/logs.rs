@@ -43,7 +43,7 @@ impl Engine {
         let mut body = self.http.stream(&path, self.call.max(Duration::from_secs(5))).await?;
         let mut frames = Frames::default();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|source| CallError::Broken { call: path.clone(), source })?;
+            let frame = frame.map_err(|error| CallError::Broken { call: path.clone(), source: error.into() })?;
             let Ok(data) = frame.into_data() else { continue };
             frames.buffer.extend_from_slice(&data);
             while let Some((stream, text)) =

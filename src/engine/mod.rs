@@ -5,6 +5,8 @@
 
 pub mod encode;
 
+mod commands;
+mod connection;
 mod events;
 mod facts;
 mod http;
@@ -21,13 +23,19 @@ mod version;
 use std::{
     net::Ipv4Addr,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use bollard::{
+    models::{
+        ContainerCreateBody, ContainerCreateResponse, ContainerUpdateBody, NetworkConnectRequest,
+        NetworkDisconnectRequest, RestartPolicy, RestartPolicyNameEnum,
+    },
+    query_parameters::{CreateContainerOptions, RemoveContainerOptions, RenameContainerOptions, StopContainerOptions},
+};
 use hyper::Method;
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
 
 pub use events::{EngineEvent, Events};
 pub use http::CallError;
@@ -37,11 +45,14 @@ pub use selftest::{SELFTEST_CODE, SELFTEST_IMAGE};
 pub use version::{ApiVersion, VersionError};
 
 use crate::model::{Container, EngineDefaults, Network, step::LiveLimits};
+use commands::Commands;
 use http::{Http, query};
 
 /// A Docker Engine that answers.
 pub struct Engine {
-    http: Http,
+    http: Arc<Http>,
+    /// Over the same connections.
+    commands: Commands,
     api: ApiVersion,
     call: Duration,
     /// What the engine was seen to add to what it is sent. It lasts as long as the connection to its events: another
@@ -62,17 +73,6 @@ pub enum ConnectError {
     Version(#[from] VersionError),
 }
 
-/// What the engine said of a container that it made.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Created {
-    /// The new object's full id.
-    pub id: String,
-    /// What it left out of what was asked for.
-    #[serde(default)]
-    pub warnings: Option<Vec<String>>,
-}
-
 impl Engine {
     /// Connects and agrees on a version.
     ///
@@ -81,7 +81,7 @@ impl Engine {
     /// # Errors
     /// The engine cannot be reached or is too old or too new.
     pub async fn connect(socket: &Path, call: Duration) -> Result<Self, ConnectError> {
-        let http = Http::new(socket);
+        let http = Arc::new(Http::new(socket));
         // `/version` takes an engine as long as twenty inspections: it runs programs to answer that.
         let newest = http.header("/_ping", "api-version", call).await?;
         let api = match newest.as_deref().and_then(version::told_by_the_newest) {
@@ -92,6 +92,7 @@ impl Engine {
             }
         };
         Ok(Self {
+            commands: Commands::new(&http, api)?,
             http,
             api,
             call,
@@ -126,7 +127,7 @@ impl Engine {
     pub async fn sample(&self, image: &str) -> Result<Container, CallError> {
         self.remove_samples().await?;
         let body = encode::sample(image);
-        let created: Created = self.post_json("/containers/create", &body).await?;
+        let created = self.create(None, body).await?;
         let found = self.inspect_container(&created.id).await;
         self.remove_container(&created.id).await?;
         let gone = || CallError::Malformed {
@@ -140,10 +141,19 @@ impl Engine {
     ///
     /// # Errors
     /// The engine refuses it or does not answer in time.
-    pub async fn create_container(&self, name: &str, spec: &Container) -> Result<Created, CallError> {
-        let path = format!("/containers/create?name={}", query(name));
+    pub async fn create_container(&self, name: &str, spec: &Container) -> Result<ContainerCreateResponse, CallError> {
         let creation = format!("{:032x}", fastrand::u128(..));
-        self.post_json(&path, &encode::container(spec, &creation)).await
+        self.create(Some(name), encode::container(spec, &creation)?).await
+    }
+
+    async fn create(
+        &self,
+        name: Option<&str>,
+        body: ContainerCreateBody,
+    ) -> Result<ContainerCreateResponse, CallError> {
+        let options = CreateContainerOptions { name: name.map(str::to_owned), ..CreateContainerOptions::default() };
+        let create = self.commands.docker.create_container(Some(options), body);
+        self.commands.run(Method::POST, "/containers/create", self.call, create).await
     }
 
     /// Starts a container within a deadline of its own. One that runs is left alone.
@@ -151,7 +161,8 @@ impl Engine {
     /// # Errors
     /// It does not start, or not in time.
     pub async fn start_container(&self, id: &str, deadline: Duration) -> Result<(), CallError> {
-        self.act(Method::POST, &format!("/containers/{id}/start"), None, deadline).await
+        let path = format!("/containers/{id}/start");
+        self.commands.run(Method::POST, &path, deadline, self.commands.docker.start_container(id, None)).await
     }
 
     /// Stops a container: TERM, and KILL after `grace`. One that is stopped is left alone.
@@ -159,8 +170,12 @@ impl Engine {
     /// # Errors
     /// The engine refuses or does not answer in time.
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CallError> {
-        let path = format!("/containers/{id}/stop?t={}", grace.as_secs());
-        self.act(Method::POST, &path, None, self.call + grace).await
+        let path = format!("/containers/{id}/stop");
+        let t = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+        let options = StopContainerOptions { t: Some(t), signal: None };
+        self.commands
+            .run(Method::POST, &path, self.call + grace, self.commands.docker.stop_container(id, Some(options)))
+            .await
     }
 
     /// Freezes a container. One that is frozen is left alone.
@@ -168,7 +183,8 @@ impl Engine {
     /// # Errors
     /// The engine refuses or does not answer in time.
     pub async fn pause_container(&self, id: &str) -> Result<(), CallError> {
-        match self.act(Method::POST, &format!("/containers/{id}/pause"), None, self.call).await {
+        let path = format!("/containers/{id}/pause");
+        match self.commands.run(Method::POST, &path, self.call, self.commands.docker.pause_container(id)).await {
             Err(CallError::Refused { message, .. }) if message.contains("already paused") => Ok(()),
             other => other,
         }
@@ -179,7 +195,8 @@ impl Engine {
     /// # Errors
     /// The engine refuses or does not answer in time.
     pub async fn unpause_container(&self, id: &str) -> Result<(), CallError> {
-        match self.act(Method::POST, &format!("/containers/{id}/unpause"), None, self.call).await {
+        let path = format!("/containers/{id}/unpause");
+        match self.commands.run(Method::POST, &path, self.call, self.commands.docker.unpause_container(id)).await {
             Err(CallError::Refused { message, .. }) if message.contains("is not paused") => Ok(()),
             other => other,
         }
@@ -190,8 +207,10 @@ impl Engine {
     /// # Errors
     /// The engine refuses or does not answer in time.
     pub async fn remove_container(&self, id: &str) -> Result<(), CallError> {
-        let path = format!("/containers/{id}?force=1&v=1");
-        match absent_is_fine(self.act(Method::DELETE, &path, None, self.call).await) {
+        let path = format!("/containers/{id}");
+        let options = RemoveContainerOptions { force: true, v: true, link: false };
+        let remove = self.commands.docker.remove_container(id, Some(options));
+        match absent_is_fine(self.commands.run(Method::DELETE, &path, self.call, remove).await) {
             Err(busy @ CallError::Refused { status: 409, .. }) if busy.to_string().contains("already in progress") => {
                 // An earlier call does it: one that timed out, or another client's.
                 tokio::time::timeout(self.call, self.gone(id)).await.unwrap_or(Err(busy))
@@ -213,14 +232,16 @@ impl Engine {
     /// # Errors
     /// The engine refuses, as it does below current use; nothing has changed then.
     pub async fn update_container(&self, id: &str, limits: &LiveLimits) -> Result<(), CallError> {
-        let body = json!({
-            "Memory": limits.memory,
-            "MemorySwap": limits.memory,
-            "NanoCpus": limits.nano_cpus,
-            "PidsLimit": limits.pids_limit,
-            "RestartPolicy": {"Name": "no"},
-        });
-        self.act(Method::POST, &format!("/containers/{id}/update"), Some(&body), self.call).await
+        let path = format!("/containers/{id}/update");
+        let body = ContainerUpdateBody {
+            memory: Some(limits.memory),
+            memory_swap: Some(limits.memory),
+            nano_cpus: Some(limits.nano_cpus),
+            pids_limit: Some(limits.pids_limit),
+            restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+            ..ContainerUpdateBody::default()
+        };
+        self.commands.run(Method::POST, &path, self.call, self.commands.docker.update_container(id, body)).await
     }
 
     /// Gives a container another name. One that has it already is left alone.
@@ -228,7 +249,13 @@ impl Engine {
     /// # Errors
     /// The name is taken, or the engine does not answer in time.
     pub async fn rename_container(&self, id: &str, name: &str) -> Result<(), CallError> {
-        match self.act(Method::POST, &format!("/containers/{id}/rename?name={}", query(name)), None, self.call).await {
+        let path = format!("/containers/{id}/rename");
+        let options = RenameContainerOptions { name: name.to_owned() };
+        match self
+            .commands
+            .run(Method::POST, &path, self.call, self.commands.docker.rename_container(id, options))
+            .await
+        {
             Err(CallError::Refused { message, .. }) if message.contains("same name as its current name") => Ok(()),
             other => other,
         }
@@ -239,7 +266,8 @@ impl Engine {
     /// # Errors
     /// The engine refuses it, as it does when its addresses are in use, or does not answer in time.
     pub async fn create_network(&self, spec: &Network) -> Result<(), CallError> {
-        self.act(Method::POST, "/networks/create", Some(&encode::network(spec)), self.call).await
+        let path = self.versioned("/networks/create");
+        self.http.call(Method::POST, &path, Some(&encode::network(spec)), self.call).await.map(drop)
     }
 
     /// Removes a network. One that is gone is no error.
@@ -247,7 +275,10 @@ impl Engine {
     /// # Errors
     /// Containers are on it, or the engine does not answer in time.
     pub async fn remove_network(&self, id: &str) -> Result<(), CallError> {
-        absent_is_fine(self.act(Method::DELETE, &format!("/networks/{id}"), None, self.call).await)
+        let path = format!("/networks/{id}");
+        absent_is_fine(
+            self.commands.run(Method::DELETE, &path, self.call, self.commands.docker.remove_network(id)).await,
+        )
     }
 
     /// Puts a container on a network, with that address whenever it runs.
@@ -260,8 +291,14 @@ impl Engine {
         container: &str,
         address: Option<Ipv4Addr>,
     ) -> Result<(), CallError> {
-        let body = json!({"Container": container, "EndpointConfig": address.map(encode::endpoint)});
-        match self.act(Method::POST, &format!("/networks/{network}/connect"), Some(&body), self.call).await {
+        let path = format!("/networks/{network}/connect");
+        let body =
+            NetworkConnectRequest { container: container.to_owned(), endpoint_config: address.map(encode::endpoint) };
+        match self
+            .commands
+            .run(Method::POST, &path, self.call, self.commands.docker.connect_network(network, body))
+            .await
+        {
             Err(CallError::Refused { message, .. }) if message.contains("already exists in network") => Ok(()),
             other => other,
         }
@@ -272,8 +309,13 @@ impl Engine {
     /// # Errors
     /// The engine refuses or does not answer in time.
     pub async fn disconnect_container(&self, network: &str, container: &str) -> Result<(), CallError> {
-        let body = json!({"Container": container, "Force": true});
-        match self.act(Method::POST, &format!("/networks/{network}/disconnect"), Some(&body), self.call).await {
+        let path = format!("/networks/{network}/disconnect");
+        let body = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
+        match self
+            .commands
+            .run(Method::POST, &path, self.call, self.commands.docker.disconnect_network(network, body))
+            .await
+        {
             Err(CallError::Refused { message, .. }) if message.contains("is not connected to") => Ok(()),
             other => absent_is_fine(other),
         }
@@ -293,18 +335,8 @@ impl Engine {
         http::parse(&path, &answer)
     }
 
-    async fn post_json<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, CallError> {
-        let path = self.versioned(path);
-        let answer = self.http.call(Method::POST, &path, Some(body), self.call).await?;
-        http::parse(&path, &answer)
-    }
-
-    async fn act(&self, method: Method, path: &str, body: Option<&Value>, deadline: Duration) -> Result<(), CallError> {
-        self.http.call(method, &self.versioned(path), body, deadline).await.map(drop)
-    }
-
     fn versioned(&self, path: &str) -> String {
-        format!("/v{}{path}", self.api)
+        self.api.path(path)
     }
 }
 

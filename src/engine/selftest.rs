@@ -1,11 +1,17 @@
 //! What a test of a runtime needs of an engine: an image of its own, and a container that only ends.
 
+use std::{collections::HashMap, time::Duration};
+
+use bollard::{
+    models::{ContainerCreateBody, HostConfig, HostConfigLogConfig},
+    query_parameters::{CreateImageOptions, RemoveImageOptions},
+};
+use futures_util::TryStreamExt;
 use hyper::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{CallError, Created, Engine, absent_is_fine, http, inspect, query};
-use std::time::Duration;
+use super::{CallError, Engine, absent_is_fine, http, inspect, query};
 
 /// The repository of test images.
 pub const SELFTEST_IMAGE: &str = "tenantd-selftest";
@@ -38,19 +44,20 @@ impl Engine {
             "aarch64" | "arm64" => AARCH64,
             _ => return Ok(None),
         };
-        let changes = query(&format!("ENTRYPOINT [\"/{PROGRAM}\"]"));
-        let path = format!("/images/create?fromSrc=-&repo={SELFTEST_IMAGE}&tag={}&changes={changes}", query(tag));
-        let path = self.versioned(&path);
-        let answer = self.http.upload(&path, archive(PROGRAM, &program(machine, code)), self.call).await?;
-        #[derive(Deserialize)]
-        struct Progress {
-            #[serde(default)]
-            status: String,
-        }
-        let lines = answer.split(|byte| *byte == b'\n').rev();
-        let id = lines.filter_map(|line| serde_json::from_slice::<Progress>(line).ok()).map(|line| line.status);
-        let id = id.into_iter().find(|status| status.starts_with("sha256:"));
-        let malformed = || CallError::Malformed { call: path.clone(), detail: "it names no image".to_owned() };
+        let options = CreateImageOptions {
+            from_src: Some("-".to_owned()),
+            repo: Some(SELFTEST_IMAGE.to_owned()),
+            tag: Some(tag.to_owned()),
+            changes: vec![format!("ENTRYPOINT [\"/{PROGRAM}\"]")],
+            ..CreateImageOptions::default()
+        };
+        let archive = bollard::body_full(archive(PROGRAM, &program(machine, code)).into());
+        let path = "/images/create";
+        let progress = self.commands.docker.create_image(Some(options), Some(archive), None).try_collect::<Vec<_>>();
+        let lines = self.commands.run(Method::POST, path, self.call, progress).await?;
+        let id = lines.into_iter().rev().filter_map(|line| line.status).find(|status| status.starts_with("sha256:"));
+        let malformed =
+            || CallError::Malformed { call: format!("POST {path}"), detail: "it names no image".to_owned() };
         id.ok_or_else(malformed).map(Some)
     }
 
@@ -60,21 +67,22 @@ impl Engine {
     /// The engine refuses it or does not answer in time.
     pub async fn create_selftest(&self, image: &str, runtime: &str) -> Result<String, CallError> {
         let name = format!("{}-{:016x}", SELFTEST_IMAGE.replace('-', "."), fastrand::u64(..));
-        let body = json!({
-            "Image": image,
-            "User": "1000:1000",
-            "Labels": {SELFTEST_LABEL: runtime},
-            "HostConfig": {
-                "Runtime": runtime,
-                "NetworkMode": "none",
-                "ReadonlyRootfs": true,
-                "CapDrop": ["ALL"],
-                "SecurityOpt": ["no-new-privileges"],
-                "LogConfig": {"Type": "none"},
-            },
-        });
-        let created: Created = self.post_json(&format!("/containers/create?name={name}"), &body).await?;
-        Ok(created.id)
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            user: Some("1000:1000".to_owned()),
+            labels: Some(HashMap::from([(SELFTEST_LABEL.to_owned(), runtime.to_owned())])),
+            host_config: Some(HostConfig {
+                runtime: Some(runtime.to_owned()),
+                network_mode: Some("none".to_owned()),
+                readonly_rootfs: Some(true),
+                cap_drop: Some(vec!["ALL".to_owned()]),
+                security_opt: Some(vec!["no-new-privileges".to_owned()]),
+                log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        self.create(Some(&name), body).await.map(|created| created.id)
     }
 
     /// Waits for a container's end, and returns the code that it ended with.
@@ -109,8 +117,12 @@ impl Engine {
     /// # Errors
     /// The engine refuses or does not answer in time.
     pub async fn remove_selftest_image(&self, tag: &str) -> Result<(), CallError> {
-        let path = format!("/images/{SELFTEST_IMAGE}:{}?force=1", query(tag));
-        absent_is_fine(self.act(Method::DELETE, &path, None::<&Value>, self.call).await)
+        let image = format!("{SELFTEST_IMAGE}:{tag}");
+        let options = RemoveImageOptions { force: true, ..RemoveImageOptions::default() };
+        let remove = self.commands.docker.remove_image(&image, Some(options), None);
+        absent_is_fine(
+            self.commands.run(Method::DELETE, &format!("/images/{image}"), self.call, remove).await.map(drop),
+        )
     }
 }
 

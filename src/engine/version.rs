@@ -8,6 +8,13 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ApiVersion(u32, u32);
 
+impl ApiVersion {
+    /// A path of this version of the API.
+    pub(super) fn path(self, path: &str) -> String {
+        format!("/v{self}{path}")
+    }
+}
+
 /// The oldest version that has everything needed: Docker Engine 20.10.
 pub const OLDEST: ApiVersion = ApiVersion(1, 41);
 

@@ -586,7 +586,7 @@ impl<'a> Worker<'a> {
             Ok(actual) => deviation(&engine_defaults::with_share(declared, actual, &found), actual),
             Err(problem) => Some(problem.clone()),
         };
-        let dropped = created.warnings.into_iter().flatten().find(|warning| drops_something(warning));
+        let dropped = created.warnings.into_iter().find(|warning| drops_something(warning));
         if let (true, None, None, None) = (is_known, &setting, &problem, &dropped) {
             return Ok(Made::AsDeclared(created.id));
         }
