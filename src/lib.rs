@@ -20,4 +20,5 @@ use tenantd_core::fault;
 pub use tenantd_core::{audit, model, plan, review, snapshot, spec};
 pub use tenantd_gateway as gateway;
 pub use tenantd_host as host;
+pub use tenantd_ingress as ingress;
 pub use tenantd_journal as journal;

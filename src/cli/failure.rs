@@ -17,6 +17,7 @@ use crate::{
         routes::TlsError,
     },
     host::{LockError, VersionError as FolderVersionError, WorkspaceError, namespace::NamespaceError},
+    ingress,
     journal::{Broken, JournalError, Problem},
     plan::saved::Unusable,
     snapshot::SnapshotError,
@@ -164,8 +165,8 @@ fn known(error: &(dyn Error + 'static)) -> Option<(FailureKind, Option<String>)>
         let (kind, hint) = of_workspace(error);
         return of(kind, hint);
     }
-    let gateway = error.downcast_ref().map(of_gateway);
-    if let Some((kind, hint)) = gateway.or_else(|| error.downcast_ref().map(of_namespace)) {
+    let proxy = error.downcast_ref().map(of_gateway).or_else(|| error.downcast_ref().map(of_ingress));
+    if let Some((kind, hint)) = proxy.or_else(|| error.downcast_ref().map(of_namespace)) {
         return of(kind, hint);
     }
     error.is::<tokio::task::JoinError>().then_some((FailureKind::Internal, None))
@@ -359,22 +360,44 @@ fn of_workspace(error: &WorkspaceError) -> (FailureKind, Option<&'static str>) {
     (FailureKind::Host, hint)
 }
 
+fn of_privilege(error: &PrivilegeError) -> (FailureKind, Option<&'static str>) {
+    match error {
+        PrivilegeError::NotRoot(_) => {
+            (FailureKind::Asked, Some("start its unit with `systemctl start`, or run it by sudo"))
+        }
+        // It says what to do.
+        PrivilegeError::NoUser(..) => (FailureKind::Settings, None),
+        PrivilegeError::Root(_) => {
+            (FailureKind::Settings, Some("let it name a user that can do nothing else on this host"))
+        }
+        PrivilegeError::Refused(..) => (FailureKind::Host, None),
+        PrivilegeError::Filter(_) => (FailureKind::Host, Some("it needs a kernel with CONFIG_SECCOMP_FILTER")),
+    }
+}
+
+fn of_ingress(error: &ingress::RunError) -> (FailureKind, Option<&'static str>) {
+    match error {
+        ingress::RunError::NotDeclared => {
+            (FailureKind::Settings, Some("write `ingress: {listen: [\"127.0.0.1:8080\"], domain: …}` into host.yaml"))
+        }
+        ingress::RunError::Namespace(error) => of_namespace(error),
+        ingress::RunError::Privilege(error) => of_privilege(error),
+        ingress::RunError::Tls(_) => (
+            FailureKind::Settings,
+            Some("let the group of ingress.user read the files of ingress.tls, and the folders that they are in"),
+        ),
+        ingress::RunError::Listen(..) => {
+            (FailureKind::Host, Some("end what listens there, or let ingress.listen in host.yaml name another address"))
+        }
+        ingress::RunError::Io { .. } => (FailureKind::Host, None),
+        ingress::RunError::Library(_) | ingress::RunError::Name(_) => (FailureKind::Internal, None),
+    }
+}
+
 fn of_gateway(error: &RunError) -> (FailureKind, Option<&'static str>) {
     match error {
         RunError::Namespace(error) => of_namespace(error),
-        RunError::Privilege(error) => match error {
-            PrivilegeError::NotRoot(_) => {
-                (FailureKind::Asked, Some("`systemctl start tenantd-gateway`, or run it by sudo"))
-            }
-            // It says what to do.
-            PrivilegeError::NoUser(_) => (FailureKind::Settings, None),
-            PrivilegeError::Root => (
-                FailureKind::Settings,
-                Some("let egress.user in host.yaml name a user that can do nothing else on this host"),
-            ),
-            PrivilegeError::Refused(..) => (FailureKind::Host, None),
-            PrivilegeError::Filter(_) => (FailureKind::Host, Some("it needs a kernel with CONFIG_SECCOMP_FILTER")),
-        },
+        RunError::Privilege(error) => of_privilege(error),
         RunError::Usage(error) => match error {
             UsageError::Io { .. } => (FailureKind::Host, None),
             UsageError::Malformed { .. } => (
@@ -463,9 +486,10 @@ mod tests {
     #[test]
     fn what_the_gateway_needs_is_asked_of_whoever_can_give_it() {
         let begins = |error: RunError| rendered(error);
-        let lines = begins(PrivilegeError::Root.into());
+        let lines = begins(PrivilegeError::Root("egress.user").into());
         assert!(
-            lines.starts_with("error in the host's settings: ") && lines.contains("\nhint: let egress.user"),
+            lines.starts_with("error in the host's settings: egress.user is root")
+                && lines.contains("\nhint: let it name"),
             "{lines}"
         );
         let lines = begins(LedgerError::Locked("/var/lib/tenantd-gateway/ledger".into()).into());

@@ -15,6 +15,7 @@ mod explain;
 mod failure;
 mod gateway;
 mod history;
+mod ingress;
 mod logging;
 mod logs;
 mod manual;
@@ -33,6 +34,7 @@ mod status;
 mod suspend;
 mod terminal;
 mod time;
+mod token;
 mod usage;
 mod validate;
 mod validate_host;
@@ -77,6 +79,8 @@ enum Command {
     Run(run::Run),
     /// Run the egress gateway, which lets tenants reach what their allowlists say and nothing else
     Gateway(gateway::Gateway),
+    /// Run the ingress, by which requests from outside reach the ports that tenants expose
+    Ingress(ingress::Ingress),
     /// Show what a tenant printed
     Logs(logs::Logs),
     /// Show the state of the daemon, the config repo and the tenants
@@ -91,6 +95,8 @@ enum Command {
     Sleep(power::SetPower),
     /// Run a tenant again that is paused or asleep
     Start(power::SetPower),
+    /// Make a token that lets its bearer in to a tenant through ingress, or revoke one
+    Token(token::Token),
     /// Approve a commit that the daemon holds
     Approve(approve::Approve),
     /// Reconcile now, without waiting for an event
@@ -133,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Apply(command) => apply::run(command, global),
         Command::Run(command) => run::run(command, global),
         Command::Gateway(command) => gateway::run(command, global),
+        Command::Ingress(command) => ingress::run(command, global),
         Command::Logs(command) => logs::run(command, global),
         Command::Status(command) => status::run(command, global),
         Command::Suspend(command) => suspend::suspend(command, global),
@@ -140,6 +147,7 @@ pub fn main() -> ExitCode {
         Command::Pause(command) => power::set(command, Power::Paused, global),
         Command::Sleep(command) => power::set(command, Power::Asleep, global),
         Command::Start(command) => power::set(command, Power::Running, global),
+        Command::Token(command) => token::run(command, global),
         Command::Approve(command) => approve::approve(command, global),
         Command::Reconcile(command) => approve::reconcile(command, global),
         Command::Events(command) => events::run(command, global),

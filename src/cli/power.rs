@@ -20,7 +20,7 @@ pub struct SetPower {
 
 /// Has the daemon settle what a tenant is to do, and returns before it is done.
 pub fn set(command: &SetPower, power: Power, global: &Global) -> anyhow::Result<u8> {
-    let until = command.until.as_deref().map(|text| time::until(text, Timestamp::now())).transpose()?;
+    let until = command.until.as_deref().map(|text| time::until("--until", text, Timestamp::now())).transpose()?;
     let host = setup::host(global)?;
     let call = operators::SetPower { tenant: command.tenant.clone(), power, until };
     setup::block_on(async { Ok(Client::new(&host.socket).call(&call).await?) })?;

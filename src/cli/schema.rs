@@ -22,8 +22,8 @@ pub struct Schema {
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     /// Print one schema: tenant, fleet, tiers, host; settings (what rules are given); plan, review, history, report, status
-    /// (what commands print as JSON); draft-07/tenant and the like (for older editors); operators (the calls of the socket, as
-    /// OpenAPI)
+    /// (what commands print as JSON); draft-07/tenant and the like (for older editors); operators and ingress (the calls of
+    /// the sockets, as OpenAPI)
     #[arg(conflicts_with_all = ["write", "check"])]
     name: Option<String>,
 }

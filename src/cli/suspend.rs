@@ -28,7 +28,7 @@ pub struct Resume {
 
 /// Has the daemon leave a tenant alone. The daemon judges the reason and the time.
 pub fn suspend(command: &Suspend, global: &Global) -> anyhow::Result<u8> {
-    let until = time::until(&command.until, Timestamp::now())?;
+    let until = time::until("--until", &command.until, Timestamp::now())?;
     let host = setup::host(global)?;
     let call = operators::Suspend { tenant: command.tenant.clone(), reason: command.reason.clone(), until };
     setup::block_on(async { Ok(Client::new(&host.socket).call(&call).await?) })?;

@@ -18,10 +18,10 @@ pub fn since(text: &str) -> anyhow::Result<Timestamp> {
     then.and_then(|then| Timestamp::try_from(then).ok()).context("this is too long ago")
 }
 
-/// What `--until` names: a moment, or a span from now on, to the second.
-pub fn until(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
+/// What an option such as `--until` names: a moment, or a span from now on, to the second.
+pub fn until(option: &str, text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
     moment(text, now).with_context(|| {
-        format!("--until takes a time such as 2026-12-01T08:00:00Z or a duration such as 2h or 3d, not {text:?}")
+        format!("{option} takes a time such as 2026-12-01T08:00:00Z or a duration such as 2h or 3d, not {text:?}")
     })
 }
 

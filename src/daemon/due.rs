@@ -38,6 +38,7 @@ impl Daemon {
         for tenant in self.in_force.end_suspensions(Timestamp::now()) {
             self.reporter.report(&TenantResumed { tenant: &tenant, by: None }).await;
             self.tenants.mark(&tenant, Trigger::FullPass, Instant::now(), Duration::ZERO);
+            self.note_conditions(&tenant);
         }
         self.end_powers().await;
     }

@@ -4,6 +4,7 @@
 //! `link`, questions from the socket. Work on tenants runs beside it and reports its end. Whatever leads to an observation
 //! is recorded and has no say in what is done: a tenant is observed, compared and repaired the same way every time.
 
+mod board;
 mod commits;
 mod conditions;
 mod config_repo;
@@ -14,6 +15,8 @@ mod full_scan;
 mod gateway;
 mod host_view;
 mod in_force;
+mod ingress;
+mod ingress_view;
 mod intake;
 mod link;
 mod outcomes;
@@ -24,6 +27,7 @@ mod requests;
 mod settings;
 mod tenants;
 mod timer;
+mod tokens;
 mod watching;
 mod web_server;
 mod workers;
@@ -62,6 +66,7 @@ use events::{DaemonStopped, started};
 use full_scan::FullScan;
 use host_view::HostView;
 use in_force::InForce;
+use ingress_view::IngressView;
 use intake::SourceNews;
 use link::LinkNews;
 use pool::{Ended, Workers};
@@ -134,6 +139,8 @@ struct Daemon {
     view: EngineView,
     scan: FullScan,
     in_force: InForce,
+    /// `None` where the host has no ingress.
+    ingress: Option<IngressView>,
     tenants: Tenants,
     workers: Workers,
     conditions: Conditions,
@@ -170,6 +177,7 @@ impl Daemon {
             tracing::error!(moved_to = %moved_to.display(), "the state could not be read and was moved to a file beside it");
         }
         let accepted = in_force.state().accepted.as_ref().map(|one| one.revision.commit.clone());
+        let ingress = IngressView::begin(&host, Instant::now())?;
         let repo = ConfigRepo::begin(&host, &source, accepted).await?;
         journal.append(started()).await?;
 
@@ -189,6 +197,7 @@ impl Daemon {
             repo,
             scan: FullScan::new(now),
             in_force,
+            ingress,
             tenants: Tenants::default(),
             conditions: Conditions::default(),
             timer: Timer::new(now),
@@ -210,6 +219,7 @@ impl Daemon {
                 self.time_passed().await;
             }
             self.pump();
+            self.tell_ingress();
             self.in_force.save_if_due();
             self.signals.alive();
             let came = match self.signals.next().now_or_never() {
@@ -299,6 +309,8 @@ impl Daemon {
         signals::stopping();
         tracing::info!("ending; running steps are finished first");
         self.workers.stop();
+        // Nobody waits there for news any more.
+        self.ingress = None;
         self.web.end().await;
         let work = async { while self.workers.next().await.is_some() {} };
         tokio::select! {
@@ -379,6 +391,7 @@ impl Daemon {
     /// When the loop must look around, if nothing comes in before.
     fn next_wake(&self) -> Instant {
         let (now, mut wake) = (Instant::now(), self.timer.next_tick());
+        wake = self.ingress.as_ref().and_then(|ingress| ingress.board.due()).map_or(wake, |due| wake.min(due));
         if self.view.engine.is_none() {
             return wake;
         }

@@ -51,12 +51,12 @@ impl Daemon {
     }
 
     /// Keeps what a tenant is to do, if that can be kept.
-    fn keep_hold(&mut self, tenant: &str, hold: &PowerHold) -> bool {
+    pub(super) fn keep_hold(&mut self, tenant: &str, hold: &PowerHold) -> bool {
         self.in_force.change_powers(|powers| _ = powers.holds.insert(tenant.to_owned(), hold.clone()))
     }
 
     /// Writes down what a tenant is to do from now on, and has it observed.
-    async fn power_given(&mut self, tenant: &str, hold: PowerHold, trigger: Trigger) {
+    pub(super) async fn power_given(&mut self, tenant: &str, hold: PowerHold, trigger: Trigger) {
         self.reporter.report(&PowerGiven { tenant, hold: &hold }).await;
         self.scan.touch(tenant);
         self.tenants.power_changed(tenant, trigger, Instant::now());

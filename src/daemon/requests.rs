@@ -30,6 +30,7 @@ impl Daemon {
     pub(super) async fn answer(&mut self, request: Request) {
         match request {
             Request::Operator(call) => self.answer_operator(call).await,
+            Request::Ingress(call) => self.answer_ingress(call).await,
             Request::Health { reply } => drop(reply.send(Ok(self.daemon_conditions()))),
             Request::Fetch => self.repo.intake.trigger_fetch(),
         }
@@ -48,6 +49,8 @@ impl Daemon {
             Operator::Resume(Asked { call, by, reply }) => drop(reply.send(self.resume(call, by).await)),
             Operator::SetPower(Asked { call, by, reply }) => drop(reply.send(self.set_power(call, by).await)),
             Operator::Approve(Asked { call, by, reply }) => drop(reply.send(self.approve(call, by).await)),
+            Operator::MintToken(Asked { call, by, reply }) => drop(reply.send(self.mint_token(call, by).await)),
+            Operator::RevokeToken(Asked { call, by, reply }) => drop(reply.send(self.revoke_token(call, by).await)),
             Operator::Reconcile(Asked { call, by, reply }) => drop(reply.send(self.reconcile_now(call, by))),
         }
     }
@@ -169,8 +172,11 @@ impl Daemon {
         status
     }
 
-    /// Takes note of how a tenant stands, so that its conditions tell since when, whoever asks later.
+    /// Takes note of how a tenant stands, so that its conditions tell since when, whoever asks later, and ingress hears of it.
     pub(super) fn note_conditions(&mut self, name: &str) {
+        if let Some(ingress) = &mut self.ingress {
+            ingress.board.tenant_changed(name);
+        }
         drop(self.judge_tenant(name, |_, _| {}));
     }
 

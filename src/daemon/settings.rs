@@ -20,11 +20,14 @@ impl Daemon {
 
     async fn take_settings(&mut self, host: Host) -> Result<(), String> {
         let fixed = |host: &Host| {
-            let Host { engine, data_root, socket, socket_group, journal, listen, .. } = host.clone();
-            (engine, data_root, socket, socket_group, journal, listen.map(|listen| listen.address))
+            let Host { engine, data_root, socket, socket_group, journal, listen, ingress, .. } = host.clone();
+            let ingress = ingress.map(|ingress| (ingress.socket, ingress.user));
+            (engine, data_root, socket, socket_group, journal, listen.map(|listen| listen.address), ingress)
         };
         if fixed(&host) != fixed(&self.host) {
-            return Err("engine, dataRoot, socket, socketGroup, journal and listen.address need a restart".to_owned());
+            let what =
+                "engine, dataRoot, socket, socketGroup, journal, listen.address, and ingress with its socket and user";
+            return Err(format!("{what} need a restart"));
         }
         let source = host.source.clone().ok_or_else(|| "the settings name no config repo".to_owned())?;
         let mirror = match host.source == self.host.source {
@@ -50,6 +53,9 @@ impl Daemon {
         }
         if host.snapshot != self.host.snapshot {
             self.timer.snapshot_now(Instant::now());
+        }
+        if let Some(ingress) = &mut self.ingress {
+            ingress.board.all_changed();
         }
         let approvals_differ = host.approvals != self.host.approvals;
         self.host = host;

@@ -1,4 +1,4 @@
-//! The host's own key, by which others know what this host wrote.
+//! The host's own keys: by the one others know what this host wrote, the other signs tokens.
 
 use std::{
     fs,
@@ -15,16 +15,16 @@ use super::{
     modes,
     secret::{self, SecretError},
 };
-use crate::model::{Host, host::Secret};
+use crate::model::{Host, host::Secret, token::SigningKey};
 
-/// Why the host's key cannot be used.
+/// Why a key of the host cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// It cannot be read.
-    #[error("the host's key cannot be read")]
+    #[error("a key of the host cannot be read")]
     Secret(#[from] SecretError),
     /// It cannot be made.
-    #[error("cannot make the host's key {path}", path = path.display())]
+    #[error("cannot make the key {path}", path = path.display())]
     Io {
         /// Where.
         path: PathBuf,
@@ -50,16 +50,33 @@ pub enum KeyError {
 /// # Errors
 /// It cannot be read or made, or cannot sign.
 pub fn open(host: &Host) -> Result<PrivateKey, KeyError> {
-    let place = match &host.snapshot.key {
-        Some(place) => place.clone(),
-        None => {
-            let path = host.data_root.join("host.key");
-            make(&path).map_err(|source| KeyError::Io { path: path.clone(), source })?;
-            Secret::File(path)
-        }
-    };
-    let path = secret::locate(&place)?;
-    let text = secret::read(&place)?;
+    match &host.snapshot.key {
+        Some(place) => read(place),
+        None => own(host.data_root.join("host.key")),
+    }
+}
+
+/// The key that signs tokens for ingress, below the data root. It is made where there is none; whoever takes it away ends all
+/// tokens.
+///
+/// # Errors
+/// It cannot be read or made, or cannot sign.
+pub fn for_tokens(data_root: &Path) -> Result<SigningKey, KeyError> {
+    let path = data_root.join("ingress.key");
+    let key = own(path.clone())?;
+    let ed25519 = key.key_data().ed25519().ok_or(KeyError::Unusable { path, why: ssh_key::Error::AlgorithmUnknown })?;
+    Ok(SigningKey::from_seed(&ed25519.private.to_bytes()))
+}
+
+/// A key of the host's own, which is made where there is none.
+fn own(path: PathBuf) -> Result<PrivateKey, KeyError> {
+    make(&path).map_err(|source| KeyError::Io { path: path.clone(), source })?;
+    read(&Secret::File(path))
+}
+
+fn read(place: &Secret) -> Result<PrivateKey, KeyError> {
+    let path = secret::locate(place)?;
+    let text = secret::read(place)?;
     let unusable = |why| KeyError::Unusable { path: path.clone(), why };
     let key = PrivateKey::from_openssh(text.as_str()).map_err(unusable)?;
     match key.algorithm() {

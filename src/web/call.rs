@@ -27,6 +27,9 @@ pub trait Call: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
     /// What it does to the daemon.
     const EFFECT: Effect;
 
+    /// Whether a user may make it at a bounded rate alone, where it changes something.
+    const IS_PACED: bool = true;
+
     /// Its paths, the shortest first. The last one whose names all have a value is used.
     const PATHS: &'static [&'static str];
 
@@ -78,8 +81,8 @@ pub trait Visitor<K> {
 
 /// A kind of peer: it has a socket and a list of calls of its own.
 pub trait PeerKind: Calls {
-    /// Where its socket is, and who may make calls there.
-    fn socket(host: &Host) -> (&Path, Callers);
+    /// Where its socket is, and who may make calls there; `None` where the host's settings want no such peer.
+    fn socket(host: &Host) -> Option<(&Path, Callers)>;
 }
 
 /// Who may make the calls of a kind of peer. The socket's group and mode follow from it, and each call is checked again.
@@ -89,24 +92,8 @@ pub enum Callers {
     Root,
     /// Root, and the members of a group, whom only the kernel can tell: it compares when they connect.
     Group(String),
-}
-
-impl Callers {
-    /// The group, if any, that may open the socket.
-    pub(super) fn group(&self) -> Option<&str> {
-        match self {
-            Self::Root => None,
-            Self::Group(group) => Some(group),
-        }
-    }
-
-    /// Whether a user that could open the socket may make a call.
-    pub(super) fn admit(&self, user: u32) -> bool {
-        match self {
-            Self::Root => user == 0,
-            Self::Group(_) => true,
-        }
-    }
+    /// Root, and one user. Others of that user's group can open the socket, and no more.
+    User(String),
 }
 
 /// The list of the calls of a kind of peer, and the enumeration in which they reach the daemon's loop.

@@ -1,6 +1,6 @@
 //! What the daemon serves: calls on unix sockets, and less on loopback.
 //!
-//! Each kind of peer has a socket and a list of calls of its own, such as [`operators`]: types of requests and answers, which
+//! Each kind of peer has a socket and a list of calls of its own, such as [`operators`] and [`ingress`]: types of requests and answers, which
 //! server and [`Client`] share. Over TCP there is nothing that changes anything: status and metrics for who has the token, and a
 //! hook for a forge, which is let in by its signature and does no more than to have the source asked for news.
 //!
@@ -10,6 +10,7 @@
 mod authentication;
 mod call;
 mod client;
+pub mod ingress;
 mod openapi;
 pub mod operators;
 mod peers;

@@ -1,6 +1,6 @@
 //! What operators may ask: root, and the members of `socketGroup`. Nothing can be declared here.
 
-use std::path::Path;
+use std::{collections::BTreeSet, fmt, path::Path};
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use super::{
     call::{Call, Callers, Effect, PeerKind, calls},
     refusal::Refusal,
 };
-use crate::model::{Host, Power, Revision, Status, finding::is_invisible};
+use crate::model::{Host, Power, Revision, Status, TenantName, TokenId, finding::is_invisible, token::Right};
 
 /// The longest reason of a suspension, in characters.
 const MAX_REASON: usize = 500;
@@ -18,15 +18,19 @@ const MAX_REASON: usize = 500;
 /// The longest suspension.
 const MAX_SUSPENSION: SignedDuration = SignedDuration::from_hours(30 * 24);
 
+/// How long a token counts at most. So long is remembered that one was revoked.
+pub const MAX_LIFETIME: SignedDuration = SignedDuration::from_hours(30 * 24);
+
 calls! {
     /// A call of an operator.
     Operator: ReadStatus, Suspend, Resume, SetPower, Approve, Reconcile,
+    MintToken, RevokeToken,
 }
 
 impl PeerKind for Operator {
-    fn socket(host: &Host) -> (&Path, Callers) {
+    fn socket(host: &Host) -> Option<(&Path, Callers)> {
         let callers = host.socket_group.clone().map_or(Callers::Root, Callers::Group);
-        (&host.socket, callers)
+        Some((&host.socket, callers))
     }
 }
 
@@ -209,4 +213,101 @@ pub struct Reconciling {
     /// The only tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+}
+
+/// Has a token made that lets its bearer in to a tenant through ingress.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MintToken {
+    /// The tenant.
+    pub tenant: String,
+    /// What its bearer may do, at least one thing.
+    pub may: BTreeSet<Right>,
+    /// From when on it counts for nothing, at most 30 days from now.
+    pub expires: Timestamp,
+}
+
+impl Call for MintToken {
+    type Peer = Operator;
+    type Answer = Minted;
+
+    const EFFECT: Effect = Effect::Changes;
+    const PATHS: &'static [&'static str] = &["/v1/tenants/{tenant}/tokens"];
+
+    fn check(&self) -> Result<(), Refusal> {
+        let Self { may, expires, .. } = self;
+        if may.is_empty() {
+            return Err(Refusal::invalid("a token that lets its bearer do nothing is of no use"));
+        }
+        let length = expires.duration_since(Timestamp::now());
+        if !length.is_positive() {
+            return Err(Refusal::invalid(format!("{expires} is over")));
+        }
+        if length > MAX_LIFETIME {
+            return Err(Refusal::invalid("a token counts for 30 days at most"));
+        }
+        Ok(())
+    }
+}
+
+/// A token. It is shown this once and kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Minted {
+    /// The tenant.
+    pub tenant: String,
+    /// By which it is revoked and recorded.
+    pub id: TokenId,
+    /// The token itself.
+    pub token: TokenText,
+    /// What its bearer may do.
+    pub may: BTreeSet<Right>,
+    /// From when on it counts for nothing.
+    pub expires: Timestamp,
+    /// Who asked for it, as the kernel knows it.
+    pub by: String,
+}
+
+/// A token's text, which no log shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct TokenText(pub String);
+
+impl fmt::Debug for TokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(token)")
+    }
+}
+
+/// Has a token count no more.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeToken {
+    /// The tenant that it was made for, which need not be there any more.
+    pub tenant: String,
+    /// The id that was shown with the token.
+    pub id: TokenId,
+}
+
+impl Call for RevokeToken {
+    type Peer = Operator;
+    type Answer = Revoked;
+
+    const EFFECT: Effect = Effect::Changes;
+    const PATHS: &'static [&'static str] = &["/v1/tenants/{tenant}/tokens/{id}/revoke"];
+
+    fn check(&self) -> Result<(), Refusal> {
+        // It goes on record, whether there is such a tenant or not.
+        self.tenant.parse::<TenantName>().map(drop).map_err(|e| Refusal::invalid(e.message).hint(e.help))
+    }
+}
+
+/// A token counts no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Revoked {
+    /// The tenant.
+    pub tenant: String,
+    /// The token's id.
+    pub id: TokenId,
+    /// Who asked for it, as the kernel knows it.
+    pub by: String,
 }

@@ -9,6 +9,7 @@ use tokio::{
 
 use super::{
     call::{Asked, Call, Effect, Reply},
+    ingress::IngressPeer,
     operators::Operator,
     refusal::Refusal,
 };
@@ -25,6 +26,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum Request {
     /// A call of an operator.
     Operator(Operator),
+    /// A call of ingress.
+    Ingress(IngressPeer),
     /// The conditions of the daemon as a whole, without observing any tenant.
     Health {
         /// The answer.
@@ -37,6 +40,12 @@ pub enum Request {
 impl From<Operator> for Request {
     fn from(call: Operator) -> Self {
         Self::Operator(call)
+    }
+}
+
+impl From<IngressPeer> for Request {
+    fn from(call: IngressPeer) -> Self {
+        Self::Ingress(call)
     }
 }
 

@@ -22,12 +22,14 @@ use tokio::sync::Notify;
 
 use super::{
     authentication,
-    call::{Call, Callers, Calls, Effect, PeerKind, Visitor, decode},
+    call::{Call, Calls, Effect, PeerKind, Visitor, decode},
+    ingress::IngressPeer,
     operators::{Operator, ReadStatus},
     rates::Rates,
     refusal::{Refusal, RefusalKind},
     request::{self, Handle},
     settings::Settings,
+    socket::Admitted,
 };
 use crate::{
     host::{
@@ -65,13 +67,18 @@ pub(super) struct App {
 pub(super) struct Peer(pub(super) u32);
 
 /// What is served on the socket of operators.
-pub(super) fn on_operators_socket(app: App, callers: Callers) -> Router {
+pub(super) fn on_operators_socket(app: App, admitted: Admitted) -> Router {
     let others = probes().route("/hooks/git", post(hook));
-    on_socket::<Operator>(app, callers, others)
+    on_socket::<Operator>(app, admitted, others)
+}
+
+/// What is served on the socket of ingress.
+pub(super) fn on_ingress_socket(app: App, admitted: Admitted) -> Router {
+    on_socket::<IngressPeer>(app, admitted, Router::new())
 }
 
 /// What is served on the socket of a kind of peer: its calls, and others beside them.
-fn on_socket<K: PeerKind>(app: App, callers: Callers, others: Router<App>) -> Router
+fn on_socket<K: PeerKind>(app: App, admitted: Admitted, others: Router<App>) -> Router
 where
     request::Request: From<K>,
 {
@@ -81,7 +88,7 @@ where
         .router
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(callers, admit_user))
+        .layer(middleware::from_fn_with_state(admitted, admit_user))
         .with_state(app)
 }
 
@@ -118,6 +125,7 @@ where
         let route = match (C::EFFECT, self.over_tcp) {
             (Effect::Reads, _) => get(call::<C>),
             (Effect::Changes | Effect::Begins, true) => any(socket_only),
+            (Effect::Changes | Effect::Begins, false) if !C::IS_PACED => post(call::<C>),
             (Effect::Changes | Effect::Begins, false) => {
                 post(call::<C>).route_layer(middleware::from_fn_with_state(self.app.clone(), pace))
             }
@@ -146,16 +154,19 @@ async fn pace(
 
 /// Lets in who may make the calls of a socket. The user is the one that the kernel named as the connection was made.
 async fn admit_user(
-    State(callers): State<Callers>,
+    State(admitted): State<Admitted>,
     Extension(Peer(user)): Extension<Peer>,
     request: Request,
     next: Next,
 ) -> Answer<Response> {
-    if callers.admit(user) {
-        Ok(next.run(request).await)
-    } else {
-        Err(Refusal::new(RefusalKind::Forbidden, "this socket is root's alone"))
+    if admitted.admit(user) {
+        return Ok(next.run(request).await);
     }
+    let whose = match admitted {
+        Admitted::Root | Admitted::Group(_) => "this socket is root's alone",
+        Admitted::User { .. } => "this socket is root's and one other user's",
+    };
+    Err(Refusal::new(RefusalKind::Forbidden, whose))
 }
 
 /// Lets in who names this host as it is and has the token.

@@ -149,7 +149,7 @@ impl Server {
         let mut users: Vec<JoinSet<_>> = sockets.iter().map(|_| JoinSet::new()).collect();
         let mut clients = JoinSet::new();
         let serve_users = join_all(users.iter_mut().zip(&sockets).zip(&local).map(|((users, one), listener)| {
-            let router = (one.router)(app.clone(), one.callers.clone());
+            let router = (one.router)(app.clone(), one.admitted);
             accept_users(users, router, listener)
         }));
         let serve_clients = async {

@@ -17,7 +17,11 @@ use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with},
 };
 
-use crate::host::{modes, users::group_id};
+use super::call::Callers;
+use crate::host::{
+    modes,
+    users::{group_id, user_ids},
+};
 
 /// How many connections the kernel keeps until they are accepted.
 const BACKLOG: i32 = 128;
@@ -34,6 +38,9 @@ pub enum SocketError {
     /// There is no such group.
     #[error("there is no group {0:?} on this host")]
     NoSuchGroup(String),
+    /// There is no such user.
+    #[error("there is no user {0:?} on this host")]
+    NoSuchUser(String),
     /// The path is relative, or longer than the kernel allows for a socket.
     #[error("{path} cannot be a socket's path: it must be absolute and at most 100 bytes long", path = .0.display())]
     Path(PathBuf),
@@ -49,6 +56,61 @@ pub enum SocketError {
     },
 }
 
+/// Who may make the calls of a socket, by number, as the kernel names who connects.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Admitted {
+    Root,
+    /// All whom the kernel lets in, who are root and this group.
+    Group(u32),
+    /// Root and this user; the group is that user's.
+    User {
+        user: u32,
+        group: u32,
+    },
+}
+
+impl Admitted {
+    /// Looks up who is meant.
+    ///
+    /// # Errors
+    /// There is no such user or group.
+    pub(super) fn of(callers: &Callers) -> Result<Self, SocketError> {
+        match callers {
+            Callers::Root => Ok(Self::Root),
+            Callers::Group(name) => {
+                let group = group_id(name).map_err(|e| unreadable("/etc/group", e))?;
+                group.map(Self::Group).ok_or_else(|| SocketError::NoSuchGroup(name.clone()))
+            }
+            Callers::User(name) => {
+                let ids = user_ids(name).map_err(|e| unreadable("/etc/passwd", e))?;
+                let admitted = ids.map(|(user, group)| Self::User { user, group });
+                admitted.ok_or_else(|| SocketError::NoSuchUser(name.clone()))
+            }
+        }
+    }
+
+    /// The group, if any, that may open the socket.
+    fn group(self) -> Option<u32> {
+        match self {
+            Self::Root => None,
+            Self::Group(group) | Self::User { group, .. } => Some(group),
+        }
+    }
+
+    /// Whether a user that could open the socket may make a call.
+    pub(super) fn admit(self, user: u32) -> bool {
+        match self {
+            Self::Root => user == 0,
+            Self::Group(_) => true,
+            Self::User { user: one, .. } => user == 0 || user == one,
+        }
+    }
+}
+
+fn unreadable(path: &str, source: io::Error) -> SocketError {
+    SocketError::Io { action: "read", path: PathBuf::from(path), source }
+}
+
 /// A listening socket, whose name goes when this is dropped.
 #[derive(Debug)]
 pub struct Socket {
@@ -59,14 +121,14 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Listens on a path, for root and, if one is named, a group.
+    /// Listens on a path, for root and whoever else is admitted.
     ///
-    /// A missing folder is made, for the same two. The socket gets its owner and mode under another
+    /// A missing folder is made, for the same ones. The socket gets its owner and mode under another
     /// name, which accepts nobody yet, and then its own. One that a daemon left behind is replaced.
     ///
     /// # Errors
-    /// A daemon listens there already, the group does not exist, or the kernel refuses.
-    pub fn listen(path: &Path, group: Option<&str>) -> Result<Self, SocketError> {
+    /// A daemon listens there already, or the kernel refuses.
+    pub(super) fn listen(path: &Path, admitted: Admitted) -> Result<Self, SocketError> {
         let parent = path.parent().filter(|_| path.is_absolute() && path.as_os_str().len() <= 100);
         let (Some(folder), Some(name)) = (parent, path.file_name()) else {
             return Err(SocketError::Path(path.to_owned()));
@@ -75,7 +137,7 @@ impl Socket {
             let path = path.to_owned();
             move |source: io::Error| SocketError::Io { action, path, source }
         };
-        let gid = group.map(gid).transpose()?;
+        let gid = admitted.group();
         make_folder(folder, gid)?;
         refuse_taken(path)?;
 
@@ -120,15 +182,6 @@ impl Drop for Socket {
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-fn gid(name: &str) -> Result<u32, SocketError> {
-    let looked_up = group_id(name).map_err(|source| SocketError::Io {
-        action: "read",
-        path: PathBuf::from("/etc/group"),
-        source,
-    })?;
-    looked_up.ok_or_else(|| SocketError::NoSuchGroup(name.to_owned()))
 }
 
 fn address(path: &Path) -> Result<SocketAddrUnix, SocketError> {

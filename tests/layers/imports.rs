@@ -110,6 +110,7 @@ pub const CRATES: &[(&str, &[&str])] = &[
     ("tenantd_core", &[]),
     ("tenantd_gateway", &["gateway"]),
     ("tenantd_host", &["host"]),
+    ("tenantd_ingress", &["ingress"]),
     ("tenantd_journal", &["journal"]),
     ("tenantd_suffix", &["suffix"]),
 ];

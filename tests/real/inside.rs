@@ -176,7 +176,7 @@ fn workspace(fleet: &Fleet) {
 }
 
 /// Runs work on a thread in the engine's network namespace.
-fn inside_network<T: Send>(engine: &PrivateEngine, work: impl FnOnce() -> T + Send) -> T {
+pub fn inside_network<T: Send>(engine: &PrivateEngine, work: impl FnOnce() -> T + Send) -> T {
     // A process that is there shows the way in.
     let mut guide = engine.in_network(&["sleep", "60"]).stdout(Stdio::null()).spawn().unwrap();
     let link = format!("/proc/{}/ns/net", guide.id());

@@ -1,9 +1,16 @@
 //! What keeps a tenant from being made as declared: said, with what to do, and nothing is touched.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{collections::BTreeMap, fs, os::unix::fs::symlink};
 
 use serde_json::{Value, json};
-use tenantd::model::{Desired, RuntimeClass, Tenant, plan::Blocked};
+use tenantd::{
+    model::{
+        Access, Desired, Expose, RuntimeClass, Tenant,
+        host::{Domain, Ingress},
+        plan::Blocked,
+    },
+    plan,
+};
 use tenantd_test_support::Image;
 
 use crate::world::{IMAGE, Run, World, fleet, named, tenant, text};
@@ -176,6 +183,38 @@ fn no_commit_goes_above_the_hosts_ceilings() {
         assert!(reason.starts_with(what), "{reason}");
         assert_eq!(world.state("tenantd-ant"), "");
     }
+}
+
+#[test]
+fn no_commit_lets_in_more_than_the_host() {
+    let mut world = World::new();
+    let exposes =
+        |access: Access| Tenant { expose: BTreeMap::from([(8080, Expose::default())]), access, ..tenant("ant") };
+    let planned = |world: &World, access: Access| {
+        let desired = fleet([exposes(access)]);
+        let plan = world.plan(&desired);
+        let (host, seen) = world.snapshot().view(&desired);
+        assert_eq!(text(&plan::plan(&desired, &host, &seen)), text(&plan), "a snapshot has what the plan needs");
+        (plan.blocked().next().map(|(_, blocked)| blocked.code.as_str()), text(&plan))
+    };
+    let domain: Domain = "agents.example.com".parse().unwrap();
+    world.host.ingress = Some(Ingress::new(vec!["127.0.0.1:8080".parse().unwrap()], domain));
+    assert_eq!(planned(&world, Access::Public).0, Some("access-not-allowed"));
+    let run = blocks_ant(&world, exposes(Access::Public));
+    let Blocked { reason, help, .. } = blocked(&run, "ant");
+    assert_eq!(reason, "the access to its ports is public, and host.yaml says ingress.access: token");
+    assert!(help.starts_with("write access: token in the tenant's file"), "{help}");
+    // Where nothing is exposed, nobody is let in.
+    assert_eq!(world.plan(&fleet([Tenant { access: Access::Public, ..tenant("ant") }])).blocked().count(), 0);
+
+    // There is no gateway, so that no link can be made: that is another obstacle.
+    world.host.ingress.as_mut().unwrap().access = Access::Public;
+    let (code, plan) = planned(&world, Access::Public);
+    assert!(code != Some("access-not-allowed") && !plan.contains("exposed to nobody"), "{plan}");
+    world.host.ingress = None;
+    let (code, plan) = planned(&world, Access::Public);
+    let note = "Note: ant: its ports are exposed to nobody, as this host has no ingress";
+    assert!(code != Some("access-not-allowed") && plan.contains(note), "{plan}");
 }
 
 #[test]

@@ -271,12 +271,12 @@ fn a_data_root_that_a_newer_tenantd_keeps_is_left_alone_and_said() {
     let cli = Cli::new(&["ant"]);
     cli.apply().with(0);
     let root = &cli.world.host.data_root;
-    assert_eq!(fs::read_to_string(root.join("version")).unwrap(), "1\n");
-    fs::write(root.join("version"), "2\n").unwrap();
+    assert_eq!(fs::read_to_string(root.join("version")).unwrap(), "2\n");
+    fs::write(root.join("version"), "3\n").unwrap();
     cli.tenant("ant", "environment: {A: b}\n");
     let (calls, refused) = (cli.world.engine.mutations(), cli.apply().with(1));
     let words = format!(
-        "error: {} is kept by a newer tenantd: it has version 2, and this one knows versions up to 1; nothing was changed there\n\
+        "error: {} is kept by a newer tenantd: it has version 3, and this one knows versions up to 2; nothing was changed there\n\
          hint: use the tenantd that keeps it, or a later one; an older one would misread what lies there\n",
         root.display()
     );

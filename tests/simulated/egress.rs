@@ -110,6 +110,25 @@ fn egress_opens_only_where_the_host_grants_all_of_it() {
     }
 }
 
+/// Ingress comes to a tenant by its link, from the gateway's namespace; the tenant itself reaches nothing by it.
+#[test]
+fn a_tenant_that_exposes_a_port_has_a_link_with_an_empty_policy() {
+    let lines = "expose: [{port: 8080}]\n";
+    let plan = plan_of(Some(lines), &ready());
+    assert_eq!(code(&plan), None);
+    let policy = opened(&plan);
+    assert_eq!((policy.allow.len(), policy.routes.len()), (0, 0));
+    assert!(policy.address.is_some(), "{policy:?}");
+    // Its last port gone, the link goes first of all.
+    let plan = plan_of(Some(""), &with_policy(policy));
+    assert!(matches!(plan.contain.as_slice(), [PlannedStep { step: Step::CloseEgress { .. }, .. }]), "{plan:#?}");
+
+    let mut observed = ready();
+    observed.egress.capability = EgressCapability::GatewayMissing;
+    let blocked = plan_of(Some(lines), &observed).blocked.unwrap();
+    assert!(blocked.reason.starts_with("the tenant exposes ports, and the gateway's"), "{}", blocked.reason);
+}
+
 #[test]
 fn a_refusal_does_not_tell_whether_there_is_such_a_secret() {
     let reason = |secret: &str| {

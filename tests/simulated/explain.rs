@@ -46,12 +46,16 @@ fn each_setting_is_shown_with_its_line_and_who_wrote_it() {
     cli.write("fleet.yaml", &format!("{FLEET}hardening: {{tmpSize: 32MiB}}\n"));
     cli.write(
         "tiers.yaml",
-        "apiVersion: tenantd/v1\nkind: Tiers\ntiers:\n  free:\n    cpus: 1\n    memory: 512MiB\n    disk: 1GiB\n    sessions: 3\n",
+        "apiVersion: tenantd/v1\nkind: Tiers\ntiers:\n  free:\n    cpus: 1\n    memory: 512MiB\n    disk: 1GiB\n    sessions: 3\n    access: public\n",
     );
     commit(&cli, "ada", "1");
     cli.tenant("ant", "limits: {memory: 256MiB}\nallowlist:\n  - a.example.com:443\n");
     commit(&cli, "bob", "2");
-    cli.tenant("ant", "limits: {memory: 256MiB}\nallowlist:\n  - a.example.com:443\n  - B.example.com:443\n");
+    cli.tenant(
+        "ant",
+        "limits: {memory: 256MiB}\nallowlist:\n  - a.example.com:443\n  - B.example.com:443\n\
+         expose:\n  - {port: 80, path: /8080}\n  - {port: 8080}\n",
+    );
     commit(&cli, "eve", "3");
 
     let now = explained(&cli, &[]);
@@ -67,6 +71,10 @@ fn each_setting_is_shown_with_its_line_and_who_wrote_it() {
     printed("sessions", "3", "tiers.yaml:8", "ada");
     printed("allowlist", "\"a.example.com:443\"", "tenants/ant.yaml:6", "bob");
     printed("allowlist", "\"b.example.com:443\"", "tenants/ant.yaml:7", "eve");
+    printed("expose", "80", "tenants/ant.yaml:9", "eve");
+    printed("expose.80.path", "\"/8080\"", "tenants/ant.yaml:9", "eve");
+    printed("expose", "8080", "tenants/ant.yaml:10", "eve");
+    printed("access", "\"public\"", "tiers.yaml:9", "ada");
     printed("hardening.tmpSize", "\"32MiB\"", "fleet.yaml:6", "ada");
     printed("hardening.shmSize", "\"64MiB\"", "built in", "");
     printed("source", "null", "built in", "");

@@ -67,6 +67,7 @@ fn an_installation_has_every_part_and_takes_it_away_again() {
         "usr/bin/tenantd",
         "usr/lib/systemd/system/tenantd.service",
         "usr/lib/systemd/system/tenantd-gateway.service",
+        "usr/lib/systemd/system/tenantd-ingress.service",
         "usr/lib/sysusers.d/tenantd.conf",
         "usr/share/man/man1/tenantd.1",
         "usr/share/bash-completion/completions/tenantd",
@@ -132,7 +133,7 @@ fn analyze(arguments: &[&str]) {
 #[test]
 fn the_units_are_right_and_expose_little() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["tenantd.service", "tenantd-gateway.service"] {
+    for name in ["tenantd.service", "tenantd-gateway.service", "tenantd-ingress.service"] {
         let unit = fs::read_to_string(root().join("systemd").join(name)).unwrap();
         let here = unit.replace("/usr/local/bin/tenantd", env!("CARGO_BIN_EXE_tenantd"));
         let path = folder.path().join(name);

@@ -171,6 +171,22 @@ const TENANTS: &[Pair] = &[
         &[("allowlist", T, "allowlist"), ("allowlist", N, "allowlist")],
     ),
     ("allowlist[]", "allowlist: [\"A.example.com:443\"]\n", "allowlist: [\"a.example.com:443\"]\n", &[]),
+    ("expose[].port", "", "expose: [{port: 8080}]\n", &[("expose", L, "ingress")]),
+    (
+        "expose[].port",
+        "expose: [{port: 8080, path: /a}]\n",
+        "expose: [{port: 80, path: /a}]\n",
+        &[("expose", L, "ingress"), ("expose", T, "ingress")],
+    ),
+    // When a tenant is ready says nothing of who comes in.
+    (
+        "expose[].path",
+        "expose: [{port: 8080}, {port: 80}]\n",
+        "expose: [{port: 80}, {port: 8080, path: /healthz}]\n",
+        &[("expose.8080.path", N, "content")],
+    ),
+    ("access", "access: token\n", "", &[]),
+    ("access", "", "access: public\n", &[("access", L, "ingress")]),
     ("source", "", "source: handbook\n", &[("source", L, "source")]),
     ("source", "source: handbook\n", "source: rules\n", &[("source", L, "source"), ("source", T, "source")]),
     (
@@ -416,6 +432,12 @@ const TIERS: &[Pair] = &[
         &[("limits.pids", L, "limit")],
     ),
     (
+        "tiers.*.access",
+        TEAM,
+        "cpus: 4, memory: 4GiB, disk: 20GiB, sessions: 5, access: public",
+        &[("access", L, "ingress")],
+    ),
+    (
         "tiers.*.runtime",
         TEAM,
         "cpus: 4, memory: 4GiB, disk: 20GiB, sessions: 5, runtime: gvisor",
@@ -510,9 +532,10 @@ fn every_setting_of_the_schemas_has_a_pair() {
 #[test]
 fn what_a_new_tenant_opens_is_reported_and_what_it_is_made_of_is_not() {
     let nothing = Desired { policy_usable: true, ..Desired::default() };
-    let rows: [(&str, Wanted); 6] = [
+    let rows: [(&str, Wanted); 7] = [
         ("runtime: microvm\nenvironment: {LD_PRELOAD: /x}\nbudget: {day: 5}\n", &[]),
         ("allowlist: [\"a.example.com:443\"]\n", &[("allowlist", L, "allowlist")]),
+        ("expose: [{port: 80, path: /}]\naccess: public\n", &[("expose", L, "ingress"), ("access", L, "ingress")]),
         ("source: handbook\n", &[("source", L, "source")]),
         ("workspace: {restore: ant.2026-01-01T00-00-00}\n", &[("workspace.restore", L, "workspace")]),
         (crm!(", cost: {reserve: 5}"), &[(CRM, L, "credential")]),

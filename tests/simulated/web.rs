@@ -30,14 +30,16 @@ use tenantd::{
     metrics::Metrics,
     model::{
         Host, Power, Status,
-        host::{Listen, Secret, Source},
+        host::{Ingress, Listen, Secret, Source},
+        ingress::{IngressState, Waking},
         status::Suspension,
     },
     web::{
         self, Asked, Call, Client, ClientError, Refusal, Request, Server, Settings,
+        ingress::IngressPeer,
         operators::{
-            Approve, Approved, Operator, PowerSet, ReadStatus, Reconcile, Reconciling, Resume, Resumed, SetPower,
-            Suspend, Suspended,
+            Approve, Approved, MintToken, Minted, Operator, PowerSet, ReadStatus, Reconcile, Reconciling, Resume,
+            Resumed, RevokeToken, Revoked, SetPower, Suspend, Suspended, TokenText,
         },
     },
 };
@@ -177,6 +179,14 @@ async fn answer(mut requests: mpsc::Receiver<Request>, inner: Arc<Mutex<Inner>>)
         }
         match request {
             Request::Operator(call) => answer_operator(call, &mut inner),
+            Request::Ingress(IngressPeer::ReadState(Asked { call, reply, .. })) => {
+                let version = call.after.unwrap_or_else(|| "e-1".to_owned());
+                let _ = reply.send(Ok(IngressState { version, content: None }));
+            }
+            Request::Ingress(IngressPeer::Wake(Asked { call, by, reply })) => {
+                inner.asked.push(format!("wake {} by {by}", call.tenant));
+                let _ = reply.send(Ok(Waking { tenant: call.tenant.parse().unwrap() }));
+            }
             Request::Health { reply } => drop(reply.send(Ok(inner.status.conditions.clone()))),
             Request::Fetch => inner.asked.push("fetch".to_owned()),
         }
@@ -224,6 +234,14 @@ fn answer_operator(call: Operator, inner: &mut Inner) {
             let held = inner.status.source.held.take_if(|held| held.plan.as_deref() == Some(&plan));
             let answer = held.map(|held| Approved { plan, revision: held.revision, by });
             let _ = reply.send(answer.ok_or_else(|| Refusal::not_found("no held commit has that plan")));
+        }
+        Operator::MintToken(Asked { call: MintToken { tenant, may, expires }, by, reply }) => {
+            let (id, token) = ("k3q7wz2m5xab".parse().unwrap(), TokenText("tdt_x.y".to_owned()));
+            let _ = reply.send(Ok(Minted { tenant, id, token, may, expires, by }));
+        }
+        Operator::RevokeToken(Asked { call: RevokeToken { tenant, id }, by, reply }) => {
+            inner.asked.push(format!("revoke {id} by {by}"));
+            let _ = reply.send(Ok(Revoked { tenant, id, by }));
         }
         Operator::Reconcile(Asked { call: Reconcile { tenant }, by, reply }) => {
             inner.asked.push(format!("reconcile {} by {by}", tenant.as_deref().unwrap_or("all")));
@@ -362,6 +380,72 @@ fn a_socket_without_a_group_is_roots_whatever_mode_somebody_gives_it() {
     }
     assert_eq!(daemon.get("/v1/status").status, 200);
     assert_eq!(daemon.inner().asked.len(), 0);
+}
+
+/// Settings with an ingress whose user is nobody.
+fn host_with_ingress() -> (TempDir, Host) {
+    let (folder, mut host) = host();
+    let listen = vec!["127.0.0.1:8080".parse().unwrap()];
+    host.ingress = Some(Ingress {
+        user: "nobody".to_owned(),
+        socket: folder.path().join("ingress.sock"),
+        ..Ingress::new(listen, "agents.example.com".parse().unwrap())
+    });
+    (folder, host)
+}
+
+#[test]
+fn ingress_has_calls_of_its_own_on_a_socket_that_only_its_user_and_root_may_use() {
+    let (folder, host) = host_with_ingress();
+    let daemon = Daemon::of(folder, host);
+    let socket = daemon.host.ingress.as_ref().unwrap().socket.clone();
+    let metadata = fs::metadata(&socket).unwrap();
+    assert_eq!((metadata.mode() & 0o7777, metadata.uid(), metadata.gid()), (0o660, 0, NOBODY));
+    let ask = |uid: u32, method: &'static str, path: &'static str| {
+        as_user(uid, NOBODY, &socket, move |connected| exchange(connected.unwrap(), &request(method, path, &[], "")))
+    };
+    for uid in [NOBODY, 0] {
+        for (method, path, sent) in [
+            ("get", "/v1/state", "/v1/state"),
+            ("get", "/v1/state/{after}", "/v1/state/e-7"),
+            ("post", "/v1/tenants/{tenant}/wake", "/v1/tenants/ant/wake"),
+        ] {
+            let answer = ask(uid, if method == "get" { "GET" } else { "POST" }, sent).json();
+            let place = ["paths", path, method, "responses", "200", "content", "application/json", "schema"];
+            judge(&schema("ingress.json"), &place, &answer);
+            assert!(
+                ["e-1", "e-7"].map(Value::from).contains(&answer["version"]) || answer["tenant"] == "ant",
+                "{answer}"
+            );
+        }
+        for path in ["/v1/status", "/metrics", "/healthz"] {
+            assert_eq!(ask(uid, "GET", path).status, 404, "{path}");
+        }
+        assert_eq!(ask(uid, "POST", "/v1/tenants/ant/tokens").status, 404);
+    }
+    // Another user of its group, and one of no group, whatever mode somebody gives it.
+    for path in ["/v1/state", "/v1/none"] {
+        assert_eq!(ask(1, "GET", path).status, 403, "{path}");
+    }
+    assert_eq!(ask(1, "POST", "/v1/tenants/ant/wake").status, 403);
+    assert!(!connects_as(1, 1, &socket));
+    assert_eq!(daemon.inner().asked, ["wake ant by nobody", "wake ant by root"]);
+    for path in ["/v1/state", "/v1/tenants/ant/wake"] {
+        assert_eq!(daemon.get(path).status, 404, "{path} is not for operators");
+    }
+}
+
+#[test]
+fn without_an_ingress_there_is_no_socket_for_it_and_without_its_user_there_is_no_daemon() {
+    let (folder, mut host) = host_with_ingress();
+    host.ingress.as_mut().unwrap().user = "no-such-user".to_owned();
+    let error = Server::bind(&host).unwrap_err();
+    assert_eq!(error.to_string(), "there is no user \"no-such-user\" on this host");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
+    host.ingress = None;
+    let daemon = Daemon::of(folder, host);
+    let left = fs::read_dir(daemon.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["tenantd.sock"]);
 }
 
 #[test]
@@ -505,9 +589,13 @@ fn judge(document: &Value, place: &[&str], value: &Value) {
     assert!(errors.is_empty(), "{place}: {errors:?}");
 }
 
+fn schema(name: &str) -> Value {
+    web::schemas().into_iter().find_map(|(found, schema)| (found == name).then_some(schema)).unwrap()
+}
+
 #[test]
 fn each_call_is_as_the_schema_says() {
-    let (_, document) = web::schemas().remove(0);
+    let document = schema("operators.json");
     let daemon = Daemon::new();
     daemon.inner().status = statuses::troubled();
     let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2);
@@ -520,6 +608,8 @@ fn each_call_is_as_the_schema_says() {
         ("get", "/v1/status/{tenant}", "200", &Value::Null),
         ("post", "/v1/tenants/{tenant}/resume", "200", &Value::Null),
         ("post", "/v1/tenants/{tenant}/power", "200", &json!({"power": "asleep"})),
+        ("post", "/v1/tenants/{tenant}/tokens", "200", &json!({"may": ["http"], "expires": until})),
+        ("post", "/v1/tenants/{tenant}/tokens/{id}/revoke", "200", &Value::Null),
         ("post", "/v1/approve/{plan}", "200", &Value::Null),
         ("post", "/v1/reconcile", "202", &Value::Null),
         ("post", "/v1/reconcile/{tenant}", "202", &Value::Null),
@@ -527,7 +617,7 @@ fn each_call_is_as_the_schema_says() {
         if !body.is_null() {
             judge(&document, &[&["paths", path, method, "requestBody"], &content[..]].concat(), body);
         }
-        let sent = path.replace("{tenant}", "ant").replace("{plan}", "4f2a9c1d");
+        let sent = path.replace("{tenant}", "ant").replace("{plan}", "4f2a9c1d").replace("{id}", "k3q7wz2m5xab");
         let answer = exchange(daemon.connect(), &request(&method.to_uppercase(), &sent, &[], &body.to_string()));
         assert_eq!(answer.status.to_string(), status, "{path}: {answer:?}");
         judge(&document, &[&["paths", path, method, "responses", status], &content[..]].concat(), &answer.json());

@@ -254,6 +254,8 @@ pub fn tenant(name: &str) -> Tenant {
         sealed: BTreeMap::new(),
         budget: Default::default(),
         allowlist: Default::default(),
+        expose: Default::default(),
+        access: Default::default(),
         sandbox: Sandbox::default(),
         drift: Default::default(),
         rules: Default::default(),

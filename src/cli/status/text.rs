@@ -162,13 +162,13 @@ impl Writer {
         }
         let mut tenants: Vec<_> = tenants.iter().collect();
         tenants.sort_by(|a, b| (rank(a), &a.tenant).cmp(&(rank(b), &b.tenant)));
-        let titles = ["NAME", "READY", "STATUS", "REVISION", "DRIFT", "LAST CORRECTION", "MESSAGE"];
+        let titles = ["NAME", "READY", "STATUS", "POWER", "REVISION", "DRIFT", "LAST CORRECTION", "MESSAGE"];
         let titles = titles.map(|title| (title.to_owned(), Some(BOLD)));
         let rows: Vec<_> = std::iter::once(titles).chain(tenants.iter().map(|tenant| self.row(tenant))).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].0.width()).max().unwrap_or(0);
-        let widths: [usize; 7] = std::array::from_fn(width);
+        let widths: [usize; 8] = std::array::from_fn(width);
         // A title over nothing only makes the table wider.
-        let columns = if tenants.iter().all(|tenant| self.message(tenant).is_empty()) { 6 } else { 7 };
+        let columns = if tenants.iter().all(|tenant| self.message(tenant).is_empty()) { 7 } else { 8 };
         self.line("");
         for row in rows {
             let mut line = String::new();
@@ -184,7 +184,7 @@ impl Writer {
         }
     }
 
-    fn row(&self, tenant: &TenantStatus) -> [Cell; 7] {
+    fn row(&self, tenant: &TenantStatus) -> [Cell; 8] {
         let ready = tenant.condition(ConditionKind::Ready).map_or(Truth::Unknown, |condition| condition.status);
         let short = tenant.revision.as_ref().map_or("-", Revision::short);
         let more = if tenant.narrowed_by.is_empty() { String::new() } else { format!("+{}", tenant.narrowed_by.len()) };
@@ -197,6 +197,7 @@ impl Writer {
             (printable(&tenant.tenant), None),
             (ready.as_str().to_owned(), Some(colour_of(ready))),
             (status, colour),
+            (tenant.power.as_ref().map(|hold| hold.power).unwrap_or_default().as_str().to_owned(), None),
             (format!("{short}{more}"), None),
             (drift(&tenant.drift), Some(YELLOW).filter(|_| !tenant.drift.is_empty())),
             (tenant.last_correction.as_ref().map_or("-".to_owned(), |last| self.correction(last)), None),

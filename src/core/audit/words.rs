@@ -115,6 +115,14 @@ pub fn render(entry: &Entry) -> Option<RenderedEntry<'_>> {
             let until = until.map_or_else(String::new, |until| format!(" until {}", seconds(until)));
             (Some(tenant), Tone::Plain, "power", format!("{}{until}, {reason}", power.as_str()))
         }
+        Entry::TokenMinted { tenant, id, may, expires, by } => {
+            let may: Vec<&str> = may.iter().map(|right| right.as_str()).collect();
+            let what = format!("{id} made for {} until {} (by {by})", may.join(", "), seconds(*expires));
+            (Some(tenant), Tone::Plain, "token", what)
+        }
+        Entry::TokenRevoked { tenant, id, by } => {
+            (Some(tenant), Tone::Plain, "token", format!("{id} revoked (by {by})"))
+        }
         Entry::Refused(RefusedRecord { tenant, destination, rule, count }) => {
             let times = if *count > 1 { format!(", {count} times") } else { String::new() };
             (Some(tenant), Tone::Warning, "refused", format!("{destination}: {rule}{times}"))

@@ -8,8 +8,8 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Bytes, Cpus, Destination, DriftMode, Finding, ImageRef, Pids, Policy, RuntimeClass, SecretName, TenantName,
-    TierName,
+    Access, Bytes, Cpus, Destination, DriftMode, Expose, Finding, ImageRef, Pids, Policy, RuntimeClass, SecretName,
+    TenantName, TierName,
     egress::{Budget, Route, Sealed},
     files::{Apply, ConfigFile},
     workspace::Restore,
@@ -69,6 +69,12 @@ pub struct Tenant {
     pub sessions: u32,
     /// What it may reach.
     pub allowlist: BTreeSet<Destination>,
+    /// The ports that it exposes to ingress.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub expose: BTreeMap<u16, Expose>,
+    /// Who may reach them.
+    #[serde(skip_serializing_if = "Access::is_default")]
+    pub access: Access,
     /// The services that it reaches with keys that it never sees.
     pub routes: Vec<Route>,
     /// The secrets of its routes that its file holds, encrypted.
@@ -117,6 +123,8 @@ impl Tenant {
             restore: _,
             sessions: _,
             allowlist: _,
+            expose: _,
+            access: _,
             routes: _,
             sealed: _,
             budget: _,
@@ -151,9 +159,9 @@ impl Tenant {
                 )
     }
 
-    /// Whether anything at all is open to it, so that it needs an egress path.
+    /// Whether anything at all is open to it, or it to ingress, so that it needs an egress path.
     pub fn has_egress(&self) -> bool {
-        !(self.allowlist.is_empty() && self.routes.is_empty())
+        !(self.allowlist.is_empty() && self.routes.is_empty() && self.expose.is_empty())
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the host offers and where it draws the line. Set by who owns the host, never by a commit.
 
+mod ingress;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -9,6 +11,8 @@ use std::{
 use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use ingress::{Domain, Ingress, IngressLimits, Origin, Tls};
 
 use super::{
     Bytes, Cpus, DriftMode, Pids, RuntimeClass, SecretName, SignerKey, TenantName, TierName,
@@ -60,6 +64,8 @@ pub struct Host {
     pub weakest_drift: DriftMode,
     /// Egress.
     pub egress: Egress,
+    /// What comes in, if anything does.
+    pub ingress: Option<Ingress>,
     /// How workspaces are made.
     pub workspaces: WorkspaceSettings,
     /// Folders that tenants may share read-only, by name.
@@ -331,6 +337,7 @@ impl Default for Host {
             guards: Guards { percent: 50, at_least: 10, window: Timespan::seconds(3_600) },
             weakest_drift: DriftMode::Disabled,
             egress: Egress::default(),
+            ingress: None,
             workspaces: WorkspaceSettings::default(),
             sources: BTreeMap::new(),
             snapshot: SnapshotSettings::default(),

@@ -17,6 +17,7 @@ pub mod files;
 pub mod finding;
 pub mod host;
 pub mod image;
+pub mod ingress;
 pub mod invalid;
 pub mod name;
 pub mod network;
@@ -35,6 +36,7 @@ pub mod shown;
 pub mod signer;
 pub mod status;
 pub mod step;
+pub mod token;
 pub mod tree;
 pub mod workspace;
 
@@ -46,6 +48,7 @@ pub use engine_defaults::EngineDefaults;
 pub use finding::{Finding, Severity, Span};
 pub use host::Host;
 pub use image::ImageRef;
+pub use ingress::{Access, Expose};
 pub use invalid::Invalid;
 pub use name::{TenantName, TierName};
 pub use network::Network;
@@ -62,6 +65,7 @@ pub use runtime::RuntimeClass;
 pub use signer::SignerKey;
 pub use status::Status;
 pub use step::{PlannedStep, Step};
+pub use token::{Token, TokenId};
 
 /// The label that names the tenant on each container and network that tenantd made.
 pub const TENANT_LABEL: &str = "io.tenantd.tenant";

@@ -55,6 +55,8 @@ obstacles! {
     SeccompUnsupported = "seccomp-unsupported";
     /// It asks for more than the host's ceilings.
     AboveCeiling = "above-ceiling" of "limits";
+    /// The host lets fewer in than it does.
+    AccessNotAllowed = "access-not-allowed" of "access";
     /// The host has no shared folder of that name.
     SourceNotOffered = "source-not-offered" of "source";
     /// No addresses are left.

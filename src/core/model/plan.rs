@@ -1,5 +1,7 @@
 //! What would be done, and why: complete data, so that carrying it out has no choice left.
 
+use std::net::Ipv4Addr;
+
 use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -40,10 +42,23 @@ pub struct TenantPlan {
     pub lookalikes: Vec<Lookalike>,
     /// What the health check of its image says of what runs.
     pub health: Health,
+    /// Its container, where it was found running or frozen on its network.
+    pub located: Option<Located>,
     /// What it is to do: for one that should be frozen and cannot be kept, to sleep.
     pub power: Power,
     /// The addresses of its network, which stays while it sleeps until they are reserved for it.
     pub reserve: Option<Ipv4Net>,
+}
+
+/// Where a tenant's container was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// Its full id.
+    pub container: String,
+    /// The address that it has in its network. As long as it has it, nobody else can.
+    pub address: Ipv4Addr,
+    /// Whether it ran, and nothing is to freeze it.
+    pub runs: bool,
 }
 
 /// A container that has a tenant's labels from its image, as one that was run of a `docker commit` of the tenant.
@@ -82,6 +97,8 @@ pub enum Note {
     DiskUnenforced,
     /// The tenant may have more processors than the engine has: it is given all of them.
     CpusCapped,
+    /// The tenant exposes ports, and the host has no ingress: nobody can reach them.
+    NoIngress,
     /// Nothing of the tenant's file can be carried out: what runs is left as it is, and at most contained.
     Held,
     /// The tenant is frozen, as somebody asked.
@@ -168,6 +185,11 @@ impl TenantPlan {
     /// All that is done, in its order.
     pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
         self.contain.iter().chain(&self.steps).map(|planned| &planned.step)
+    }
+
+    /// Whether carrying it out puts another container into the place of the one that was found.
+    pub fn replaces_container(&self) -> bool {
+        self.all_steps().any(|step| matches!(step, Step::CreateContainer { .. }))
     }
 
     /// Whether nothing of it is made as declared, because something is in the way. At most it is contained.

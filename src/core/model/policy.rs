@@ -41,6 +41,7 @@ pub enum Loosening {
     Runtime,
     Limit,
     Allowlist,
+    Ingress,
     Credential,
     Budget,
     Source,
@@ -54,10 +55,11 @@ pub enum Loosening {
 
 impl Loosening {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Runtime,
         Self::Limit,
         Self::Allowlist,
+        Self::Ingress,
         Self::Credential,
         Self::Budget,
         Self::Source,
@@ -75,6 +77,7 @@ impl Loosening {
             Self::Runtime => "runtime",
             Self::Limit => "limit",
             Self::Allowlist => "allowlist",
+            Self::Ingress => "ingress",
             Self::Credential => "credential",
             Self::Budget => "budget",
             Self::Source => "source",

@@ -49,6 +49,8 @@ pub enum PowerReason {
     TimeUp,
     /// It was frozen, and ended or had to be made anew.
     NotKept,
+    /// Somebody sent it a request.
+    Wake,
 }
 
 impl fmt::Display for PowerReason {
@@ -57,6 +59,7 @@ impl fmt::Display for PowerReason {
             Self::Operator { by } => write!(f, "as {by} asked"),
             Self::StateLost => f.write_str("as it was found when the host's state was lost"),
             Self::NotKept => f.write_str("since it was frozen and could not be kept"),
+            Self::Wake => f.write_str("since a request came for it"),
             Self::TimeUp => f.write_str("since the time of what it was asked is over"),
         }
     }

@@ -1,13 +1,13 @@
 //! What the journal keeps: one entry for each thing that happened or was about to.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Power, PowerReason, Revision};
+use super::{Power, PowerReason, Revision, TokenId, token::Right};
 
 /// An entry with its place in the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,6 +97,28 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
     },
+    /// A token was made that lets its bearer in to a tenant. The token itself is kept nowhere.
+    TokenMinted {
+        /// The tenant.
+        tenant: String,
+        /// The token's id.
+        id: TokenId,
+        /// What its bearer may do.
+        may: BTreeSet<Right>,
+        /// From when on it counts for nothing.
+        expires: Timestamp,
+        /// Who asked for it.
+        by: String,
+    },
+    /// A token counts no more.
+    TokenRevoked {
+        /// The tenant.
+        tenant: String,
+        /// The token's id.
+        id: TokenId,
+        /// Who said so.
+        by: String,
+    },
     /// A commit is bad for a tenant, which goes back to an older one as far as that is not looser.
     Bad {
         /// The tenant, by its name.
@@ -169,6 +191,8 @@ impl Entry {
             | Self::Suspended { tenant, .. }
             | Self::Resumed { tenant, .. }
             | Self::Power { tenant, .. }
+            | Self::TokenMinted { tenant, .. }
+            | Self::TokenRevoked { tenant, .. }
             | Self::Waiting { tenant, .. }
             | Self::Withdrawn { tenant, .. }
             | Self::Approved { tenant, .. }
@@ -188,7 +212,10 @@ impl Entry {
 /// pattern, so that whoever counts entries has to think of every other one.
 macro_rules! only_shown {
     () => {
-        $crate::model::Entry::Reloaded { .. } | $crate::model::Entry::Power { .. }
+        $crate::model::Entry::Reloaded { .. }
+            | $crate::model::Entry::Power { .. }
+            | $crate::model::Entry::TokenMinted { .. }
+            | $crate::model::Entry::TokenRevoked { .. }
     };
 }
 

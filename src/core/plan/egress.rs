@@ -152,19 +152,20 @@ fn obstacle(tenant: &Tenant, host: &Host, observed: &ObservedEgress) -> Option<B
             "name a host instead, or add the range to egress.permittedRanges in host.yaml",
         );
     }
+    let what = if tenant.allowlist.is_empty() && tenant.routes.is_empty() { "exposes ports" } else { "has egress" };
     match &observed.capability {
         EgressCapability::Ready => {}
         EgressCapability::EngineElsewhere => {
             return blocked(
                 Obstacle::EngineElsewhere,
-                "the tenant has egress, and the engine's networks are not on this host".to_owned(),
+                format!("the tenant {what}, and the engine's networks are not on this host"),
                 "run tenantd on the engine's own host, in the same network namespace",
             );
         }
         EgressCapability::GatewayMissing => {
             return blocked(
                 Obstacle::GatewayMissing,
-                "the tenant has egress, and the gateway's network namespace does not exist".to_owned(),
+                format!("the tenant {what}, and the gateway's network namespace does not exist"),
                 "start the gateway: systemctl start tenantd-gateway, or tenantd gateway",
             );
         }

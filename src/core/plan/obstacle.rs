@@ -93,6 +93,19 @@ pub(super) fn obstacle(
             "ask for less in the tenant's file, or raise ceilings in host.yaml".to_owned(),
         );
     }
+    if let Some(ingress) = &host.ingress
+        && tenant.access > ingress.access
+        && !tenant.expose.is_empty()
+    {
+        return blocked(
+            Obstacle::AccessNotAllowed,
+            format!(
+                "the access to its ports is {}, and host.yaml says ingress.access: {}",
+                tenant.access, ingress.access
+            ),
+            format!("write access: {} in the tenant's file, or allow more in host.yaml", ingress.access),
+        );
+    }
     if let Some(name) = &tenant.source {
         // In the same words, whether it is not offered or not there: what a host has is nobody's business.
         let is_there = host.sources.contains_key(name) && observed.workspaces.sources.contains(name);

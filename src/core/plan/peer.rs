@@ -52,6 +52,14 @@ impl Peer {
         Self::Known { holds, will_have, contested }
     }
 
+    /// The address that the container has now, as far as that is known.
+    pub(super) fn holds(self) -> Option<Ipv4Addr> {
+        match self {
+            Self::Unobserved => None,
+            Self::Known { holds, .. } => holds,
+        }
+    }
+
     /// The address that a policy should name, where another one is in force.
     pub(super) fn declared(self, in_force: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
         match self {

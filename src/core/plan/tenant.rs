@@ -22,7 +22,7 @@ use crate::model::{
     change::{Action, AttributeChange, Change, Object},
     container::OWN_HOME,
     observed::{ImageFacts, ImageState, ObservedContainer, ObservedNetwork, RunState},
-    plan::Note,
+    plan::{Located, Note},
     record::Why,
     resource::Resource,
     step::{LiveLimits, Target},
@@ -37,7 +37,10 @@ pub(super) fn converge(
     subnet: Option<Ipv4Net>,
 ) -> TenantPlan {
     let wanted = power::wanted(tenant, observed, found);
-    let empty = || TenantPlan { tenant: tenant.name.to_string(), power: wanted.power, ..TenantPlan::default() };
+    let unreachable = !tenant.expose.is_empty() && host.ingress.is_none();
+    let notes = || unreachable.then_some(Note::NoIngress).into_iter().collect();
+    let empty =
+        || TenantPlan { tenant: tenant.name.to_string(), power: wanted.power, notes: notes(), ..TenantPlan::default() };
     let asleep = || {
         let mut plan = TenantPlan { power: Power::Asleep, ..empty() };
         power::asleep(tenant, host, observed, found, subnet, wanted, &mut plan);
@@ -64,7 +67,8 @@ pub(super) fn contain(
     subnet: Option<Ipv4Net>,
 ) -> TenantPlan {
     let plan = converge(tenant, host, observed, found, subnet);
-    let held = TenantPlan { tenant: plan.tenant, notes: vec![Note::Held], ..TenantPlan::default() };
+    let (tenant, located) = (plan.tenant, plan.located);
+    let held = TenantPlan { tenant, located, notes: vec![Note::Held], ..TenantPlan::default() };
     match plan.contain.is_empty() {
         true => held,
         false => TenantPlan { changes: plan.changes, contain: plan.contain, ..held },
@@ -151,9 +155,9 @@ fn awake(
     );
     let peer = Peer::of(world.container, world.network, allotted, &plan);
     egress::converge(tenant, host, observed, allotted, peer, &mut plan);
+    plan.located = located(world.container, peer, &plan);
 
-    let creates = plan.steps.iter().any(|planned| matches!(planned.step, Step::CreateContainer { .. }));
-    if plan.blocked.is_none() && creates {
+    if plan.blocked.is_none() && plan.replaces_container() {
         plan.blocked = refused.or(image.err()).or_else(|| image_volumes(tenant, &facts));
     }
     if plan.blocked.is_some() {
@@ -161,6 +165,18 @@ fn awake(
     }
     plan.blocked = plan.blocked.or(in_use);
     plan
+}
+
+/// Where the container is, before a plan that says whether it is to be frozen.
+fn located(container: Option<&ObservedContainer>, peer: Peer, plan: &TenantPlan) -> Option<Located> {
+    let (container, address) = container.zip(peer.holds())?;
+    let freezes = |planned: &PlannedStep| matches!(planned.step, Step::Pause { .. });
+    let runs = match container.state {
+        RunState::Running => !plan.contain.iter().any(freezes),
+        RunState::Paused => false,
+        RunState::Created | RunState::Restarting | RunState::Stopped | RunState::Dead | RunState::Hung => return None,
+    };
+    Some(Located { container: container.id.clone(), address, runs })
 }
 
 /// Plans the end of a tenant that no file declares any more. Its workspace is archived.

@@ -13,7 +13,7 @@ use proptest::{
 };
 
 use crate::model::{
-    Bytes, Destination, DriftMode, RuntimeClass, Tenant,
+    Access, Bytes, Destination, DriftMode, Expose, RuntimeClass, Tenant,
     desired::{HeldRule, Limits, Sandbox},
     egress::{Budget, Cost, Inject, Route, StreamMode},
     files::{Apply, ConfigFile, Content},
@@ -111,6 +111,7 @@ pub fn tenant() -> impl Strategy<Value = Tenant> {
     let opens = (
         option::of(select(vec!["docs", "data"])),
         btree_set(select(DESTINATIONS.to_vec()), 0..5),
+        (btree_map(1..4u16, option::of(select(vec!["/a", "/b"])), 0..3), select(vec![Access::Token, Access::Public])),
         routes(),
         btree_map(0..2u8, 0..2u8, 0..2),
         (option::of(1..4u64), option::of(1..4u64)),
@@ -128,7 +129,8 @@ pub fn tenant() -> impl Strategy<Value = Tenant> {
     );
     (runs, opens, kept).prop_map(|(runs, opens, (limits, sessions, drift, restore, rules))| {
         let (tier, class, image, command, environment, files, sandbox) = runs;
-        let (source, allowlist, routes, secrets, (day, month)) = opens;
+        let (source, allowlist, (expose, access), routes, secrets, (day, month)) = opens;
+        let exposed = |(port, path): (u16, Option<&str>)| (port, Expose { path: path.map(|it| it.parse().unwrap()) });
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let rule = |(path, digest): (u8, u8)| HeldRule { path: format!("rules/{path}"), digest: digest.to_string() };
         let secret = |(name, value): (u8, u8)| (format!("s{name}").parse().unwrap(), sealed(value).parse().unwrap());
@@ -146,6 +148,8 @@ pub fn tenant() -> impl Strategy<Value = Tenant> {
             restore,
             sessions,
             allowlist: allowlist.iter().map(|text| text.parse::<Destination>().unwrap()).collect::<BTreeSet<_>>(),
+            expose: expose.into_iter().map(exposed).collect(),
+            access,
             routes,
             sealed: secrets.into_iter().map(secret).collect(),
             budget: Budget { day, month },

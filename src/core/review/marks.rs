@@ -14,7 +14,7 @@ use super::{
     variables,
 };
 use crate::model::{
-    Destination, Policy, SecretName, Tenant,
+    Access, Destination, Expose, Policy, SecretName, Tenant,
     desired::HeldRule,
     egress::{Cost, HostPattern, Route, Sealed},
     files::{Apply, ConfigFile},
@@ -33,6 +33,8 @@ pub(super) fn tenant(before: Option<&Tenant>, after: Option<&Tenant>) -> Vec<Eff
     let nothing = Opened::default();
     let (before, after) = (before.map_or(nothing.clone(), Opened::of), after.map_or(nothing, Opened::of));
     effects.allowlist(before.allowlist, after.allowlist);
+    effects.expose(&before.expose, &after.expose);
+    effects.more("access", "ingress", &before.access, &after.access);
     effects.routes(&before.routes, &after.routes);
     effects.each("source", "source", before.source, after.source);
     effects.each("workspace.restore", "workspace", before.restore, after.restore);
@@ -69,6 +71,8 @@ pub(super) fn fleet(before: &Policy, after: &Policy) -> Vec<Effect> {
 #[derive(Clone, Default)]
 struct Opened<'a> {
     allowlist: BTreeSet<&'a Destination>,
+    expose: BTreeMap<u16, &'a Expose>,
+    access: Access,
     routes: BTreeMap<&'a str, &'a Route>,
     source: BTreeSet<&'a str>,
     restore: BTreeSet<&'a str>,
@@ -78,6 +82,8 @@ impl<'a> Opened<'a> {
     fn of(tenant: &'a Tenant) -> Self {
         Self {
             allowlist: tenant.allowlist.iter().collect(),
+            expose: tenant.expose.iter().map(|(port, expose)| (*port, expose)).collect(),
+            access: tenant.access,
             routes: tenant.routes.iter().map(|route| (route.name.as_str(), route)).collect(),
             source: tenant.source.as_deref().into_iter().collect(),
             restore: match &tenant.restore {
@@ -215,6 +221,19 @@ impl Effects {
         }
     }
 
+    /// A port more lets more in; which path says that the tenant is ready lets nobody in.
+    fn expose(&mut self, before: &BTreeMap<u16, &Expose>, after: &BTreeMap<u16, &Expose>) {
+        for (port, gone) in before {
+            match after.get(port) {
+                None => self.push("expose".to_owned(), "ingress", json!(port), Value::Null, Mark::Tightens),
+                Some(stays) => self.neutral(&format!("expose.{port}.path"), "content", &gone.path, &stays.path),
+            }
+        }
+        for port in after.keys().filter(|port| !before.contains_key(port)) {
+            self.push("expose".to_owned(), "ingress", Value::Null, json!(port), Mark::Loosens);
+        }
+    }
+
     fn routes(&mut self, before: &BTreeMap<&str, &Route>, after: &BTreeMap<&str, &Route>) {
         let names: BTreeSet<&&str> = before.keys().chain(after.keys()).collect();
         let shown = |route: &&Route| json!({"upstream": route.upstream, "inject": route.inject});
@@ -287,7 +306,8 @@ impl Visitor for Compared<'_> {
             Listed::Sealed => self.effects.sealed(&self.before.sealed, &self.after.sealed),
             Listed::Rules => self.effects.rules(&self.before.rules, &self.after.rules),
             // These are compared of a tenant that is new or gone as well.
-            Listed::Allowlist | Listed::Routes | Listed::Source | Listed::Restore => {}
+            Listed::Allowlist | Listed::Expose | Listed::Access | Listed::Routes | Listed::Source | Listed::Restore => {
+            }
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What the rules of a review say.
 
 /// The rules by name, and what each says.
-pub const RULES: [(&str, &str); 16] = [
+pub const RULES: [(&str, &str); 17] = [
     ("runtime", "a weaker class of runtime loosens; the order is container, gvisor, microvm"),
     ("limit", "a higher limit loosens"),
     ("allowlist", "a destination more loosens, unless an entry that stays covers it: a wildcard, a range"),
+    ("ingress", "a port more that ingress lets requests in to loosens, and so does access without a token"),
     (
         "credential",
         "a service more, or the same with another upstream, another key or another sealed value, loosens; one less tightens",

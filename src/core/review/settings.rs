@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::effect::Mark;
 use crate::model::{
-    Bytes, Cpus, DriftMode, ImageRef, Pids, RuntimeClass, Tenant,
+    Bytes, Cpus, DriftMode, Expose, ImageRef, Pids, RuntimeClass, Tenant,
     desired::{Limits, Sandbox},
     egress::Budget,
     shown::short_id,
@@ -37,6 +37,8 @@ pub(super) struct Setting<T> {
 pub(super) enum Listed {
     Environment,
     Allowlist,
+    Expose,
+    Access,
     Routes,
     Sealed,
     Source,
@@ -73,6 +75,8 @@ pub(super) fn visit(to: &mut impl Visitor) {
     to.setting(setting!("limits.disk", more("limit", none), limits.disk));
     to.setting(setting!("sessions", more("limit", 0), sessions));
     to.listed(Listed::Allowlist);
+    to.listed(Listed::Expose);
+    to.listed(Listed::Access);
     to.listed(Listed::Routes);
     to.listed(Listed::Sealed);
     to.setting(setting!("budget.day", credits(), budget.day));
@@ -110,6 +114,8 @@ const _: fn(&Tenant) = |tenant| {
         restore: _,
         sessions: _,
         allowlist: _,
+        expose: _,
+        access: _,
         routes: _,
         sealed: _,
         budget: Budget { day: _, month: _ },
@@ -226,13 +232,20 @@ impl Visitor for All<'_> {
     }
 
     fn listed(&mut self, setting: Listed) {
-        let Tenant { environment, allowlist, routes, sealed, source, files, restore, rules, .. } = self.tenant;
+        let Tenant { environment, allowlist, expose, access, routes, sealed, source, files, restore, rules, .. } =
+            self.tenant;
         match setting {
             Listed::Environment => {
                 environment.iter().for_each(|(name, value)| self.add(&format!("environment.{name}"), json!(value)));
             }
             Listed::Allowlist if allowlist.is_empty() => self.add("allowlist", Value::Null),
             Listed::Allowlist => allowlist.iter().for_each(|one| self.add("allowlist", json!(one))),
+            Listed::Expose if expose.is_empty() => self.add("expose", Value::Null),
+            Listed::Expose => expose.iter().for_each(|(port, Expose { path })| {
+                self.add("expose", json!(port));
+                path.iter().for_each(|path| self.add(&format!("expose.{port}.path"), json!(path)));
+            }),
+            Listed::Access => self.add("access", json!(access)),
             Listed::Routes => routes.iter().for_each(|route| {
                 self.add(&format!("credentials./{}/", route.name.as_str()), json!(route.upstream));
             }),

@@ -9,12 +9,12 @@ use super::{
     settings::{Listed, Setting, Visitor, visit},
 };
 use crate::model::{
-    Destination, SecretName, Tenant,
+    Destination, Expose, SecretName, Tenant,
     egress::{Route, RouteName, Sealed},
 };
 
 /// The older of two declarations as far as it is not looser than the newer one, setting by setting, by the marks of a
-/// review. Of destinations, routes, their keys and a shared folder it has what both have.
+/// review. Of destinations, exposed ports, routes, their keys and a shared folder it has what both have.
 ///
 /// A review from `newer` to the result has nothing that loosens, whatever the two are.
 pub fn stricter(older: &Tenant, newer: &Tenant) -> Tenant {
@@ -47,6 +47,8 @@ impl Visitor for Mix<'_> {
         match setting {
             Listed::Environment => self.environment(&older.environment),
             Listed::Allowlist => self.result.allowlist = in_both(&older.allowlist, &newer.allowlist),
+            Listed::Expose => self.result.expose = exposed_by_both(&older.expose, &newer.expose),
+            Listed::Access => self.prefer(&older.access, |tenant| &mut tenant.access),
             Listed::Routes => self.result.routes = self.routes(&older.routes),
             Listed::Sealed => self.result.sealed = equal_in_both(&older.sealed, &newer.sealed),
             Listed::Source => self.result.source = older.source.clone().filter(|_| older.source == newer.source),
@@ -125,6 +127,7 @@ fn bare(tenant: &Tenant) -> Tenant {
         files: Vec::new(),
         restore: None,
         allowlist: BTreeSet::new(),
+        expose: BTreeMap::new(),
         routes: Vec::new(),
         sealed: BTreeMap::new(),
         rules: BTreeSet::new(),
@@ -143,6 +146,12 @@ fn in_both(one: &BTreeSet<Destination>, other: &BTreeSet<Destination>) -> BTreeS
         these.iter().filter(|this| those.contains(this) || covered(this, those)).cloned().collect::<Vec<_>>()
     };
     narrow(one, other).into_iter().chain(narrow(other, one)).collect()
+}
+
+/// The ports that both sides expose, with the older side's paths.
+fn exposed_by_both(older: &BTreeMap<u16, Expose>, newer: &BTreeMap<u16, Expose>) -> BTreeMap<u16, Expose> {
+    let both = older.iter().filter(|(port, _)| newer.contains_key(port));
+    both.map(|(port, expose)| (*port, expose.clone())).collect()
 }
 
 /// The sealed values that both sides have. Another value of the same name is another key.

@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 pub use signed::{SnapshotError, read, sign};
 
 use crate::model::{
-    Bytes, Cpus, Desired, Host, Observed, Pids, RuntimeClass, SecretName, TenantName,
+    Access, Bytes, Cpus, Desired, Host, Observed, Pids, RuntimeClass, SecretName, TenantName,
     container::OWN_HOME,
     egress::{Filed, Fingerprint},
     files::digest,
-    host::{Ceilings, Overcommit, Secret, SecretGrant, SecretPlace},
+    host::{Ceilings, Domain, Ingress, Overcommit, Secret, SecretGrant, SecretPlace},
     observed::{ImageState, KnownImage},
     workspace::Unenforced,
 };
@@ -70,6 +70,15 @@ struct Settings {
     sources: BTreeMap<String, PathBuf>,
     permit: Vec<Ipv4Net>,
     secrets: BTreeMap<SecretName, Grant>,
+    #[serde(default)]
+    ingress: Option<IngressSettings>,
+}
+
+/// Below which domain tenants are reached, and the widest access that they may choose.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct IngressSettings {
+    domain: Domain,
+    access: Access,
 }
 
 /// Whom a secret may serve; not where it lies.
@@ -162,6 +171,10 @@ impl Settings {
             sources: host.sources.clone(),
             permit: host.egress.permit.clone(),
             secrets: host.egress.secrets.iter().map(grant).collect(),
+            ingress: host
+                .ingress
+                .as_ref()
+                .map(|ingress| IngressSettings { domain: ingress.domain.clone(), access: ingress.access }),
         }
     }
 
@@ -185,6 +198,9 @@ impl Settings {
             SecretGrant { place, tenants, upstreams }
         };
         host.egress.secrets = self.secrets.into_iter().map(|(name, one)| (name, grant(one))).collect();
+        host.ingress = self
+            .ingress
+            .map(|IngressSettings { domain, access }| Ingress { access, ..Ingress::new(Vec::new(), domain) });
         host
     }
 }

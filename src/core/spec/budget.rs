@@ -46,6 +46,7 @@ impl Room {
 fn weight(tenant: &Tenant) -> usize {
     let entries = tenant.environment.len()
         + tenant.allowlist.len()
+        + tenant.expose.len()
         + tenant.command.as_ref().map_or(0, Vec::len)
         + tenant.files.len()
         + tenant.routes.len()

@@ -4,7 +4,7 @@ pub mod files;
 
 mod host;
 mod tenant;
-mod values;
+pub(super) mod values;
 
 pub(super) use host::{check, settings};
 pub(super) use tenant::{budget, routes, sealed};

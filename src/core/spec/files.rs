@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::{
     decode::{Located, LocatedMap},
     egress::files::{BudgetFile, CredentialFile, EgressFile},
+    ingress::files::{ExposeFile, IngressFile},
     url::SourceUrl,
     values::{
         AbsolutePath, ApprovalAge, ArchiveName, BranchName, CommitId, EngineUrl, Factor, FilePath, FleetName,
@@ -15,7 +16,8 @@ use super::{
     },
 };
 use crate::model::{
-    Bytes, Cpus, Destination, DriftMode, ImageRef, Pids, RuntimeClass, SecretName, SignerKey, TenantName, TierName,
+    Access, Bytes, Cpus, Destination, DriftMode, ImageRef, Pids, RuntimeClass, SecretName, SignerKey, TenantName,
+    TierName,
     egress::Sealed,
     files::Apply,
     host::{NotifyEvent, VerifyMode},
@@ -88,6 +90,11 @@ pub struct TenantFile {
     pub limits: Option<Located<LimitsFile>>,
     /// What it may reach: `host:port` or `*.domain:port`. Default: nothing.
     pub allowlist: Option<Located<Vec<Located<Destination>>>>,
+    /// The ports that ingress lets requests in to, at most 32. Default: none.
+    pub expose: Option<Located<Vec<Located<ExposeFile>>>>,
+    /// Who may reach them: `token` for who has a token of this tenant, or `public` for everybody, where `ingress.access` of
+    /// `host.yaml` allows it. Default: that of the tier.
+    pub access: Option<Located<Access>>,
     /// What it finds read-only at /source, by a name of `sources` in `host.yaml`. Default: nothing.
     pub source: Option<Located<SourceName>>,
     /// Files of the repo that it finds read-only below /config, at most 64 and 1 MiB together. Never a secret.
@@ -292,6 +299,8 @@ pub struct TierFile {
     pub pids: Option<Located<Pids>>,
     /// Sessions at once.
     pub sessions: Located<Number<1, 10_000>>,
+    /// Who may reach the ports that its tenants expose, where their files do not say: `token` or `public`. Default: token.
+    pub access: Option<Located<Access>>,
     /// The runtime class of tenants that choose none. Default: container.
     pub runtime: Option<Located<RuntimeClass>>,
     /// Runtime classes that a tenant may choose. Default: `runtime` and every stronger one.
@@ -349,6 +358,8 @@ pub struct HostFile {
     pub guards: Option<Located<HostGuardsFile>>,
     /// The egress of tenants.
     pub egress: Option<Located<EgressFile>>,
+    /// How tenants are reached from outside. Default: not at all.
+    pub ingress: Option<Located<IngressFile>>,
     /// How workspaces are made, and what bounds them.
     pub workspaces: Option<Located<WorkspacesFile>>,
     /// Folders of this host that tenants may share read-only, each by a name. Default: none.

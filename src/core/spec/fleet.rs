@@ -12,7 +12,7 @@ use super::{
     values::VariableName,
 };
 use crate::model::{
-    Bytes, Cpus, DriftMode, Finding, ImageRef, Pids, RuntimeClass, Span, TierName,
+    Access, Bytes, Cpus, DriftMode, Finding, ImageRef, Pids, RuntimeClass, Span, TierName,
     desired::{Limits, Sandbox},
     host::Ceilings,
     policy::{Guards, Retry},
@@ -41,6 +41,7 @@ pub(super) struct Policy {
 pub(super) struct Tier {
     pub(super) limits: Limits,
     pub(super) sessions: u32,
+    pub(super) access: Access,
     pub(super) runtime: RuntimeClass,
     pub(super) allowed: BTreeSet<RuntimeClass>,
     pub(super) may_raise: Ceilings,
@@ -255,7 +256,8 @@ fn tier(entry: &Located<TierFile>, findings: &mut Vec<Finding>) -> Option<Tier> 
         }
     };
     let may_raise = value(file.may_raise.as_ref()).map(|raise| may_raise(&limits, raise, findings)).unwrap_or_default();
-    Some(Tier { limits, sessions: file.sessions.get()?.0, runtime, allowed, may_raise })
+    let access = value(file.access.as_ref()).copied().unwrap_or_default();
+    Some(Tier { limits, sessions: file.sessions.get()?.0, access, runtime, allowed, may_raise })
 }
 
 /// Up to where a tier lets each limit be raised. Below the tier's own number it would mean nothing.
@@ -310,6 +312,7 @@ fn built_in() -> BTreeMap<TierName, Option<Tier>> {
             let tier = Tier {
                 limits: Limits { cpus: Cpus::whole(cpus), memory, disk, pids: PIDS },
                 sessions,
+                access: Access::default(),
                 runtime: RuntimeClass::Container,
                 allowed: RuntimeClass::ALL.into(),
                 may_raise: Ceilings::default(),

@@ -7,6 +7,7 @@ use super::{
     egress,
     files::{ApprovalsFile, HostFile, ListenFile, NeededFile, NotifyFile, SourceFile, VerifyFile},
     fleet::{drift, removals, value},
+    ingress,
     url::Transport,
     values::EngineUrl,
 };
@@ -42,6 +43,9 @@ pub fn host(file: &str, bytes: &[u8]) -> Result<Host, Vec<Finding>> {
         }
         if let Some(egress) = value(content.egress.as_ref()) {
             egress::check(file, egress, host.pool, &mut findings);
+        }
+        if let Some(ingress) = &content.ingress {
+            ingress::check(file, ingress, &host, &mut findings);
         }
         for (_, path) in &content.sources {
             let Some(folder) = path.get().map(|path| std::path::Path::new(&path.0)) else { continue };
@@ -138,6 +142,7 @@ fn settings(file: &HostFile) -> Host {
         host.journal.files = value(journal.files.as_ref()).map_or(host.journal.files, |files| files.0);
     }
     host.egress = value(file.egress.as_ref()).map(egress::settings).unwrap_or_default();
+    host.ingress = value(file.ingress.as_ref()).and_then(ingress::settings);
     if let Some(workspaces) = value(file.workspaces.as_ref()) {
         set(&mut host.workspaces.backend, workspaces.backend.as_ref());
         set(&mut host.workspaces.unenforced, workspaces.unenforced.as_ref());

@@ -5,6 +5,7 @@
 pub mod decode;
 pub mod egress;
 pub mod files;
+pub mod ingress;
 pub mod origin;
 pub mod prune;
 pub mod reference;

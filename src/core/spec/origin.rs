@@ -67,7 +67,7 @@ impl<'a> Lines<'a> {
         let file = format!("{TENANTS}{tenant}.yaml");
         let mut places = vec![(file, keys(field))];
         let (first, rest) = field.split_once('.').unwrap_or((field, ""));
-        if let Some(tier) = tier.filter(|_| matches!(first, "limits" | "runtime" | "sessions")) {
+        if let Some(tier) = tier.filter(|_| matches!(first, "limits" | "runtime" | "sessions" | "access")) {
             let key = if rest.is_empty() { first } else { rest };
             places.push((TIERS.to_owned(), vec!["tiers", tier.as_str(), key]));
         }
@@ -124,13 +124,25 @@ fn find(node: &Node, keys: &[&str], value: &Value) -> Option<Span> {
 /// The entry of a list that is a value.
 fn entry(node: &Node, value: &Value) -> Option<Span> {
     let NodeKind::Seq(items) = &node.kind else { return None };
+    if let Some(wanted) = value.as_u64().map(|port| port.to_string()) {
+        return items.iter().find(|item| port(item) == Some(wanted.as_str())).map(|item| item.span);
+    }
     let wanted = value.as_str()?;
     items.iter().find(|item| text(item).is_some_and(|text| text.eq_ignore_ascii_case(wanted))).map(|item| item.span)
 }
 
-/// Whether an entry of `credentials`, `files` or `rules` has a name: a route, with or without its slashes, or a path, of a
-/// rule below `rules/`.
+/// The port by which an entry of `expose` is known.
+fn port(item: &Node) -> Option<&str> {
+    let NodeKind::Map(entries) = &item.kind else { return None };
+    entries.iter().find(|(key, _)| key.text == "port").and_then(|(_, value)| text(value))
+}
+
+/// Whether an entry of `credentials`, `expose`, `files` or `rules` has a name: a route, with or without its slashes, a port,
+/// or a path, of a rule below `rules/`.
 fn names(item: &Node, name: &str) -> bool {
+    if let Some(port) = port(item) {
+        return port == name;
+    }
     let NodeKind::Map(entries) = &item.kind else {
         return text(item).and_then(|text| text.strip_prefix(RULES)) == Some(name);
     };

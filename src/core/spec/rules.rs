@@ -127,6 +127,7 @@ fn setting(parts: &[String], settings: &Value) -> (String, Value) {
     let found = match parts {
         [list, index, ..] => match list.as_str() {
             "allowlist" | "command" => entry(list, index).map(|value| (list.clone(), value)),
+            "expose" => entry(list, index).and_then(|entry| Some((list.clone(), entry.get("port")?.clone()))),
             "credentials" => named(list, index, "route"),
             "files" => named(list, index, "path"),
             _ => None,

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::files::{ConfigFileEntry, TenantFile};
 use crate::model::{
-    Destination, DriftMode, ImageRef, RuntimeClass, SecretName, Tenant, TenantName, TierName,
+    Access, Destination, DriftMode, Expose, ImageRef, RuntimeClass, SecretName, Tenant, TenantName, TierName,
     egress::{Inject, Route, StreamMode},
     files::Apply,
+    ingress::HealthPath,
     workspace::Restore,
 };
 
@@ -38,6 +39,10 @@ pub struct Settings<'t> {
     sessions: u32,
     /// What it may reach.
     allowlist: &'t BTreeSet<Destination>,
+    /// The ports that ingress lets requests in to.
+    expose: Vec<Exposed<'t>>,
+    /// Who may reach them.
+    access: Access,
     /// Services that it reaches through the gateway, with keys that it never sees.
     credentials: Vec<Credential<'t>>,
     /// How many credits it may use.
@@ -71,6 +76,18 @@ struct Limits {
     pids: u32,
     /// Size of /workspace, in bytes.
     disk: u64,
+}
+
+/// A port that ingress lets requests in to.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "SettingsExposed")]
+struct Exposed<'t> {
+    /// The port.
+    port: u16,
+    /// The path that is asked whether the tenant is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'t HealthPath>,
 }
 
 /// A service that a tenant reaches through the gateway.
@@ -217,6 +234,8 @@ impl<'t> Settings<'t> {
             restore,
             sessions,
             allowlist,
+            expose,
+            access,
             routes,
             sealed: _,
             budget,
@@ -256,6 +275,8 @@ impl<'t> Settings<'t> {
             },
             sessions: *sessions,
             allowlist,
+            expose: expose.iter().map(|(port, Expose { path })| Exposed { port: *port, path: path.as_ref() }).collect(),
+            access: *access,
             credentials: routes.iter().map(credential).collect(),
             budget: Budget { day: budget.day, month: budget.month },
             source: source.as_deref(),

@@ -11,6 +11,7 @@ use super::{
     egress,
     files::{ConfigFileEntry, LimitsFile, TenantFile},
     fleet::{Policy, Tier, command, drift, environment, known_tier, value},
+    ingress,
     origin::Lines,
     rules, secrets, stem,
     validation::{Checks, Schemas, is_readable},
@@ -121,6 +122,7 @@ impl Check<'_, '_> {
         let tier = self.tier();
         let image = self.image();
         let allowlist = self.allowlist();
+        let expose = ingress::expose(self.path, file.expose.as_ref(), self.findings);
         let routes = egress::routes(self.path, file.credentials.as_ref(), self.findings);
         let environment = self.environment();
         let restore = self.restore();
@@ -150,6 +152,8 @@ impl Check<'_, '_> {
             restore,
             sessions: tier_values?.sessions,
             allowlist,
+            expose,
+            access: value(file.access.as_ref()).copied().unwrap_or(tier_values?.access),
             sealed: egress::sealed(self.path, &file.sealed, &routes, self.findings),
             routes,
             budget: egress::budget(file.budget.as_ref()),

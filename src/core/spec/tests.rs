@@ -2,9 +2,12 @@
 
 use super::*;
 use crate::model::{
-    Bytes, DriftMode, Host, RuntimeClass,
+    Access, Bytes, DriftMode, Expose, Host, RuntimeClass,
     desired::Sandbox,
-    host::{JournalLimits, NotifyEvent, Overcommit, Secret, VerifyMode, WorkspaceSettings},
+    host::{
+        Domain, Ingress, IngressLimits, JournalLimits, NotifyEvent, Overcommit, Secret, Tls, VerifyMode,
+        WorkspaceSettings,
+    },
     policy::{Guards, Policy as Daemon, Retry},
     quantity::Timespan,
     workspace::{BackendChoice, Unenforced},
@@ -314,6 +317,29 @@ fn a_host_gets_what_its_file_says() {
         overcommit: Overcommit(150),
     };
     assert_eq!(host.workspaces, workspaces);
+    let ingress = Ingress {
+        listen: vec!["127.0.0.1:8080".parse().unwrap(), "[::]:443".parse().unwrap()],
+        domain: "agents.example.com".parse().unwrap(),
+        access: Access::Public,
+        tls: Some(Tls { certificate: "/etc/tenantd/tls.pem".into(), key: "/etc/tenantd/tls.key".into() }),
+        origins: ["https://app.example.com", "http://localhost:3000"].map(|origin| origin.parse().unwrap()).into(),
+        user: "ingress".to_owned(),
+        state: "/srv/tenantd-ingress".into(),
+        socket: "/run/tenantd/other-ingress/daemon.sock".into(),
+        wake_timeout: Timespan::seconds(90),
+        limits: IngressLimits {
+            connections: 100,
+            requests_per_tenant: 50,
+            held_per_tenant: 5,
+            held: 20,
+            public_wakes: 1,
+            head: Bytes::kib(16),
+            hello: Timespan::seconds(5),
+            idle: Timespan::seconds(600),
+            stall: Timespan::seconds(120),
+        },
+    };
+    assert_eq!(host.ingress, Some(ingress));
 
     let ssh = include_str!("../../../tests/samples/valid-hosts/ssh.yaml");
     let host = super::host("host.yaml", ssh.as_bytes()).unwrap();
@@ -322,6 +348,39 @@ fn a_host_gets_what_its_file_says() {
     assert_eq!(source.known_hosts, Some("/etc/tenantd/known_hosts".into()));
     let notify = settings("notify: {url: {credential: hook}}\n").notify.unwrap();
     assert_eq!(notify.events, NotifyEvent::ALL.into(), "all of it, where nothing is listed");
+}
+
+#[test]
+fn ingress_needs_an_address_and_a_domain_and_lets_nobody_in_without_a_token() {
+    let ingress = settings("ingress: {listen: [\"127.0.0.1:8080\"], domain: agents.example.com}\n").ingress.unwrap();
+    let domain: Domain = "agents.example.com".parse().unwrap();
+    assert_eq!(ingress, Ingress::new(vec!["127.0.0.1:8080".parse().unwrap()], domain));
+    assert_eq!((ingress.access, ingress.tls, ingress.user.as_str()), (Access::Token, None, "tenantd-ingress"));
+}
+
+#[test]
+fn a_tenant_exposes_what_its_file_says_and_its_tier_says_to_whom() {
+    let of = |tenant: &str, tier: &str| {
+        let file = |path: &str, text: String| SourceFile { path: path.to_owned(), bytes: text.into() };
+        let head = "apiVersion: tenantd/v1\nkind: ";
+        let tier = format!("{{cpus: 1, memory: 1GiB, disk: 1GiB, sessions: 1{tier}}}");
+        let files = vec![
+            file("fleet.yaml", format!("{head}Fleet\ndefaults: {{tier: one, image: \"a:1\"}}\n")),
+            file("tenants/ant.yaml", format!("{head}Tenant\ntenant: ant\n{tenant}")),
+            file("tiers.yaml", format!("{head}Tiers\ntiers:\n  one: {tier}\n")),
+        ];
+        let desired = compile(&Tree { files, ..Tree::default() });
+        assert_eq!(desired.findings, []);
+        let ant = &desired.tenants["ant"];
+        let path = |expose: &Expose| expose.path.as_ref().map(|path| path.as_str().to_owned());
+        (ant.expose.iter().map(|(port, expose)| (*port, path(expose))).collect::<Vec<_>>(), ant.access)
+    };
+    let ports = "expose: [{port: 8080, path: /healthz}, {port: 80}]\n";
+    assert_eq!(of("", ""), (vec![], Access::Token));
+    assert_eq!(of(ports, "").0, [(80, None), (8080, Some("/healthz".to_owned()))]);
+    assert_eq!(of(ports, ", access: public").1, Access::Public);
+    assert_eq!(of("access: token\n", ", access: public").1, Access::Token);
+    assert_eq!(of("access: public\n", ", access: token").1, Access::Public);
 }
 
 #[test]

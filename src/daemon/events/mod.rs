@@ -9,7 +9,8 @@ pub(super) use commits::{
     WaitWithdrawn,
 };
 pub(super) use tenants::{
-    CorrectionFailed, DriftLeft, PowerGiven, TenantBlocked, TenantCorrected, TenantResumed, TenantSuspended, millis,
+    CorrectionFailed, DriftLeft, PowerGiven, TenantBlocked, TenantCorrected, TenantResumed, TenantSuspended,
+    TokenMinted, TokenRevoked, millis,
 };
 
 use crate::{

@@ -1,18 +1,21 @@
 //! What happens to tenants.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
 
 use super::{DaemonEvent, notification};
 use crate::{
     fault::chain,
     metrics::Metrics,
     model::{
-        Entry, PowerHold, Revision, TenantPlan,
+        Entry, PowerHold, Revision, TenantPlan, TokenId,
         host::NotifyEvent,
         plan::{Blocked, Lookalike},
         record::{DriftRecord, StepResult, Trigger, Why},
         resource::Resource,
         status::Suspension,
+        token::Right,
     },
     notify::Notification,
     plan::brief::{differences, drift_fields},
@@ -74,6 +77,51 @@ impl DaemonEvent for PowerGiven<'_> {
     fn records(&self) -> Vec<Entry> {
         let PowerHold { power, reason, until, .. } = self.hold.clone();
         vec![Entry::Power { tenant: self.tenant.to_owned(), power, reason, until }]
+    }
+}
+
+/// A token was made that lets its bearer in to a tenant.
+pub(in crate::daemon) struct TokenMinted<'a> {
+    pub(in crate::daemon) tenant: &'a str,
+    pub(in crate::daemon) id: &'a TokenId,
+    pub(in crate::daemon) may: &'a BTreeSet<Right>,
+    pub(in crate::daemon) expires: Timestamp,
+    pub(in crate::daemon) by: &'a str,
+}
+
+impl DaemonEvent for TokenMinted<'_> {
+    fn log(&self) {
+        let Self { tenant, id, expires, by, .. } = self;
+        tracing::info!(tenant, %id, %expires, by, "token made");
+    }
+
+    fn records(&self) -> Vec<Entry> {
+        vec![Entry::TokenMinted {
+            tenant: self.tenant.to_owned(),
+            id: self.id.clone(),
+            may: self.may.clone(),
+            expires: self.expires,
+            by: self.by.to_owned(),
+        }]
+    }
+}
+
+/// A token counts no more.
+pub(in crate::daemon) struct TokenRevoked<'a> {
+    pub(in crate::daemon) tenant: &'a str,
+    pub(in crate::daemon) id: &'a TokenId,
+    pub(in crate::daemon) by: &'a str,
+}
+
+impl DaemonEvent for TokenRevoked<'_> {
+    fn log(&self) {
+        let Self { tenant, id, by } = self;
+        tracing::info!(tenant, %id, by, "token revoked");
+    }
+
+    fn records(&self) -> Vec<Entry> {
+        let (tenant, by) = (self.tenant.to_owned(), self.by.to_owned());
+        vec![Entry::TokenRevoked { tenant, id: self.id.clone(), by }]
     }
 }
 

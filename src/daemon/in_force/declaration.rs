@@ -126,6 +126,7 @@ impl Declaration {
         if closed {
             let open = Arc::make_mut(&mut tenant);
             open.allowlist.clear();
+            open.expose.clear();
             open.routes.clear();
             open.sealed.clear();
             open.source = None;

@@ -28,9 +28,12 @@ pub(super) use waits::Waits;
 
 use crate::{
     fault::chain,
-    model::{Desired, DriftMode, Powers, Revision, Tenant, policy::Retry, status::Suspension},
+    model::{Desired, DriftMode, Powers, Revision, Tenant, TokenId, policy::Retry, status::Suspension},
 };
 use removals::Clock;
+
+/// How many revoked tokens are remembered.
+const MOST_REVOKED: usize = 10_000;
 
 /// What is in force, and the file that keeps what no engine can report.
 pub(super) struct InForce {
@@ -177,6 +180,29 @@ impl InForce {
         is_kept
     }
 
+    /// The tokens that count no more.
+    pub(super) fn revoked_tokens(&self) -> impl Iterator<Item = &TokenId> {
+        self.state.revoked_tokens.keys()
+    }
+
+    /// Has a token count no more, as is remembered `until` it has expired.
+    pub(super) fn revoke_token(&mut self, id: &TokenId, now: Timestamp, until: Timestamp) -> Revocation {
+        let revoked = &mut self.state.revoked_tokens;
+        if revoked.contains_key(id) {
+            return Revocation::Known;
+        }
+        revoked.retain(|_, until| *until > now);
+        if revoked.len() >= MOST_REVOKED {
+            return Revocation::TooMany;
+        }
+        revoked.insert(id.clone(), until);
+        if self.save().is_ok() {
+            return Revocation::New;
+        }
+        self.state.revoked_tokens.remove(id);
+        Revocation::NotKept
+    }
+
     /// Judges the declaration in force of a tenant as bad, if it is not confirmed healthy yet.
     pub(super) fn mark_failed(&mut self, name: &str, reason: &str) -> Failed {
         let Some(fleet) = &mut self.fleet else { return Failed::NotOnTrial };
@@ -239,6 +265,18 @@ impl InForce {
     pub(super) fn error(&self) -> Option<&String> {
         self.error.as_ref()
     }
+}
+
+/// What came of revoking a token.
+pub(super) enum Revocation {
+    /// It counts no more.
+    New,
+    /// It was revoked before.
+    Known,
+    /// As many are revoked as are remembered.
+    TooMany,
+    /// That cannot be kept, so that nothing was changed.
+    NotKept,
 }
 
 /// What came of judging a declaration as bad.

@@ -9,12 +9,13 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{approved::Spent, declaration::Composition, removals::Removals, waits::Waits};
 use crate::{
     host,
-    model::{Powers, Revision, quantity::Timespan, status::Suspension},
+    model::{Powers, Revision, TokenId, quantity::Timespan, status::Suspension},
 };
 
 /// The version of the file's format. The first one had no powers: who reads no more than it would start those that sleep.
@@ -49,6 +50,9 @@ pub(in crate::daemon) struct State {
     /// Tenants that were asked to be anything but running.
     #[serde(default, skip_serializing_if = "Powers::is_empty")]
     pub(in crate::daemon) powers: Arc<Powers>,
+    /// Tokens that count no more, and from when on none of their age counts anyway.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::daemon) revoked_tokens: BTreeMap<TokenId, Timestamp>,
 }
 
 /// A commit that was accepted.
@@ -191,7 +195,7 @@ impl State {
     pub(in crate::daemon) fn load(data_root: &Path) -> Result<(Self, Option<PathBuf>), StateError> {
         let read = Self::read(data_root)?;
         let moved_to = matches!(read, Read::Damaged)
-            .then(|| data_root.join(format!("state.json.damaged-{}", jiff::Timestamp::now().as_second())));
+            .then(|| data_root.join(format!("state.json.damaged-{}", Timestamp::now().as_second())));
         if let Some(moved_to) = &moved_to {
             let path = path(data_root);
             fs::rename(&path, moved_to).map_err(|source| StateError::Io { path, source })?;

@@ -6,9 +6,11 @@ use super::{PAUSE, Tenants, runtime::UNHEALTHY};
 use crate::{
     daemon::workers::{Extent, ReconcileRequest, Reconciled},
     fault::chain,
-    model::{DriftMode, Power, observed::Health, plan::Blocked, policy::Retry, quantity::Timespan, record::Why},
+    model::{
+        DriftMode, Obstacle, Power, observed::Health, plan::Blocked, policy::Retry, quantity::Timespan, record::Why,
+    },
     plan::brief::differences,
-    reconcile::Failure,
+    reconcile::{Failure, Outcome},
 };
 
 /// How long a step of a containment waits at most until it is tried again.
@@ -207,6 +209,12 @@ impl Tenants {
         }
         // What was seen before something was done is of what ran before.
         runtime.health = if done.outcome.is_none() { done.plan.health } else { Health::Unchecked };
+        let is_replaced = |outcome: &Outcome| outcome.failure.is_none() && done.plan.replaces_container();
+        // What could not be observed this time is where it was.
+        let is_unobserved = done.plan.blocked.as_ref().is_some_and(|blocked| blocked.code == Obstacle::Unobserved);
+        if !is_unobserved {
+            runtime.located = done.plan.located.clone().filter(|_| !done.outcome.as_ref().is_some_and(is_replaced));
+        }
         let ails = runtime.is_in_order() && runtime.health == Health::Unhealthy && runtime.ran_as_declared();
         if runtime.is_in_order() {
             runtime.reached = Some(true);

@@ -172,6 +172,8 @@ impl Tenants {
     pub(super) fn power_changed(&mut self, tenant: &str, trigger: Trigger, now: Instant) {
         let runtime = self.runtime(tenant);
         (runtime.reached, runtime.in_order) = (Some(false), None);
+        // Only what is seen from now on counts.
+        runtime.located.iter_mut().for_each(|located| located.runs = false);
         self.supersede(std::iter::once(tenant));
         self.queue.reset_backoff(tenant);
         self.queue.mark(tenant, trigger, now, Duration::ZERO);

@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::tried::Tried;
-use crate::model::{observed::Health, plan::Blocked, status::Correction};
+use crate::model::{
+    observed::Health,
+    plan::{Blocked, Located},
+    status::Correction,
+};
 
 /// How long a health check that has not succeeded yet keeps a trial from ending: as long as `health.trialPeriod` may be. The image,
 /// which is the tenant's, says how long that takes.
@@ -41,6 +45,8 @@ pub(in crate::daemon) struct TenantRuntime {
     pub(in crate::daemon) in_order: Option<Instant>,
     /// What the health check of its image says, where it runs as declared.
     pub(in crate::daemon) health: Health,
+    /// Where its container is, as far as nothing was done since that replaced it.
+    pub(in crate::daemon) located: Option<Located>,
     /// When what its container is started with became another, if it did.
     pub(in crate::daemon) declared: Option<Instant>,
     /// When its container was last started, and killed by somebody.

@@ -27,7 +27,7 @@ impl Account {
     }
 
     /// Reserves so many bytes of memory, if they are its own part or nobody's.
-    pub(crate) fn memory(&self, bytes: u64) -> Option<Lease> {
+    pub fn memory(&self, bytes: u64) -> Option<Lease> {
         self.pools.memory.take(&self.tenant, bytes)
     }
 

@@ -123,7 +123,7 @@ impl Pools {
     }
 
     /// These tenants are served from now on: each has its part of everything.
-    pub(crate) fn serve(&self, tenants: &BTreeSet<TenantName>) {
+    pub fn serve(&self, tenants: &BTreeSet<TenantName>) {
         for pool in [&self.memory, &self.lookups, &self.attempts, &self.kept] {
             let mut shares = pool.shares();
             let total = shares.total();

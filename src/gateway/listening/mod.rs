@@ -3,7 +3,7 @@
 pub mod shared;
 
 pub(crate) mod listeners;
-pub(crate) mod namespace_worker;
+pub mod namespace_worker;
 pub(crate) mod tenants;
 
 mod http;

@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io,
-    net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
     path::Path,
     sync::mpsc::{self, Sender},
     thread,
@@ -73,6 +73,17 @@ impl NamespaceWorker {
             let socket = bound(SocketType::STREAM, Ipv4Addr::UNSPECIFIED, port)?;
             listen(&socket, BACKLOG)?;
             Ok(socket.into())
+        })?
+    }
+
+    /// A socket to connect with from inside, which is not connected yet and never blocks.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn stream(&self) -> io::Result<TcpStream> {
+        self.run(|| {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            Ok(socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?.into())
         })?
     }
 

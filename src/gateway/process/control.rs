@@ -1,13 +1,6 @@
-//! The gateway's own socket: counters for Prometheus, and whether it is alive.
+//! A proxy's own socket: counters for Prometheus, and whether it is alive.
 
-use std::{
-    convert::Infallible,
-    fs, io,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode, body::Bytes, header, server::conn::http1, service::service_fn};
@@ -18,9 +11,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::metrics;
-use crate::listening::shared::Shared;
-
 /// How many are answered at once, and how long one may take.
 const CLIENTS: usize = 16;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,41 +18,40 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long is waited where a connection cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The socket's name in the gateway's folder.
-const NAME: &str = "gateway.sock";
+/// The type of the counters' text.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Where the socket is, by the gateway's own folder.
-pub fn socket(state: &Path) -> PathBuf {
-    state.join(NAME)
-}
-
-/// Listens on the socket, for the gateway's user and group. The one of a gateway before is replaced.
-pub(crate) fn listen(state: &Path) -> io::Result<UnixListener> {
-    let (path, new) = (socket(state), state.join(format!("{NAME}.{}", std::process::id())));
+/// Listens on a socket, for this process's user and group. The one of a process before is replaced.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    let new = path.with_extension(format!("sock.{}", std::process::id()));
     let _ = fs::remove_file(&new);
     let listener = UnixListener::bind(&new)?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o660))?;
-    fs::rename(&new, &path)?;
+    fs::rename(&new, path)?;
     Ok(listener)
 }
 
-/// Answers until the end of the process.
-pub(crate) async fn serve(shared: Arc<Shared>, listener: UnixListener) {
+/// Answers until the end of the process. `counters` writes the text form of OpenMetrics.
+pub async fn serve(listener: UnixListener, counters: impl Fn() -> String + Send + Sync + 'static) {
+    let counters = Arc::new(counters);
     let places = Arc::new(Semaphore::new(CLIENTS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection to the gateway's socket");
+                tracing::warn!(%error, "cannot accept a connection to this process's own socket");
                 sleep(PAUSE).await;
                 continue;
             }
         };
-        let shared = Arc::clone(&shared);
+        let counters = Arc::clone(&counters);
         tokio::spawn(async move {
             let service = service_fn(|request: Request<hyper::body::Incoming>| {
-                let response = answer(&shared, request.method(), request.uri().path());
+                let response = answer(counters.as_ref(), request.method(), request.uri().path());
                 async move { Ok::<_, Infallible>(response) }
             });
             let mut server = http1::Builder::new();
@@ -74,16 +63,16 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: UnixListener) {
     }
 }
 
-fn answer(shared: &Shared, method: &Method, path: &str) -> Response<Full<Bytes>> {
+fn answer(counters: &impl Fn() -> String, method: &Method, path: &str) -> Response<Full<Bytes>> {
     let (status, text) = match path {
         _ if method != Method::GET => (StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n".to_owned()),
         "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
-        "/metrics" => (StatusCode::OK, metrics::render(shared)),
+        "/metrics" => (StatusCode::OK, counters()),
         _ => (StatusCode::NOT_FOUND, "there are /metrics and /healthz\n".to_owned()),
     };
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
-    let kind = if path == "/metrics" { metrics::CONTENT_TYPE } else { "text/plain; charset=utf-8" };
+    let kind = if path == "/metrics" { OPEN_METRICS } else { "text/plain; charset=utf-8" };
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     response
 }

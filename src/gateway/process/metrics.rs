@@ -13,9 +13,6 @@ use prometheus_client::{
 
 use crate::{accounting::usage::Count, client::Client, listening::shared::Shared};
 
-/// The type of what [`render`] writes.
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 type Labels<const N: usize> = [(&'static str, String); N];
 
 /// Everything in the text form of OpenMetrics: what was counted, and how much is in use now.

@@ -1,11 +1,10 @@
 //! The process: what it gives up, how it begins and ends, and how it is asked.
 
+pub mod control;
 pub mod privilege;
 
-mod control;
 mod metrics;
 mod recording;
 mod run;
 
-pub use control::socket;
-pub use run::{RunError, prepare, run};
+pub use run::{RunError, prepare, run, socket};

@@ -1,4 +1,4 @@
-//! What the gateway gives up before it reads the first byte of a tenant.
+//! What a proxy's process gives up before it reads the first byte of a tenant or of a client.
 //!
 //! It begins as root, because it must enter a network namespace. Then it moves into a root of its own, an
 //! empty file system in memory with the few folders that it needs, becomes another user in all of its
@@ -25,25 +25,20 @@ use rustix::process::{
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-use crate::{
-    host::{modes, users::user_ids},
-    model::host::Egress,
-};
+use crate::host::{modes, users::user_ids};
 
-/// What a process of the gateway's may not have done; each step is needed, so that a failure ends it.
+/// What could not be given up; each step is needed, so that a failure ends the process.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
     /// It was not started by root.
-    #[error("the gateway must be started by root; it becomes {0} once it has begun")]
+    #[error("this must be started by root; it becomes {0} once it has begun")]
     NotRoot(String),
     /// The user is not known.
-    #[error(
-        "there is no user {0:?} on this host; make one with `useradd --system {0}`, or name another as egress.user"
-    )]
-    NoUser(String),
+    #[error("there is no user {0:?} on this host; make one with `useradd --system {0}`, or name another as {1}")]
+    NoUser(String, &'static str),
     /// The user is root.
-    #[error("egress.user is root: nothing would be given up")]
-    Root,
+    #[error("{0} is root: nothing would be given up")]
+    Root(&'static str),
     /// The kernel or the file system refused something.
     #[error("cannot {0}")]
     Refused(String, #[source] io::Error),
@@ -65,54 +60,69 @@ pub struct User {
 }
 
 impl User {
-    /// Looks the gateway's user up.
+    /// Looks a user up that `setting` of the host's settings names.
     ///
     /// # Errors
     /// This process is not root's, or the user is not known or is root itself.
-    pub fn of(egress: &Egress) -> Result<Self, PrivilegeError> {
+    pub fn of(name: &str, setting: &'static str) -> Result<Self, PrivilegeError> {
         if !Uid::effective().is_root() {
-            return Err(PrivilegeError::NotRoot(egress.user.clone()));
+            return Err(PrivilegeError::NotRoot(name.to_owned()));
         }
-        let ids = user_ids(&egress.user).map_err(refused("read /etc/passwd"))?;
-        let (uid, gid) = ids.ok_or_else(|| PrivilegeError::NoUser(egress.user.clone()))?;
+        let ids = user_ids(name).map_err(refused("read /etc/passwd"))?;
+        let (uid, gid) = ids.ok_or_else(|| PrivilegeError::NoUser(name.to_owned(), setting))?;
         if uid == 0 {
-            return Err(PrivilegeError::Root);
+            return Err(PrivilegeError::Root(setting));
         }
         Ok(Self { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid) })
     }
 }
 
+/// Who writes to a folder that is made for a process. Its user's group may read it, and nobody else.
+#[derive(Clone, Copy, Debug)]
+pub enum Writer {
+    /// Root.
+    Root,
+    /// The process itself.
+    Process,
+}
+
+/// Makes a folder, if it is missing, and has it belong to who writes to it.
+///
+/// # Errors
+/// The file system refuses.
+pub fn give(folder: &Path, writer: Writer, user: User) -> Result<(), PrivilegeError> {
+    if let Some(parent) = folder.parent() {
+        make_folder(parent, 0o755)?;
+    }
+    make_folder(folder, 0o750)?;
+    let owner = match writer {
+        Writer::Root => None,
+        Writer::Process => Some(user.uid.as_raw()),
+    };
+    let given = chown(folder, owner, Some(user.gid.as_raw()))
+        .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o750)));
+    given.map_err(refused(format!("give {} away", folder.display())))
+}
+
 /// Moves this thread, and all that it starts later, into a root of its own. Call it before there are
 /// others.
 ///
-/// In it stand, at the paths that they have on the host: the folder of policies, the gateway's own folder,
-/// which alone can be written, the settings for names, systemd's socket, and `settings`, the file with
-/// the host's settings, if there is one. The first two are made if they are missing.
+/// In it stand, at the paths that they have on the host: `own`, the process's own folder, which alone can be written,
+/// what is `readable`, systemd's socket, and `settings`, the file with the host's settings, if there is one.
 ///
 /// # Errors
 /// Something cannot be made or mounted. The process must end then: it may stand between two roots.
-pub fn enter(egress: &Egress, settings: Option<&Path>, user: User) -> Result<(), PrivilegeError> {
-    // Root writes the one and the gateway the other; who is in its group may read both, and nobody else.
-    for (folder, owner) in [(&egress.policies, None), (&egress.state, Some(user.uid.as_raw()))] {
-        if let Some(parent) = folder.parent() {
-            make_folder(parent, 0o755)?;
-        }
-        make_folder(folder, 0o750)?;
-        let given = chown(folder, owner, Some(user.gid.as_raw()))
-            .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o750)));
-        given.map_err(refused(format!("give {} to {}", folder.display(), egress.user)))?;
-    }
+pub fn enter(own: &Path, readable: &[&Path], settings: Option<&Path>) -> Result<(), PrivilegeError> {
     let notify = std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from).filter(|path| path.is_absolute());
 
     unshare(CloneFlags::CLONE_NEWNS).map_err(refused("make a mount namespace"))?;
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(refused("keep mounts apart"))?;
     // Opened in this namespace, and before the new root hides some of them.
-    let mut binds = vec![
-        Bind::new(&egress.policies, false)?,
-        Bind::new(&egress.state, true)?,
-        Bind::new(Path::new("/etc/resolv.conf"), false)?,
-    ];
+    let mut binds = vec![Bind::new(own, true)?];
+    for path in readable {
+        binds.push(Bind::new(path, false)?);
+    }
     // As a folder, so that a file that takes the place of the settings is seen.
     if let Some(folder) = settings.and_then(Path::parent).filter(|folder| *folder != Path::new("/")) {
         binds.insert(0, Bind::new(folder, false)?);
@@ -120,7 +130,7 @@ pub fn enter(egress: &Egress, settings: Option<&Path>, user: User) -> Result<(),
     if let Some(socket) = &notify {
         binds.push(Bind::new(socket, true)?);
     }
-    let root = &egress.state;
+    let root = own;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("tmpfs"), root, Some("tmpfs"), flags, Some("mode=755,size=64k")).map_err(refused("make a root"))?;
     for bind in &binds {
@@ -182,7 +192,7 @@ fn open(path: &Path) -> Result<File, PrivilegeError> {
     opened.map_err(refused(format!("open {}", path.display())))
 }
 
-/// Becomes the gateway's user in all threads that run, with no capability and no way to any, and filters
+/// Becomes the process's own user in all threads that run, with no capability and no way to any, and filters
 /// the system calls of all of them.
 ///
 /// # Errors
@@ -200,7 +210,12 @@ pub fn become_user(user: User) -> Result<(), PrivilegeError> {
     filter().map_err(PrivilegeError::Filter)
 }
 
-/// The system calls that the gateway never makes, and an intruder would: other programs, other
+/// How many descriptors this process may have.
+pub fn descriptors() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(1 << 20)
+}
+
+/// The system calls that a proxy never makes, and an intruder would: other programs, other
 /// processes, mounts, namespaces, the kernel itself.
 const NEVER: &[nix::libc::c_long] = &[
     nix::libc::SYS_acct,

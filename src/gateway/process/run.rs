@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use super::{
-    control,
-    privilege::{self, PrivilegeError, User},
+    control, metrics,
+    privilege::{self, PrivilegeError, User, Writer},
     recording,
 };
 use crate::{
@@ -90,6 +90,11 @@ fn cannot(action: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |source| RunError::Io { action, source }
 }
 
+/// Where the gateway's own socket is, by its folder.
+pub fn socket(state: &Path) -> PathBuf {
+    state.join("gateway.sock")
+}
+
 /// Makes the gateway's namespace, and nothing else.
 ///
 /// # Errors
@@ -109,19 +114,21 @@ pub fn run(
     reload: impl Fn() -> anyhow::Result<Host> + Send + 'static,
 ) -> Result<(), RunError> {
     let egress = &host.egress;
-    let user = User::of(egress)?;
+    let user = User::of(&egress.user, "egress.user")?;
     let namespace = namespace::open(&egress.namespace)?;
     let inherited = Inherited::take(&namespace)?;
     // What is read of the host's own files is read before they are out of sight.
     let upstreams = routes::tls(egress)?;
-    privilege::enter(egress, settings, user)?;
+    privilege::give(&egress.policies, Writer::Root, user)?;
+    privilege::give(&egress.state, Writer::Process, user)?;
+    privilege::enter(&egress.state, &[&egress.policies, Path::new("/etc/resolv.conf")], settings)?;
     let inside = NamespaceWorker::enter(namespace)?;
     privilege::become_user(user)?;
     let counted = Counted {
         usage: Usage::open(&usage::folder(&egress.state))?,
         ledger: Ledger::open(&ledger::folder(&egress.state))?,
     };
-    let shared = Arc::new(Shared::new(host, upstreams, counted, descriptors()));
+    let shared = Arc::new(Shared::new(host, upstreams, counted, privilege::descriptors()));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot("start the event loop"))?;
     let ledger = shared.ledger.clone();
@@ -135,12 +142,6 @@ pub fn run(
     result
 }
 
-/// How many descriptors this process may have.
-fn descriptors() -> u64 {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current.unwrap_or(1 << 20)
-}
-
 async fn serve(
     shared: Arc<Shared>,
     mut listeners: Listeners,
@@ -151,8 +152,9 @@ async fn serve(
     listeners.listen_for_names(&shared).map_err(cannot("listen for names"))?;
     listeners.set(&shared, &wanted.borrow().clone());
     let state = shared.settings().state.clone();
-    let control = control::listen(&state).map_err(cannot("listen on the gateway's socket"))?;
-    tokio::spawn(control::serve(Arc::clone(&shared), control));
+    let control = control::listen(&socket(&state)).map_err(cannot("listen on the gateway's socket"))?;
+    let counted = Arc::clone(&shared);
+    tokio::spawn(control::serve(control, move || metrics::render(&counted)));
     let counting = tokio::spawn(count(shared.usage.clone(), usage::folder(&state)));
     let (end, ended) = oneshot::channel();
     let recording = tokio::spawn(recording::record(Arc::clone(&shared), state, ended));

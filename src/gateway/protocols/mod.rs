@@ -7,4 +7,4 @@ pub mod dns;
 pub mod http_head;
 pub mod reply;
 
-pub(crate) mod websocket;
+pub mod websocket;

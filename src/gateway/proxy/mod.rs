@@ -9,22 +9,21 @@
 //! by what, an address of its network, a host name or a token. What may go on is another: a future that ends when it may
 //! not. So the core knows no network, no allowlist and no route.
 
+pub mod activity;
 pub mod answer;
+pub mod gathered;
+pub mod headers;
+pub mod limits;
+pub mod metered;
+pub mod relay;
+pub mod revocation;
 pub mod server;
+pub mod upgrade;
+pub mod upstreams;
 pub mod wire;
 
-pub(crate) mod gathered;
-pub(crate) mod headers;
-pub(crate) mod limits;
-pub(crate) mod metered;
-pub(crate) mod relay;
 pub(crate) mod request_validator;
-pub(crate) mod revocation;
-pub(crate) mod upgrade;
-pub(crate) mod upstreams;
 pub(crate) mod waiting;
-
-mod activity;
 
 #[cfg(test)]
 mod tests;

@@ -89,11 +89,11 @@ where
 
 /// What became of a request that could not be answered.
 #[derive(Debug)]
-pub struct Failed {
+pub struct Failed<B> {
     /// Why.
     pub rule: Rule,
-    /// Whether nothing of it can have reached the destination.
-    pub unsent: bool,
+    /// The request, where nothing of it can have reached the destination.
+    pub unsent: Option<Box<Request<B>>>,
 }
 
 /// Sends a request and waits for the head of the answer, for so long at most.
@@ -109,7 +109,7 @@ pub async fn exchange<B>(
     mut request: Request<B>,
     request_timeout: Option<Duration>,
     mut begins: impl FnMut(),
-) -> Result<(Response<Incoming>, Connection<B>), Failed>
+) -> Result<(Response<Incoming>, Connection<B>), Failed<B>>
 where
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
@@ -118,13 +118,16 @@ where
         match send(connection, request, request_timeout).await {
             Ok(answered) => return Ok(answered),
             Err((_, Some(unsent))) => request = unsent,
-            Err((rule, None)) => return Err(Failed { rule, unsent: false }),
+            Err((rule, None)) => return Err(Failed { rule, unsent: None }),
         }
     }
-    let connection = open.await.map_err(|rule| Failed { rule, unsent: true })?;
+    let connection = match open.await {
+        Ok(connection) => connection,
+        Err(rule) => return Err(Failed { rule, unsent: Some(Box::new(request)) }),
+    };
     begins();
     let sent = send(connection, request, request_timeout).await;
-    sent.map_err(|(rule, unsent)| Failed { rule, unsent: unsent.is_some() })
+    sent.map_err(|(rule, unsent)| Failed { rule, unsent: unsent.map(Box::new) })
 }
 
 /// Sends a request over one connection. What fails comes back with the request, where nothing of it was sent.

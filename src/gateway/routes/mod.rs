@@ -140,7 +140,7 @@ impl Routes {
         let (answer, connection) = match exchange(|| self.kept.take(&key), open, outgoing, Some(idle), begins).await {
             Ok(answered) => answered,
             Err(Failed { rule, unsent }) => {
-                if let (true, Some(reservation)) = (unsent, reservation) {
+                if let (Some(_), Some(reservation)) = (unsent, reservation) {
                     reservation.refund();
                 }
                 return Err(if too_long.load(Ordering::Relaxed) { Rule::TooLarge } else { rule });

@@ -5,6 +5,7 @@ mod commits;
 mod contain;
 mod going_back;
 mod images;
+mod ingress;
 mod manual_changes;
 mod outages;
 mod power;
@@ -179,7 +180,7 @@ impl Service {
     pub fn kill(&self) {
         let mut child = self.daemon.held().take().expect("the daemon runs");
         assert!(child.try_wait().unwrap().is_none(), "the daemon ran until it was killed:\n{}", self.last_words());
-        child.kill().unwrap();
+        signal("KILL", itself(child.id()));
         child.wait().unwrap();
     }
 

@@ -9,6 +9,7 @@ mod engine;
 mod flood;
 mod folder;
 mod guards;
+mod ingress;
 mod operator;
 mod power;
 mod restart;

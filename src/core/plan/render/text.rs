@@ -262,6 +262,7 @@ fn remark(note: Note) -> &'static str {
     match note {
         Note::DiskUnenforced => "limits.disk is unenforced, /workspace is a plain folder on the host",
         Note::CpusCapped => "limits.cpus is more than the engine has, so it may use all of its processors",
+        Note::NoIngress => "its ports are exposed to nobody, as this host has no ingress",
         Note::Held => "held as it is, its file has errors",
         Note::Paused => "paused: it is frozen, and keeps its memory",
         Note::Asleep => "asleep: nothing of it runs, and its workspace is kept",

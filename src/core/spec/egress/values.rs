@@ -1,4 +1,4 @@
-//! Values that only egress has.
+//! Values that only egress has, or ingress as well.
 
 use std::{net::SocketAddr, str::FromStr};
 
@@ -79,7 +79,7 @@ checked_text!(
             && text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b));
         if ok && text != "root" { Ok(()) } else {
-            Err(Invalid::new("bad-name", format!("{text:?} is not a user that the gateway can become"), "write a user of this host beside root, such as tenantd-gateway"))
+            Err(Invalid::new("bad-name", format!("{text:?} is not a user that a process of tenantd can become"), "write the name of a user of this host beside root"))
         }
     }
 );

@@ -1,0 +1,143 @@
+//! What those are told whose request is not passed on.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Response, StatusCode,
+    body::Bytes,
+    header::{self, HeaderValue},
+};
+
+use crate::{
+    deciding::admission::Denied,
+    gateway::{
+        policy::Rule,
+        proxy::answer::{self, Body},
+    },
+    model::ingress::Closed,
+};
+
+/// Why a request is not passed on, or not answered by its tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It can be read in more than one way, or is too large.
+    Malformed(Rule),
+    /// Neither its host nor its path names a tenant.
+    NamesNobody,
+    /// Who comes may not reach the tenant so.
+    Denied(Denied),
+    /// The tenant has as many requests as it may have at once.
+    TooMany,
+    /// As many requests wait for tenants as may.
+    TooManyHeld,
+    /// The tenant was woken too often by those who need no token.
+    TooManyWakes(Duration),
+    /// The tenant is not woken.
+    Closed(Closed),
+    /// It was not ready in time.
+    NotReady(Duration),
+    /// Nothing is known of tenants yet, or the daemon could not be asked to wake one.
+    DaemonUnavailable,
+    /// It ended the connection, or went away, after it may have received the request.
+    Unanswered,
+    /// Its answer is none of HTTP.
+    BadAnswer,
+    /// It may no longer be reached.
+    Revoked,
+}
+
+impl Refused {
+    /// The name in metrics and logs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Malformed(rule) => rule.as_str(),
+            Self::NamesNobody => "names-nobody",
+            Self::Denied(Denied::Unauthenticated) => "unauthenticated",
+            Self::Denied(Denied::NoSuchPort) => "no-such-port",
+            Self::Denied(Denied::ForeignOrigin) => "foreign-origin",
+            Self::TooMany => "too-many-requests",
+            Self::TooManyHeld => "too-many-held",
+            Self::TooManyWakes(_) => "too-many-wakes",
+            Self::Closed(_) => "closed",
+            Self::NotReady(_) => "not-ready",
+            Self::DaemonUnavailable => "daemon-unavailable",
+            Self::Unanswered => "unanswered",
+            Self::BadAnswer => "bad-answer",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(rule) => answer::status(*rule),
+            Self::NamesNobody | Self::Denied(Denied::NoSuchPort) => StatusCode::NOT_FOUND,
+            Self::Denied(Denied::Unauthenticated) | Self::Revoked => StatusCode::UNAUTHORIZED,
+            Self::Denied(Denied::ForeignOrigin) => StatusCode::FORBIDDEN,
+            Self::TooMany | Self::TooManyWakes(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyHeld | Self::Closed(_) | Self::NotReady(_) | Self::DaemonUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Unanswered | Self::BadAnswer => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::Malformed(rule) => format!("the request {} ({rule})", rule.reason()),
+            Self::NamesNobody => "no tenant has this address: it is TENANT.DOMAIN, PORT-TENANT.DOMAIN or /t/TENANT/PORT/".into(),
+            Self::Denied(Denied::Unauthenticated) => "a token for this tenant is needed: Authorization: Bearer TOKEN".into(),
+            Self::Denied(Denied::NoSuchPort) => "the tenant does not expose this port".into(),
+            Self::Denied(Denied::ForeignOrigin) => {
+                "a page of another origin cannot use this cookie for a WebSocket or a request that changes something".into()
+            }
+            Self::TooMany => "the tenant has as many requests at once as it may have".into(),
+            Self::TooManyHeld => "as many requests wait for tenants to start as may".into(),
+            Self::TooManyWakes(_) => "the tenant was started too often without a token".into(),
+            Self::Closed(closed) => format!("the tenant does not run and is not started: it is {closed}"),
+            Self::NotReady(after) => format!("the tenant was not ready within {} s", after.as_secs()),
+            Self::DaemonUnavailable => "tenants cannot be started at this moment".into(),
+            Self::Unanswered => {
+                "the tenant ended the connection without an answer; it may have received the request, which is not sent again".into()
+            }
+            Self::BadAnswer => "the tenant's answer is not HTTP".into(),
+            Self::Revoked => "the token does not count any more".into(),
+        }
+    }
+
+    /// When it may be worth asking again.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::TooMany | Self::TooManyHeld | Self::DaemonUnavailable => Some(1),
+            Self::TooManyWakes(wait) => Some(wait.as_secs().max(1)),
+            Self::NotReady(_) => Some(5),
+            Self::Closed(_) => Some(30),
+            Self::Malformed(_)
+            | Self::NamesNobody
+            | Self::Denied(_)
+            | Self::Unanswered
+            | Self::BadAnswer
+            | Self::Revoked => None,
+        }
+    }
+
+    /// The answer of HTTP.
+    pub fn response(&self) -> Response<Body> {
+        let text = Full::new(Bytes::from(format!("tenantd: {}\n", self.reason()))).map_err(|never| match never {});
+        let mut response = Response::new(text.boxed_unsync());
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tenantd\""));
+        }
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Ok(value) = format!("tenantd; error=http_request_denied; details=\"{}\"", self.as_str()).parse() {
+            headers.insert("proxy-status", value);
+        }
+        response
+    }
+}

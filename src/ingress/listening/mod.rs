@@ -1,0 +1,8 @@
+//! The sockets that clients come to, and what a connection is before its first request is known.
+
+mod accept;
+mod http2;
+
+pub mod tls;
+
+pub use accept::accept;
