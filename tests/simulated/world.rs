@@ -76,6 +76,8 @@ impl World {
         host.workspaces =
             WorkspaceSettings { backend: BackendChoice::Folder, unenforced: Unenforced::Accept, ..Default::default() };
         host.deadlines.stop = Timespan::seconds(1);
+        // The folder of policies is one test's alone.
+        host.egress.policies = folder.path().join("egress");
         // Nothing that the simulated engine starts ends by itself.
         host.deadlines.min_running = Timespan::seconds(0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -120,11 +120,11 @@ fn a_power_ends_when_its_time_is_over() {
     let mut daemon = Daemon::running(&["ant", "bee"]);
     daemon.proved();
     for restart in [false, true] {
-        daemon.ask(&["sleep", "ant", "--until", "5s"]).with(0);
+        daemon.ask(&["sleep", "ant", "--until", "3s"]).with(0);
         daemon.wait("it sleeps", || daemon.state(&object("ant")).is_empty().then_some(()));
         if restart {
             daemon.stop();
-            sleep(Duration::from_secs(5));
+            sleep(Duration::from_secs(3));
             daemon.start();
         }
         daemon.runs("ant");
