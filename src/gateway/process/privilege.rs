@@ -125,11 +125,13 @@ pub fn enter(own: &Path, readable: &[&Path], settings: Option<&Path>) -> Result<
     }
     // As a folder, so that a file that takes the place of the settings is seen.
     if let Some(folder) = settings.and_then(Path::parent).filter(|folder| *folder != Path::new("/")) {
-        binds.insert(0, Bind::new(folder, false)?);
+        binds.push(Bind::new(folder, false)?);
     }
     if let Some(socket) = &notify {
         binds.push(Bind::new(socket, true)?);
     }
+    // What lies in another one comes after it, so that neither hides the other.
+    binds.sort_by(|one, other| one.path.cmp(&other.path));
     let root = own;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("tmpfs"), root, Some("tmpfs"), flags, Some("mode=755,size=64k")).map_err(refused("make a root"))?;
