@@ -31,6 +31,7 @@ use crate::{
     gateway::{
         accounting::{account::Account, usage::Use},
         policy::Rule,
+        protocols::websocket,
         proxy::{
             answer::Body,
             headers,
@@ -108,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Requests<S> {
         let to =
             Destination { tenant: target.tenant.clone(), port: admitted.port, is_public: admitted.token.is_none() };
         let counts = Arc::new(self.ingress.usage.begin(&to.tenant, &format!("port:{}", to.port)));
-        let mut request = outbound(request, &target, client.is_some(), &counts)?;
+        let mut request = outbound(request, &target, &host, client.is_some(), &counts)?;
         credential::strip(request.headers_mut(), &target.form);
         forward(request.headers_mut(), self.client.ip(), self.scheme, &host, &target.form);
         let (mut answer, connection, reached) = self.exchange(&to, &account, request, &target, &admitted).await?;
@@ -148,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Requests<S> {
             target: &target,
             credential: &credential,
             method: request.method(),
-            is_websocket: gateway_offers_websocket(request),
+            is_websocket: websocket::is_offered_by(request),
             headers: request.headers(),
             host: &host,
         };
@@ -357,19 +358,15 @@ fn host_of<T>(request: &Request<T>) -> Result<String, Refused> {
     }
 }
 
-fn gateway_offers_websocket<T>(request: &Request<T>) -> bool {
-    crate::gateway::protocols::websocket::is_offered_by(request)
-}
-
 /// A request as the tenant gets it.
 fn outbound(
     request: Request<Incoming>,
     target: &Target,
+    host: &str,
     is_websocket: bool,
     counts: &Arc<Use>,
 ) -> Result<Request<Metered<Incoming>>, Refused> {
     let malformed = || Refused::Malformed(Rule::MalformedRequest);
-    let host = host_of(&request)?;
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let uri: Uri = target.inner_path(path).parse().map_err(|_| malformed())?;
@@ -378,7 +375,7 @@ fn outbound(
     headers::strip(&mut headers);
     // The client was told to go on by the time that the body is read.
     headers.remove(header::EXPECT);
-    headers.insert(header::HOST, HeaderValue::from_str(&host).map_err(|_| malformed())?);
+    headers.insert(header::HOST, HeaderValue::from_str(host).map_err(|_| malformed())?);
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }

@@ -59,9 +59,7 @@ pub struct Place(#[expect(dead_code, reason = "how many there are is counted")] 
 
 impl Shared {
     /// Begins with the host's settings and as many descriptors as the process may have.
-    ///
-    /// # Panics
-    /// Never: the name of the strangers' account is a valid one.
+    /// `strangers` is a name that no tenant has.
     pub fn new(settings: Ingress, inside: NamespaceWorker, strangers: TenantName, descriptors: u64) -> Self {
         let daemon = Arc::new(Daemon::new(settings.socket.clone()));
         let counters = Arc::new(Counters::default());
