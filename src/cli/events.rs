@@ -100,7 +100,7 @@ impl Source {
         Ok(Self { folder: folder.to_owned(), reader: Reader::new(folder, since)?, ahead: None, last: None })
     }
 
-    /// Reads on to the next record, and tells of what is none, and of what is missing.
+    /// Reads on to the next record, and reports what is none, and what is missing.
     fn look_ahead(&mut self) -> anyhow::Result<()> {
         while self.ahead.is_none() {
             match self.reader.read_next()? {

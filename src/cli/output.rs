@@ -114,7 +114,7 @@ pub fn findings(findings: &[Finding], tree: &Tree) {
             let _ = writeln!(text, "      = help: {help}");
         }
     }
-    // A closed standard error leaves nobody to tell.
+    // With standard error closed there is nobody to report to.
     let _ = io::stderr().lock().write_all(readable(&text, false).as_bytes());
 }
 

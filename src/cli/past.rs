@@ -1,7 +1,7 @@
 //! What was in force after a commit whose outcome is kept.
 //!
-//! Declarations are not kept. The files at the commit tell them, and those at an earlier one for a tenant whose file was
-//! wrong by then. What the files tell must be held in the same way as what was found; else nothing is said.
+//! Declarations are not kept. The files at the commit have them, and those at an earlier one for a tenant whose file was
+//! wrong by then. What the files say must be held in the same way as what was found; else nothing is said.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

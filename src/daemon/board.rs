@@ -1,4 +1,4 @@
-//! What ingress is told, version by version, and who waits for another one. Pure: the clock comes in as an argument.
+//! What is reported to the ingress, version by version, and who waits for another one. Pure: the clock comes in as an argument.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
@@ -24,7 +24,7 @@ const PARKED: Duration = Duration::from_secs(3);
 /// How many questions wait at once. For a further one the first is answered without news.
 const MOST_PARKED: usize = 16;
 
-/// The least time between two versions: many tenants change at once, and each version is told as a whole.
+/// The least time between two versions: many tenants change at once, and each version is sent as a whole.
 const SPACING: Duration = Duration::from_millis(50);
 
 /// The newest version, and who waits for the next.
@@ -33,7 +33,7 @@ pub(super) struct Board {
     epoch: String,
     number: u64,
     content: StateContent,
-    /// Whether enough is known for anybody to be told. Before that all tenants would seem not to run.
+    /// Whether enough is known to answer anybody. Before that all tenants would seem not to run.
     is_known: bool,
     stale: Stale,
     /// The declarations that the content is made of.
@@ -47,7 +47,7 @@ pub(super) struct Board {
 pub(super) enum Stale {
     /// Anything.
     All,
-    /// What is told of these tenants.
+    /// What is reported of these tenants.
     Tenants(BTreeSet<String>),
 }
 
@@ -67,14 +67,14 @@ impl Stale {
 }
 
 impl Board {
-    /// One that tells nobody anything yet. No other run may have the same `epoch`.
+    /// One that answers nobody yet. No other run may have the same `epoch`.
     pub(super) fn new(epoch: String, key: TokenKey, now: Instant) -> Self {
         let content = StateContent { key, revoked: BTreeSet::new(), tenants: BTreeMap::new() };
         let (parked, stale) = (VecDeque::new(), Stale::All);
         Self { epoch, number: 0, content, is_known: false, stale, desired: None, next: now, parked }
     }
 
-    /// What is told of a tenant may be otherwise by now.
+    /// What is reported of a tenant may be otherwise by now.
     pub(super) fn tenant_changed(&mut self, tenant: &str) {
         if let Stale::Tenants(tenants) = &mut self.stale
             && !tenants.contains(tenant)
@@ -143,7 +143,7 @@ impl Board {
         }
     }
 
-    /// Another version is there: whoever waits is told.
+    /// Another version is there: whoever waits is answered.
     fn next_version(&mut self) {
         self.number += 1;
         if self.is_known {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_anything_before_enough_is_known() {
+    fn nobody_is_answered_before_enough_is_known() {
         let now = Instant::now();
         let mut board = board(now);
         let (mut fresh, mut former) = (ask(&mut board, None, now), ask(&mut board, Some("d-9"), now));

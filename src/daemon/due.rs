@@ -21,7 +21,7 @@ impl Daemon {
     pub(super) async fn time_passed(&mut self) {
         let is_busy = self.in_force.changes_by_time() || self.reporter.journal_error().is_some();
         self.timer.ticked(Instant::now(), if is_busy { TICK } else { IDLE_TICK });
-        // So that they tell since when, whoever asks later.
+        // So that they say since when, whoever asks later.
         drop(self.daemon_conditions());
         self.judge_exits().await;
         self.test_failing_runtimes();

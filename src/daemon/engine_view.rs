@@ -143,7 +143,7 @@ impl KnownObjects {
         (is_declared(name) || self.present.contains(name)).then(|| name.to_owned())
     }
 
-    /// Whether a container is a tenant's own. One that has the tenant's labels from its image tells nothing of the tenant:
+    /// Whether a container is a tenant's own. One that has the tenant's labels from its image says nothing of the tenant:
     /// events do not say that, so that those of a container count which is known to be the tenant's, or has its name.
     pub(super) fn is_of(&self, tenant: &str, container: &str, name: &str) -> bool {
         let is_known = self.containers.get(container).is_some_and(|owner| owner == tenant);

@@ -4,7 +4,7 @@ use super::gateway::Gateway;
 use crate::{host::Changes, model::Host};
 
 pub(super) struct HostView {
-    /// What the kernel tells that the engine does not see.
+    /// What the kernel reports that the engine does not see.
     pub(super) changes: Changes,
     pub(super) gateway: Gateway,
 }

@@ -11,7 +11,7 @@ use crate::{
 pub(super) struct IngressView {
     /// The key that signs tokens.
     pub(super) key: SigningKey,
-    /// Whether a token was revoked since the daemon began: that is told, whatever else is known.
+    /// Whether a token was revoked since the daemon began: that is reported, whatever else is known.
     pub(super) has_revoked: bool,
     pub(super) board: Board,
 }

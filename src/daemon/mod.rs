@@ -100,7 +100,7 @@ pub type Reload = Box<dyn Fn() -> anyhow::Result<Host>>;
 /// # Errors
 /// The note is there and cannot be read, or a newer version wrote it.
 pub fn powers(data_root: &Path) -> anyhow::Result<Arc<Powers>> {
-    in_force::powers(data_root).context("cannot tell which tenants are asleep")
+    in_force::powers(data_root).context("cannot read which tenants are asleep")
 }
 
 /// Runs until a signal ends it, within a [`tokio::task::LocalSet`].

@@ -172,7 +172,7 @@ impl Daemon {
         status
     }
 
-    /// Takes note of how a tenant stands, so that its conditions tell since when, whoever asks later, and ingress hears of it.
+    /// Takes note of how a tenant stands, so that its conditions say since when, whoever asks later, and ingress hears of it.
     pub(super) fn note_conditions(&mut self, name: &str) {
         if let Some(ingress) = &mut self.ingress {
             ingress.board.tenant_changed(name);

@@ -1,7 +1,7 @@
 //! What an engine says of itself.
 //!
 //! Nothing is as dear to ask: an engine runs the programs of its runtime to answer, which takes it as long as a list and
-//! thirty inspections. So it is remembered while the engine's events are listened to, which tell when its configuration is
+//! thirty inspections. So it is remembered while the engine's events are listened to, which report when its configuration is
 //! read again; another engine process ends them. What no event reports is asked for again after a while. Who does not
 //! listen, as a command, asks each time.
 

@@ -1,7 +1,7 @@
 //! Changes beside the engine, as the kernel reports them: links and their addresses, policies, secrets, workspaces'
 //! mounts.
 //!
-//! Nothing is read. It tells that something may have changed, and never that nothing did: a look at
+//! Nothing is read. It reports that something may have changed, and never that nothing did: a look at
 //! everything goes on beside.
 
 use std::{

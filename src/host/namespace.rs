@@ -41,7 +41,7 @@ const SYSCTLS: [(&str, &str); 25] = [
     ("ipv4/conf/default/arp_ignore", "1"),
     ("ipv4/conf/all/arp_announce", "2"),
     ("ipv4/conf/default/arp_announce", "2"),
-    // Nobody tells this namespace where packets go.
+    // Redirects never change where packets go.
     ("ipv4/conf/all/accept_redirects", "0"),
     ("ipv4/conf/default/accept_redirects", "0"),
     ("ipv4/conf/all/secure_redirects", "0"),

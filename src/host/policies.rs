@@ -67,7 +67,7 @@ pub enum PolicyError {
     NoUser(String),
 }
 
-/// A policy with what tells whether somebody else changed it. The gateway takes no notice of that.
+/// A policy with what shows whether somebody else changed it. The gateway takes no notice of that.
 #[derive(Serialize, Deserialize)]
 struct Written {
     #[serde(flatten)]

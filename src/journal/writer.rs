@@ -228,7 +228,7 @@ pub(super) fn remove(folder: &Path, dropped: &[DroppedSegment]) {
 /// Moves the end of a file, from `offset` on, into a file of its own.
 ///
 /// It is named by `seq`, the number of the record that will report it, so that it is known for one
-/// that was not told of where a crash comes in between.
+/// that was not reported where a crash comes in between.
 pub(super) fn set_aside(folder: &Path, first: u64, offset: u64, seq: u64) -> Result<Recovered, JournalError> {
     let source = folder.join(name(first));
     let failed = |e| JournalError::io("set aside the end of", &source, e);
@@ -296,7 +296,7 @@ mod tests {
         writer.segment.file.write_all(b"{\"v\":1,")?;
         writer.torn = true;
 
-        assert_eq!(writer.append(&[body()?, body()?])?, 4, "the record that tells of it comes first");
+        assert_eq!(writer.append(&[body()?, body()?])?, 4, "the record that says so comes first");
         let verified = verify(folder.path(), Some(writer.head()))?;
         assert_eq!((verified.records, verified.tail), (5, None));
         let [aside] = &*verified.set_aside else { panic!("{:?}", verified.set_aside) };

@@ -189,7 +189,7 @@ pub async fn survey(
 }
 
 /// Finds out what the engine's own configuration adds to containers, where one of ours shows something else than is known.
-/// Where that fails nobody can tell the engine's share from somebody's change: such containers count as not observed.
+/// Where that fails nobody can distinguish the engine's share from somebody's change: such containers count as not observed.
 async fn learn_defaults(engine: &Engine, observed: &mut Observed) {
     let Some(image) = unexplained(&observed.engine.defaults, &observed.containers).map(|one| one.image_id.clone())
     else {

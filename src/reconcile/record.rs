@@ -15,7 +15,7 @@ use crate::{
 pub struct Context {
     /// What led to the observation.
     pub trigger: Trigger,
-    /// Why something is made or removed that has no attribute to tell by.
+    /// Why something is made or removed that has no attribute to say so.
     pub why: Why,
     /// Why limits are changed in place, where that is known: the engine's labels cannot follow such a
     /// change, and to distinguish it from a commit only once.

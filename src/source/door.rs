@@ -87,7 +87,7 @@ impl<'a> Door<'a> {
                     return Ok(Some(Unfit::TooLarge(what)));
                 }
                 if let Err(error) = parse(repository, id, kind) {
-                    // What cannot be read at all tells of the mirror, not of what came.
+                    // What cannot be read at all is damage of the mirror, not of what came.
                     objects.read(id).map_err(io::Error::other)?;
                     return Ok(Some(Unfit::Unreadable(format!("the {what} {id}: {}", error.message()))));
                 }

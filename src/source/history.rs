@@ -71,7 +71,7 @@ impl History {
     }
 
     /// The same as it was in force: `accepted` are commits and when each came into force, in that order. What led to
-    /// the first of them is told by the repository. Returned beside it are those that the repository does not have;
+    /// the first of them is named by the repository. Returned beside it are those that the repository does not have;
     /// `None` where it has none of them.
     ///
     /// # Errors

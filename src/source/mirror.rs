@@ -131,7 +131,7 @@ impl Mirror {
         let head = match self.fetch_once().await {
             Err(e @ (FetchError::Failed { .. } | FetchError::Corrupt { .. } | FetchError::Mirror(_))) => {
                 let mirror = self.clone();
-                // A check that could not end tells nothing against the mirror.
+                // A check that could not end proves nothing against the mirror.
                 if tokio::task::spawn_blocking(move || mirror.is_sound()).await.unwrap_or(true) {
                     return Err(e);
                 }

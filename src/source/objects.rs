@@ -2,7 +2,7 @@
 //!
 //! libgit2 hashes what it reads with a SHA-1 that looks for collisions, which for a folder of a thousand names takes longer
 //! than all that is done with them. git looks for collisions where objects come in; what a history is read from need only
-//! be what its ids say, and a processor's own instructions tell that in a fifth of the time.
+//! be what its ids say, and a processor's own instructions check that in a fifth of the time.
 
 use std::sync::{
     Mutex, PoisonError,

@@ -43,7 +43,7 @@ pub enum WatchError {
 
 /// Watches where a repository keeps its branches: `refs/heads`, `packed-refs` and `reftable`.
 ///
-/// Nothing is read. It tells that something may have changed, and never that nothing did: events can
+/// Nothing is read. It reports that something may have changed, and never that nothing did: events can
 /// be lost, so that a poll runs beside it.
 pub struct Watch {
     path: PathBuf,
@@ -55,7 +55,7 @@ pub struct Watch {
 #[derive(Default)]
 struct Signal {
     changed: Notify,
-    /// The kernel reported that a folder is gone, or that it cannot tell everything.
+    /// The kernel reported that a folder is gone, or that it cannot report everything.
     lost: AtomicBool,
 }
 

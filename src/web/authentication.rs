@@ -69,7 +69,7 @@ fn is_loopback(authority: &Authority) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// Compares in a time that does not tell where the two differ, nor how long the right one is.
+/// Compares in a time that does not depend on where the two differ, nor how long the right one is.
 fn same(sent: &[u8], right: &[u8]) -> bool {
     Sha256::digest(sent).as_slice().ct_eq(Sha256::digest(right).as_slice()).into()
 }

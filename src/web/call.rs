@@ -90,7 +90,7 @@ pub trait PeerKind: Calls {
 pub enum Callers {
     /// Root alone.
     Root,
-    /// Root, and the members of a group, whom only the kernel can tell: it compares when they connect.
+    /// Root, and the members of a group, whom only the kernel knows: it compares when they connect.
     Group(String),
     /// Root, and one user. Others of that user's group can open the socket, and no more.
     User(String),

@@ -1,4 +1,4 @@
-//! What ingress may ask: its own user, and root. It brings no one in that it was not told of here.
+//! What ingress may ask: its own user, and root. It lets nobody in that is not listed here.
 
 use std::path::Path;
 

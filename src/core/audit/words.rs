@@ -20,7 +20,7 @@ const MAX_VALUE: usize = 80;
 const IMAGE_ID: usize = 71;
 const SHORT_IMAGE_ID: usize = 19;
 
-/// How much is shown of the id of a plan, which tells the steps of one from those of others.
+/// How much is shown of the id of a plan, which distinguishes the steps of one from those of others.
 const PLAN: usize = 12;
 
 /// An entry in words, as it stands: who shows it makes it printable.
@@ -157,7 +157,7 @@ pub fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// A revision that a person can tell.
+/// A revision, shortened for people.
 pub fn short(revision: &Revision) -> String {
     format!("{}@sha1:{}", revision.branch, revision.short())
 }

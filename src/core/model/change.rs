@@ -106,13 +106,13 @@ pub struct AttributeChange {
 
 impl Change {
     /// Whether a declaration changed or something behind tenantd's back; `None` for what is made or removed as a whole,
-    /// which has no attribute to tell by.
+    /// which has no attribute to say so.
     pub fn why(&self) -> Option<Why> {
         let any = |why| self.attributes.iter().any(|attribute| attribute.why == why);
         if any(Why::Intent) { Some(Why::Intent) } else { any(Why::Drift).then_some(Why::Drift) }
     }
 
-    /// What it changes, in the form of records: the attributes that differ, or what tells an object that is made or removed
+    /// What it changes, in the form of records: the attributes that differ, or what identifies an object that is made or removed
     /// from others of its kind.
     pub fn fields(&self) -> Vec<FieldChange> {
         match self.attributes.is_empty() {

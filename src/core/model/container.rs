@@ -215,7 +215,7 @@ impl<'de> Deserialize<'de> for PathSet {
 /// Where a container finds the shared folder.
 pub const SHARED: &str = "/source";
 
-/// Kernel files that tell about the host or its other tenants: hidden in every container.
+/// Kernel files that say something of the host or its other tenants: hidden in every container.
 ///
 /// First of all what engines 20.10 to 28 hide by default, so that no version is weaker than another. Beyond that:
 /// * what names others: the files behind loop devices (`/sys/block` and all that leads to block devices), the names of

@@ -82,6 +82,6 @@ pub struct FoundFiles {
     pub files: BTreeMap<String, String>,
     /// What lies there that is not as tenantd makes it, and why, by its path; `.` is the folder itself.
     pub foreign: BTreeMap<String, Cow<'static, str>>,
-    /// The hashes that were last written: they tell what somebody changed by hand from what a commit changed.
+    /// The hashes that were last written: they distinguish what somebody changed by hand from what a commit changed.
     pub noted: BTreeMap<String, String>,
 }

@@ -75,7 +75,7 @@ pub const SPEC_LABEL: &str = "io.tenantd.spec";
 
 /// The label with the limits that a container was created with, `memory=…;nano_cpus=…;pids=…`.
 ///
-/// Labels cannot change on a container that lives, limits can: the pair tells a limit that someone
+/// Labels cannot change on a container that lives, limits can: the pair distinguishes a limit that someone
 /// changed by hand from one that a commit changed. It explains; it never decides.
 pub const LIMITS_LABEL: &str = "io.tenantd.limits";
 
@@ -85,7 +85,7 @@ pub const ENGINE_LABEL: &str = "io.tenantd.engine";
 
 /// The label with a value that each creation of a container writes anew, and nothing else ever does.
 ///
-/// It tells labels that a container was given from those of its image. Nothing compares it: it is in no [`Container`].
+/// It distinguishes labels that a container was given from those of its image. Nothing compares it: it is in no [`Container`].
 pub const CREATION_LABEL: &str = "io.tenantd.creation";
 
 /// What each name of a container or network of ours starts with.

@@ -40,7 +40,7 @@ pub struct Observed {
     /// The ids of containers whose limits the engine refused to lower while they ran.
     #[serde(skip)]
     pub refused_limits: BTreeSet<String>,
-    /// What tenants were asked to do: the one thing here that the host's state tells, and nobody else.
+    /// What tenants were asked to do: the one thing here that only the host's state knows.
     #[serde(default, skip_serializing_if = "Powers::is_empty")]
     pub powers: Arc<Powers>,
 }

@@ -82,7 +82,7 @@ pub struct PowerHold {
     pub reached: bool,
 }
 
-/// The power of all tenants that were given one. No engine can tell it, so it is kept in the host's state.
+/// The power of all tenants that were given one. No engine knows it, so it is kept in the host's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Powers {
     /// By the tenant's name. Nobody else is anything but running.

@@ -20,7 +20,7 @@ impl SignerKey {
         &self.0
     }
 
-    /// What people tell keys apart by, `SHA256:` and 43 characters, as `ssh-keygen -l` shows it.
+    /// What people distinguish keys by, `SHA256:` and 43 characters, as `ssh-keygen -l` shows it.
     pub fn fingerprint(&self) -> String {
         self.0.fingerprint(HashAlg::Sha256).to_string()
     }

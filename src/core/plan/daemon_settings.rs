@@ -81,7 +81,7 @@ const SETTINGS: &[(&[&str], Effect, &str)] = &[
         ],
         Effect::Allowed,
         "where control groups lie, how names are asked for, how storage is laid out: nothing that isolates gets weaker. What a plugin \
-         refuses is told in its words",
+         refuses is reported in its words",
     ),
     (
         &[

@@ -1,4 +1,4 @@
-//! Hashes of what is declared, by which labels tell a changed declaration from drift.
+//! Hashes of what is declared, by which labels distinguish a changed declaration from drift.
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@ use crate::model::{
     change::{AttributeChange, Change},
 };
 
-/// A setting by the name that files give it, such as `limits.memory`; in a list the value tells which entry.
+/// A setting by the name that files give it, such as `limits.memory`; in a list the value says which entry.
 pub type Setting = (String, Value);
 
 /// The settings that what differs of a resource is made from, as far as it is made from any.

@@ -178,7 +178,7 @@ impl Effects {
         self.entries(&by_name(before), &by_name(after), |value| json!(value), "environment", loosens);
     }
 
-    /// What a rule with other words refuses nobody can tell: the old one is gone, and a new one is there.
+    /// What a rule with other words refuses cannot be known: the old one is gone, and a new one is there.
     fn rules(&mut self, before: &BTreeSet<HeldRule>, after: &BTreeSet<HeldRule>) {
         let parts = |rule: &HeldRule| (format!("rules.{}", rule.name()), json!(rule.digest.get(..12)));
         for (field, gone) in before.difference(after).map(parts) {
@@ -272,7 +272,7 @@ impl Effects {
                 self.less(&format!("{route}.cost.reserve"), "budget", reserve, &after.reserve);
                 if *settle != after.settle {
                     // Which part of an answer holds the larger number, or whether it is larger than what is reserved,
-                    // nobody can tell.
+                    // cannot be known.
                     let by = |settle: &Option<String>| settle.as_ref().map_or(json!("reserve"), |part| json!(part));
                     self.replaced(&format!("{route}.cost.settle"), "budget", by(settle), by(&after.settle));
                 }

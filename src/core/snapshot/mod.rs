@@ -32,7 +32,7 @@ pub const VERSION: u32 = 3;
 /// One observation of an engine and its host, without any secret.
 ///
 /// The values of variables are there as salted hashes, since somebody may have set a key by hand; what was compared of
-/// secrets is there as numbers that only tell equal ones from others.
+/// secrets is there as numbers that only show which are equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The version of this form.
@@ -212,7 +212,7 @@ fn hidden(salt: &str, entry: &str) -> String {
     format!("{name}=(salted hash {})", hash.get(..32).unwrap_or(&hash))
 }
 
-/// Puts numbers in the place of what tells secrets apart, since a short secret could be guessed from that. Of sealed
+/// Puts numbers in the place of what distinguishes secrets, since a short secret could be guessed from that. Of sealed
 /// ones it is taken from the encrypted text, which is no secret.
 fn number_secrets(observed: &mut Observed) {
     let mut numbers: BTreeMap<Fingerprint, u64> = BTreeMap::new();

@@ -27,7 +27,7 @@ impl<'a> Origins<'a> {
     }
 
     /// Where a setting of a tenant, or of the fleet without one, stands: `limits.memory`, `allowlist`. Of a list's entry
-    /// its value tells which. What stands nowhere is at the beginning of the file that it would stand in.
+    /// its value says which. What stands nowhere is at the beginning of the file that it would stand in.
     pub fn locate(&self, tenant: Option<&str>, field: &str, value: &Value) -> Location {
         let of = tenant.filter(|_| !field.starts_with("rules."));
         let beginning = || Location {

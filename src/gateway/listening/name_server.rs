@@ -120,7 +120,7 @@ fn limit(gateway: &Shared) -> u32 {
     gateway.settings().limits.lookups.saturating_mul(QUESTIONS_PER_LOOKUP)
 }
 
-/// Refuses a question, whoever on a tenant's network asks it. Who floods is told so as often as it would be answered; the
+/// Refuses a question, whoever on a tenant's network asks it. Who floods gets an answer that says so as often as it would be answered; the
 /// rest costs nobody anything.
 fn refuse(gateway: &Shared, client: &Client, destination: String, rule: Rule, packet: &[u8]) -> Option<Vec<u8>> {
     if !client.account.load.too_many.try_take(limit(gateway)) {

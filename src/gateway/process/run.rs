@@ -211,7 +211,7 @@ async fn write_counts(usage: &Usage, folder: &Path) {
     }
 }
 
-/// Keeps what is in force as the folder of policies says, on a thread of its own. It tells what is
+/// Keeps what is in force as the folder of policies says, on a thread of its own. It reports what is
 /// to be listened on.
 fn follow(shared: Arc<Shared>) -> io::Result<watch::Receiver<Listening>> {
     let mut loader = Loader::new(&shared.settings().policies);

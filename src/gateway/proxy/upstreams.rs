@@ -156,7 +156,7 @@ where
 
 /// Connections that are kept for the next request to the same place on the same account.
 ///
-/// What a key holds is never used for another one, so it names all that tells whose connection it is: the tenant, and
+/// What a key holds is never used for another one, so it holds all that identifies whose connection it is: the tenant, and
 /// what it was opened for.
 pub struct Upstreams<K, B>(Mutex<Pool<K, B>>);
 

@@ -41,7 +41,7 @@ impl Waiting {
     /// The receiver takes nothing at this moment. `bytes` says how many wait for it.
     ///
     /// # Errors
-    /// The connection must end ([`is_cut`] tells): it has waited for too long, or too much waits.
+    /// The connection must end ([`is_cut`] says so): it has waited for too long, or too much waits.
     pub fn blocked(&mut self, cx: &mut Context<'_>, bytes: impl Fn() -> u64) -> io::Result<()> {
         let fresh =
             || Box::new(Held { next_check: Box::pin(sleep(CHECK_INTERVAL)), lease: None, taken: Instant::now() });

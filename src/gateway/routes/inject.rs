@@ -112,7 +112,7 @@ impl Injection {
 }
 
 /// Whether some upstream takes two names for one: those that hand headers to programs as variables do
-/// not tell `-` from `_`.
+/// not distinguish `-` from `_`.
 fn is_same(a: &HeaderName, b: &HeaderName) -> bool {
     a.as_str().len() == b.as_str().len()
         && a.as_str().bytes().zip(b.as_str().bytes()).all(|(a, b)| a == b || (b"-_".contains(&a) && b"-_".contains(&b)))

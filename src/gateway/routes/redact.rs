@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 const MASKS: &[u8] = b"*#x-_~.:0Zq";
 
 /// Bytes at which a token ends. What comes after the last of them is held back until it is known to be
-/// no key, whatever it is: to hold back only what begins like the key would tell a tenant that can have
+/// no key, whatever it is: to hold back only what begins like the key would show a tenant that can have
 /// its own words echoed how the key begins.
 const ENDS: &[u8] = b" \"'{}<>,";
 

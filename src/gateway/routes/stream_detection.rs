@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::{accounting::account::Account, policy::Rule, proxy::gathered::Gathered};
 
 /// How much of a body is read before it is sent on, in bytes, and how long that may take. Of a longer
-/// one only the answer tells.
+/// one only the answer shows.
 const MAX_READ: usize = 1 << 20;
 const READ: Duration = Duration::from_secs(30);
 

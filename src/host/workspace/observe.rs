@@ -150,7 +150,7 @@ fn volume(workspaces: &Workspaces, tenant: &str, entry: Option<&MountEntry>) -> 
     let volumes = volumes_of(workspaces, tenant).into_iter();
     let mut there = volumes.filter(|volume| fs::symlink_metadata(volume.path()).is_ok());
     let Some(volume) = there.next() else {
-        // The folder that volumes are mounted over stays, and tells that there was one.
+        // The folder that volumes are mounted over stays, and shows that there was one.
         let had_one = entry.is_some() || fs::symlink_metadata(workspaces.mount_point(tenant)).is_ok();
         let attached = had_one && image::device_of(&workspaces.image(tenant)).is_some();
         let is_overlay = entry.is_some_and(|entry| entry.kind == "overlay");

@@ -266,7 +266,7 @@ impl Group {
     }
 }
 
-/// The number of the subvolume that `statvfs` told of, if it is of the file system with this UUID: the kernel makes an
+/// The number of the subvolume that `statvfs` gave, if it is of the file system with this UUID: the kernel makes an
 /// `f_fsid` of the UUID's four words and the subvolume's number. Those beyond 32 bits are not known.
 fn subvolume(fsid: u64, uuid: &str) -> Option<u64> {
     let uuid = u128::from_str_radix(&uuid.replace('-', ""), 16).ok()?.to_be_bytes();

@@ -295,7 +295,7 @@ const fn class(kind: TimelineKind) -> &'static str {
     }
 }
 
-/// Each kind has a shape of its own: colours alone tell nothing to everybody.
+/// Each kind has a shape of its own: not everybody can distinguish colours.
 const fn shape(kind: TimelineKind) -> &'static str {
     match kind {
         TimelineKind::Neutral => "<circle r=\"3.6\"/>",

@@ -8,7 +8,7 @@ use crate::model::{Plan, finding::printable, shown::shortened};
 /// The longest comment, in characters: GitHub takes 65,536.
 const MAX: usize = 60_000;
 
-/// What is kept free for the words that tell what was left out.
+/// What is kept free for the words that say what was left out.
 const REST: usize = 300;
 
 /// The longest value, in characters.

@@ -362,7 +362,7 @@ impl DesiredWorkspace<'_> {
     fn compare(&self, found: &Mounted, place: WorkspacePath) -> Vec<AttributeChange> {
         let limit = self.spec.limit_in_blocks();
         let mut changes = Vec::new();
-        // What is noted tells a limit that somebody changed behind tenantd's back from one that a commit changed.
+        // What is noted distinguishes a limit that somebody changed behind tenantd's back from one that a commit changed.
         let noted = found.declared;
         if found.limit != Some(limit) || noted.is_none_or(|noted| noted.limit != limit) {
             let is_drift = noted.is_some_and(|noted| noted.limit == limit);

@@ -122,7 +122,7 @@ pub(super) fn list(words: &[&str]) -> String {
     out
 }
 
-/// Words that people write for a key, where no spelling tells which is meant.
+/// Words that people write for a key, where no spelling shows which is meant.
 const SYNONYMS: [(&str, &str); 11] = [
     ("after", "trialPeriod"),
     ("authorities", "caBundle"),
