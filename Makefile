@@ -13,7 +13,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## Show the main job on a private engine (KEEP=1 leaves it running, ENGINE=unix://… names another)
-	@tests/engine/install-packages
+	@tests/engine/install-packages curl
 	@tests/demo
 
 test: ## Check and test everything: format, lints, docs, unit, simulated and real engines

@@ -6,10 +6,7 @@ use super::{
     logging::{self, LogFormat},
     setup,
 };
-use crate::{
-    gateway,
-    host::{Owner, OwnerError, modes},
-};
+use crate::gateway;
 
 #[derive(Debug, clap::Args)]
 pub struct Gateway {
@@ -22,19 +19,11 @@ pub struct Gateway {
 }
 
 pub fn run(command: &Gateway, global: &Global) -> anyhow::Result<u8> {
-    modes::keep_private();
-    let host = setup::host(global)?;
-    // What cannot be found out here, as within a service's bounds, is no reason to keep the egress paths closed.
-    if let Err(taken @ OwnerError::Taken(_)) = setup::block_on(async { Ok(Owner::new(&host).check().await) })? {
-        return Err(taken.into());
-    }
-    gateway::prepare(&host)?;
+    let (host, settings) = setup::network_process(global)?;
     if command.prepare {
         return Ok(EXIT_OK);
     }
     logging::begin(command.log_format);
-    // The working folder may be out of sight later.
-    let settings = global.host.as_ref().map(std::path::absolute).transpose()?;
     let global = Global { host: settings.clone(), ..global.clone() };
     gateway::run(&host, settings.as_deref(), move || setup::host(&global))?;
     Ok(EXIT_OK)

@@ -6,11 +6,7 @@ use super::{
     logging::{self, LogFormat},
     setup,
 };
-use crate::{
-    gateway,
-    host::{Owner, OwnerError, modes},
-    ingress,
-};
+use crate::ingress;
 
 #[derive(Debug, clap::Args)]
 pub struct Ingress {
@@ -20,16 +16,8 @@ pub struct Ingress {
 }
 
 pub fn run(command: &Ingress, global: &Global) -> anyhow::Result<u8> {
-    modes::keep_private();
-    let host = setup::host(global)?;
-    // What cannot be found out here, as within a service's bounds, is no reason to keep everybody out.
-    if let Err(taken @ OwnerError::Taken(_)) = setup::block_on(async { Ok(Owner::new(&host).check().await) })? {
-        return Err(taken.into());
-    }
-    gateway::prepare(&host)?;
+    let (host, settings) = setup::network_process(global)?;
     logging::begin(command.log_format);
-    // The working folder may be out of sight later.
-    let settings = global.host.as_ref().map(std::path::absolute).transpose()?;
     ingress::run(&host, settings.as_deref())?;
     Ok(EXIT_OK)
 }

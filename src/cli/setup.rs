@@ -16,6 +16,8 @@ use super::{
 use crate::{
     daemon,
     engine::Engine,
+    gateway,
+    host::{Owner, OwnerError, modes},
     model::{
         Desired, Host, Observed, Plan, TenantName,
         finding::suggest,
@@ -61,6 +63,24 @@ pub fn host(global: &Global) -> anyhow::Result<Host> {
         host.engine = spec::socket(&url.to_string_lossy()).context("cannot use the engine of DOCKER_HOST")?;
     }
     Ok(host)
+}
+
+/// What the processes between tenants and the network begin with: the host's settings, the absolute path of their file, and
+/// the namespace that tenants' networks end in, which is made where it is missing.
+///
+/// # Errors
+/// The settings are wrong, a place that they name belongs to another data root, or the namespace cannot be made.
+pub fn network_process(global: &Global) -> anyhow::Result<(Host, Option<PathBuf>)> {
+    modes::keep_private();
+    let host = host(global)?;
+    // What cannot be found out here, as within a service's bounds, is no reason to stay closed.
+    if let Err(taken @ OwnerError::Taken(_)) = block_on(async { Ok(Owner::new(&host).check().await) })? {
+        return Err(taken.into());
+    }
+    gateway::prepare(&host)?;
+    // The working folder may be out of sight later.
+    let settings = global.host.as_ref().map(std::path::absolute).transpose()?;
+    Ok((host, settings))
 }
 
 /// What is known of a config repo before it is opened.
