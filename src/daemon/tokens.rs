@@ -9,7 +9,7 @@ use super::{
     ingress::no_ingress,
 };
 use crate::{
-    host::key::random,
+    host::key::{random, token_key},
     model::{Token, TokenId},
     web::{
         Refusal,
@@ -59,7 +59,7 @@ impl Daemon {
                 self.reporter.report(&TokenRevoked { tenant: &tenant, id: &id, by: &by }).await;
             }
             Revocation::TooMany => {
-                let key = self.host.data_root.join("ingress.key");
+                let key = token_key(&self.host.data_root);
                 let hint = format!("to end all tokens at once, remove {} and restart the daemon", key.display());
                 return Err(Refusal::conflict("too many tokens are revoked already").hint(hint));
             }

@@ -18,7 +18,7 @@ use tenantd_core::{fault, model};
 use tenantd_host as host;
 use tenantd_journal as journal;
 
-pub use accounting::limits::Pools;
+pub use accounting::limits::{Lease, Pools};
 pub use client::Client;
 pub use listening::shared::Shared;
 pub use policy::{Refusal, Rule, in_force::InForce};

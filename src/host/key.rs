@@ -56,13 +56,18 @@ pub fn open(host: &Host) -> Result<PrivateKey, KeyError> {
     }
 }
 
+/// Where the key is that signs tokens, below the data root.
+pub fn token_key(data_root: &Path) -> PathBuf {
+    data_root.join("ingress.key")
+}
+
 /// The key that signs tokens for ingress, below the data root. It is made where there is none; whoever takes it away ends all
 /// tokens.
 ///
 /// # Errors
 /// It cannot be read or made, or cannot sign.
 pub fn for_tokens(data_root: &Path) -> Result<SigningKey, KeyError> {
-    let path = data_root.join("ingress.key");
+    let path = token_key(data_root);
     let key = own(path.clone())?;
     let ed25519 = key.key_data().ed25519().ok_or(KeyError::Unusable { path, why: ssh_key::Error::AlgorithmUnknown })?;
     Ok(SigningKey::from_seed(&ed25519.private.to_bytes()))

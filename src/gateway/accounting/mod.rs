@@ -1,12 +1,12 @@
 //! What each tenant uses: counted, bounded, shared, and recorded.
 
 pub mod account;
+pub mod buffers;
 pub mod counters;
 pub mod ledger;
 pub mod refusals;
 pub mod usage;
 
-pub(crate) mod buffers;
 pub(crate) mod limits;
 
 mod allowance;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http_body_util::BodyExt;
 use hyper::{
-    Request, Response, StatusCode, Uri, Version,
+    Request, Response, StatusCode, Version,
     body::Incoming,
     header::{self, HeaderValue},
     upgrade::OnUpgrade,
@@ -28,6 +28,7 @@ use crate::{
         gathered::Gathered,
         headers,
         metered::Metered,
+        outbound::outbound,
         relay::{End, Session},
         revocation::revoked,
         server::{self, Answer, Relay, Service},
@@ -123,7 +124,9 @@ impl Requests {
             }
         };
         let counts = Arc::new(self.gateway.usage.begin(self.client.name(), &rule));
-        let request = outbound(request, to, near.is_some(), &counts)
+        let target = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let host = if to.port == 80 { to.host.to_string() } else { to.to_string() };
+        let request = outbound(request, &target, &host, near.is_some(), &counts)
             .ok_or_else(|| self.refusal(Rule::MalformedRequest, to.to_string()))?;
         let open = async {
             match new {
@@ -143,12 +146,12 @@ impl Requests {
                 let mut headers = parts.headers;
                 headers::strip(&mut headers);
                 let relay = Some(self.relay(near, agreed, far, counts));
-                Ok(Answer { response: upgrade::switching(headers), from, relay })
+                Ok(Answer { response: upgrade::switching(headers), from, account: None, relay })
             }
             _ if is_switch => Err(self.refusal(Rule::BadAnswer, to.to_string())),
             _ => {
                 self.last().far = Some(far);
-                Ok(Answer { response: inbound(response, counts), from, relay: None })
+                Ok(Answer { response: inbound(response, counts), from, account: None, relay: None })
             }
         }
     }
@@ -219,36 +222,6 @@ fn asked(request: &Request<Incoming>) -> Vec<u8> {
         None if host.is_empty() => format!("{} {}", request.method(), request.uri()).into_bytes(),
         None => host.to_vec(),
     }
-}
-
-/// A request as the destination gets it.
-fn outbound(
-    request: Request<Incoming>,
-    to: &Authority,
-    is_websocket: bool,
-    counts: &Arc<Use>,
-) -> Option<Request<Metered<Incoming>>> {
-    let (parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let uri: Uri = path.parse().ok()?;
-    let trailers = parts.headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    let mut headers = parts.headers;
-    headers::strip(&mut headers);
-    // hyper has told the client to go on by the time that the body is read.
-    headers.remove(header::EXPECT);
-    let host = if to.port == 80 { to.host.to_string() } else { to.to_string() };
-    headers.insert(header::HOST, host.parse().ok()?);
-    if trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-    if is_websocket {
-        headers::upgrade(&mut headers);
-    }
-    let mut request = Request::new(Metered::sent(body, Arc::clone(counts)));
-    *request.method_mut() = parts.method;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = headers;
-    Some(request)
 }
 
 /// An answer as the client gets it.

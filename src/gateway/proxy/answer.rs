@@ -17,7 +17,7 @@ pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// How long somebody who is refused may take to read that, and how many bytes it may send meanwhile:
 /// a socket that is closed with bytes unread takes the answer back.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const MAX_DISCARDED: usize = 256 << 10;
 
 /// What a connection is spoken to in.

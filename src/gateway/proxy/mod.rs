@@ -1,7 +1,7 @@
 //! The proxy's core: it moves bytes between a client and a destination, whoever they are.
 //!
 //! It owns what every proxy must get right once: headers that go no further (`headers.rs`), validation of requests
-//! (`request_validator.rs`), metering of bytes (`metered.rs`, `relay.rs`) and of what waits (`waiting.rs`, `gathered.rs`),
+//! (`request_validator.rs`), requests as destinations get them (`outbound.rs`), metering of bytes (`metered.rs`, `relay.rs`) and of what waits (`waiting.rs`, `gathered.rs`),
 //! idle time (`activity.rs`), revocation (`revocation.rs`), connections that become another protocol (`upgrade.rs`) and
 //! connections that are kept (`upstreams.rs`).
 //!
@@ -15,6 +15,7 @@ pub mod gathered;
 pub mod headers;
 pub mod limits;
 pub mod metered;
+pub mod outbound;
 pub mod relay;
 pub mod revocation;
 pub mod server;

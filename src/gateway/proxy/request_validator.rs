@@ -16,7 +16,12 @@ use tokio::{
 };
 
 use super::{
-    activity::Activity, answer::MAX_DISCARDED, gathered::Gathered, limits::Limits, waiting::Waiting, wire::Seen,
+    activity::Activity,
+    answer::{DRAIN_TIMEOUT, MAX_DISCARDED},
+    gathered::Gathered,
+    limits::Limits,
+    waiting::Waiting,
+    wire::Seen,
 };
 use crate::{
     accounting::{account::Account, buffers::INSIDE},
@@ -39,8 +44,8 @@ pub struct Watched {
     pub activity: Activity,
     /// What became of a WebSocket that was offered.
     upgrade: Mutex<Upgrade>,
-    /// The connection that the answer in hand comes from.
-    far: Mutex<Seen>,
+    /// Where the answer in hand comes from, and on whose account it goes if not on the connection's own.
+    far: Mutex<(Seen, Option<Arc<Account>>)>,
 }
 
 /// A WebSocket on a connection.
@@ -78,15 +83,24 @@ impl Watched {
         }
     }
 
-    /// Takes note of where the answer in hand comes from.
-    pub fn reads_from(&self, far: Seen) {
-        *self.far.lock().unwrap_or_else(PoisonError::into_inner) = far;
+    /// Takes note of where the answer in hand comes from, and of the account that what waits of it is on.
+    pub fn reads_from(&self, far: Seen, account: Option<Arc<Account>>) {
+        *self.far() = (far, account);
     }
 
     /// How much waits for the client, where it takes nothing, in bytes of memory.
     fn held(&self) -> u64 {
-        let far = self.far.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let far = self.far().0.clone();
         INSIDE + far.unread()
+    }
+
+    /// On whose account an answer in hand goes, if not on the connection's own.
+    fn account(&self) -> Option<Arc<Account>> {
+        self.far().1.clone()
+    }
+
+    fn far(&self) -> MutexGuard<'_, (Seen, Option<Arc<Account>>)> {
+        self.far.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn upgrade(&self) -> MutexGuard<'_, Upgrade> {
@@ -108,6 +122,8 @@ pub struct RequestValidator<S> {
     judged: usize,
     state: ParserState,
     pause: Option<Pin<Box<Sleep>>>,
+    /// Until when a client that was answered may go on sending, once nothing more is written to it.
+    drain: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -148,6 +164,7 @@ impl<S> RequestValidator<S> {
             judged: 0,
             state: ParserState::Head(0),
             pause: None,
+            drain: None,
         }
     }
 
@@ -310,11 +327,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for RequestValidator<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for RequestValidator<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for RequestValidator<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let validator = self.get_mut();
         ready!(validator.paused(cx));
         let Poll::Ready(written) = Pin::new(&mut validator.stream).poll_write(cx, bytes) else {
+            validator.waiting.charge(validator.watched.account().unwrap_or_else(|| Arc::clone(&validator.account)));
             validator.waiting.blocked(cx, || validator.watched.held())?;
             return Poll::Pending;
         };
@@ -333,7 +351,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for RequestValidator<S> {
         Pin::new(&mut validator.stream).poll_flush(cx)
     }
 
+    /// Who was answered before it had sent all is read from until it ends, or for a moment: to close with bytes unread
+    /// would take the answer back.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let validator = self.get_mut();
+        if validator.drain.is_none() {
+            ready!(Pin::new(&mut validator.stream).poll_shutdown(cx))?;
+            if !matches!(validator.state, ParserState::Body(_) | ParserState::Over(_)) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let drain = validator.drain.get_or_insert_with(|| Box::pin(sleep(DRAIN_TIMEOUT)));
+        let mut piece = [0; PIECE];
+        while drain.as_mut().poll(cx).is_pending() {
+            let mut read = ReadBuf::new(&mut piece);
+            // One that breaks off has what it wanted.
+            if ready!(Pin::new(&mut validator.stream).poll_read(cx, &mut read)).is_err() || read.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -43,6 +43,8 @@ pub struct Answer {
     pub response: Response<Body>,
     /// The connection that it comes from, if it comes from elsewhere.
     pub from: Seen,
+    /// On whose account what the client does not take of it waits; `None` for the account of the client's connection.
+    pub account: Option<Arc<Account>>,
     /// To be run by whoever serves the connection once it speaks HTTP no longer, as long as that has a
     /// place: nothing else moves a byte of it.
     pub relay: Option<Relay>,
@@ -50,11 +52,12 @@ pub struct Answer {
 
 impl From<Response<Body>> for Answer {
     fn from(response: Response<Body>) -> Self {
-        Self { response, from: Seen::default(), relay: None }
+        Self { response, from: Seen::default(), account: None, relay: None }
     }
 }
 
-/// Serves a connection of which `begun` was read already, until it ends, on this account. Where a request becomes a
+/// Serves a connection of which `begun` was read already, until it ends, on this account, but for answers that are on
+/// another. Where a request becomes a
 /// connection in another protocol, that is relayed to its end.
 pub async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -78,7 +81,7 @@ pub async fn serve(
                     Some((rule, line)) => last(service.refuse(rule, &line)).into(),
                     None => service.answer(request).await,
                 };
-                watched.reads_from(answer.from);
+                watched.reads_from(answer.from, answer.account);
                 if is_upgrade {
                     let agreed = answer.response.status() == StatusCode::SWITCHING_PROTOCOLS;
                     watched.answered(agreed);

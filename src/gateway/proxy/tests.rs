@@ -127,12 +127,12 @@ impl Ingress {
             });
             let mut headers = answer.headers().clone();
             headers::strip(&mut headers);
-            return Ok(Answer { response: upgrade::switching(headers), from, relay: Some(relay) });
+            return Ok(Answer { response: upgrade::switching(headers), from, account: None, relay: Some(relay) });
         }
         let (mut head, body) = answer.into_parts();
         headers::strip(&mut head.headers);
         let body = self.kept.answered(Metered::received(body, counts), &self.account, key, connection);
-        Ok(Answer { response: Response::from_parts(head, body.boxed_unsync()), from, relay: None })
+        Ok(Answer { response: Response::from_parts(head, body.boxed_unsync()), from, account: None, relay: None })
     }
 }
 

@@ -209,6 +209,11 @@ impl<K: Ord + Send + 'static, B: Send + 'static> Upstreams<K, B> {
         found.map(|kept| kept.connection)
     }
 
+    /// Closes the kept connections whose keys are not wanted any more.
+    pub fn retain(&self, is_wanted: impl Fn(&K) -> bool) {
+        self.pool().kept.retain(|key, _| is_wanted(key));
+    }
+
     /// The body of an answer that came over a connection to what `key` says.
     pub fn answered(
         self: &Arc<Self>,

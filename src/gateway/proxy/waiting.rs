@@ -38,6 +38,16 @@ impl Waiting {
         Self { account, stall, now: None }
     }
 
+    /// From now on what waits is on this account.
+    pub fn charge(&mut self, account: Arc<Account>) {
+        if account.tenant() != self.account.tenant()
+            && let Some(held) = &mut self.now
+        {
+            held.lease = None;
+        }
+        self.account = account;
+    }
+
     /// The receiver takes nothing at this moment. `bytes` says how many wait for it.
     ///
     /// # Errors
@@ -131,6 +141,25 @@ mod tests {
             assert_eq!(held(), 5000);
             waiting.drained();
             assert_eq!((held(), waiting.is_waiting()), (0, false));
+        });
+    }
+
+    #[test]
+    fn what_waits_is_on_the_account_that_it_was_charged_to_last() {
+        run(async {
+            let pools = Arc::new(Pools::new(1 << 14));
+            let other = Arc::new(Account::new("bee".parse().unwrap(), Arc::clone(&pools)));
+            let account = account(&pools);
+            let mut waiting = Waiting::new(Arc::clone(&account), Duration::from_secs(60));
+            let cx = &mut Context::from_waker(Waker::noop());
+            let held = |account: &Account| pools.memory.of(account.tenant());
+            waiting.blocked(cx, || 1000).unwrap();
+            for (on, off) in [(&account, &other), (&other, &account)] {
+                waiting.charge(Arc::clone(on));
+                sleep(CHECK_INTERVAL + CHECK_INTERVAL / 10).await;
+                waiting.blocked(cx, || 1000).unwrap();
+                assert_eq!((held(on), held(off)), (1000, 0));
+            }
         });
     }
 

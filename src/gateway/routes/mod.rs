@@ -157,7 +157,7 @@ impl Routes {
                 let filter = move |bytes| frames.push(bytes);
                 upgrade::relay_filtered(client, destination, usage, idle, filter, revoked).await
             });
-            return Ok(Answer { response, from, relay: Some(relay) });
+            return Ok(Answer { response, from, account: None, relay: Some(relay) });
         }
         let (mut head, body) = answer.into_parts();
         // What answers HEAD, 204 and 304 have no body that could hide anything, whatever their headers say of one.
@@ -174,7 +174,7 @@ impl Routes {
         clean(&mut head, route, called, &injection);
         let body = self.kept.answered(Metered::received(body, usage), &client.account, key, connection);
         let received = Received::new(body, injection, Watch { meter, revoked, idle });
-        Ok(Answer { response: Response::from_parts(head, received.boxed_unsync()), from, relay: None })
+        Ok(Answer { response: Response::from_parts(head, received.boxed_unsync()), from, account: None, relay: None })
     }
 
     /// Reserves what a request costs, if it costs anything.
