@@ -24,6 +24,17 @@ pub enum WakeResult {
     Refused,
 }
 
+/// Why an answer on its way was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutReason {
+    /// What let it in counts no more.
+    Revoked,
+    /// The container that it came from is gone.
+    Gone,
+    /// Its client took nothing of it for too long, or where too much waited. Of those over HTTP/2 alone.
+    Stalled,
+}
+
 /// What is counted since the process began.
 #[derive(Debug)]
 pub struct Counters {
@@ -32,8 +43,11 @@ pub struct Counters {
     pub accepted: Counter,
     /// Connections that are open.
     pub open: Gauge,
+    /// Connections without a request in hand that were closed for new ones.
+    pub called_back: Counter,
     /// Requests that wait for a tenant.
     pub held: Gauge,
+    cut: Family<Labels, Counter>,
     requests: Family<Labels, Counter>,
     wakes: Family<Labels, Counter>,
     wake_seconds: Histogram,
@@ -44,9 +58,16 @@ impl Default for Counters {
         let mut registry = Registry::default();
         let (accepted, open, held) = (Counter::default(), Gauge::default(), Gauge::default());
         let (requests, wakes) = (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
+        let (called_back, cut) = (Counter::default(), Family::<Labels, Counter>::default());
         let wake_seconds = Histogram::new(SECONDS);
         registry.register("tenantd_ingress_accepted_connections", "Connections that came in", accepted.clone());
         registry.register("tenantd_ingress_connections", "Open connections", open.clone());
+        registry.register(
+            "tenantd_ingress_called_back_connections",
+            "Connections without a request in hand that were closed for new ones",
+            called_back.clone(),
+        );
+        registry.register("tenantd_ingress_cut_answers", "Answers that were cut on their way, by why", cut.clone());
         registry.register("tenantd_ingress_held_requests", "Requests that wait for a tenant to run", held.clone());
         registry.register("tenantd_ingress_requests", "Requests, by what became of them", requests.clone());
         registry.register(
@@ -59,7 +80,7 @@ impl Default for Counters {
             "From a request for a tenant that does not run until the tenant is ready",
             wake_seconds.clone(),
         );
-        Self { registry, accepted, open, held, requests, wakes, wake_seconds }
+        Self { registry, accepted, open, called_back, held, cut, requests, wakes, wake_seconds }
     }
 }
 
@@ -67,6 +88,16 @@ impl Counters {
     /// A request was passed on, or refused for what `result` names.
     pub fn request(&self, result: &'static str) {
         self.requests.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// An answer was cut on its way.
+    pub fn cut(&self, reason: CutReason) {
+        let name = match reason {
+            CutReason::Revoked => "revoked",
+            CutReason::Gone => "gone",
+            CutReason::Stalled => "stalled",
+        };
+        self.cut.get_or_create(&[("reason", name)]).inc();
     }
 
     /// A request that had a tenant woken waits no longer.

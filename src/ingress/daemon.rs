@@ -3,7 +3,9 @@
 //! What was last heard stays in force while the daemon is away: a restart of it cuts nobody.
 
 use std::{
+    collections::BTreeMap,
     io,
+    ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -25,8 +27,8 @@ use tokio::{
 };
 
 use crate::model::{
-    TenantName,
-    ingress::{IngressState, StateContent},
+    Power, TenantName,
+    ingress::{IngressState, Reachable, StateContent},
 };
 
 /// The longest answer that is read, in bytes: some 10,000 tenants.
@@ -43,7 +45,45 @@ const MAX_RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Daemon {
     socket: PathBuf,
-    known: watch::Sender<Option<Arc<StateContent>>>,
+    known: watch::Sender<Option<Arc<Known>>>,
+}
+
+/// What the daemon last said, and what can only be seen by what it said before.
+#[derive(Debug)]
+pub struct Known {
+    content: StateContent,
+    /// How often each tenant was seen to stop running.
+    stops: BTreeMap<TenantName, u64>,
+}
+
+impl Known {
+    /// What follows from what was known before.
+    fn after(before: Option<&Self>, content: StateContent) -> Self {
+        let stops = content.tenants.iter().map(|(name, now)| {
+            let stops = before.map_or(0, |before| before.stops(name));
+            let ran = before.and_then(|before| before.tenants.get(name)).is_some_and(is_running);
+            (name.clone(), stops + u64::from(ran && !is_running(now)))
+        });
+        Self { stops: stops.collect(), content }
+    }
+
+    /// How often a tenant was seen to stop running: what was opened to it before the last time may be dead at its end.
+    pub fn stops(&self, tenant: &TenantName) -> u64 {
+        self.stops.get(tenant).copied().unwrap_or_default()
+    }
+}
+
+impl Deref for Known {
+    type Target = StateContent;
+
+    fn deref(&self) -> &StateContent {
+        &self.content
+    }
+}
+
+/// Whether a tenant runs, and is meant to.
+pub fn is_running(found: &Reachable) -> bool {
+    found.running && found.power == Power::Running
 }
 
 /// Why the daemon does not wake a tenant.
@@ -81,12 +121,12 @@ impl Daemon {
     }
 
     /// What is known now.
-    pub fn now(&self) -> Option<Arc<StateContent>> {
+    pub fn now(&self) -> Option<Arc<Known>> {
         self.known.borrow().clone()
     }
 
     /// What is known, and each change of it.
-    pub fn changes(&self) -> watch::Receiver<Option<Arc<StateContent>>> {
+    pub fn changes(&self) -> watch::Receiver<Option<Arc<Known>>> {
         self.known.subscribe()
     }
 
@@ -116,7 +156,8 @@ impl Daemon {
         let answer = ask(&mut connect(&self.socket).await?, Method::GET, path).await?;
         let IngressState { version, content } = serde_json::from_slice(&answer)?;
         if let Some(content) = content {
-            self.known.send_replace(Some(Arc::new(content)));
+            let known = Known::after(self.now().as_deref(), content);
+            self.known.send_replace(Some(Arc::new(known)));
         }
         *path = format!("/v1/state/{version}");
         Ok(())

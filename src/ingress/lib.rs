@@ -12,7 +12,9 @@ pub mod waking;
 
 mod answer;
 mod counters;
+mod in_flight;
 mod listening;
+mod places;
 mod requests;
 mod shared;
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
+use tokio::{net::TcpListener, time::sleep};
 
 use crate::{
     gateway::{
@@ -147,12 +147,13 @@ async fn serve(
     tokio::spawn(control::serve(control, move || counters.render()));
     let daemon = Arc::clone(&shared.daemon);
     tokio::spawn(async move { daemon.follow().await });
+    let watching = Arc::clone(&shared);
+    tokio::spawn(async move { watching.watch().await });
     let tls = certificate.as_ref().map(Certificate::config).transpose()?;
-    let places = Arc::new(Semaphore::new(shared.settings.limits.connections as usize));
     let mut accepting = Vec::new();
     for listener in listeners {
         let listener = TcpListener::from_std(listener).map_err(cannot("listen"))?;
-        accepting.push(tokio::spawn(accept(Arc::clone(&shared), listener, tls.clone(), Arc::clone(&places))));
+        accepting.push(tokio::spawn(accept(Arc::clone(&shared), listener, tls.clone())));
     }
     signals::ready();
     tracing::info!(domain = %shared.settings.domain, "the ingress is open");

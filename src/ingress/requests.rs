@@ -1,7 +1,7 @@
 //! A request on its way: whose it is, whether it may go on, where to, and what comes back.
 
 use std::{
-    error::Error,
+    borrow::Cow,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -12,9 +12,9 @@ use std::{
 
 use http_body_util::BodyExt;
 use hyper::{
-    Method, Request, Response, StatusCode, Uri, Version,
-    body::{Body as _, Bytes, Frame, Incoming, SizeHint},
-    header::{self, HeaderValue},
+    Method, Request, Response, StatusCode, Version,
+    body::{Bytes, Frame, Incoming, SizeHint},
+    header,
     upgrade::OnUpgrade,
 };
 use jiff::Timestamp;
@@ -29,31 +29,39 @@ use crate::{
         target::Target,
     },
     gateway::{
-        accounting::{account::Account, usage::Use},
+        accounting::account::Account,
         policy::Rule,
         protocols::websocket,
         proxy::{
             answer::Body,
             headers,
             metered::Metered,
+            outbound::outbound,
             relay::Session,
-            revocation::Revoked,
-            server::{Answer, Relay, Service},
+            server::{self, Answer, Relay, Service},
             upgrade,
             upstreams::{Connection, Failed, exchange},
             wire::Wire,
         },
     },
-    model::{Power, ingress::StateContent},
+    in_flight::{Cut, Grant, Tracked, Unread},
+    model::Power,
+    places::{self, InHand},
     shared::{Place, Shared},
     waking::{Destination, Reached},
 };
+
+/// How much of an answer HTTP/2 keeps that its client does not take, in bytes: what waits to be sent, and the part behind it.
+const KEPT_BY_HTTP2: u64 = 128 << 10;
 
 /// The requests of one connection of a client, over a stream of this kind.
 pub struct Requests<S> {
     ingress: Arc<Shared>,
     client: SocketAddr,
     scheme: &'static str,
+    place: Arc<places::Place>,
+    /// Ends the connection, which over HTTP/1.1 has one request at a time.
+    cut: Arc<Cut>,
     stream: std::marker::PhantomData<fn() -> S>,
 }
 
@@ -66,23 +74,32 @@ struct Admission {
     admitted: Admitted,
     host: String,
     account: Arc<Account>,
-    place: Place,
+    held: Held,
+}
+
+/// What a request that may go on has until it is done: a place among those of its tenant, and its connection's place.
+struct Held {
+    _place: Place,
+    _in_hand: InHand,
 }
 
 impl<S> Requests<S> {
-    /// Those of a client that speaks `http` or `https`.
-    pub fn new(ingress: Arc<Shared>, client: SocketAddr, scheme: &'static str) -> Self {
-        Self { ingress, client, scheme, stream: std::marker::PhantomData }
+    /// Those of a client that speaks `http` or `https`, on a connection that has this place.
+    pub fn new(ingress: Arc<Shared>, client: SocketAddr, scheme: &'static str, place: Arc<places::Place>) -> Self {
+        Self { ingress, client, scheme, place, cut: Arc::default(), stream: std::marker::PhantomData }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Service for Requests<S> {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let is_http1 = request.version() != Version::HTTP_2;
         match self.pass(request).await {
             Ok(answer) => {
                 self.ingress.counters.request("passed");
                 answer
             }
+            // What follows on the connection may be read in more than one way as well.
+            Err(refused @ Refused::Malformed(_)) if is_http1 => server::last(self.refused(&refused)).into(),
             Err(refused) => self.refused(&refused).into(),
         }
     }
@@ -92,7 +109,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Service for Requests<S>
     }
 
     async fn revoked(&self) {
-        self.ingress.ends().await;
+        tokio::select! {
+            () = self.cut.wait() => {}
+            () = self.ingress.ends() => {}
+        }
     }
 }
 
@@ -104,35 +124,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Requests<S> {
 
     /// Passes a request on to its tenant, which is woken if it must be.
     async fn pass(&self, mut request: Request<Incoming>) -> Result<Answer, Refused> {
-        let Admission { target, admitted, host, account, place } = self.admit(&request)?;
+        let Admission { target, admitted, host, account, held } = self.admit(&request)?;
         let client = upgrade::offered(&mut request);
+        // Over HTTP/2 an answer is cut by itself.
+        let reset = request.extensions_mut().remove::<Arc<Cut>>();
         let to =
             Destination { tenant: target.tenant.clone(), port: admitted.port, is_public: admitted.token.is_none() };
         let counts = Arc::new(self.ingress.usage.begin(&to.tenant, &format!("port:{}", to.port)));
-        let mut request = outbound(request, &target, &host, client.is_some(), &counts)?;
+        let path = target.inner_path(&path_of(&request)?).into_owned();
+        let mut request = outbound(request, &path, &host, client.is_some(), &counts)
+            .ok_or(Refused::Malformed(Rule::MalformedRequest))?;
         credential::strip(request.headers_mut(), &target.form);
         forward(request.headers_mut(), self.client.ip(), self.scheme, &host, &target.form);
         let (mut answer, connection, reached) = self.exchange(&to, &account, request, &target, &admitted).await?;
         let from = connection.seen();
-        let revoked = self.until_revoked(target.clone(), admitted, reached.container.clone());
+        let form = target.form.clone();
+        let grant = Grant { target, admitted, container: reached.container.clone() };
+        let unread =
+            reset.as_ref().map(|_| Unread { account: Arc::clone(&account), from: from.clone(), buffer: KEPT_BY_HTTP2 });
+        let cut = reset.unwrap_or_else(|| Arc::clone(&self.cut));
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (Some(client), Some(app)) = (client, upgrade::agreed(&mut answer)) else {
                 return Err(Refused::BadAnswer);
             };
             let mut headers = answer.headers().clone();
             headers::strip(&mut headers);
-            keep_tenants_apart(&mut headers, &target.form);
-            let relay = self.relay(client, app, connection, (account, counts), revoked, place);
-            return Ok(Answer { response: upgrade::switching(headers), from, relay: Some(relay) });
+            keep_tenants_apart(&mut headers, &form);
+            let tracked = self.ingress.in_flight.add(grant, Arc::clone(&cut), unread);
+            let session = Session { account: Arc::clone(&account), counts, limits: self.ingress.limits() };
+            let relay = self.relay((client, app), session, cut, (connection, tracked, held));
+            return Ok(Answer {
+                response: upgrade::switching(headers),
+                from,
+                account: Some(account),
+                relay: Some(relay),
+            });
         }
         let (mut head, body) = answer.into_parts();
         headers::strip(&mut head.headers);
-        keep_tenants_apart(&mut head.headers, &target.form);
+        keep_tenants_apart(&mut head.headers, &form);
         head.version = Version::HTTP_11;
         let body = Metered::received(body, counts);
         let body = self.ingress.kept.answered(body, &account, (to.tenant, reached), connection);
-        let body = Passing { body, revoked, _place: place };
-        Ok(Answer { response: Response::from_parts(head, body.boxed_unsync()), from, relay: None })
+        let body = Passing { body, tracked: self.ingress.in_flight.add(grant, cut, unread), _held: held };
+        let response = Response::from_parts(head, body.boxed_unsync());
+        Ok(Answer { response, from, account: Some(account), relay: None })
     }
 
     /// Whose a request is, and whether it may go on.
@@ -140,9 +176,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Requests<S> {
         if request.method() == Method::CONNECT {
             return Err(Refused::Malformed(Rule::UnsupportedMethod));
         }
-        let host = host_of(request)?;
+        let (host, path) = (host_of(request)?, path_of(request)?);
+        let path = path.split('?').next().unwrap_or_default();
         let settings = &self.ingress.settings;
-        let target = Target::of(&host, request.uri().path(), settings.domain.as_str()).ok_or(Refused::NamesNobody)?;
+        let target = Target::of(&host, path, settings.domain.as_str()).ok_or(Refused::NamesNobody)?;
         let credential = Credential::of(request.headers(), &target.form);
         let known = self.ingress.daemon.now().ok_or(Refused::DaemonUnavailable)?;
         let asked = Asked {
@@ -156,7 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Requests<S> {
         let admitted = admit(&known, asked, &settings.origins, Timestamp::now());
         let admitted = admitted.map_err(Refused::Denied)?;
         let (account, place) = self.ingress.enter(&target.tenant)?;
-        Ok(Admission { target, admitted, host, account, place })
+        let held = Held { _place: place, _in_hand: self.place.begin() };
+        Ok(Admission { target, admitted, host, account, held })
     }
 
     /// Sends a request to a tenant once, and waits for the head of the answer. Only what cannot have been seen of it is
@@ -285,42 +323,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Requests<S> {
         }
     }
 
-    /// Ends when an answer, or a WebSocket, must not go on, or cannot: its container is gone.
-    fn until_revoked(&self, target: Target, admitted: Admitted, container: String) -> Revoked {
-        let mut changes = self.ingress.daemon.changes();
-        let expiring = admitted.clone();
-        let ends = Arc::clone(&self.ingress);
-        let may = move |known: &StateContent| {
-            let is_there =
-                known.tenants.get(&target.tenant).is_some_and(|found| found.container.as_ref() == Some(&container));
-            is_there && may_go_on(known, &target, &admitted, Timestamp::now())
-        };
-        let changed = async move {
-            let _ = changes.wait_for(|known| known.as_deref().is_some_and(|known| !may(known))).await;
-        };
-        Box::pin(async move {
-            tokio::select! {
-                () = changed => {}
-                () = expired(&expiring) => {}
-                () = ends.ends() => {}
-            }
-        })
-    }
-
-    /// Goes on as a WebSocket.
+    /// Goes on as a WebSocket until `cut` ends it, and holds what it needs until then.
     fn relay(
         &self,
-        client: OnUpgrade,
-        app: OnUpgrade,
-        connection: Connection<Metered<Incoming>>,
-        (account, counts): (Arc<Account>, Arc<Use>),
-        revoked: Revoked,
-        place: Place,
+        (client, app): (OnUpgrade, OnUpgrade),
+        session: Session,
+        cut: Arc<Cut>,
+        held: (Connection<Metered<Incoming>>, Tracked, Held),
     ) -> Relay {
-        let session = Session { account, counts, limits: self.ingress.limits() };
+        let ingress = Arc::clone(&self.ingress);
+        let ends = async move {
+            tokio::select! {
+                () = cut.wait() => {}
+                () = ingress.ends() => {}
+            }
+        };
         Box::pin(async move {
-            let _held = (connection, place);
-            upgrade::relay::<S>(client, app, session, revoked).await
+            let _held = held;
+            upgrade::relay::<S>(client, app, session, Box::pin(ends)).await
         })
     }
 }
@@ -350,7 +370,12 @@ fn host_of<T>(request: &Request<T>) -> Result<String, Refused> {
         (None, None) => None,
         _ => return Err(malformed()),
     };
-    let target = request.uri().authority().map(hyper::http::uri::Authority::as_str);
+    let uri = request.uri();
+    // A name without a scheme is what CONNECT asks for.
+    if uri.authority().is_some() && !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(malformed());
+    }
+    let target = uri.authority().map(hyper::http::uri::Authority::as_str);
     match (target, header) {
         (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => Err(Refused::Malformed(Rule::NameDiffers)),
         (Some(host), _) | (None, Some(host)) if !host.contains('@') => Ok(host.to_ascii_lowercase()),
@@ -358,61 +383,37 @@ fn host_of<T>(request: &Request<T>) -> Result<String, Refused> {
     }
 }
 
-/// A request as the tenant gets it.
-fn outbound(
-    request: Request<Incoming>,
-    target: &Target,
-    host: &str,
-    is_websocket: bool,
-    counts: &Arc<Use>,
-) -> Result<Request<Metered<Incoming>>, Refused> {
-    let malformed = || Refused::Malformed(Rule::MalformedRequest);
-    let (parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let uri: Uri = target.inner_path(path).parse().map_err(|_| malformed())?;
-    let trailers = parts.headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    let mut headers = parts.headers;
-    headers::strip(&mut headers);
-    // The client was told to go on by the time that the body is read.
-    headers.remove(header::EXPECT);
-    headers.insert(header::HOST, HeaderValue::from_str(host).map_err(|_| malformed())?);
-    if trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+/// The path and the query that a request asks for.
+fn path_of<T>(request: &Request<T>) -> Result<Cow<'_, str>, Refused> {
+    match request.uri().path_and_query().map_or("/", |path| path.as_str()) {
+        path if path.starts_with('/') || path == "*" => Ok(path.into()),
+        // As in `http://HOST?QUERY`.
+        query if query.starts_with('?') => Ok(format!("/{query}").into()),
+        _ => Err(Refused::Malformed(Rule::MalformedRequest)),
     }
-    if is_websocket {
-        headers::upgrade(&mut headers);
-    }
-    // Of a request that commonly has no body, one of unknown length would be left out.
-    if !body.is_end_stream() && body.size_hint().exact().is_none() {
-        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    let mut request = Request::new(Metered::sent(body, Arc::clone(counts)));
-    *request.method_mut() = parts.method;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = headers;
-    Ok(request)
 }
 
-/// An answer's body, for as long as it may go on.
+/// An answer's body, of which is known whether its client takes it.
 struct Passing<B> {
     body: B,
-    revoked: Revoked,
-    _place: Place,
+    tracked: Tracked,
+    _held: Held,
 }
 
 impl<B> hyper::body::Body for Passing<B>
 where
-    B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin,
+    B: hyper::body::Body<Data = Bytes, Error = io::Error> + Unpin,
 {
     type Data = Bytes;
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if self.revoked.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
-        }
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        frame.map(|frame| frame.map(|frame| frame.map_err(io::Error::other)))
+        match frame {
+            Poll::Ready(_) => self.tracked.flow().handed_on(),
+            Poll::Pending => self.tracked.flow().waits_for_tenant(),
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

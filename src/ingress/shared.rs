@@ -6,23 +6,25 @@ use std::{
 };
 
 use hyper::body::Incoming;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     answer::Refused,
     counters::Counters,
-    daemon::Daemon,
+    daemon::{Daemon, is_running},
     gateway::{
         Pools,
         accounting::{account::Account, usage::Usage},
         listening::namespace_worker::NamespaceWorker,
         proxy::{limits::Limits, metered::Metered, upstreams::Upstreams},
     },
+    in_flight::{CHECK_INTERVAL, InFlight},
     model::{TenantName, host::Ingress},
+    places::Places,
     waking::{Reached, Waker},
 };
 
-/// Connections to apps that are kept for the next request: by tenant, address and container.
+/// Connections to apps that are kept for the next request: by tenant, address, container, and how often it had stopped before.
 pub type Kept = Arc<Upstreams<(TenantName, Reached), Metered<Incoming>>>;
 
 /// What all connections share.
@@ -35,6 +37,10 @@ pub struct Shared {
     pub waker: Waker,
     /// Connections to apps.
     pub kept: Kept,
+    /// Answers on their way to clients.
+    pub in_flight: Arc<InFlight>,
+    /// Places of clients' connections.
+    pub places: Arc<Places>,
     /// What is counted.
     pub counters: Arc<Counters>,
     /// What goes over connections.
@@ -64,7 +70,10 @@ impl Shared {
         let daemon = Arc::new(Daemon::new(settings.socket.clone()));
         let counters = Arc::new(Counters::default());
         let pools = Arc::new(Pools::new(descriptors));
+        let stall = settings.limits.stall.get();
         Self {
+            in_flight: InFlight::new(Arc::clone(&daemon), Arc::clone(&counters), stall),
+            places: Places::new(settings.limits.connections),
             waker: Waker::new(Arc::clone(&daemon), inside, Arc::clone(&counters)),
             strangers: Arc::new(Account::new(strangers, Arc::clone(&pools))),
             settings,
@@ -110,6 +119,22 @@ impl Shared {
             return Err(Refused::TooMany);
         }
         Ok((Arc::clone(&one.account), Place(Arc::clone(&one.requests))))
+    }
+
+    /// Cuts what may not go on, and closes what was kept from before a tenant stopped, for ever.
+    pub async fn watch(&self) {
+        let mut changes = self.daemon.changes();
+        loop {
+            let is_news = timeout(CHECK_INTERVAL, changes.changed()).await.is_ok();
+            self.in_flight.judge();
+            let known = self.daemon.now().filter(|_| is_news);
+            if let Some(known) = known {
+                let is_current = |tenant: &TenantName, at: &Reached| {
+                    known.stops(tenant) == at.stops && known.tenants.get(tenant).is_some_and(is_running)
+                };
+                self.kept.retain(|(tenant, at)| is_current(tenant, at));
+            }
+        }
     }
 
     /// Ends when the process is about to.

@@ -21,13 +21,9 @@ use tokio::{
 use crate::{
     answer::Refused,
     counters::{Counters, WakeResult},
-    daemon::{Daemon, NotWoken},
+    daemon::{Daemon, Known, NotWoken, is_running},
     gateway::listening::namespace_worker::NamespaceWorker,
-    model::{
-        Power, TenantName,
-        host::Ingress,
-        ingress::{HealthPath, Reachable, StateContent},
-    },
+    model::{Power, TenantName, host::Ingress, ingress::HealthPath},
 };
 
 /// How long a tenant's port may take to accept, once it runs, before that is tried anew.
@@ -95,6 +91,8 @@ pub struct Reached {
     pub address: SocketAddrV4,
     /// Its container: what was opened to another one is dead.
     pub container: String,
+    /// How often the tenant had stopped running before: what was opened before it last did may be dead.
+    pub stops: u64,
 }
 
 impl Waker {
@@ -114,7 +112,7 @@ impl Waker {
     /// Where a tenant is at this moment, if it runs.
     pub fn found(&self, to: &Destination) -> Option<Reached> {
         let known = self.daemon.now()?;
-        reached(known.tenants.get(&to.tenant)?, to.port)
+        reached(&known, to)
     }
 
     /// Connects with a tenant's port, and wakes the tenant if it does not run. It takes until the port accepts, or
@@ -141,7 +139,7 @@ impl Waker {
         loop {
             let known = changes.borrow_and_update().clone().ok_or(Refused::DaemonUnavailable)?;
             let found = known.tenants.get(&to.tenant).ok_or(Refused::Revoked)?;
-            if let Some(reached) = reached(found, to.port) {
+            if let Some(reached) = reached(&known, to) {
                 let path = found.ports.get(&to.port).and_then(|port| port.path.as_ref());
                 let path = path.filter(|_| !self.was_ready(to, &reached));
                 if let Some(stream) = self.try_port(&reached, path.map(HealthPath::as_str)).await {
@@ -174,9 +172,8 @@ impl Waker {
                         return Err(error);
                     }
                 }
-                let is_awake = |known: &StateContent| {
-                    known.tenants.get(&to.tenant).is_none_or(|found| found.power == Power::Running)
-                };
+                let is_awake =
+                    |known: &Known| known.tenants.get(&to.tenant).is_none_or(|found| found.power == Power::Running);
                 let news = changes.wait_for(|known| known.as_deref().is_some_and(is_awake));
                 // Where the time passes it is asked again.
                 let _ = timeout(AGREED, news).await;
@@ -305,12 +302,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Where a port of a tenant is, if the tenant runs.
-fn reached(found: &Reachable, port: u16) -> Option<Reached> {
-    if !found.running || found.power != Power::Running {
-        return None;
-    }
+fn reached(known: &Known, to: &Destination) -> Option<Reached> {
+    let found = known.tenants.get(&to.tenant).filter(|found| is_running(found))?;
     let address: Ipv4Addr = found.address?;
-    Some(Reached { address: SocketAddrV4::new(address, port), container: found.container.clone()? })
+    let (address, container) = (SocketAddrV4::new(address, to.port), found.container.clone()?);
+    Some(Reached { address, container, stops: known.stops(&to.tenant) })
 }
 
 /// Whether a tenant's app answers on a path that all is well: 2xx or 3xx.

@@ -5,7 +5,6 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -13,6 +12,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::http2;
 use crate::{
     gateway::proxy::{gathered::Gathered, server, wire},
+    places::Place,
     requests::Requests,
     shared::Shared,
 };
@@ -20,16 +20,10 @@ use crate::{
 /// How long to wait where a connection cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts connections for ever, as many at a time as there are `places`; others wait in the kernel.
-pub async fn accept(
-    ingress: Arc<Shared>,
-    listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
-    places: Arc<Semaphore>,
-) {
+/// Accepts connections for ever, as many at a time as there are places; others wait in the kernel.
+pub async fn accept(ingress: Arc<Shared>, listener: TcpListener, tls: Option<Arc<ServerConfig>>) {
     let tls = tls.map(TlsAcceptor::from);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (stream, client) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -38,32 +32,48 @@ pub async fn accept(
                 continue;
             }
         };
+        let calls_back = || {
+            ingress.counters.called_back.inc();
+        };
+        let Some(place) = ingress.places.enter(calls_back).await else { return };
         let (ingress, tls) = (Arc::clone(&ingress), tls.clone());
         ingress.counters.accepted.inc();
         ingress.counters.open.inc();
         tokio::spawn(async move {
             // A client that is gone needs no answer.
             let _ = stream.set_nodelay(true).and_then(|()| wire::bound(&stream));
-            match tls {
-                Some(tls) => serve_tls(&ingress, &tls, stream, client).await,
-                None => serve_clear(&ingress, stream, client).await,
+            let served = async {
+                match tls {
+                    Some(tls) => serve_tls(&ingress, &tls, stream, client, &place).await,
+                    None => serve_clear(&ingress, stream, client, &place).await,
+                }
+            };
+            tokio::select! {
+                () = served => {}
+                () = place.called_back() => {}
             }
             ingress.counters.open.dec();
-            drop(place);
         });
     }
 }
 
-async fn serve_clear(ingress: &Arc<Shared>, stream: TcpStream, client: SocketAddr) {
-    let requests = Arc::new(Requests::<TcpStream>::new(Arc::clone(ingress), client, "http"));
+async fn serve_clear(ingress: &Arc<Shared>, stream: TcpStream, client: SocketAddr, place: &Arc<Place>) {
+    let requests = Arc::new(Requests::<TcpStream>::new(Arc::clone(ingress), client, "http", Arc::clone(place)));
     let account = Arc::clone(&ingress.strangers);
     server::serve(stream, Gathered::default(), account, ingress.limits(), requests).await;
 }
 
-async fn serve_tls(ingress: &Arc<Shared>, tls: &TlsAcceptor, stream: TcpStream, client: SocketAddr) {
+async fn serve_tls(
+    ingress: &Arc<Shared>,
+    tls: &TlsAcceptor,
+    stream: TcpStream,
+    client: SocketAddr,
+    place: &Arc<Place>,
+) {
     let limits = ingress.limits();
     let Ok(Ok(stream)) = timeout(limits.head_time, tls.accept(stream)).await else { return };
-    let requests = Arc::new(Requests::<TlsStream<TcpStream>>::new(Arc::clone(ingress), client, "https"));
+    let (shared, place) = (Arc::clone(ingress), Arc::clone(place));
+    let requests = Arc::new(Requests::<TlsStream<TcpStream>>::new(shared, client, "https", place));
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         http2::serve(stream, &ingress.strangers, limits, requests).await;
     } else {

@@ -11,16 +11,19 @@ use std::{
     task::{Context, Poll},
 };
 
-use hyper::{Request, body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{Request, body::Incoming, rt::Executor, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::sleep,
 };
 
-use crate::gateway::{
-    accounting::account::Account,
-    proxy::{activity::Activity, limits::Limits, server::Service},
+use crate::{
+    gateway::{
+        accounting::{account::Account, buffers},
+        proxy::{activity::Activity, limits::Limits, server::Service},
+    },
+    in_flight::Cut,
 };
 
 /// How many requests a client may have in hand on one connection.
@@ -33,6 +36,28 @@ const CONNECTION_WINDOW: u32 = 256 << 10;
 /// What waits to be sent on one request, in bytes.
 const SEND_BUFFER: usize = 64 << 10;
 
+tokio::task_local! {
+    /// Resets the stream that a task serves.
+    static RESET: Arc<Cut>;
+}
+
+/// Serves each stream on a task of its own, which ends when the stream is to be reset, whatever hyper waits for.
+#[derive(Clone, Copy)]
+struct Streams;
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        let reset = Arc::new(Cut::default());
+        let watched = Arc::clone(&reset);
+        tokio::spawn(RESET.scope(reset, async move {
+            tokio::select! {
+                _ = stream => {}
+                () = watched.wait() => {}
+            }
+        }));
+    }
+}
+
 /// A stream of which is known whether bytes go over it.
 struct Watched<S> {
     stream: S,
@@ -40,24 +65,29 @@ struct Watched<S> {
 }
 
 /// Serves a connection until it ends, on the account of those who are not known yet. It is closed when no request came in the
-/// time of a head, or when nothing goes over it for too long, whatever is in hand.
+/// time of a head, or when nothing goes over it for too long, whatever is in hand. A request carries a [`Cut`] that resets its
+/// stream.
 pub async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     account: &Account,
     limits: Limits,
     service: Arc<impl Service>,
 ) {
-    let Some(_buffers) = account.memory(CONNECTION_WINDOW.into()) else { return };
+    // What comes of bodies and is not taken by tenants is on their accounts, at the connections there.
+    let Some(_buffers) = account.memory(buffers::HTTP) else { return };
     let has_begun = Arc::new(AtomicBool::new(false));
     let answers = {
         let (service, has_begun) = (Arc::clone(&service), Arc::clone(&has_begun));
-        service_fn(move |request: Request<Incoming>| {
+        service_fn(move |mut request: Request<Incoming>| {
             has_begun.store(true, Ordering::Relaxed);
             let service = Arc::clone(&service);
-            async move { Ok::<_, Infallible>(service.answer(request).await.response) }
+            async move {
+                request.extensions_mut().insert(RESET.with(Arc::clone));
+                Ok::<_, Infallible>(service.answer(request).await.response)
+            }
         })
     };
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(Streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
