@@ -13,6 +13,7 @@ use std::{
 use crate::{
     dns::Say,
     net::{eventually, ip, read_all, read_answer, run, within},
+    resident,
     world::{Gateway, HTTP, PROXY, Tenant, WEBSOCKETS, world},
 };
 
@@ -168,13 +169,6 @@ fn post(length: usize, body: &str) -> String {
     format!("POST /llm/ HTTP/1.1\r\nHost: gateway.internal\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
-/// What the process takes, in MiB, without pages of its program.
-fn resident(gateway: &Gateway) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
-}
-
 /// Sends the beginnings of so many requests and holds them. Returns what came back of those that were
 /// refused.
 fn hold(tenant: &Tenant, beginning: &[u8], count: usize) -> (Vec<TcpStream>, Vec<String>) {
@@ -197,7 +191,7 @@ fn unfinished_requests_fill_no_more_memory_than_there_is_for_them() {
     let gateway = Gateway::start("hoards", "connections: 10000");
     let [hoards, second, neighbour] = ["hoards", "second", "neighbour"].map(|name| gateway.tenant(name, &[]));
     [&hoards, &second, &neighbour].into_iter().for_each(|tenant| give_route(tenant, &gateway));
-    let before = resident(&gateway);
+    let before = resident(gateway.pid());
     // A little less than is read before a request goes on.
     let beginning = post(2 << 20, &"x".repeat((1 << 20) - 4096)).into_bytes();
     let (held, refused) = hold(&hoards, &beginning, 220);
@@ -205,7 +199,7 @@ fn unfinished_requests_fill_no_more_memory_than_there_is_for_them() {
     assert!(!refused.is_empty() && !more_refused.is_empty(), "{} and {}", held.len(), more_held.len());
     assert!(refused.iter().chain(&more_refused).any(|answer| answer == "HTTP/1.1 429"), "{refused:?}");
     assert!(held.len() >= 100 && more_held.len() >= 30, "{} and {}", held.len(), more_held.len());
-    let taken = resident(&gateway).saturating_sub(before);
+    let taken = resident(gateway.pid()).saturating_sub(before);
     assert!(taken < 300, "{taken} MiB");
     let body = format!(r#"{{"prompt":"{}","stream":true}}"#, "x".repeat(900_000));
     for _ in 0..3 {
@@ -224,11 +218,11 @@ fn unfinished_requests_fill_no_more_memory_than_there_is_for_them() {
 fn heads_that_never_end_fill_no_more_memory_than_there_is_for_them() {
     let gateway = Gateway::start("heads", "connections: 10000, handshakeTimeout: 1m, maxHeaderSize: 1MiB");
     let [hoards, neighbour] = ["hoards", "neighbour"].map(|name| gateway.tenant(name, &["api.example.com:80"]));
-    let before = resident(&gateway);
+    let before = resident(gateway.pid());
     let beginning = format!("GET / HTTP/1.1\r\nHost: api.example.com\r\nX: {}", "y".repeat(1_000_000));
     let (held, refused) = hold(&hoards, beginning.as_bytes(), 230);
     assert!(held.len() > 100 && !refused.is_empty(), "{} held", held.len());
-    let taken = resident(&gateway).saturating_sub(before);
+    let taken = resident(gateway.pid()).saturating_sub(before);
     assert!(taken < 300, "{taken} MiB");
     let begun = Instant::now();
     let answer = neighbour.ask(HTTP, "GET /mine HTTP/1.1\r\nHost: api.example.com\r\n\r\n");
@@ -272,11 +266,11 @@ fn downloads_that_nobody_reads_fill_no_more_memory_than_there_is_for_them() {
     let gateway = Gateway::start("downloads", "connections: 10000");
     let listed = ["api.example.com:80", "api.example.com:7000", "api.example.com:9000"];
     let [hoards, neighbour] = ["hoards", "neighbour"].map(|name| gateway.tenant(name, &listed));
-    let (before, kept_before) = (resident(&gateway), kept_by_kernel("host"));
+    let (before, kept_before) = (resident(gateway.pid()), kept_by_kernel("host"));
     let held: Vec<TcpStream> = (0..160).filter_map(|number| begin_download(&hoards, number % 2 == 0)).collect();
     assert!(held.len() > 100, "only {} began", held.len());
     thread::sleep(Duration::from_secs(3));
-    let own = resident(&gateway).saturating_sub(before);
+    let own = resident(gateway.pid()).saturating_sub(before);
     let kept = kept_by_kernel("host").saturating_sub(kept_before) + kept_by_kernel(&gateway.namespace);
     let cut = gateway.metric("tenantd_gateway_stalled_total{tenant=\"hoards\"}");
     let counted = gateway.metric("tenantd_gateway_memory_bytes{tenant=\"hoards\"}") >> 20;

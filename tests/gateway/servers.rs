@@ -9,13 +9,15 @@ use std::{
     time::Duration,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
-    pki_types::{CertificateDer, PrivateKeyDer},
+    ClientConfig, ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use crate::net::{read_until, within};
+use crate::{
+    namespaces::authority::Authority,
+    net::{read_until, within},
+};
 
 /// How often each address and port was connected to.
 #[derive(Clone, Default)]
@@ -129,31 +131,17 @@ pub struct Tls {
 impl Tls {
     /// For these names.
     pub fn new(names: &[&str]) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let authority_key = KeyPair::generate().unwrap();
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let root = authority.self_signed(&authority_key).unwrap();
-        let issuer = Issuer::new(authority, authority_key);
-        let key = KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-        let chain = vec![CertificateDer::from(certificate.der().to_vec())];
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let authority = Authority::new();
+        let (certificate, key) = authority.certify(names);
+        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let server = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(root.der().to_vec())).unwrap();
-        let client = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self { server: Arc::new(server), client: Arc::new(client), authorities: root.pem() }
+        Self { server: Arc::new(server), client: Arc::new(authority.client(&[])), authorities: authority.pem }
     }
 }
 

@@ -69,21 +69,8 @@ pub fn world() -> &'static World {
     WORLD.get_or_init(World::new)
 }
 
-/// Makes /run the tests' own, before anything begins.
-pub fn prepare() {
-    let resolv_conf = fs::read_link("/etc/resolv.conf").ok();
-    run("mount", "-t tmpfs tmpfs /run");
-    if let Some(target) = resolv_conf.filter(|_| !Path::new("/etc/resolv.conf").exists()) {
-        let target = Path::new("/etc").join(target);
-        fs::create_dir_all(target.parent().unwrap()).unwrap();
-        fs::write(target, "").unwrap();
-    }
-    fs::create_dir_all("/run/netns").unwrap();
-}
-
 impl World {
     fn new() -> Self {
-        ip("link set lo up");
         ip("netns add world");
         ip("link add up0 type veth peer name up1 netns world");
         ip("addr add 192.0.2.1/24 dev up0");
@@ -109,9 +96,6 @@ impl World {
         serve("world", ECHO, &arrivals, |stream| echo(stream, b""));
         serve("world", POUR, &arrivals, pour);
         serve("world", GREETING, &arrivals, |stream| echo(stream, b"greetings\n"));
-        // The host's own namespace has no name yet.
-        fs::write("/run/netns/host", "").unwrap();
-        run("mount", "--bind /proc/self/ns/net /run/netns/host");
         for port in [HTTP, TLS, 22] {
             serve("host", port, &at_host, http);
         }
