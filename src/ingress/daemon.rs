@@ -130,6 +130,11 @@ impl Daemon {
         self.known.subscribe()
     }
 
+    /// Waits until something is known, for so long at most.
+    pub async fn heard(&self, within: Duration) {
+        let _ = timeout(within, self.changes().wait_for(Option::is_some)).await;
+    }
+
     /// Keeps what is known as the daemon says, for ever.
     pub async fn follow(&self) {
         let (mut wait, mut is_reported) = (RETRY, false);

@@ -20,9 +20,13 @@ use crate::{
 /// How long to wait where a connection cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long it waits at the start until something is known of tenants: whoever comes meanwhile is not turned away.
+const FIRST_NEWS: Duration = Duration::from_secs(5);
+
 /// Accepts connections for ever, as many at a time as there are places; others wait in the kernel.
 pub async fn accept(ingress: Arc<Shared>, listener: TcpListener, tls: Option<Arc<ServerConfig>>) {
     let tls = tls.map(TlsAcceptor::from);
+    ingress.daemon.heard(FIRST_NEWS).await;
     loop {
         let (stream, client) = match listener.accept().await {
             Ok(accepted) => accepted,
