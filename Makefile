@@ -20,7 +20,7 @@ test: ## Check and test everything: format, lints, docs, unit, simulated and rea
 	@tests/engine/install-packages postgresql chromium
 	@tests/run
 
-soak: ## Inject faults into the daemon and the engine for half an hour, and print a table
+soak: ## Inject faults into the daemon, the engine and the ingress for an hour, and print tables
 	@tests/engine/install-packages
 	@tests/run soak
 

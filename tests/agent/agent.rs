@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_int, c_ulong, c_void};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
@@ -20,14 +20,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 mod kernel;
 mod net;
 mod raw;
+mod work;
 
 use kernel::walk;
 use net::{connect, dial, get, hold, lookup, names_server, send, upstream};
 use raw::{claim, ping, spoof};
+use work::Head;
 
 const USAGE: &str = "\
 agent [COMMAND]
-  serve                     HTTP on port 8080: hostname and uptime, or GET /log (the default)
+  serve                     HTTP on port 8080: hostname and uptime, GET /log, or /work?id=ID, which takes a body and
+                            answers who was asked what, after `wait` milliseconds with `bytes` bytes more; a
+                            WebSocket there echoes (the default)
   sleep [SECONDS]           sleep, without SECONDS for ever
   end                       end the container, by a TERM to its first process
   env                       print the environment
@@ -236,24 +240,22 @@ fn serve() -> io::Result<()> {
     say("agent stops")
 }
 
-/// Answers one HTTP request and appends a line to [`LOG`].
+/// Answers one HTTP request, or those for `/work` of a connection, and appends a line for each to [`LOG`].
 fn answer(mut stream: TcpStream, started: Instant) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let peer = stream.peer_addr()?;
-    let mut lines = BufReader::new(stream.try_clone()?.take(16 << 10)).lines();
-    let request = lines.next().transpose()?.unwrap_or_default();
-    for line in lines {
-        if line?.is_empty() {
-            break;
-        }
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let Some(head) = Head::read(&mut reader)? else { return Ok(()) };
+    let log = |request: &str| {
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let log = OpenOptions::new().append(true).create(true).open(LOG);
+        log.and_then(|mut log| log.write_all(format!("{seconds} {} {request}\n", peer.ip()).as_bytes()))
+    };
+    let logged = log(&head.line);
+    if head.path() == "/work" {
+        return work::answer(stream, reader, head, |request| _ = log(request));
     }
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let logged = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(LOG)
-        .and_then(|mut log| writeln!(log, "{seconds} {} {request}", peer.ip()));
-    let mut body = if request.split(' ').nth(1) == Some("/log") {
+    let mut body = if head.path() == "/log" {
         fs::read_to_string(LOG).unwrap_or_default()
     } else {
         let uptime = started.elapsed().as_secs();

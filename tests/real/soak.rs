@@ -10,6 +10,7 @@
 mod churn;
 pub mod faults;
 mod measure;
+mod wakes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

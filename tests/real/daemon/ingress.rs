@@ -17,16 +17,18 @@ use crate::{
     inside::inside_network,
 };
 
-const PORT: u16 = 8089;
+/// Where it listens.
+pub const PORT: u16 = 8089;
 
 /// How many times each tenant is woken.
 const ROUNDS: usize = 5;
 
 /// An ingress that ends with its owner.
-struct Ingress(Child);
+pub struct Ingress(Child);
 
 impl Ingress {
-    fn start(service: &Service) -> Self {
+    /// Starts it in the engine's namespaces, and waits until it is open.
+    pub fn start(service: &Service) -> Self {
         let dir = service.fleet.engine.dir();
         let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("ingress.log")).unwrap();
         let mut command = Command::new("setpriv");
@@ -65,10 +67,11 @@ fn ask(host: &str, path: &str, token: Option<&str>) -> Answer {
     (status, body.to_owned())
 }
 
-fn settings(dir: &Path) -> String {
+/// Further settings of a host with an ingress, whose daemon runs in the engine's namespaces.
+pub fn settings(dir: &Path) -> String {
     let dir = dir.display();
     format!(
-        "{HOST}egress: {{policies: {dir}/egress, user: nobody}}\n\
+        "egress: {{policies: {dir}/egress, user: nobody}}\n\
          ingress:\n  listen: [\"127.0.0.1:{PORT}\"]\n  domain: agents.example.com\n  access: public\n  user: daemon\n  \
          state: {dir}/ingress\n  socket: {dir}/ingress-daemon/daemon.sock\n  wakeTimeout: 60s\n"
     )
@@ -78,7 +81,7 @@ fn settings(dir: &Path) -> String {
 fn a_request_wakes_its_tenant_once_and_is_delivered_once() {
     let mut service = Service::new("ingress", "");
     service.run_within();
-    service.settings(&settings(service.fleet.engine.dir()));
+    service.settings(&format!("{HOST}{}", settings(service.fleet.engine.dir())));
     succeed(service.fleet.engine.within(&["ip", "netns", "add", "tenantd"]));
     let gvisor = service.fleet.gvisor();
     service.fleet.declare("acme", "expose: [{port: 8080, path: /ready}]\n");

@@ -5,7 +5,7 @@ mod commits;
 mod contain;
 mod going_back;
 mod images;
-mod ingress;
+pub mod ingress;
 mod manual_changes;
 mod outages;
 mod power;
