@@ -1,7 +1,8 @@
 //! Who gets an egress path, and what is left of one that may not stay: plans, without an engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use proptest::{collection::btree_map, prelude::*};
 use tenantd::{
     model::{
         Cpus, EgressPolicy, Host, Observed, Pairs, PlannedStep, Step, TENANT_LABEL, TenantPlan,
@@ -127,6 +128,74 @@ fn a_tenant_that_exposes_a_port_has_a_link_with_an_empty_policy() {
     observed.egress.capability = EgressCapability::GatewayMissing;
     let blocked = plan_of(Some(lines), &observed).blocked.unwrap();
     assert!(blocked.reason.starts_with("the tenant exposes ports, and the gateway's"), "{}", blocked.reason);
+}
+
+/// The egress path that a plan opens, found as it was opened.
+fn with_path(plan: &TenantPlan) -> Observed {
+    let mut observed = with_policy(opened(plan));
+    let opens = plan.steps.iter().find_map(|planned| match &planned.step {
+        Step::OpenEgress { egress } => Some(egress.clone()),
+        _ => None,
+    });
+    let egress = opens.unwrap();
+    let subnet = egress.policy.subnet;
+    let address = format!("{}/{}", subnet.hosts().next().unwrap(), subnet.prefix_len());
+    let link = FoundLink {
+        alias: "acme".to_owned(),
+        joined: true,
+        up: true,
+        bridge: egress.bridge.clone(),
+        addresses: BTreeSet::from([address]),
+        ..FoundLink::default()
+    };
+    observed.egress.links.insert(egress.link.clone(), link);
+    for files in observed.egress.files.values_mut() {
+        files.secrets = Filed::Missing;
+    }
+    observed
+}
+
+proptest! {
+    /// Whichever ports a tenant exposes, and to whomever: it reaches by that what its allowlist names and nothing else, it
+    /// keeps that path whatever else of its ports changes, and loses it with the last of them.
+    #[test]
+    fn exposing_ports_opens_nothing_to_a_tenant(
+        ports in btree_map(1_u16.., prop::option::of("/[a-z]{0,8}"), 0..4),
+        is_public in any::<bool>(),
+        is_listed in any::<bool>(),
+    ) {
+        let declared = |ports: &BTreeMap<u16, Option<String>>| {
+            let port = |(port, path): (&u16, &Option<String>)| match path {
+                Some(path) => format!("{{port: {port}, path: {path}}}"),
+                None => format!("{{port: {port}}}"),
+            };
+            let list = if is_listed { "allowlist: [api.example.com:443]\n" } else { "" };
+            let access = if is_public { "access: public\n" } else { "" };
+            let exposed = ports.iter().map(port).collect::<Vec<_>>().join(", ");
+            let exposed = if ports.is_empty() { String::new() } else { format!("expose: [{exposed}]\n") };
+            format!("{list}{exposed}{access}")
+        };
+        let is_egress = |step: &Step| {
+            matches!(step, Step::OpenEgress { .. } | Step::NarrowEgress { .. } | Step::GuardEgress { .. } | Step::CloseEgress { .. })
+        };
+        let plan = plan_of(Some(&declared(&ports)), &ready());
+        prop_assert_eq!(code(&plan), None);
+        if ports.is_empty() && !is_listed {
+            prop_assert!(!plan.all_steps().any(is_egress), "{plan:#?}");
+            return Ok(());
+        }
+        let policy = opened(&plan);
+        prop_assert_eq!((policy.allow.len(), policy.routes.len()), (usize::from(is_listed), 0));
+        prop_assert!(policy.address.is_some());
+        let next = plan_of(Some(&declared(&ports)), &with_path(&plan));
+        prop_assert!(!next.contain.iter().any(|planned| is_egress(&planned.step)), "{next:#?}");
+        let other = plan_of(Some(&declared(&BTreeMap::from([(9, None)]))), &with_path(&plan));
+        prop_assert!(!other.contain.iter().any(|planned| is_egress(&planned.step)), "{other:#?}");
+        prop_assert_eq!((opened(&next), opened(&other)), (policy.clone(), policy));
+        let none = plan_of(Some(&declared(&BTreeMap::new())), &with_path(&plan));
+        let closes = none.contain.iter().any(|planned| matches!(planned.step, Step::CloseEgress { .. }));
+        prop_assert_eq!(closes, !is_listed);
+    }
 }
 
 #[test]

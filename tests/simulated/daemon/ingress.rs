@@ -23,6 +23,7 @@ use tenantd::{
 };
 
 use super::{Daemon, object};
+use crate::signatures::Key;
 
 /// The file of a tenant that exposes a port.
 const EXPOSE: &str = "expose: [{port: 8080, path: /healthz}]\n";
@@ -230,6 +231,46 @@ fn who_is_suspended_blocked_or_exposes_nothing_is_not_woken() {
     sleep(Duration::from_millis(300));
     assert_eq!(daemon.state(&object(&ant)), "paused");
     assert_eq!(daemon.power_records(&ant).len(), 1);
+}
+
+/// A new tenant whose limits nobody has approved.
+#[test]
+fn who_waits_for_an_approval_is_held_and_not_woken() {
+    if !is_in_a_network_of_its_own() {
+        return;
+    }
+    let (ant, bee) = (unique("held"), unique("new"));
+    let (mut daemon, _kernel) = Daemon::with_ingress(&[&ant], "");
+    let ada = Key::new(daemon.folder(), "ada", &["-t", "ed25519"]).public();
+    let approvals = format!(
+        "verify: {{mode: none, signers: [{{name: ada, key: {ada:?}}}]}}\n\
+         approvals: {{fleet: prod, approvers: [ada], needed: [{{loosenings: [limit]}}]}}\n"
+    );
+    daemon.settings(&settings(&daemon, &ant, &approvals));
+    daemon.restart();
+    daemon.settled();
+    daemon.tenant(&bee, &format!("limits: {{memory: 400MiB}}\n{EXPOSE}"));
+    daemon.push();
+    let is_closed = |one: &&Reachable| one.closed.is_some();
+    let held = daemon.wait("it is held", || daemon.content().tenants.get(bee.as_str()).filter(is_closed).cloned());
+    assert_eq!((held.closed, held.running, held.container), (Some(Closed::Held), false, None));
+    assert!(daemon.not_woken(&bee, RefusalKind::Conflict).contains("is held"));
+    daemon.ask(&["sleep", &bee]).with(0);
+    daemon.reachable_as(&bee, |one| one.power == Power::Asleep && one.closed == Some(Closed::Held));
+    assert!(daemon.not_woken(&bee, RefusalKind::Conflict).contains("is held"));
+    assert_eq!(daemon.power_records(&bee), [(Power::Asleep, false)]);
+    assert_eq!(daemon.state(&object(&bee)), "", "nothing of it was made");
+
+    // Nobody has to approve it any more.
+    daemon.settings(&settings(&daemon, &ant, ""));
+    daemon.restart();
+    daemon.wait("it is held no more", || {
+        let content = told(&daemon.ingress_socket(), None).ok()?.content?;
+        content.tenants.get(bee.as_str()).filter(|one| one.closed.is_none()).map(drop)
+    });
+    daemon.wake(&bee).unwrap();
+    daemon.reachable_as(&bee, |one| one.power == Power::Running);
+    assert_eq!(daemon.power_records(&bee).last(), Some(&(Power::Running, true)));
 }
 
 #[test]
