@@ -30,7 +30,7 @@ check: ## Only format, lints and docs
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 bench: ## Measure, beside a bare client and docker-compose
-	@tests/engine/install-packages docker-compose haproxy squid tinyproxy
+	@tests/engine/install-packages docker-compose haproxy nginx squid tinyproxy
 	$(CARGO) bench --locked
 
 build: ## Build the binary to install, target/dist/tenantd

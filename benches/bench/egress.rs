@@ -6,7 +6,7 @@
 
 mod commits;
 mod injection;
-mod load;
+pub mod load;
 mod proxies;
 mod secured;
 mod upstream;
@@ -125,7 +125,7 @@ fn compare(title: &str, contenders: &[Contender<'_>]) -> anyhow::Result<()> {
 }
 
 /// Runs `ip` or another program that must succeed.
-fn must(words: &str) -> anyhow::Result<()> {
+pub fn must(words: &str) -> anyhow::Result<()> {
     let mut words = words.split(' ');
     let mut command = Command::new(words.next().unwrap_or_default());
     let output = command.args(words).output().with_context(|| format!("{command:?}"))?;
@@ -296,7 +296,7 @@ fn policy(folder: &Path, tenant: &str, gateway: Ipv4Addr, open: bool) -> anyhow:
     Ok(fs::rename(temporary, path)?)
 }
 
-fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+pub fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         if let Some(found) = look() {

@@ -55,10 +55,7 @@ impl Fleet {
 
     /// Network, container and start of each tenant.
     pub fn first_up(&self) -> Vec<Chains> {
-        let chain = |member: &Member| {
-            let network = self.post("/networks/create", Some(encode::network(&member.network)));
-            std::iter::once(network).chain(self.container(member)).collect()
-        };
+        let chain = |member: &Member| std::iter::once(self.network(member)).chain(self.container(member)).collect();
         vec![self.members.iter().map(chain).collect()]
     }
 
@@ -89,6 +86,11 @@ impl Fleet {
 
     fn list(&self) -> Chains {
         vec![vec![Call::get(format!("{}/containers/json?all=1", self.api))]]
+    }
+
+    /// One tenant's network.
+    pub fn network(&self, member: &Member) -> Call {
+        self.post("/networks/create", Some(encode::network(&member.network)))
     }
 
     /// Create and start of one tenant's container.

@@ -6,7 +6,7 @@
 //!
 //! | variable | default | |
 //! |---|---|---|
-//! | `BENCH_PARTS` | `history,simulated,workspaces,real,following,egress` | which parts run; `workspaces` needs root and loop devices, `real` and `following` need root and dockerd, `egress` root and other proxies; `rest` is what `following` does without an engine |
+//! | `BENCH_PARTS` | `history,simulated,workspaces,real,following,egress,ingress` | which parts run; `workspaces` needs root and loop devices, `real` and `following` need root and dockerd, `egress` root and other proxies, `ingress` all of these; `rest` is what `following` does without an engine |
 //! | `BENCH_COMMITS`, `BENCH_HISTORY_TENANTS` | `10000`, `1000` | commits and tenants of the history |
 //! | `BENCH_SIMULATED` | `1000,10000` | tenants on the simulated engine |
 //! | `BENCH_TENANTS` | `30` | tenants on the real engine |
@@ -17,6 +17,8 @@
 //! | `BENCH_FOLLOWED_SIMULATED` | `5000` | tenants of the daemon on the simulated engine |
 //! | `BENCH_DRIFTS`, `BENCH_PUSHES`, `BENCH_CUTS` | `21`, `7`, `7` | how often each drift, push, and drift without events is measured |
 //! | `BENCH_LOAD` | `2` | seconds of each load on a proxy |
+//! | `BENCH_WAKES`, `BENCH_SLEEPS` | `100`, `20` | how often a tenant is woken from paused and from asleep, with each runtime |
+//! | `BENCH_HERD` | `100` | tenants that wake at once |
 //! | `BENCH_REST` | `120` | seconds at rest, with each engine |
 
 mod bare;
@@ -27,6 +29,7 @@ mod events;
 mod fleet;
 mod following;
 mod history;
+mod ingress;
 mod measure;
 mod proxy;
 mod reads;
@@ -47,6 +50,9 @@ use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Starts an engine for a part.
+const PRIVATE_ENGINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/private-engine");
+
 fn main() -> ExitCode {
     // Cargo puts `--bench` in front.
     let words: Vec<String> = env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -64,6 +70,9 @@ fn main() -> ExitCode {
         ["workspaces", folder] => workspace::main(folder.as_ref()),
         ["egress", folder] => egress::main(folder.as_ref()),
         ["load", way, load] => egress::load(way, load),
+        ["ingress", folder] => ingress::main(folder.as_ref()),
+        ["ask", way, load] => ingress::load(way, load),
+        ["wakes", folder] => ingress::wakes::main(folder.as_ref()),
         other => Err(anyhow::anyhow!("unknown words: {other:?}")),
     };
     match result {
@@ -76,7 +85,8 @@ fn main() -> ExitCode {
 }
 
 fn everything() -> anyhow::Result<()> {
-    let parts: String = setting("BENCH_PARTS", "history,simulated,workspaces,real,following,egress".to_owned())?;
+    let parts: String =
+        setting("BENCH_PARTS", "history,simulated,workspaces,real,following,egress,ingress".to_owned())?;
     // On a disk, where an engine can keep its data.
     let folder = tempfile::Builder::new().prefix("tenantd-bench.").tempdir_in("/var/tmp")?;
     for name in ["history", "simulated", "rest", "workspaces"] {
@@ -86,19 +96,33 @@ fn everything() -> anyhow::Result<()> {
             supervise(part)?;
         }
     }
-    if parts.contains("egress") {
-        let mut part = Command::new("unshare");
-        part.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
-        part.arg(env::current_exe()?).arg("egress").arg(folder.path());
-        supervise(part)?;
-    }
-    for name in ["real", "following"] {
+    for name in ["egress", "ingress"] {
         if parts.contains(name) {
-            let mut part = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/private-engine"));
-            part.arg("with").arg(folder.path().join("engine")).arg("--");
+            let mut part = Command::new("unshare");
+            part.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
             part.arg(env::current_exe()?).arg(name).arg(folder.path());
             supervise(part)?;
         }
+    }
+    let engine = folder.path().join("engine");
+    let on_engine = || {
+        let mut part = Command::new(PRIVATE_ENGINE);
+        part.arg("with").arg(&engine).arg("--");
+        part
+    };
+    for name in ["real", "following"] {
+        if parts.contains(name) {
+            let mut part = on_engine();
+            part.arg(env::current_exe()?).arg(name).arg(folder.path());
+            supervise(part)?;
+        }
+    }
+    if parts.contains("ingress") {
+        // Tenants' links are made in the engine's own namespaces.
+        let mut part = on_engine();
+        part.arg(PRIVATE_ENGINE).arg("enter").arg(&engine);
+        part.arg(env::current_exe()?).arg("wakes").arg(folder.path());
+        supervise(part)?;
     }
     Ok(())
 }

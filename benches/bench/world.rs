@@ -29,9 +29,20 @@ pub struct World {
 impl World {
     /// Makes a fleet of tenants in a folder. The first tenants are the same for every size.
     pub fn new(folder: &Path, socket: &Path, image: &str, tenants: usize) -> anyhow::Result<Self> {
+        Self::declaring(folder, socket, image, (0..tenants).map(tenant), FOLDERS)
+    }
+
+    /// Makes a fleet of these tenants in a folder, each a name and the text of its file, on a host with these settings.
+    pub fn declaring(
+        folder: &Path,
+        socket: &Path,
+        image: &str,
+        tenants: impl IntoIterator<Item = (String, String)>,
+        more: &str,
+    ) -> anyhow::Result<Self> {
         let world = Self { folder: folder.to_owned(), socket: socket.to_owned() };
         fs::create_dir_all(folder)?;
-        world.settings(socket, FOLDERS)?;
+        world.settings(socket, more)?;
         commit(&world.repo(), &fleet(image), tenants)?;
         Ok(world)
     }
@@ -110,13 +121,13 @@ fn tenant(number: usize) -> (String, String) {
 }
 
 /// Writes one commit, all objects in one pack, as a clone has them.
-fn commit(path: &Path, fleet: &str, tenants: usize) -> anyhow::Result<()> {
+fn commit(path: &Path, fleet: &str, tenants: impl IntoIterator<Item = (String, String)>) -> anyhow::Result<()> {
     let mut options = RepositoryInitOptions::new();
     let repository = Repository::init_opts(path, options.bare(true).initial_head(BRANCH))?;
     let objects = repository.odb()?;
     let memory = objects.add_new_mempack_backend(1000)?;
     let mut folder = repository.treebuilder(None)?;
-    for (name, text) in (0..tenants).map(tenant) {
+    for (name, text) in tenants {
         let blob = objects.write(ObjectType::Blob, text.as_bytes())?;
         folder.insert(format!("{name}.yaml"), blob, 0o100_644)?;
     }

@@ -73,6 +73,12 @@ impl Measured {
         }
     }
 
+    /// The number of the median of several rounds: bytes, seconds or connections.
+    pub fn middle_number(mut all: Vec<Self>) -> f64 {
+        all.sort_by(|a, b| a.number().total_cmp(&b.number()));
+        all.get(all.len() / 2).map_or(0.0, |middle| middle.number())
+    }
+
     /// The median of several round trips.
     pub fn middle(all: Vec<Self>) -> Duration {
         let times = all.into_iter().map(|one| Duration::from_secs_f64(one.number()));
@@ -222,7 +228,7 @@ async fn connected(way: &Way, count: usize) -> anyhow::Result<Vec<TcpStream>> {
 }
 
 /// Does the same with many things at once, and waits for all of them.
-async fn side_by_side<T, R, F>(all: impl IntoIterator<Item = T>, work: impl Fn(T) -> F) -> anyhow::Result<Vec<R>>
+pub async fn side_by_side<T, R, F>(all: impl IntoIterator<Item = T>, work: impl Fn(T) -> F) -> anyhow::Result<Vec<R>>
 where
     R: Send + 'static,
     F: Future<Output = anyhow::Result<R>> + Send + 'static,
