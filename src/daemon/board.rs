@@ -24,8 +24,12 @@ const PARKED: Duration = Duration::from_secs(3);
 /// How many questions wait at once. For a further one the first is answered without news.
 const MOST_PARKED: usize = 16;
 
-/// The least time between two versions: many tenants change at once, and each version is sent as a whole.
+/// The time between two versions in the long run: many tenants change at once, and each version is sent as a whole.
 const SPACING: Duration = Duration::from_millis(50);
+
+/// How many come without that time after a while without any. Who waits for a tenant that is woken needs two: that it is to
+/// run, and that it does.
+const AT_ONCE: u32 = 4;
 
 /// The newest version, and who waits for the next.
 pub(super) struct Board {
@@ -38,8 +42,8 @@ pub(super) struct Board {
     stale: Stale,
     /// The declarations that the content is made of.
     desired: Option<Arc<Desired>>,
-    /// No other version comes before.
-    next: Instant,
+    /// When all versions that were looked up are worked off, one in [`SPACING`].
+    busy_until: Instant,
     parked: VecDeque<Parked>,
 }
 
@@ -71,7 +75,7 @@ impl Board {
     pub(super) fn new(epoch: String, key: TokenKey, now: Instant) -> Self {
         let content = StateContent { key, revoked: BTreeSet::new(), tenants: BTreeMap::new() };
         let (parked, stale) = (VecDeque::new(), Stale::All);
-        Self { epoch, number: 0, content, is_known: false, stale, desired: None, next: now, parked }
+        Self { epoch, number: 0, content, is_known: false, stale, desired: None, busy_until: now, parked }
     }
 
     /// What is reported of a tenant may be otherwise by now.
@@ -110,11 +114,16 @@ impl Board {
 
     /// What is to be looked up for another version, if it is time for one.
     pub(super) fn take_stale(&mut self, now: Instant) -> Option<Stale> {
-        if self.stale.is_nothing() || now < self.next {
+        if self.stale.is_nothing() || now < self.next() {
             return None;
         }
-        self.next = now + SPACING;
+        self.busy_until = self.busy_until.max(now) + SPACING;
         Some(mem::replace(&mut self.stale, Stale::NOTHING))
+    }
+
+    /// No other version comes before.
+    fn next(&self) -> Instant {
+        self.busy_until.checked_sub(SPACING * (AT_ONCE - 1)).unwrap_or(self.busy_until)
     }
 
     /// Takes in what was looked up of everything.
@@ -191,7 +200,7 @@ impl Board {
 
     /// When something is to be done, if nothing comes in before.
     pub(super) fn due(&self) -> Option<Instant> {
-        let next = (!self.stale.is_nothing()).then_some(self.next);
+        let next = (!self.stale.is_nothing()).then(|| self.next());
         self.parked.front().map(|parked| parked.until).into_iter().chain(next).min()
     }
 }
@@ -287,9 +296,13 @@ mod tests {
     }
 
     #[test]
-    fn versions_keep_a_distance() {
+    fn versions_keep_a_distance_after_a_few() {
         let now = Instant::now();
         let mut board = board(now);
+        for _ in 1..AT_ONCE {
+            board.tenant_changed("ant");
+            assert!(board.due().is_some_and(|due| due <= now) && board.take_stale(now).is_some());
+        }
         board.tenant_changed("ant");
         board.tenant_changed("bee");
         assert!(board.take_stale(now).is_none());
@@ -301,5 +314,12 @@ mod tests {
         board.declared(Some(&Arc::default()));
         board.tenant_changed("ant");
         assert!(matches!(board.take_stale(now + SPACING * 2), Some(Stale::All)));
+        // After a while without any there may be a few at once again, and no more.
+        let later = now + SPACING * 100;
+        let at_once = (0..AT_ONCE * 2).filter(|_| {
+            board.tenant_changed("ant");
+            board.take_stale(later).is_some()
+        });
+        assert_eq!(at_once.count(), AT_ONCE as usize);
     }
 }

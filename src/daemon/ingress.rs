@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use jiff::Timestamp;
 
-use super::{Daemon, board::Stale, in_force::InForce, ingress_view::IngressView, tenants::Tenants};
+use super::{Daemon, board::Stale, in_force::InForce, ingress_view::IngressView, tenants::Tenants, workers::WAKE};
 use crate::{
     model::{
         Access, Host, Power, PowerHold, PowerReason, TenantName,
@@ -76,7 +76,7 @@ impl Daemon {
             if !self.keep_hold(&tenant, &hold) {
                 return Err(self.not_kept());
             }
-            let trigger = Trigger::Event { event: "request".to_owned(), object: tenant.clone(), time: now };
+            let trigger = Trigger::Event { event: WAKE.to_owned(), object: tenant.clone(), time: now };
             self.power_given(&tenant, hold, trigger).await;
         }
         Ok(Waking { tenant: name })

@@ -77,7 +77,15 @@ pub(super) struct Occasion<'a> {
     pub(super) repairs: bool,
 }
 
+/// The event by which a tenant is observed that is to run since a request came for it.
+pub(super) const WAKE: &str = "request";
+
 impl ReconcileRequest {
+    /// Whether somebody waits for the tenant to run.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(&self.trigger, Trigger::Event { event, .. } if event == WAKE)
+    }
+
     /// Why it is given.
     pub(super) fn occasion(&self) -> Occasion<'_> {
         Occasion { trigger: &self.trigger, since: self.since, repairs: self.extent == Extent::Repair }

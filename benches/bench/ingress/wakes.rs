@@ -52,7 +52,7 @@ const MORE: f64 = 10.0;
 const MORE_AT_MOST: f64 = 30.0;
 
 /// What the daemon, the ingress and the engine get after each turn, so that the next finds them at rest.
-const REST: Duration = Duration::from_millis(300);
+const REST: Duration = Duration::from_millis(150);
 
 /// How long anything may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -302,7 +302,7 @@ impl<'a> Lab<'a> {
                     beside_ingress(|| answers(*address))
                 })
             };
-            turns.bare.push(self.daemon.without(bare, REST * 10)?);
+            turns.bare.push(self.daemon.without(bare, REST * 20)?);
         }
         let mut table = Table::new(
             format!("{} paused tenants that are asked at once, until the last has answered", names.len()),

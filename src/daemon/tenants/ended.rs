@@ -90,8 +90,9 @@ impl Tenants {
             (None, false) => self.queue.succeeded(name),
             (None, true) if self.runtime(name).repairs + 1 < REPAIRS => {
                 self.queue.succeeded(name);
-                // What a step did is learnt only by observing again.
-                self.queue.mark(name, request.trigger.clone(), now, PAUSE);
+                // What a step did is learnt only by observing again: at once where somebody waits for it.
+                let pause = if request.is_awaited() { Duration::ZERO } else { PAUSE };
+                self.queue.mark(name, request.trigger.clone(), now, pause);
             }
             (Some(Failure::Stopped), _) => self.queue.released(name),
             // It is blocked from now on, which the next observation shows.
