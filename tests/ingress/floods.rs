@@ -73,11 +73,12 @@ fn connections_that_have_asked_keep_their_place_while_they_are_answered() {
     let valve = Valve::closed();
     let waits = Arc::clone(&valve);
     let tenant = ingress.public("keeps", move |mut stream| {
-        if head(&mut stream).starts_with("GET /waits ") {
+        let first = head(&mut stream);
+        if first.starts_with("GET /waits ") {
             waits.went(1);
             waits.pass();
         }
-        let _ = answer(&mut stream, b"here");
+        app::mirror_after(stream, first);
     });
     let mut waiting = many(&ingress, 3, tenant.head("GET /waits", "").as_bytes());
     eventually("all have arrived", SOON, || valve.gone() == 3);
@@ -85,7 +86,7 @@ fn connections_that_have_asked_keep_their_place_while_they_are_answered() {
         assert!(tenant.is_served());
     }
     valve.open();
-    assert!(waiting.iter_mut().all(|stream| read_answer(stream).ends_with("here")));
+    assert!(waiting.iter_mut().all(|stream| read_answer(stream).contains("GET /waits ")));
 }
 
 fn slow_heads_and_handshakes_are_cut_off() {
@@ -131,7 +132,9 @@ fn slow_bodies_hold_up_their_own_tenant_alone() {
     let [slow, other] = ["slow", "other"].map(|name| ingress.private(name));
     let begun = format!("{}x", slow.head("POST /", "Content-Length: 1000000\r\n"));
     let held = many(&ingress, 8, begun.as_bytes());
-    eventually("its places are taken", SOON, || slow.get("/").starts_with("HTTP/1.1 429 "));
+    eventually("all have arrived", SOON, || slow.arrivals() == 8);
+    let refused = slow.get("/");
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
     assert!((0..20).all(|_| other.is_served()));
     // Who may not come in takes no place, whatever it sends.
     let stranger = format!("POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000000\r\n\r\nx", other.host());

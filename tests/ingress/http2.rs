@@ -101,10 +101,10 @@ fn requests_of_one_connection_are_answered_side_by_side() {
     let waits = Arc::clone(&valve);
     let tenant = world().tls.public("side-by-side", move |mut stream| {
         let mut first = head(&mut stream);
-        if first.starts_with("GET /waits ") {
-            waits.pass();
-        }
         while !first.is_empty() {
+            if first.starts_with("GET /waits ") {
+                waits.pass();
+            }
             app::answer(&mut stream, first.as_bytes()).unwrap();
             first = head(&mut stream);
         }
