@@ -22,7 +22,7 @@ use crate::model::{
     Status,
     record::{StepResult, Verdict, Why},
     resource::Resource,
-    status::{ConditionKind, TenantStatus, Truth},
+    status::{ConditionKind, MemoryStatus, TenantStatus, Truth},
 };
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -76,6 +76,8 @@ pub struct Metrics {
     revisions: Counters<1>,
     journal_records: Counter,
     journal_errors: Counter,
+    evictions: Counter,
+    refused_wakes: Counter,
     notifications: Counters<1>,
 }
 
@@ -106,6 +108,11 @@ impl Metrics {
         };
         let journal_records = counter("tenantd_journal_records", "Records that were written");
         let journal_errors = counter("tenantd_journal_errors", "Writes of the journal that failed");
+
+        let evictions =
+            counter("tenantd_power_evictions", "Tenants that were put to sleep to make room in memory for another one");
+        let refused_wakes =
+            counter("tenantd_power_refused_wakes", "Wakes that were refused because power.memory left no room");
 
         let corrections = Why::ALL.iter().flat_map(|why| StepResult::ALL.map(|result| correction(*why, result)));
         let r = &mut registry;
@@ -141,6 +148,8 @@ impl Metrics {
             full_pass,
             journal_records,
             journal_errors,
+            evictions,
+            refused_wakes,
         }
     }
 
@@ -187,6 +196,16 @@ impl Metrics {
     /// The journal could not be written.
     pub fn journal_failed(&self) {
         self.journal_errors.inc();
+    }
+
+    /// A tenant was put to sleep to make room in memory for another one.
+    pub fn evicted(&self) {
+        self.evictions.inc();
+    }
+
+    /// A tenant was not woken because the host has no memory for it.
+    pub fn wake_refused(&self) {
+        self.refused_wakes.inc();
     }
 
     /// A notification has ended.
@@ -271,6 +290,14 @@ fn stand(registry: &mut Registry, status: &Status) {
     if let Some(gateway) = &status.gateway {
         let up = i64::from(gateway.error.is_none());
         registry.register("tenantd_gateway_up", "Whether the gateway answers", ConstGauge::new(up));
+    }
+    if let Some(MemoryStatus { limit, held }) = status.memory {
+        for (name, help, bytes) in [
+            ("tenantd_power_memory_limit_bytes", "Beyond this no tenant is woken", limit),
+            ("tenantd_power_memory_held_bytes", "What tenants that run or are paused may hold", held),
+        ] {
+            registry.register(name, help, ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX)));
+        }
     }
     if let Some(fetched) = status.source.fetched {
         let seconds = fetched.as_millisecond() as f64 / 1000.0;

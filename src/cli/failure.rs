@@ -201,6 +201,7 @@ fn of_refusal(kind: RefusalKind) -> FailureKind {
         | RefusalKind::Forbidden
         | RefusalKind::TimedOut
         | RefusalKind::Unavailable
+        | RefusalKind::Capacity
         | RefusalKind::Malformed
         | RefusalKind::MethodNotAllowed => FailureKind::Host,
     }

@@ -13,7 +13,7 @@ use crate::{
     },
     web::{
         Asked, Calls as _, Refusal,
-        ingress::{IngressPeer, Wake},
+        ingress::{InHandNoted, IngressPeer, Wake},
     },
 };
 
@@ -28,6 +28,10 @@ impl Daemon {
                 None => drop(reply.send(Err(no_ingress()))),
             },
             IngressPeer::Wake(Asked { call, reply, .. }) => drop(reply.send(self.wake(call).await)),
+            IngressPeer::ReportInHand(Asked { call, reply, .. }) => {
+                self.demand.report(call.in_hand, Instant::now(), Timestamp::now());
+                drop(reply.send(Ok(InHandNoted {})));
+            }
         }
     }
 
@@ -55,7 +59,10 @@ impl Daemon {
     }
 
     /// Has a tenant run that is paused or asleep: once, however many requests ask for that.
-    async fn wake(&mut self, Wake { tenant }: Wake) -> Result<Waking, Refusal> {
+    async fn wake(&mut self, Wake { tenant, in_hand }: Wake) -> Result<Waking, Refusal> {
+        if in_hand.is_some() {
+            self.demand.report(in_hand, Instant::now(), Timestamp::now());
+        }
         let exposed = Exposed { widest: widest(&self.host), in_force: &self.in_force, tenants: &self.tenants };
         let (name, one) = tenant.parse().ok().zip(exposed.one(&tenant)).ok_or_else(|| {
             // Nobody learns here which tenants there are.
@@ -73,11 +80,8 @@ impl Daemon {
             let now = Timestamp::now();
             let reason = PowerReason::Wake;
             let hold = PowerHold { power: Power::Running, reason, since: now, until: None, reached: false };
-            if !self.keep_hold(&tenant, &hold) {
-                return Err(self.not_kept());
-            }
             let trigger = Trigger::Event { event: WAKE.to_owned(), object: tenant.clone(), time: now };
-            self.power_given(&tenant, hold, trigger).await;
+            self.wake_within_memory(&tenant, hold, trigger).await?;
         }
         Ok(Waking { tenant: name })
     }

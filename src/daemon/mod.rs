@@ -5,6 +5,7 @@
 //! is recorded and has no say in what is done: a tenant is observed, compared and repaired the same way every time.
 
 mod board;
+mod capacity;
 mod commits;
 mod conditions;
 mod config_repo;
@@ -19,6 +20,7 @@ mod ingress;
 mod ingress_view;
 mod intake;
 mod link;
+mod making_room;
 mod outcomes;
 mod pool;
 mod power;
@@ -59,6 +61,7 @@ use crate::{
 };
 pub use in_force::StateError;
 
+use capacity::Demand;
 use conditions::Conditions;
 use config_repo::ConfigRepo;
 use engine_view::EngineView;
@@ -141,6 +144,7 @@ struct Daemon {
     in_force: InForce,
     /// `None` where the host has no ingress.
     ingress: Option<IngressView>,
+    demand: Demand,
     tenants: Tenants,
     workers: Workers,
     conditions: Conditions,
@@ -198,6 +202,7 @@ impl Daemon {
             scan: FullScan::new(now),
             in_force,
             ingress,
+            demand: Demand::new(now),
             tenants: Tenants::default(),
             conditions: Conditions::default(),
             timer: Timer::new(now),
@@ -218,6 +223,7 @@ impl Daemon {
             if self.timer.next_tick() <= Instant::now() {
                 self.time_passed().await;
             }
+            self.wake_who_waits().await;
             self.pump();
             self.tell_ingress();
             self.in_force.save_if_due();

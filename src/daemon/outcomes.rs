@@ -62,6 +62,7 @@ impl Daemon {
         let is_there = |name: &str| desired.mentions(name) || present.contains(name);
         self.tenants.retain(is_there);
         self.conditions.retain(is_there);
+        self.demand.retain(is_there);
         self.settle_powers(&found.plan.tenants).await;
         let now = Instant::now();
         let mut jobs = Vec::new();

@@ -34,7 +34,10 @@ impl Daemon {
         let reason = PowerReason::Operator { by: by.clone() };
         let powers = self.in_force.powers();
         let former = powers.holds.get(&tenant);
-        if former.is_some_and(|former| (former.power, former.until, &former.reason) == (power, until, &reason)) {
+        let waits = self.in_force.wakes().waiting.contains_key(&tenant);
+        if !waits
+            && former.is_some_and(|former| (former.power, former.until, &former.reason) == (power, until, &reason))
+        {
             // Nothing to keep, and nothing new to write down.
             return Ok(PowerSet { tenant, power, until, by });
         }
@@ -42,22 +45,35 @@ impl Daemon {
             return Err(Refusal::conflict(format!("{tenant} is neither paused nor asleep")));
         }
         let hold = PowerHold { power, reason, since: now, until, reached: false };
-        if !self.keep_hold(&tenant, &hold) {
-            return Err(self.not_kept());
+        let trigger = Trigger::Operator { by: by.clone() };
+        match power {
+            Power::Running => self.wake_within_memory(&tenant, hold, trigger).await?,
+            Power::Paused | Power::Asleep => self.give_power(&tenant, hold, trigger).await?,
         }
         self.timer.hasten(Instant::now());
-        self.power_given(&tenant, hold, Trigger::Operator { by: by.clone() }).await;
         Ok(PowerSet { tenant, power, until, by })
     }
 
-    /// Keeps what a tenant is to do, if that can be kept.
-    pub(super) fn keep_hold(&mut self, tenant: &str, hold: &PowerHold) -> bool {
-        self.in_force.change_powers(|powers| _ = powers.holds.insert(tenant.to_owned(), hold.clone()))
+    /// Gives a tenant a power, writes that down, and has it observed.
+    ///
+    /// # Errors
+    /// It cannot be kept, so that nothing was changed.
+    pub(super) async fn give_power(&mut self, tenant: &str, hold: PowerHold, trigger: Trigger) -> Result<(), Refusal> {
+        if !self.in_force.give_power(tenant, &hold) {
+            return Err(self.not_kept());
+        }
+        self.power_given(tenant, hold, trigger).await;
+        Ok(())
+    }
+
+    /// Writes down what a tenant is to do from now on, and why.
+    pub(super) async fn report_power(&mut self, tenant: &str, hold: &PowerHold) {
+        self.reporter.report(&PowerGiven { tenant, hold }).await;
     }
 
     /// Writes down what a tenant is to do from now on, and has it observed.
     pub(super) async fn power_given(&mut self, tenant: &str, hold: PowerHold, trigger: Trigger) {
-        self.reporter.report(&PowerGiven { tenant, hold: &hold }).await;
+        self.report_power(tenant, &hold).await;
         self.scan.touch(tenant);
         self.tenants.power_changed(tenant, trigger, Instant::now());
         self.note_conditions(tenant);
@@ -76,9 +92,8 @@ impl Daemon {
                 until: None,
                 reached: false,
             };
-            if self.keep_hold(&tenant, &hold) {
-                self.power_given(&tenant, hold, Trigger::FullPass).await;
-            }
+            // One for which there is no memory, or that cannot be kept, is tried again.
+            drop(self.wake_within_memory(&tenant, hold, Trigger::FullPass).await);
         }
     }
 
@@ -98,7 +113,7 @@ impl Daemon {
         if !(reached || is_over || awake || reserves.is_some()) {
             return;
         }
-        let kept = self.in_force.change_powers(|powers| {
+        let kept = self.in_force.change_powers(|powers, _| {
             if is_over {
                 powers.holds.remove(tenant);
             } else if let Some(hold) = powers.holds.get_mut(tenant).filter(|_| reached) {
@@ -123,8 +138,8 @@ impl Daemon {
         let Some(until) = frozen.map(|hold| hold.until) else { return };
         let (since, reason) = (Timestamp::now(), PowerReason::NotKept);
         let hold = PowerHold { power: Power::Asleep, reason, since, until, reached: true };
-        if self.keep_hold(tenant, &hold) {
-            self.reporter.report(&PowerGiven { tenant, hold: &hold }).await;
+        if self.in_force.give_power(tenant, &hold) {
+            self.report_power(tenant, &hold).await;
         }
     }
 
@@ -144,17 +159,21 @@ impl Daemon {
             if powers.lost { plans.iter().filter_map(unknown).collect() } else { Vec::new() };
         let present = &self.view.objects.present;
         let is_known = |name: &String| self.in_force.mentions(name) || present.contains(name);
-        let gone: Vec<String> =
-            powers.holds.keys().chain(powers.reserved.keys()).filter(|name| !is_known(name)).cloned().collect();
+        let wakes = self.in_force.wakes();
+        let kept =
+            powers.holds.keys().chain(powers.reserved.keys()).chain(wakes.woken.keys()).chain(wakes.waiting.keys());
+        let gone: Vec<String> = kept.filter(|name| !is_known(name)).cloned().collect();
         if !powers.lost && gone.is_empty() {
             return;
         }
-        let kept = self.in_force.change_powers(|powers| {
+        let kept = self.in_force.change_powers(|powers, wakes| {
             powers.lost = false;
             powers.holds.extend(found.iter().cloned());
             for name in &gone {
                 powers.holds.remove(name);
                 powers.reserved.remove(name);
+                wakes.woken.remove(name);
+                wakes.waiting.remove(name);
             }
         });
         if kept {

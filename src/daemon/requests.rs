@@ -138,6 +138,7 @@ impl Daemon {
             source: SourceStatus { approve, ..self.repo.status.clone() },
             engine: self.view.status.clone(),
             gateway,
+            memory: self.memory_status(),
             workspaces: self.view.capability.clone(),
             journal: JournalStatus { records: self.reporter.count_records(), error: self.reporter.journal_error() },
             conditions: self.daemon_conditions(),
@@ -177,6 +178,7 @@ impl Daemon {
         if let Some(ingress) = &mut self.ingress {
             ingress.board.tenant_changed(name);
         }
+        self.demand.changed();
         drop(self.judge_tenant(name, |_, _| {}));
     }
 

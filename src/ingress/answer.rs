@@ -35,6 +35,8 @@ pub enum Refused {
     TooManyWakes(Duration),
     /// The tenant is not woken.
     Closed(Closed),
+    /// The host has no memory left for it.
+    Capacity,
     /// It was not ready in time.
     NotReady(Duration),
     /// Nothing is known of tenants yet, or the daemon could not be asked to wake one.
@@ -60,6 +62,7 @@ impl Refused {
             Self::TooManyHeld => "too-many-held",
             Self::TooManyWakes(_) => "too-many-wakes",
             Self::Closed(_) => "closed",
+            Self::Capacity => "capacity",
             Self::NotReady(_) => "not-ready",
             Self::DaemonUnavailable => "daemon-unavailable",
             Self::Unanswered => "unanswered",
@@ -75,7 +78,7 @@ impl Refused {
             Self::Denied(Denied::Unauthenticated) | Self::Revoked => StatusCode::UNAUTHORIZED,
             Self::Denied(Denied::ForeignOrigin) => StatusCode::FORBIDDEN,
             Self::TooMany | Self::TooManyWakes(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::TooManyHeld | Self::Closed(_) | Self::NotReady(_) | Self::DaemonUnavailable => {
+            Self::TooManyHeld | Self::Capacity | Self::Closed(_) | Self::NotReady(_) | Self::DaemonUnavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Unanswered | Self::BadAnswer => StatusCode::BAD_GATEWAY,
@@ -95,6 +98,7 @@ impl Refused {
             Self::TooManyHeld => "as many requests wait for tenants to start as may".into(),
             Self::TooManyWakes(_) => "the tenant was started too often without a token".into(),
             Self::Closed(closed) => format!("the tenant does not run and is not started: it is {closed}"),
+            Self::Capacity => "the tenant does not run, and the host has no memory left to start it: capacity".into(),
             Self::NotReady(after) => format!("the tenant was not ready within {} s", after.as_secs()),
             Self::DaemonUnavailable => "tenants cannot be started at this moment".into(),
             Self::Unanswered => {
@@ -111,6 +115,7 @@ impl Refused {
             Self::TooMany | Self::TooManyHeld | Self::DaemonUnavailable => Some(1),
             Self::TooManyWakes(wait) => Some(wait.as_secs().max(1)),
             Self::NotReady(_) => Some(5),
+            Self::Capacity => Some(10),
             Self::Closed(_) => Some(30),
             Self::Malformed(_)
             | Self::NamesNobody

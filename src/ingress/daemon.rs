@@ -3,15 +3,15 @@
 //! What was last heard stays in force while the daemon is away: a restart of it cuts nobody.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, StatusCode,
     body::Bytes,
@@ -19,7 +19,7 @@ use hyper::{
     header::HOST,
 };
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::{
     net::UnixStream,
     sync::watch,
@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::model::{
     Power, TenantName,
-    ingress::{IngressState, Reachable, StateContent},
+    ingress::{IngressState, MAX_NAMED, Reachable, StateContent},
 };
 
 /// The longest answer that is read, in bytes: some 10,000 tenants.
@@ -40,6 +40,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait before it is tried again, at first and at most.
 const RETRY: Duration = Duration::from_millis(50);
 const MAX_RETRY: Duration = Duration::from_secs(1);
+
+/// How often it is looked which tenants have requests in hand, and how old what the daemon was told of that may become.
+const CHECK: Duration = Duration::from_millis(500);
+const REPORT: Duration = Duration::from_secs(2);
+
+/// The tenants that have requests in hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct InHand {
+    /// Which; `None` where that is nothing to the daemon, or where they are too many to be named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_hand: Option<BTreeSet<TenantName>>,
+}
+
+impl InHand {
+    /// These tenants.
+    pub fn new(names: BTreeSet<TenantName>) -> Self {
+        Self { in_hand: Some(names).filter(|names| names.len() <= MAX_NAMED) }
+    }
+}
 
 /// The daemon's socket for the ingress.
 #[derive(Debug)]
@@ -92,6 +111,9 @@ pub enum NotWoken {
     /// It says why not.
     #[error("the daemon does not wake the tenant: {0}")]
     Refused(String),
+    /// The host has no memory for it, as it says.
+    #[error("the daemon does not wake the tenant: {0}")]
+    Capacity(String),
     /// It does not answer.
     #[error("the daemon does not answer: {0}")]
     Unavailable(String),
@@ -158,7 +180,7 @@ impl Daemon {
     /// Hears what is new since what the path names, which is then the newest. The daemon answers one question on each
     /// connection.
     async fn hear(&self, path: &mut String) -> Result<(), AskError> {
-        let answer = ask(&mut connect(&self.socket).await?, Method::GET, path).await?;
+        let answer = ask(&mut connect(&self.socket).await?, Method::GET, path, Bytes::new()).await?;
         let IngressState { version, content } = serde_json::from_slice(&answer)?;
         if let Some(content) = content {
             let known = Known::after(self.now().as_deref(), content);
@@ -168,33 +190,55 @@ impl Daemon {
         Ok(())
     }
 
-    /// Has the daemon wake a tenant. What becomes of it is heard as news.
+    /// Has the daemon wake a tenant. What becomes of it is heard as news. Of the tenants that have requests `in_hand` none sleeps
+    /// for it.
     ///
     /// # Errors
     /// It refuses, or does not answer.
-    pub async fn wake(&self, tenant: &TenantName) -> Result<(), NotWoken> {
-        #[derive(Deserialize)]
+    pub async fn wake(&self, tenant: &TenantName, in_hand: &InHand) -> Result<(), NotWoken> {
+        #[derive(Default, Deserialize)]
         struct Refusal {
+            kind: Option<String>,
             error: Option<String>,
         }
-        let asked = async {
-            let mut sender = connect(&self.socket).await?;
-            ask(&mut sender, Method::POST, &format!("/v1/tenants/{tenant}/wake")).await
+        let path = format!("/v1/tenants/{tenant}/wake");
+        let (status, body) = match self.post(&path, in_hand).await {
+            Ok(_) => return Ok(()),
+            Err(AskError::Status(status, body)) => (status, body),
+            Err(error) => return Err(NotWoken::Unavailable(error.to_string())),
         };
-        match asked.await {
-            Ok(_) => Ok(()),
-            Err(AskError::Status(status, body))
-                if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS =>
-            {
-                let said = serde_json::from_str::<Refusal>(&body).ok().and_then(|refusal| refusal.error);
-                Err(NotWoken::Refused(said.unwrap_or(body)))
-            }
-            Err(error) => Err(NotWoken::Unavailable(error.to_string())),
+        let Refusal { kind, error } = serde_json::from_str(&body).unwrap_or_default();
+        let said = error.unwrap_or_else(|| format!("it answers {status}: {body}"));
+        if kind.as_deref() == Some("capacity") {
+            Err(NotWoken::Capacity(said))
+        } else if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
+            Err(NotWoken::Refused(said))
+        } else {
+            Err(NotWoken::Unavailable(said))
         }
+    }
+
+    /// Keeps the daemon told which tenants have requests in hand, for ever.
+    pub async fn report(&self, in_hand: impl Fn() -> InHand) {
+        let mut told: Option<(InHand, Instant)> = None;
+        loop {
+            let now = in_hand();
+            let is_told = told.as_ref().is_some_and(|(told, at)| *told == now && at.elapsed() < REPORT);
+            // One that is away hears it when it is back.
+            if !is_told && self.post("/v1/in-hand", &now).await.is_ok() {
+                told = Some((now, Instant::now()));
+            }
+            sleep(CHECK).await;
+        }
+    }
+
+    async fn post(&self, path: &str, body: &impl Serialize) -> Result<Bytes, AskError> {
+        let body = serde_json::to_vec(body)?;
+        ask(&mut connect(&self.socket).await?, Method::POST, path, body.into()).await
     }
 }
 
-async fn connect(socket: &Path) -> Result<SendRequest<Empty<Bytes>>, AskError> {
+async fn connect(socket: &Path) -> Result<SendRequest<Full<Bytes>>, AskError> {
     let stream = timeout(PATIENCE, UnixStream::connect(socket)).await??;
     let (sender, connection) = timeout(PATIENCE, handshake(TokioIo::new(stream))).await??;
     // Whoever asks hears of its errors.
@@ -202,8 +246,13 @@ async fn connect(socket: &Path) -> Result<SendRequest<Empty<Bytes>>, AskError> {
     Ok(sender)
 }
 
-async fn ask(sender: &mut SendRequest<Empty<Bytes>>, method: Method, path: &str) -> Result<Bytes, AskError> {
-    let mut request = Request::new(Empty::new());
+async fn ask(
+    sender: &mut SendRequest<Full<Bytes>>,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Bytes, AskError> {
+    let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
     *request.uri_mut() = path.parse().unwrap_or_default();
     request.headers_mut().insert(HOST, hyper::header::HeaderValue::from_static("tenantd"));

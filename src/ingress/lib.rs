@@ -16,6 +16,7 @@ mod in_flight;
 mod listening;
 mod places;
 mod requests;
+mod served;
 mod shared;
 
 use tenantd_core::model;

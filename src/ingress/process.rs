@@ -104,10 +104,11 @@ pub fn run(host: &Host, settings: Option<&Path>) -> Result<(), RunError> {
     privilege::become_user(user)?;
     // As it will be read again: with no more rights than the process has from now on.
     let certificate = ingress.tls.clone().map(Certificate::read).transpose()?;
-    let shared = Arc::new(Shared::new(ingress, inside, STRANGERS.parse()?, privilege::descriptors()));
+    let is_told = host.power.memory.is_some();
+    let shared = Arc::new(Shared::new(ingress, inside, STRANGERS.parse()?, privilege::descriptors(), is_told));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot("start the event loop"))?;
-    let result = runtime.block_on(serve(Arc::clone(&shared), listeners, certificate));
+    let result = runtime.block_on(serve(Arc::clone(&shared), listeners, certificate, is_told));
     runtime.shutdown_timeout(END);
     tracing::info!("the ingress ends");
     result
@@ -140,6 +141,7 @@ async fn serve(
     shared: Arc<Shared>,
     listeners: Vec<net::TcpListener>,
     certificate: Option<Arc<Certificate>>,
+    is_told: bool,
 ) -> Result<(), RunError> {
     let mut signals = Signals::listen().map_err(cannot("hear signals"))?;
     let control = control::listen(&socket(&shared.settings.state)).map_err(cannot("listen on its own socket"))?;
@@ -149,6 +151,10 @@ async fn serve(
     tokio::spawn(async move { daemon.follow().await });
     let watching = Arc::clone(&shared);
     tokio::spawn(async move { watching.watch().await });
+    if is_told {
+        let (daemon, served) = (Arc::clone(&shared.daemon), Arc::clone(&shared.served));
+        tokio::spawn(async move { daemon.report(|| served.in_hand()).await });
+    }
     let tls = certificate.as_ref().map(Certificate::config).transpose()?;
     let mut accepting = Vec::new();
     for listener in listeners {

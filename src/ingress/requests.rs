@@ -47,7 +47,8 @@ use crate::{
     in_flight::{Cut, Grant, Tracked, Unread},
     model::Power,
     places::{self, InHand},
-    shared::{Place, Shared},
+    served::Place,
+    shared::Shared,
     waking::{Destination, Reached},
 };
 
@@ -192,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Requests<S> {
         };
         let admitted = admit(&known, asked, &settings.origins, Timestamp::now());
         let admitted = admitted.map_err(Refused::Denied)?;
-        let (account, place) = self.ingress.enter(&target.tenant)?;
+        let (account, place) = self.ingress.served.enter(&target.tenant)?;
         let held = Held { _place: place, _in_hand: self.place.begin() };
         Ok(Admission { target, admitted, host, account, held })
     }

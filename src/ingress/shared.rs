@@ -1,15 +1,11 @@
 //! What all connections share.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use hyper::body::Incoming;
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    answer::Refused,
     counters::Counters,
     daemon::{Daemon, is_running},
     gateway::{
@@ -21,6 +17,7 @@ use crate::{
     in_flight::{CHECK_INTERVAL, InFlight},
     model::{TenantName, host::Ingress},
     places::Places,
+    served::Served,
     waking::{Reached, Waker},
 };
 
@@ -49,41 +46,38 @@ pub struct Shared {
     pub strangers: Arc<Account>,
     /// Ends connections when the process does.
     pub ending: watch::Sender<bool>,
-    pools: Arc<Pools>,
-    served: Mutex<BTreeMap<TenantName, Served>>,
+    /// The tenants that requests go to.
+    pub served: Arc<Served>,
 }
-
-/// A tenant that requests go to.
-struct Served {
-    account: Arc<Account>,
-    requests: Arc<()>,
-}
-
-/// A request's place among those of its tenant. It is free again when this is dropped.
-#[derive(Debug)]
-pub struct Place(#[expect(dead_code, reason = "how many there are is counted")] Arc<()>);
 
 impl Shared {
-    /// Begins with the host's settings and as many descriptors as the process may have.
-    /// `strangers` is a name that no tenant has.
-    pub fn new(settings: Ingress, inside: NamespaceWorker, strangers: TenantName, descriptors: u64) -> Self {
+    /// Begins with the host's settings and as many descriptors as the process may have. `strangers` is a name that no tenant
+    /// has; whether the daemon `is_told` which tenants have requests in hand is the host's choice too.
+    pub fn new(
+        settings: Ingress,
+        inside: NamespaceWorker,
+        strangers: TenantName,
+        descriptors: u64,
+        is_told: bool,
+    ) -> Self {
         let daemon = Arc::new(Daemon::new(settings.socket.clone()));
         let counters = Arc::new(Counters::default());
         let pools = Arc::new(Pools::new(descriptors));
         let stall = settings.limits.stall.get();
+        let at_most = settings.limits.requests_per_tenant;
+        let served = Arc::new(Served::new(Arc::clone(&pools), strangers.clone(), at_most, is_told));
         Self {
             in_flight: InFlight::new(Arc::clone(&daemon), Arc::clone(&counters), stall),
             places: Places::new(settings.limits.connections),
-            waker: Waker::new(Arc::clone(&daemon), inside, Arc::clone(&counters)),
-            strangers: Arc::new(Account::new(strangers, Arc::clone(&pools))),
+            waker: Waker::new(Arc::clone(&daemon), inside, Arc::clone(&counters), Arc::clone(&served)),
+            strangers: Arc::new(Account::new(strangers, pools)),
             settings,
             daemon,
             kept: Upstreams::new(),
             counters,
             usage: Usage::default(),
             ending: watch::Sender::new(false),
-            pools,
-            served: Mutex::default(),
+            served,
         }
     }
 
@@ -97,28 +91,6 @@ impl Shared {
             stall: limits.stall.get(),
             bandwidth: None,
         }
-    }
-
-    /// A tenant's account, and a place for one more request of it.
-    ///
-    /// # Errors
-    /// It has as many as it may have.
-    pub fn enter(&self, tenant: &TenantName) -> Result<(Arc<Account>, Place), Refused> {
-        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        if !served.contains_key(tenant) {
-            // Those who have no request and are gone need no account.
-            served.retain(|_, one| Arc::strong_count(&one.requests) > 1);
-            let account = Arc::new(Account::new(tenant.clone(), Arc::clone(&self.pools)));
-            served.insert(tenant.clone(), Served { account, requests: Arc::default() });
-            let mut names: BTreeSet<TenantName> = served.keys().cloned().collect();
-            names.insert(self.strangers.tenant().clone());
-            self.pools.serve(&names);
-        }
-        let one = served.get(tenant).ok_or(Refused::TooMany)?;
-        if Arc::strong_count(&one.requests) > self.settings.limits.requests_per_tenant as usize {
-            return Err(Refused::TooMany);
-        }
-        Ok((Arc::clone(&one.account), Place(Arc::clone(&one.requests))))
     }
 
     /// Cuts what may not go on, and closes what was kept from before a tenant stopped, for ever.

@@ -24,6 +24,7 @@ use crate::{
     daemon::{Daemon, Known, NotWoken, is_running},
     gateway::listening::namespace_worker::NamespaceWorker,
     model::{Power, TenantName, host::Ingress, ingress::HealthPath},
+    served::Served,
 };
 
 /// How long a tenant's port may take to accept, once it runs, before that is tried anew.
@@ -51,6 +52,7 @@ pub struct Waker {
     daemon: Arc<Daemon>,
     inside: NamespaceWorker,
     counters: Arc<Counters>,
+    served: Arc<Served>,
     held: Mutex<Held>,
     /// The wakes that the daemon is being asked for: one for each tenant, whoever waits.
     asked: Arc<Mutex<BTreeMap<TenantName, Woken>>>,
@@ -97,11 +99,12 @@ pub struct Reached {
 
 impl Waker {
     /// Reaches tenants by sockets that are made `inside`, and has the daemon wake them.
-    pub fn new(daemon: Arc<Daemon>, inside: NamespaceWorker, counters: Arc<Counters>) -> Self {
+    pub fn new(daemon: Arc<Daemon>, inside: NamespaceWorker, counters: Arc<Counters>, served: Arc<Served>) -> Self {
         Self {
             daemon,
             inside,
             counters,
+            served,
             held: Mutex::default(),
             asked: Arc::default(),
             ready: Mutex::default(),
@@ -159,8 +162,9 @@ impl Waker {
                 if let Some(closed) = found.closed {
                     return Err(Refused::Closed(closed));
                 }
+                let is_first = !had_to_wake;
                 had_to_wake = true;
-                match self.wake(to, settings).await {
+                match self.ask(to, settings, is_first).await {
                     Ok(()) => {}
                     // One that restarts is back within moments.
                     Err(Refused::DaemonUnavailable) => {
@@ -211,18 +215,24 @@ impl Waker {
     /// # Errors
     /// It refuses, or does not answer, or the tenant was woken too often without a token.
     pub async fn wake(&self, to: &Destination, settings: &Ingress) -> Result<(), Refused> {
+        self.ask(to, settings, true).await
+    }
+
+    /// The same. Who asks again for the same request spends nothing.
+    async fn ask(&self, to: &Destination, settings: &Ingress, is_first: bool) -> Result<(), Refused> {
         let asking = {
             let mut asked = lock(&self.asked);
             match asked.get(&to.tenant) {
                 Some(asking) => asking.clone(),
                 None => {
-                    if to.is_public {
+                    if to.is_public && is_first {
                         self.spend_public_wake(&to.tenant, settings.limits.public_wakes)?;
                     }
                     let (daemon, tenant, all) = (Arc::clone(&self.daemon), to.tenant.clone(), Arc::clone(&self.asked));
+                    let in_hand = self.served.in_hand();
                     // It goes on when nobody waits for it any more.
                     let task = tokio::spawn(async move {
-                        let answer = daemon.wake(&tenant).await;
+                        let answer = daemon.wake(&tenant, &in_hand).await;
                         lock(&all).remove(&tenant);
                         answer
                     });
@@ -241,6 +251,7 @@ impl Waker {
                     let found = known.as_ref().and_then(|known| known.tenants.get(&to.tenant));
                     found.and_then(|found| found.closed).map_or(Refused::DaemonUnavailable, Refused::Closed)
                 }
+                NotWoken::Capacity(_) => Refused::Capacity,
                 NotWoken::Unavailable(_) => Refused::DaemonUnavailable,
             }
         })

@@ -1,19 +1,22 @@
 //! What ingress may ask: its own user, and root. It lets nobody in that is not listed here.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::call::{Call, Callers, Effect, PeerKind, calls};
+use super::{
+    call::{Call, Callers, Effect, PeerKind, calls},
+    refusal::Refusal,
+};
 use crate::model::{
-    Host,
-    ingress::{IngressState, Waking},
+    Host, TenantName,
+    ingress::{IngressState, MAX_NAMED, Waking},
 };
 
 calls! {
     /// A call of ingress.
-    IngressPeer: ReadState, Wake,
+    IngressPeer: ReadState, Wake, ReportInHand,
 }
 
 impl PeerKind for IngressPeer {
@@ -46,6 +49,9 @@ impl Call for ReadState {
 pub struct Wake {
     /// The tenant.
     pub tenant: String,
+    /// The tenants that have requests in hand at this moment, so that none of them sleeps for this one.
+    #[serde(default)]
+    pub in_hand: Option<BTreeSet<TenantName>>,
 }
 
 impl Call for Wake {
@@ -56,4 +62,44 @@ impl Call for Wake {
     // It is all one user's, for clients of all tenants, and each tenant wakes once.
     const IS_PACED: bool = false;
     const PATHS: &'static [&'static str] = &["/v1/tenants/{tenant}/wake"];
+
+    fn check(&self) -> Result<(), Refusal> {
+        check_in_hand(self.in_hand.as_ref())
+    }
+}
+
+/// Says which tenants have requests in hand: they are not put to sleep to make room in memory for another one.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReportInHand {
+    /// Which; left out where they are more than 1000.
+    #[serde(default)]
+    pub in_hand: Option<BTreeSet<TenantName>>,
+}
+
+/// It was taken note of.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InHandNoted {}
+
+impl Call for ReportInHand {
+    type Peer = IngressPeer;
+    type Answer = InHandNoted;
+
+    const EFFECT: Effect = Effect::Changes;
+    const IS_PACED: bool = false;
+    const PATHS: &'static [&'static str] = &["/v1/in-hand"];
+
+    fn check(&self) -> Result<(), Refusal> {
+        check_in_hand(self.in_hand.as_ref())
+    }
+}
+
+fn check_in_hand(names: Option<&BTreeSet<TenantName>>) -> Result<(), Refusal> {
+    match names {
+        Some(names) if names.len() > MAX_NAMED => {
+            Err(Refusal::invalid(format!("more than {MAX_NAMED} tenants are named")))
+        }
+        Some(_) | None => Ok(()),
+    }
 }

@@ -53,6 +53,8 @@ pub enum RefusalKind {
     TooOften,
     /// The daemon does not answer, or cannot do it now.
     Unavailable,
+    /// The host has no room for it.
+    Capacity,
 }
 
 impl RefusalKind {
@@ -68,7 +70,7 @@ impl RefusalKind {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Capacity => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -97,6 +99,11 @@ impl Refusal {
     /// The daemon does not answer, or cannot do it now.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(RefusalKind::Unavailable, message)
+    }
+
+    /// The host has no room for it.
+    pub fn capacity(message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::Capacity, message)
     }
 
     /// Too many requests of one user; after `wait` there are fewer.

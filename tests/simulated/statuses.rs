@@ -77,6 +77,7 @@ pub fn fine() -> Status {
             full_pass: Some(ago(48)),
         },
         gateway: Some(GatewayStatus { error: None }),
+        memory: None,
         workspaces: WorkspaceCapability {
             backend: Backend::Image,
             why: "mounted images work on any file system".to_owned(),

@@ -36,7 +36,7 @@ use tenantd::{
     },
     web::{
         self, Asked, Call, Client, ClientError, Refusal, Request, Server, Settings,
-        ingress::IngressPeer,
+        ingress::{InHandNoted, IngressPeer},
         operators::{
             Approve, Approved, MintToken, Minted, Operator, PowerSet, ReadStatus, Reconcile, Reconciling, Resume,
             Resumed, RevokeToken, Revoked, SetPower, Suspend, Suspended, TokenText,
@@ -186,6 +186,11 @@ async fn answer(mut requests: mpsc::Receiver<Request>, inner: Arc<Mutex<Inner>>)
             Request::Ingress(IngressPeer::Wake(Asked { call, by, reply })) => {
                 inner.asked.push(format!("wake {} by {by}", call.tenant));
                 let _ = reply.send(Ok(Waking { tenant: call.tenant.parse().unwrap() }));
+            }
+            Request::Ingress(IngressPeer::ReportInHand(Asked { call, by, reply })) => {
+                let names = call.in_hand.iter().flatten().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                inner.asked.push(format!("in hand {names} by {by}"));
+                let _ = reply.send(Ok(InHandNoted {}));
             }
             Request::Health { reply } => drop(reply.send(Ok(inner.status.conditions.clone()))),
             Request::Fetch => inner.asked.push("fetch".to_owned()),
@@ -422,15 +427,24 @@ fn ingress_has_calls_of_its_own_on_a_socket_that_only_its_user_and_root_may_use(
             assert_eq!(ask(uid, "GET", path).status, 404, "{path}");
         }
         assert_eq!(ask(uid, "POST", "/v1/tenants/ant/tokens").status, 404);
+        let in_hand = |body: &'static str| {
+            let request = request("POST", "/v1/in-hand", &[], body);
+            as_user(uid, NOBODY, &socket, move |connected| exchange(connected.unwrap(), &request))
+        };
+        assert_eq!(in_hand(r#"{"in_hand": ["ant", "bee"]}"#).json(), json!({}));
+        assert_eq!(in_hand(r#"{"in_hand": ["Not a name"]}"#).status, 422);
     }
     // Another user of its group, and one of no group, whatever mode somebody gives it.
     for path in ["/v1/state", "/v1/none"] {
         assert_eq!(ask(1, "GET", path).status, 403, "{path}");
     }
-    assert_eq!(ask(1, "POST", "/v1/tenants/ant/wake").status, 403);
+    for path in ["/v1/tenants/ant/wake", "/v1/in-hand"] {
+        assert_eq!(ask(1, "POST", path).status, 403, "{path}");
+    }
     assert!(!connects_as(1, 1, &socket));
-    assert_eq!(daemon.inner().asked, ["wake ant by nobody", "wake ant by root"]);
-    for path in ["/v1/state", "/v1/tenants/ant/wake"] {
+    let asked = ["wake ant by nobody", "in hand ant, bee by nobody", "wake ant by root", "in hand ant, bee by root"];
+    assert_eq!(daemon.inner().asked, asked);
+    for path in ["/v1/state", "/v1/tenants/ant/wake", "/v1/in-hand"] {
         assert_eq!(daemon.get(path).status, 404, "{path} is not for operators");
     }
 }

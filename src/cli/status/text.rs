@@ -7,10 +7,13 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::{
     model::{
-        Revision, Status,
+        Bytes, Revision, Status,
         finding::printable,
         shown::duration,
-        status::{Condition, ConditionKind, Correction, HeldRevision, SourceStatus, Suspension, TenantStatus, Truth},
+        status::{
+            Condition, ConditionKind, Correction, HeldRevision, MemoryStatus, SourceStatus, Suspension, TenantStatus,
+            Truth,
+        },
     },
     plan::render::{BOLD, GREEN, Paint, RED, Style, YELLOW, padded},
 };
@@ -96,6 +99,10 @@ impl Writer {
             let closed = self.paint(RED, "does not answer: nobody gets out");
             self.entry("Gateway", gateway.error.as_ref().map_or("answers", |_| &closed));
             self.problem(gateway.error.as_deref());
+        }
+        if let Some(MemoryStatus { limit, held }) = status.memory {
+            let (held, limit) = (Bytes::new(held).rounded(), Bytes::new(limit));
+            self.entry("Memory", &format!("{held} of {limit} are held by tenants that run or are paused"));
         }
         let capability = &status.workspaces;
         if !capability.why.is_empty() {

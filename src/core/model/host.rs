@@ -66,6 +66,8 @@ pub struct Host {
     pub egress: Egress,
     /// What comes in, if anything does.
     pub ingress: Option<Ingress>,
+    /// How much of the host tenants that are awake may take.
+    pub power: PowerSettings,
     /// How workspaces are made.
     pub workspaces: WorkspaceSettings,
     /// Folders that tenants may share read-only, by name.
@@ -116,6 +118,14 @@ pub struct SnapshotSettings {
     pub file: Option<PathBuf>,
     /// The private key that signs it; `None` for the host's own below the data root.
     pub key: Option<Secret>,
+}
+
+/// How much of the host tenants that are awake may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PowerSettings {
+    /// The memory that all tenants which run or are paused may hold, by their `limits.memory`, before no other one is woken;
+    /// `None` for no bound.
+    pub memory: Option<Bytes>,
 }
 
 /// How workspaces are made and bounded.
@@ -338,6 +348,7 @@ impl Default for Host {
             weakest_drift: DriftMode::Disabled,
             egress: Egress::default(),
             ingress: None,
+            power: PowerSettings::default(),
             workspaces: WorkspaceSettings::default(),
             sources: BTreeMap::new(),
             snapshot: SnapshotSettings::default(),

@@ -152,6 +152,9 @@ impl fmt::Display for Closed {
     }
 }
 
+/// The most tenants that one message names as those with requests in hand.
+pub const MAX_NAMED: usize = 1_000;
+
 /// A tenant that is being woken, or runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

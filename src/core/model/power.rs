@@ -51,6 +51,13 @@ pub enum PowerReason {
     NotKept,
     /// Somebody sent it a request.
     Wake,
+    /// It was the one that nobody had asked for the longest, and another one needed memory of `power.memory`.
+    MadeRoom {
+        /// The one that was woken.
+        woken: String,
+    },
+    /// It was to be woken, and `power.memory` left no room for it.
+    NoRoom,
 }
 
 impl fmt::Display for PowerReason {
@@ -61,6 +68,8 @@ impl fmt::Display for PowerReason {
             Self::NotKept => f.write_str("since it was frozen and could not be kept"),
             Self::Wake => f.write_str("since a request came for it"),
             Self::TimeUp => f.write_str("since the time of what it was asked is over"),
+            Self::MadeRoom { woken } => write!(f, "to make room in memory for {woken}"),
+            Self::NoRoom => f.write_str("since power.memory of this host leaves no room for it"),
         }
     }
 }

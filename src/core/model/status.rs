@@ -31,6 +31,9 @@ pub struct Status {
     /// The gateway, where a tenant has an egress path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewayStatus>,
+    /// The memory that tenants hold, where `power.memory` bounds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryStatus>,
     /// How new workspaces are made, and why so; empty before the first scan.
     #[serde(default)]
     pub workspaces: WorkspaceCapability,
@@ -85,6 +88,15 @@ pub struct HeldRevision {
 pub struct GatewayStatus {
     /// Why it does not answer, if so. Nobody gets out then.
     pub error: Option<String>,
+}
+
+/// The memory that tenants hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryStatus {
+    /// Beyond this nobody is woken, in bytes.
+    pub limit: u64,
+    /// What those that run, are paused or are being put to sleep may hold, by their declared limits, in bytes.
+    pub held: u64,
 }
 
 /// How the engine stands.

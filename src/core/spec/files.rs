@@ -360,6 +360,8 @@ pub struct HostFile {
     pub egress: Option<Located<EgressFile>>,
     /// How tenants are reached from outside. Default: not at all.
     pub ingress: Option<Located<IngressFile>>,
+    /// How much of this host tenants that are awake may take.
+    pub power: Option<Located<PowerFile>>,
     /// How workspaces are made, and what bounds them.
     pub workspaces: Option<Located<WorkspacesFile>>,
     /// Folders of this host that tenants may share read-only, each by a name. Default: none.
@@ -411,6 +413,16 @@ pub struct SnapshotFile {
     /// Where the private key lies that signs it: an Ed25519 key of OpenSSH, without a passphrase.
     /// Default: `host.key` below the data root, which is made when it is first needed.
     pub key: Option<Located<SecretPlace>>,
+}
+
+/// How much of this host tenants that are awake may take.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PowerFile {
+    /// The memory that tenants which run or are paused may hold together, each counted by its `limits.memory`. Who is woken
+    /// beyond that first puts to sleep tenants that a request woke and that nobody uses, and is refused where that is not
+    /// enough. Default: no bound.
+    pub memory: Option<Located<Bytes>>,
 }
 
 /// How workspaces are made, and what bounds them.

@@ -143,6 +143,7 @@ fn settings(file: &HostFile) -> Host {
     }
     host.egress = value(file.egress.as_ref()).map(egress::settings).unwrap_or_default();
     host.ingress = value(file.ingress.as_ref()).and_then(ingress::settings);
+    host.power.memory = value(file.power.as_ref()).and_then(|power| value(power.memory.as_ref())).copied();
     if let Some(workspaces) = value(file.workspaces.as_ref()) {
         set(&mut host.workspaces.backend, workspaces.backend.as_ref());
         set(&mut host.workspaces.unenforced, workspaces.unenforced.as_ref());

@@ -23,12 +23,15 @@ pub(super) use fleet::{Fleet, FleetChange};
 pub(super) use next::{Next, WaitChanges};
 pub(super) use reading::{AT_A_START, RETURNING, declarations, read, some_of};
 pub use state::StateError;
-pub(super) use state::{Bad, Pin, State, mirror, path as state_path, powers};
+pub(super) use state::{Bad, Pin, State, Wakes, mirror, path as state_path, powers};
 pub(super) use waits::Waits;
 
 use crate::{
     fault::chain,
-    model::{Desired, DriftMode, Powers, Revision, Tenant, TokenId, policy::Retry, status::Suspension},
+    model::{
+        Desired, DriftMode, PowerHold, PowerReason, Powers, Revision, Tenant, TokenId, policy::Retry,
+        status::Suspension,
+    },
 };
 use removals::Clock;
 
@@ -169,13 +172,23 @@ impl InForce {
         &self.state.powers
     }
 
+    /// Whom requests woke, and who waits for memory.
+    pub(super) fn wakes(&self) -> &Wakes {
+        &self.state.wakes
+    }
+
+    /// Gives a tenant a power, if that can be kept. It waits for no other one any more.
+    pub(super) fn give_power(&mut self, tenant: &str, hold: &PowerHold) -> bool {
+        self.change_powers(|powers, wakes| give(powers, wakes, tenant, hold))
+    }
+
     /// Changes what tenants are to do, if that can be kept: what is not on disk does not count.
-    pub(super) fn change_powers(&mut self, change: impl FnOnce(&mut Powers)) -> bool {
-        let former = Arc::clone(&self.state.powers);
-        change(Arc::make_mut(&mut self.state.powers));
+    pub(super) fn change_powers(&mut self, change: impl FnOnce(&mut Powers, &mut Wakes)) -> bool {
+        let former = (Arc::clone(&self.state.powers), self.state.wakes.clone());
+        change(Arc::make_mut(&mut self.state.powers), &mut self.state.wakes);
         let is_kept = self.save().is_ok();
         if !is_kept {
-            self.state.powers = former;
+            (self.state.powers, self.state.wakes) = former;
         }
         is_kept
     }
@@ -264,6 +277,17 @@ impl InForce {
     /// Why the state cannot be kept, if so.
     pub(super) fn error(&self) -> Option<&String> {
         self.error.as_ref()
+    }
+}
+
+/// Gives a tenant a power. Where a request led to that, it is remembered.
+pub(super) fn give(powers: &mut Powers, wakes: &mut Wakes, tenant: &str, hold: &PowerHold) {
+    powers.holds.insert(tenant.to_owned(), hold.clone());
+    wakes.waiting.remove(tenant);
+    if hold.reason == PowerReason::Wake {
+        wakes.woken.insert(tenant.to_owned(), hold.since);
+    } else {
+        wakes.woken.remove(tenant);
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{approved::Spent, declaration::Composition, removals::Removals, waits::Waits};
 use crate::{
     host,
-    model::{Powers, Revision, TokenId, quantity::Timespan, status::Suspension},
+    model::{PowerHold, Powers, Revision, TokenId, quantity::Timespan, status::Suspension},
 };
 
 /// The version of the file's format. The first one had no powers: who reads no more than it would start those that sleep.
@@ -50,9 +50,30 @@ pub(in crate::daemon) struct State {
     /// Tenants that were asked to be anything but running.
     #[serde(default, skip_serializing_if = "Powers::is_empty")]
     pub(in crate::daemon) powers: Arc<Powers>,
+    /// Whom requests woke, and who waits for memory.
+    #[serde(default, skip_serializing_if = "Wakes::is_empty")]
+    pub(in crate::daemon) wakes: Wakes,
     /// Tokens that count no more, and from when on none of their age counts anyway.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(in crate::daemon) revoked_tokens: BTreeMap<TokenId, Timestamp>,
+}
+
+/// Whom requests woke, and who waits for memory to be woken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::daemon) struct Wakes {
+    /// Tenants that run since a request came, and when it did: nobody else has said since what they are to do.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::daemon) woken: BTreeMap<String, Timestamp>,
+    /// Tenants that sleep, and the power that they get as soon as there is memory for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::daemon) waiting: BTreeMap<String, PowerHold>,
+}
+
+impl Wakes {
+    /// Whether there is nothing to know.
+    pub(in crate::daemon) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A commit that was accepted.

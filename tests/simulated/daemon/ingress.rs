@@ -26,7 +26,7 @@ use super::{Daemon, object};
 use crate::signatures::Key;
 
 /// The file of a tenant that exposes a port.
-const EXPOSE: &str = "expose: [{port: 8080, path: /healthz}]\n";
+pub(super) const EXPOSE: &str = "expose: [{port: 8080, path: /healthz}]\n";
 
 /// How long a question waits for news.
 const PARKED: Duration = Duration::from_secs(3);
@@ -41,27 +41,31 @@ fn settings(daemon: &Daemon, namespace: &str, more: &str) -> String {
     format!("ingress: {{{ingress}}}\negress: {{{egress}}}\n{more}")
 }
 
-/// What the kernel has of a tenant's network on a real host: the namespace that it ends in, and its bridge. Both go at the end.
-struct Kernel {
+/// What the kernel has of tenants' networks on a real host: the namespace that they end in, and their bridges. All goes at
+/// the end.
+pub(super) struct Kernel {
     namespace: String,
-    bridge: String,
+    bridges: Vec<String>,
 }
 
 impl Kernel {
-    /// That of one tenant, whose name the namespace has as well.
-    fn with(daemon: &Daemon, tenant: &str) -> Self {
+    /// That of some tenants; the namespace has the name of the first one.
+    fn with(daemon: &Daemon, tenants: &[&str]) -> Self {
         daemon.ask(&["gateway", "--prepare"]).with(0);
-        let bridge = tenant.parse::<TenantName>().unwrap().interface_name();
-        ip(&["link", "add", &bridge, "type", "bridge"]);
-        fs::write(format!("/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6"), "1").unwrap();
-        ip(&["link", "set", &bridge, "up"]);
-        Self { namespace: tenant.to_owned(), bridge }
+        let bridge = |tenant: &&str| {
+            let bridge = tenant.parse::<TenantName>().unwrap().interface_name();
+            ip(&["link", "add", &bridge, "type", "bridge"]);
+            fs::write(format!("/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6"), "1").unwrap();
+            ip(&["link", "set", &bridge, "up"]);
+            bridge
+        };
+        Self { namespace: tenants[0].to_owned(), bridges: tenants.iter().map(bridge).collect() }
     }
 }
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        ip(&["link", "delete", &self.bridge]);
+        self.bridges.iter().for_each(|bridge| ip(&["link", "delete", bridge]));
         ip(&["netns", "delete", &self.namespace]);
     }
 }
@@ -76,7 +80,7 @@ const INSIDE: &str = "TENANTD_TEST_OWN_NETWORK";
 
 /// Whether this is so for the test that asks. It is run there, to its end, where not: its bridges and links would be seen by
 /// the daemons of all other tests, who take away what is none of theirs.
-fn is_in_a_network_of_its_own() -> bool {
+pub(super) fn is_in_a_network_of_its_own() -> bool {
     if env::var_os(INSIDE).is_some() {
         return true;
     }
@@ -89,17 +93,22 @@ fn is_in_a_network_of_its_own() -> bool {
 }
 
 /// A name that no other test uses, since names of namespaces are the whole machine's.
-fn unique(name: &str) -> String {
+pub(super) fn unique(name: &str) -> String {
     format!("{name}-{}", process::id())
 }
 
 impl Daemon {
     /// One with an ingress, which has made these tenants; the first one exposes a port.
     fn with_ingress(tenants: &[&str], more: &str) -> (Self, Kernel) {
+        Self::exposing(tenants, &tenants[..1], EXPOSE, more)
+    }
+
+    /// One with an ingress, which has made these tenants, some of which have further lines.
+    pub(super) fn exposing(tenants: &[&str], exposed: &[&str], lines: &str, more: &str) -> (Self, Kernel) {
         let mut daemon = Self::stopped(tenants, "");
         daemon.settings(&settings(&daemon, tenants[0], more));
-        let kernel = Kernel::with(&daemon, tenants[0]);
-        daemon.tenant(tenants[0], EXPOSE);
+        let kernel = Kernel::with(&daemon, exposed);
+        exposed.iter().for_each(|tenant| daemon.tenant(tenant, lines));
         daemon.push();
         daemon.start();
         daemon.settled();
@@ -125,12 +134,18 @@ impl Daemon {
 
     /// Waits until what is told of a tenant is so, and returns it.
     #[track_caller]
-    fn reachable_as(&self, tenant: &str, is_so: impl Fn(&Reachable) -> bool) -> Reachable {
+    pub(super) fn reachable_as(&self, tenant: &str, is_so: impl Fn(&Reachable) -> bool) -> Reachable {
         self.wait(&format!("{tenant} is told otherwise"), || Some(self.reachable(tenant)).filter(&is_so))
     }
 
     fn wake(&self, tenant: &str) -> Result<(), ClientError> {
-        let (socket, call) = (self.ingress_socket(), Wake { tenant: tenant.to_owned() });
+        self.wake_beside(tenant, None)
+    }
+
+    /// The same, while other tenants have requests in hand.
+    pub(super) fn wake_beside(&self, tenant: &str, in_hand: Option<&[&str]>) -> Result<(), ClientError> {
+        let in_hand = in_hand.map(|names| names.iter().map(|name| name.parse().unwrap()).collect());
+        let (socket, call) = (self.ingress_socket(), Wake { tenant: tenant.to_owned(), in_hand });
         runtime().block_on(async { Client::new(&socket).call(&call).await.map(drop) })
     }
 
@@ -142,7 +157,7 @@ impl Daemon {
         refusal.message
     }
 
-    fn power_records(&self, tenant: &str) -> Vec<(Power, bool)> {
+    pub(super) fn power_records(&self, tenant: &str) -> Vec<(Power, bool)> {
         let of = |record: tenantd::model::Record| match record.entry {
             Entry::Power { tenant: name, power, reason, .. } if name == tenant => {
                 Some((power, reason == PowerReason::Wake))

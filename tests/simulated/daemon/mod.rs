@@ -10,6 +10,7 @@ mod flood;
 mod folder;
 mod guards;
 mod ingress;
+mod memory;
 mod operator;
 mod power;
 mod restart;
