@@ -48,7 +48,7 @@ install: build install-files ## Install the binary, its unit, manual and complet
 install-files: # All but the build; the manual and the completions come from the binary
 	install -D -m 755 $(BINARY) $(bin)/tenantd
 	install -d $(unit) $(share)/bash-completion/completions $(share)/zsh/site-functions $(share)/fish/vendor_completions.d
-	for unit in tenantd.service tenantd-gateway.service tenantd-ingress.service; do \
+	for unit in tenantd.service tenantd-gateway.service tenantd-ingress.service tenantd-ingress.socket; do \
 	  sed 's|/usr/local/bin/|$(PREFIX)/bin/|' systemd/$$unit >$(unit)/$$unit || exit 1; \
 	done
 	install -D -m 644 systemd/tenantd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/tenantd.conf
@@ -61,7 +61,8 @@ install-files: # All but the build; the manual and the completions come from the
 	install -D -m 644 -t $(doc)/schema/draft-07 schema/draft-07/*.json
 
 uninstall: ## Remove what install has put there; settings and data stay
-	rm -f $(bin)/tenantd $(unit)/tenantd.service $(unit)/tenantd-gateway.service $(unit)/tenantd-ingress.service $(share)/man/man1/tenantd.1 $(share)/man/man1/tenantd-*.1 \
+	rm -f $(bin)/tenantd $(unit)/tenantd.service $(unit)/tenantd-gateway.service $(unit)/tenantd-ingress.service $(unit)/tenantd-ingress.socket \
+	  $(share)/man/man1/tenantd.1 $(share)/man/man1/tenantd-*.1 \
 	  $(DESTDIR)$(PREFIX)/lib/sysusers.d/tenantd.conf \
 	  $(share)/bash-completion/completions/tenantd $(share)/zsh/site-functions/_tenantd \
 	  $(share)/fish/vendor_completions.d/tenantd.fish

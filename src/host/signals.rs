@@ -1,7 +1,7 @@
 //! Signals, and notifications to systemd.
 
 use std::{
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     pin::pin,
     time::{Duration, Instant},
 };
@@ -101,6 +101,13 @@ pub fn stopping() {
 /// Has systemd keep a socket for the next process of the unit.
 pub fn keep(name: &str, socket: BorrowedFd<'_>) {
     let _ = sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName(name)], &[socket]);
+}
+
+/// The sockets that systemd passed to this process, with their names: those that it kept, and those that it listens on for the
+/// unit. They can be taken once.
+pub fn passed() -> Vec<(Option<String>, OwnedFd)> {
+    let passed = sd_listen_fds::get().inspect_err(|error| tracing::warn!(%error, "systemd's sockets cannot be taken"));
+    passed.unwrap_or_default().into_iter().map(|(name, socket)| (name, socket.into_std())).collect()
 }
 
 /// Has systemd close a socket that it keeps.

@@ -24,6 +24,7 @@ use crate::{
     },
     listening::{
         accept,
+        sockets::{self, ListenError},
         tls::{Certificate, TlsError},
     },
     model::{Host, Invalid, host::Ingress},
@@ -58,8 +59,8 @@ pub enum RunError {
     #[error("cannot speak TLS")]
     Library(#[from] rustls::Error),
     /// An address cannot be listened on.
-    #[error("cannot listen on {0}")]
-    Listen(net::SocketAddr, #[source] io::Error),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// Something else that is needed from the start.
     #[error("cannot {action}")]
     Io {
@@ -91,7 +92,8 @@ pub fn run(host: &Host, settings: Option<&Path>) -> Result<(), RunError> {
     let user = User::of(&ingress.user, "ingress.user")?;
     let namespace = namespace::open(&host.egress.namespace)?;
     // Ports below 1024 are root's.
-    let listeners = listen(&ingress)?;
+    let passed = signals::passed().into_iter().map(|(_, socket)| socket).collect();
+    let listeners = sockets::listen(&ingress.listen, passed)?;
     privilege::give(&ingress.state, Writer::Process, user)?;
     if let Some(folder) = ingress.socket.parent() {
         // The daemon may come later.
@@ -123,18 +125,6 @@ fn readable(ingress: &Ingress) -> Vec<PathBuf> {
     folders.sort();
     folders.dedup();
     folders
-}
-
-/// Takes the sockets that systemd passed, or makes those of the settings.
-fn listen(ingress: &Ingress) -> Result<Vec<net::TcpListener>, RunError> {
-    let listen = |address: &net::SocketAddr| {
-        let listener = net::TcpListener::bind(address).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        });
-        listener.map_err(|source| RunError::Listen(*address, source))
-    };
-    ingress.listen.iter().map(listen).collect()
 }
 
 async fn serve(

@@ -68,6 +68,7 @@ fn an_installation_has_every_part_and_takes_it_away_again() {
         "usr/lib/systemd/system/tenantd.service",
         "usr/lib/systemd/system/tenantd-gateway.service",
         "usr/lib/systemd/system/tenantd-ingress.service",
+        "usr/lib/systemd/system/tenantd-ingress.socket",
         "usr/lib/sysusers.d/tenantd.conf",
         "usr/share/man/man1/tenantd.1",
         "usr/share/bash-completion/completions/tenantd",
@@ -144,6 +145,10 @@ fn the_units_are_right_and_expose_little() {
         // In tenths: 40 is 4.0.
         analyze(&["security", "--offline=true", "--threshold=40", "--no-pager", path]);
     }
+    // Beside the service that it is for.
+    let socket = folder.path().join("tenantd-ingress.socket");
+    fs::copy(root().join("systemd/tenantd-ingress.socket"), &socket).unwrap();
+    analyze(&["verify", "--man=no", "--recursive-errors=no", socket.to_str().unwrap()]);
 }
 
 /// The value of a setting of the unit.

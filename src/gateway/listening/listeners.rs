@@ -49,16 +49,13 @@ impl Inherited {
     /// # Errors
     /// The namespace's sockets cannot be listed.
     pub fn take(namespace: &File) -> Result<Self, NamespaceError> {
-        let kept =
-            sd_listen_fds::get().inspect_err(|error| tracing::warn!(%error, "systemd's sockets cannot be taken"));
-        let kept: Vec<_> = kept.unwrap_or_default();
+        let kept = signals::passed();
         let mut inherited = Self::default();
         if kept.is_empty() {
             return Ok(inherited);
         }
         let ours = namespace::sockets(namespace)?;
         for (name, socket) in kept {
-            let socket = socket.into_std();
             let is_ours = fstat(&socket).is_ok_and(|found| ours.contains(&found.st_ino));
             if !(is_ours && inherited.add(socket).is_ok()) {
                 signals::forget(&name.unwrap_or_default());

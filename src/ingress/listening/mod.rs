@@ -3,6 +3,7 @@
 mod accept;
 mod http2;
 
+pub mod sockets;
 pub mod tls;
 
 pub use accept::accept;

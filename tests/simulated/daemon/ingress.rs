@@ -2,14 +2,19 @@
 
 use std::{
     env, fs,
-    os::unix::fs::PermissionsExt,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     process::{self, Command},
     thread::{self, sleep},
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::Signal,
+};
 use tenantd::{
     model::{
         Entry, Power, PowerReason, TenantName, Token,
@@ -399,4 +404,53 @@ fn without_an_ingress_there_are_no_tokens() {
     let error = daemon.ask(&["token", "ant", "--for", "1h"]).with(1).err;
     assert!(error.contains("this host has no ingress"), "{error}");
     assert!(!daemon.host.data_root.join("ingress.key").exists() && !daemon.ingress_socket().exists());
+}
+
+/// An ingress that begins with a socket that systemd would hold for it.
+fn activated(daemon: &Daemon, listener: &TcpListener) -> Command {
+    fcntl_setfd(listener, FdFlags::empty()).unwrap();
+    let itself = daemon.cli.command(&["ingress"]);
+    let script = format!("exec 3<&{}; LISTEN_PID=$$ exec \"$0\" \"$@\"", listener.as_raw_fd());
+    let mut command = Command::new("bash");
+    command.args(["-c", &script]).arg(itself.get_program()).args(itself.get_args()).env("LISTEN_FDS", "1");
+    command.stderr(fs::File::create(daemon.folder().join("ingress.log")).unwrap());
+    command
+}
+
+#[test]
+fn whoever_connects_while_the_ingress_restarts_is_served_by_the_next_one() {
+    if !is_in_a_network_of_its_own() {
+        return;
+    }
+    ip(&["link", "set", "lo", "up"]);
+    let ant = unique("restart");
+    let daemon = Daemon::stopped(&[&ant], "");
+    daemon.settings(&settings(&daemon, &ant, ""));
+    let _kernel = Kernel::with(&daemon, &[&ant]);
+    let listener = TcpListener::bind("127.0.0.1:8080").unwrap();
+    let ask = || {
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x.agents.example.com\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+    };
+    let answered = |mut stream: TcpStream| {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        // There is no daemon; it is the ingress that says so.
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("daemon-unavailable"), "{answer}");
+    };
+    for _ in 0..3 {
+        // It comes while nobody is there.
+        let early = ask();
+        let mut ingress = activated(&daemon, &listener).spawn().unwrap();
+        answered(early);
+        answered(ask());
+        ingress.kill().unwrap();
+        ingress.wait().unwrap();
+    }
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ended = activated(&daemon, &other).status().unwrap();
+    let log = fs::read_to_string(daemon.folder().join("ingress.log")).unwrap();
+    assert!(!ended.success() && log.contains("which ingress.listen does not have"), "{log}");
 }
