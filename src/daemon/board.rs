@@ -73,7 +73,7 @@ impl Stale {
 impl Board {
     /// One that answers nobody yet. No other run may have the same `epoch`.
     pub(super) fn new(epoch: String, key: TokenKey, now: Instant) -> Self {
-        let content = StateContent { key, revoked: BTreeSet::new(), tenants: BTreeMap::new() };
+        let content = StateContent { key, revoked: BTreeSet::new(), waiting_page: false, tenants: BTreeMap::new() };
         let (parked, stale) = (VecDeque::new(), Stale::All);
         Self { epoch, number: 0, content, is_known: false, stale, desired: None, busy_until: now, parked }
     }
@@ -127,9 +127,15 @@ impl Board {
     }
 
     /// Takes in what was looked up of everything.
-    pub(super) fn set_all(&mut self, revoked: BTreeSet<TokenId>, tenants: BTreeMap<TenantName, Reachable>) {
-        if (&self.content.revoked, &self.content.tenants) != (&revoked, &tenants) {
-            (self.content.revoked, self.content.tenants) = (revoked, tenants);
+    pub(super) fn set_all(
+        &mut self,
+        revoked: BTreeSet<TokenId>,
+        waiting_page: bool,
+        tenants: BTreeMap<TenantName, Reachable>,
+    ) {
+        let content = StateContent { key: self.content.key, revoked, waiting_page, tenants };
+        if self.content != content {
+            self.content = content;
             self.next_version();
         }
     }
@@ -241,6 +247,7 @@ mod tests {
             container: None,
             power: Power::Running,
             running,
+            waits_for_memory: false,
             closed: None,
         };
         board.set_some(std::iter::once((name, Some(reachable))));
@@ -258,7 +265,7 @@ mod tests {
         assert_eq!(said(&mut waits), Some(("e-2".to_owned(), Some(1))));
         let mut waits = ask(&mut board, Some("e-2"), now);
         expose(&mut board, "ant", false);
-        board.set_all(BTreeSet::new(), board.content.tenants.clone());
+        board.set_all(BTreeSet::new(), false, board.content.tenants.clone());
         assert_eq!(said(&mut waits), None, "nothing is otherwise");
         expose(&mut board, "ant", true);
         assert_eq!(said(&mut waits), Some(("e-3".to_owned(), Some(1))));

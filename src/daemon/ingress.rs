@@ -45,7 +45,10 @@ impl Daemon {
         let exposed = Exposed { widest: widest(host), in_force, tenants };
         board.declared(in_force.effective());
         match board.take_stale(now) {
-            Some(Stale::All) => board.set_all(in_force.revoked_tokens().cloned().collect(), exposed.all()),
+            Some(Stale::All) => {
+                let waiting_page = in_force.fleet.as_ref().is_some_and(|fleet| fleet.declared.policy.waiting_page);
+                board.set_all(in_force.revoked_tokens().cloned().collect(), waiting_page, exposed.all());
+            }
             Some(Stale::Tenants(names)) => {
                 let names = names.iter().filter_map(|name| name.parse::<TenantName>().ok());
                 board.set_some(names.map(|name| (name.clone(), exposed.one(name.as_str()))));
@@ -146,6 +149,7 @@ impl Exposed<'_> {
             container: located.map(|located| located.container.clone()),
             power,
             running: power == Power::Running && located.is_some_and(|located| located.runs),
+            waits_for_memory: self.in_force.wakes().waiting.contains_key(name),
             closed,
         })
     }

@@ -47,13 +47,13 @@ const REPORT: Duration = Duration::from_secs(2);
 
 /// The tenants that have requests in hand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct InHand {
+pub struct BusyTenants {
     /// Which; `None` where that is nothing to the daemon, or where they are too many to be named.
     #[serde(skip_serializing_if = "Option::is_none")]
     in_hand: Option<BTreeSet<TenantName>>,
 }
 
-impl InHand {
+impl BusyTenants {
     /// These tenants.
     pub fn new(names: BTreeSet<TenantName>) -> Self {
         Self { in_hand: Some(names).filter(|names| names.len() <= MAX_NAMED) }
@@ -195,7 +195,7 @@ impl Daemon {
     ///
     /// # Errors
     /// It refuses, or does not answer.
-    pub async fn wake(&self, tenant: &TenantName, in_hand: &InHand) -> Result<(), NotWoken> {
+    pub async fn wake(&self, tenant: &TenantName, in_hand: &BusyTenants) -> Result<(), NotWoken> {
         #[derive(Default, Deserialize)]
         struct Refusal {
             kind: Option<String>,
@@ -219,8 +219,8 @@ impl Daemon {
     }
 
     /// Keeps the daemon told which tenants have requests in hand, for ever.
-    pub async fn report(&self, in_hand: impl Fn() -> InHand) {
-        let mut told: Option<(InHand, Instant)> = None;
+    pub async fn report(&self, in_hand: impl Fn() -> BusyTenants) {
+        let mut told: Option<(BusyTenants, Instant)> = None;
         loop {
             let now = in_hand();
             let is_told = told.as_ref().is_some_and(|(told, at)| *told == now && at.elapsed() < REPORT);

@@ -14,6 +14,8 @@ mod answer;
 mod counters;
 mod in_flight;
 mod listening;
+mod own;
+mod page;
 mod places;
 mod requests;
 mod served;

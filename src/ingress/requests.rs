@@ -70,7 +70,7 @@ pub struct Requests<S> {
 type Exchanged = (Response<Incoming>, Connection<Metered<Incoming>>, Reached);
 
 /// What is known of a request that may go on.
-struct Admission {
+pub(crate) struct Admission {
     target: Target,
     admitted: Admitted,
     host: String,
@@ -79,29 +79,55 @@ struct Admission {
 }
 
 /// What a request that may go on has until it is done: a place among those of its tenant, and its connection's place.
-struct Held {
+pub(crate) struct Held {
     _place: Place,
     _in_hand: InHand,
+}
+
+impl Admission {
+    /// Where to, what let it in, and what it has until it is done.
+    pub(crate) fn into_parts(self) -> (Target, Admitted, Held) {
+        (self.target, self.admitted, self.held)
+    }
 }
 
 impl<S> Requests<S> {
     /// Those of a client that speaks `http` or `https`, on a connection that has this place.
     pub fn new(ingress: Arc<Shared>, client: SocketAddr, scheme: &'static str, place: Arc<places::Place>) -> Self {
+        let scheme = if ingress.settings.tls_terminated { "https" } else { scheme };
         Self { ingress, client, scheme, place, cut: Arc::default(), stream: std::marker::PhantomData }
+    }
+
+    /// What all connections share.
+    pub(crate) fn ingress(&self) -> &Arc<Shared> {
+        &self.ingress
+    }
+
+    /// Whether nobody on the way reads what goes over the connection.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.scheme == "https"
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Service for Requests<S> {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let is_http1 = request.version() != Version::HTTP_2;
-        match self.pass(request).await {
+        if let Some(own) = self.own(&request) {
+            return self.answer_own(own, request).await.into();
+        }
+        let visitor = self.visitor(&request);
+        match self.pass(request, visitor.is_some()).await {
             Ok(answer) => {
                 self.ingress.counters.request("passed");
                 answer
             }
             // What follows on the connection may be read in more than one way as well.
             Err(refused @ Refused::Malformed(_)) if is_http1 => server::last(self.refused(&refused)).into(),
-            Err(refused) => self.refused(&refused).into(),
+            Err(refused) => {
+                let page = visitor.and_then(|visitor| self.page(&visitor, &refused));
+                self.ingress.counters.request(refused.as_str());
+                page.unwrap_or_else(|| refused.response()).into()
+            }
         }
     }
 
@@ -123,14 +149,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Requests<S> {
         refused.response()
     }
 
-    /// Passes a request on to its tenant, which is woken if it must be.
-    async fn pass(&self, mut request: Request<Incoming>) -> Result<Answer, Refused> {
+    /// Passes a request on to its tenant, which is woken if it must be; a visitor sees a page meanwhile, where the fleet says so.
+    async fn pass(&self, mut request: Request<Incoming>, is_visitor: bool) -> Result<Answer, Refused> {
         let Admission { target, admitted, host, account, held } = self.admit(&request)?;
         let client = upgrade::offered(&mut request);
         // Over HTTP/2 an answer is cut by itself.
         let reset = request.extensions_mut().remove::<Arc<Cut>>();
         let to =
             Destination { tenant: target.tenant.clone(), port: admitted.port, is_public: admitted.token.is_none() };
+        if is_visitor {
+            self.start_for_visitor(&to).await?;
+        }
         let counts = Arc::new(self.ingress.usage.begin(&to.tenant, &format!("port:{}", to.port)));
         let path = target.inner_path(&path_of(&request)?).into_owned();
         let mut request = outbound(request, &path, &host, client.is_some(), &counts)
@@ -173,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Requests<S> {
     }
 
     /// Whose a request is, and whether it may go on.
-    fn admit(&self, request: &Request<Incoming>) -> Result<Admission, Refused> {
+    pub(crate) fn admit(&self, request: &Request<Incoming>) -> Result<Admission, Refused> {
         if request.method() == Method::CONNECT {
             return Err(Refused::Malformed(Rule::UnsupportedMethod));
         }
@@ -347,7 +376,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Requests<S> {
 }
 
 /// Ends when the token of a request counts no more by its time.
-async fn expired(admitted: &Admitted) {
+pub(crate) async fn expired(admitted: &Admitted) {
     match admitted.token.as_ref().map(|token| token.expires.duration_since(Timestamp::now())) {
         Some(left) => tokio::time::sleep(left.try_into().unwrap_or_default()).await,
         None => std::future::pending().await,
@@ -363,7 +392,7 @@ fn get<T: Clone>(place: &Mutex<Option<T>>) -> Option<T> {
 }
 
 /// The host that a request names: in its target, as HTTP/2 has it, or in its header. Both must be the same.
-fn host_of<T>(request: &Request<T>) -> Result<String, Refused> {
+pub(crate) fn host_of<T>(request: &Request<T>) -> Result<String, Refused> {
     let malformed = || Refused::Malformed(Rule::MalformedRequest);
     let mut named = request.headers().get_all(header::HOST).into_iter();
     let header = match (named.next(), named.next()) {

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     answer::Refused,
-    daemon::InHand,
+    daemon::BusyTenants,
     gateway::{Pools, accounting::account::Account},
     model::TenantName,
 };
@@ -62,12 +62,12 @@ impl Served {
     }
 
     /// The tenants that have requests in hand, as the daemon wants to know it.
-    pub fn in_hand(&self) -> InHand {
+    pub fn in_hand(&self) -> BusyTenants {
         if !self.is_told {
-            return InHand::default();
+            return BusyTenants::default();
         }
         let tenants = self.tenants();
-        InHand::new(tenants.iter().filter(|(_, one)| one.in_hand() > 0).map(|(name, _)| name.clone()).collect())
+        BusyTenants::new(tenants.iter().filter(|(_, one)| one.in_hand() > 0).map(|(name, _)| name.clone()).collect())
     }
 
     fn tenants(&self) -> MutexGuard<'_, BTreeMap<TenantName, One>> {

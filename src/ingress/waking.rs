@@ -86,6 +86,34 @@ pub struct Destination {
     pub is_public: bool,
 }
 
+/// How far a tenant has come on its way to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is no memory for it yet.
+    Waiting,
+    /// It does not run yet.
+    Creating,
+    /// It runs, and its app does not accept yet.
+    Starting,
+    /// Its app accepts.
+    Ready,
+}
+
+impl Step {
+    /// The word in events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Creating => "creating",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+        }
+    }
+}
+
+/// Hears of steps.
+type Report<'a> = &'a (dyn Fn(Step) + Send + Sync);
+
 /// A tenant's port that accepts connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reached {
@@ -124,10 +152,35 @@ impl Waker {
     /// # Errors
     /// The tenant is not to be woken, is not ready in time, or too many wait.
     pub async fn connect(&self, to: &Destination, settings: &Ingress) -> Result<(TcpStream, Reached), Refused> {
+        self.reach(to, settings, &|_: Step| {}).await
+    }
+
+    /// Waits as a request does, and reports each step.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn wait(&self, to: &Destination, settings: &Ingress, report: Report<'_>) -> Result<(), Refused> {
+        let last = Mutex::new(None);
+        let changed = |step| {
+            if lock(&last).replace(step) != Some(step) {
+                report(step);
+            }
+        };
+        self.reach(to, settings, &changed).await?;
+        changed(Step::Ready);
+        Ok(())
+    }
+
+    async fn reach(
+        &self,
+        to: &Destination,
+        settings: &Ingress,
+        report: Report<'_>,
+    ) -> Result<(TcpStream, Reached), Refused> {
         let begun = Instant::now();
         let patience = settings.wake_timeout.get();
         let late = || Refused::NotReady(patience);
-        let waiting = timeout(patience, self.connect_when_ready(to, settings, begun));
+        let waiting = timeout(patience, self.connect_when_ready(to, settings, begun, report));
         waiting.await.unwrap_or_else(|_| Err(late()))
     }
 
@@ -136,6 +189,7 @@ impl Waker {
         to: &Destination,
         settings: &Ingress,
         begun: Instant,
+        report: Report<'_>,
     ) -> Result<(TcpStream, Reached), Refused> {
         let mut changes = self.daemon.changes();
         let (mut place, mut had_to_wake, mut wait) = (None, false, RETRY);
@@ -155,6 +209,11 @@ impl Waker {
                     return Ok((stream, reached));
                 }
             }
+            report(match (found.waits_for_memory, found.running) {
+                (true, _) => Step::Waiting,
+                (false, false) => Step::Creating,
+                (false, true) => Step::Starting,
+            });
             if place.is_none() {
                 place = Some(self.hold(&to.tenant, settings)?);
             }

@@ -102,7 +102,12 @@ impl Ingress {
              socket: {at}/peer/daemon.sock\n  limits: {{{limits}}}\n{tls}{more}"
         );
         fs::write(folder.join("host.yaml"), settings).unwrap();
-        let content = StateContent { key: key().public(), revoked: BTreeSet::new(), tenants: BTreeMap::new() };
+        let content = StateContent {
+            key: key().public(),
+            revoked: BTreeSet::new(),
+            waiting_page: false,
+            tenants: BTreeMap::new(),
+        };
         let daemon = Peer::start(folder.join("peer/daemon.sock"), content);
         if let Some(authority) = authority {
             certify(&folder, authority);
@@ -216,6 +221,7 @@ impl Ingress {
                 container: Some(format!("{name}-1")),
                 power: Power::Running,
                 running: true,
+                waits_for_memory: false,
                 closed: None,
             };
             content.tenants.insert(name.parse().unwrap(), reachable);

@@ -412,6 +412,12 @@ const POLICIES: &[Pair] = &[
         &[("rules.a.json", L, "rule"), ("rules.b.json", T, "rule")],
     ),
     (
+        "ingress.waitingPage",
+        "ingress: {waitingPage: false}\n",
+        "ingress: {waitingPage: true}\n",
+        &[("ingress.waitingPage", N, "upkeep")],
+    ),
+    (
         "health.trialPeriod",
         "health: {trialPeriod: 10s}\n",
         "health: {trialPeriod: 1s}\n",

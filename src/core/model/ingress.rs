@@ -102,6 +102,9 @@ pub struct StateContent {
     pub key: TokenKey,
     /// Tokens that do not count any more, though they have not expired.
     pub revoked: BTreeSet<TokenId>,
+    /// Whether a browser sees a page while a tenant is started for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting_page: bool,
     /// Every tenant that exposes a port.
     pub tenants: BTreeMap<TenantName, Reachable>,
 }
@@ -125,6 +128,9 @@ pub struct Reachable {
     /// Whether its container was last found running, since it was last woken: neither frozen nor contained, whatever else may
     /// differ.
     pub running: bool,
+    /// Whether it sleeps until there is memory for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits_for_memory: bool,
     /// Why no request wakes it, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<Closed>,
@@ -187,10 +193,11 @@ mod tests {
         let written = json!({"version": "a-1", "content": {
             "key": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
             "revoked": ["abcdefghijkl"],
+            "waiting_page": true,
             "tenants": {
                 "ant": {
                     "access": "public", "ports": {"80": {}, "8080": {"path": "/healthz"}}, "address": "10.77.0.14",
-                    "power": "asleep", "running": false, "closed": "suspended",
+                    "power": "asleep", "running": false, "waits_for_memory": true, "closed": "suspended",
                 },
                 "bee": {"access": "token", "ports": {"80": {}}, "power": "running", "running": true},
             },

@@ -158,10 +158,13 @@ pub struct Policy {
     /// How long a tenant that a commit changed must run without ending before the commit counts as
     /// good for it.
     pub healthy_after: Timespan,
+    /// Whether a browser sees a page while a tenant is started for it.
+    pub waiting_page: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { guards: Guards::default(), retry: Retry::default(), healthy_after: Timespan::seconds(10) }
+        let healthy_after = Timespan::seconds(10);
+        Self { guards: Guards::default(), retry: Retry::default(), healthy_after, waiting_page: false }
     }
 }

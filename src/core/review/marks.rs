@@ -58,11 +58,12 @@ pub(super) fn new(after: &Tenant) -> Vec<Effect> {
 /// The effects of a change of the fleet's own policy.
 pub(super) fn fleet(before: &Policy, after: &Policy) -> Vec<Effect> {
     let mut effects = Effects::default();
-    let Policy { guards: Guards { percent, at_least, window }, retry, healthy_after } = *before;
+    let Policy { guards: Guards { percent, at_least, window }, retry, healthy_after, waiting_page } = *before;
     effects.more("guards.removals.percent", "guard", &percent, &after.guards.percent);
     effects.more("guards.removals.atLeast", "guard", &at_least, &after.guards.at_least);
     effects.less("guards.removals.window", "guard", &window, &after.guards.window);
     effects.neutral("retry", "upkeep", &retry, &after.retry);
+    effects.neutral("ingress.waitingPage", "upkeep", &waiting_page, &after.waiting_page);
     effects.more("health.trialPeriod", "guard", &healthy_after, &after.healthy_after);
     effects.0
 }

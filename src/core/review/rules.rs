@@ -30,5 +30,8 @@ pub const RULES: [(&str, &str); 17] = [
     ),
     ("tier", "another tier is neutral by itself; to leave one that a host's approvals guard needs an approval there"),
     ("content", "what runs, and with what settings of its own, is neutral: image, command, other variables, files"),
-    ("upkeep", "how the daemon retries, and whether logs are compressed, is neutral"),
+    (
+        "upkeep",
+        "how the daemon retries, whether logs are compressed, and whether a browser sees a page while a tenant starts, is neutral",
+    ),
 ];

@@ -187,6 +187,17 @@ pub struct FleetFile {
     pub retry: Option<Located<RetryFile>>,
     /// When a commit counts as good for a tenant that it changed.
     pub health: Option<Located<HealthFile>>,
+    /// What who comes from outside sees.
+    pub ingress: Option<Located<FleetIngressFile>>,
+}
+
+/// What who comes from outside sees.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FleetIngressFile {
+    /// Whether a browser that goes to a tenant which does not run sees a page that says how its start goes on, and lands on
+    /// what it asked for. Without it, and for programs, the request waits. Default: false.
+    pub waiting_page: Option<Located<bool>>,
 }
 
 /// When a commit is held until a person agrees.

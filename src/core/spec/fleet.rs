@@ -120,6 +120,9 @@ impl Policy {
         {
             daemon.healthy_after = after.0;
         }
+        if let Some(ingress) = value(file.ingress.as_ref()) {
+            set(&mut daemon.waiting_page, ingress.waiting_page.as_ref());
+        }
         if let Some(field) = &file.retry {
             daemon.retry = retry(field, daemon.retry, findings);
         }

@@ -258,11 +258,12 @@ fn what_the_daemon_decides_by_comes_from_the_fleet_and_each_tenants_drift_mode_f
     };
     assert_eq!(compiled(""), (Daemon::default(), DriftMode::Enabled, DriftMode::Disabled));
     let all = "driftDetection: {mode: warn}\nguards: {removals: {percent: 0, atLeast: 9, window: 90s}}\n\
-               retry: {initial: 2s, max: 1h}\nhealth: {trialPeriod: 0s}\n";
+               retry: {initial: 2s, max: 1h}\nhealth: {trialPeriod: 0s}\ningress: {waitingPage: true}\n";
     let policy = Daemon {
         guards: Guards { percent: 0, at_least: 9, window: Timespan::seconds(90) },
         retry: Retry { initial: Timespan::seconds(2), max: Timespan::seconds(3_600) },
         healthy_after: Timespan::seconds(0),
+        waiting_page: true,
     };
     assert_eq!(compiled(all), (policy, DriftMode::Warn, DriftMode::Disabled));
     // One number of a pair leaves the other at its default.
@@ -317,11 +318,13 @@ fn a_host_gets_what_its_file_says() {
         overcommit: Overcommit(150),
     };
     assert_eq!(host.workspaces, workspaces);
+    assert_eq!(host.power.memory, Some(Bytes::mib(512)));
     let ingress = Ingress {
         listen: vec!["127.0.0.1:8080".parse().unwrap(), "[::]:443".parse().unwrap()],
         domain: "agents.example.com".parse().unwrap(),
         access: Access::Public,
         tls: Some(Tls { certificate: "/etc/tenantd/tls.pem".into(), key: "/etc/tenantd/tls.key".into() }),
+        tls_terminated: false,
         origins: ["https://app.example.com", "http://localhost:3000"].map(|origin| origin.parse().unwrap()).into(),
         user: "ingress".to_owned(),
         state: "/srv/tenantd-ingress".into(),

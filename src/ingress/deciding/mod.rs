@@ -3,6 +3,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod admission;
+pub mod browser;
 pub mod credential;
 pub mod headers;
 pub mod target;

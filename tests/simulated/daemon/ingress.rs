@@ -75,7 +75,7 @@ impl Drop for Kernel {
     }
 }
 
-fn ip(words: &[&str]) {
+pub(super) fn ip(words: &[&str]) {
     let output = Command::new("ip").args(words).output().unwrap();
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
@@ -407,7 +407,7 @@ fn without_an_ingress_there_are_no_tokens() {
 }
 
 /// An ingress that begins with a socket that systemd would hold for it.
-fn activated(daemon: &Daemon, listener: &TcpListener) -> Command {
+pub(super) fn activated(daemon: &Daemon, listener: &TcpListener) -> Command {
     fcntl_setfd(listener, FdFlags::empty()).unwrap();
     let itself = daemon.cli.command(&["ingress"]);
     let script = format!("exec 3<&{}; LISTEN_PID=$$ exec \"$0\" \"$@\"", listener.as_raw_fd());

@@ -12,6 +12,7 @@ mod guards;
 mod ingress;
 mod memory;
 mod operator;
+mod pages;
 mod power;
 mod restart;
 mod signed;

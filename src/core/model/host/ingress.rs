@@ -17,6 +17,8 @@ pub struct Ingress {
     pub access: Access,
     /// What it serves TLS with; `None` where clients come in the clear, from a proxy in front of it.
     pub tls: Option<Tls>,
+    /// Whether clients come over TLS all the same, which a proxy in front of it terminates.
+    pub tls_terminated: bool,
     /// Origins beside a tenant's own whose pages may use its cookie with a WebSocket or a method that changes something.
     pub origins: BTreeSet<Origin>,
     /// The user that it becomes once it has begun.
@@ -71,6 +73,7 @@ impl Ingress {
             domain,
             access: Access::Token,
             tls: None,
+            tls_terminated: false,
             origins: BTreeSet::new(),
             user: "tenantd-ingress".to_owned(),
             state: PathBuf::from("/var/lib/tenantd-ingress"),

@@ -29,6 +29,9 @@ pub struct IngressFile {
     pub access: Option<Located<Access>>,
     /// What it serves TLS with. Default: none, for a proxy in front of it.
     pub tls: Option<Located<TlsFile>>,
+    /// Whether a proxy in front of it terminates TLS, and nobody else reaches it: then browsers may get a cookie, and tenants are
+    /// told that requests came over https. Not together with `tls`. Default: false.
+    pub tls_terminated: Option<Located<bool>>,
     /// Origins of pages beside a tenant's own that may open a WebSocket, or send what changes something, with a cookie of
     /// ingress. Default: none.
     pub origins: Option<Located<Vec<Located<Origin>>>>,

@@ -22,6 +22,7 @@ pub(in crate::spec) fn settings(file: &IngressFile) -> Option<Ingress> {
         ingress.access = *access;
     }
     ingress.tls = value(file.tls.as_ref()).and_then(tls);
+    ingress.tls_terminated = value(file.tls_terminated.as_ref()).copied().unwrap_or_default();
     let origins = value(file.origins.as_ref()).into_iter().flatten().filter_map(Located::get).cloned();
     ingress.origins = origins.collect();
     if let Some(user) = value(file.user.as_ref()) {
@@ -71,6 +72,10 @@ pub(in crate::spec) fn check(file: &str, field: &Located<IngressFile>, host: &Ho
     let mut report = |span, code, message: &str, help: &str| {
         findings.push(Finding::error(file, span, code, message, Some(help)));
     };
+    if let Some(field) = content.tls_terminated.as_ref().filter(|_| ingress.tls_terminated && ingress.tls.is_some()) {
+        let message = "ingress terminates TLS itself, by `tls`";
+        report(field.span, "unused-key", message, "remove one of the two");
+    }
     if ingress.user == host.egress.user {
         let message = format!("{} is the gateway's user, which may read the secrets of tenants", ingress.user);
         let span = content.user.as_ref().map_or(field.span, |user| user.span);
