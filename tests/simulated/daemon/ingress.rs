@@ -129,7 +129,7 @@ impl Daemon {
         told(&self.ingress_socket(), after).unwrap()
     }
 
-    fn content(&self) -> StateContent {
+    pub(super) fn content(&self) -> StateContent {
         self.told(None).content.unwrap()
     }
 

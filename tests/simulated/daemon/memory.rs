@@ -172,7 +172,7 @@ fn nobody_is_woken_for_whom_there_is_no_memory() {
     assert_eq!(daemon.state(&object(bee)), "running", "an operator started it");
     daemon.not_woken_for_memory(ant, Some(&[ant, cat]));
     // Who waits for a time that is over waits for room, too.
-    daemon.ask(&["sleep", ant, "--until", "1s"]).with(0);
+    daemon.ask(&["sleep", ant, "--until", "3s"]).with(0);
     daemon.wait("there is no room for it", || {
         // It runs: this says that it is used.
         daemon.wake_beside(cat, Some(&[cat])).unwrap();

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use tenantd::model::Power;
+
 use super::{
     Daemon,
     ingress::{EXPOSE, activated, ip, is_in_a_network_of_its_own, unique},
@@ -101,12 +103,14 @@ fn a_browser_sees_how_a_start_goes_on_and_gets_a_cookie_for_a_token() {
     // The page, where the fleet says so.
     daemon.policy("ingress: {waitingPage: true}\n");
     daemon.push();
+    daemon.wait("the fleet says so", || daemon.content().waiting_page.then_some(()));
     daemon.ask(&["sleep", ant]).with(0);
+    daemon.reachable_as(ant, |one| one.power == Power::Asleep && one.container.is_none());
     let cookie = format!("Cookie: __Host-tenantd={token}\r\n");
-    let page = daemon.wait("a page is there", || {
-        let page = get(ant, "/", &format!("{BROWSER}{cookie}"));
-        page.contains("<h1>Starting ").then_some(page)
-    });
+    // The ingress hears of it as the daemon says it.
+    std::thread::sleep(Duration::from_millis(500));
+    let page = get(ant, "/", &format!("{BROWSER}{cookie}"));
+    assert!(page.contains("<h1>Starting "), "{page}");
     assert!(page.starts_with("HTTP/1.1 503 ") && header(&page, "cache-control") == Some("no-store"), "{page}");
     assert_eq!(ask(ant, "GET /.tenantd/wake", "", "", "").split(' ').nth(1), Some("401"), "who may not come in");
     // It runs in the end, and nobody listens there.
