@@ -8,6 +8,7 @@ use super::{
     Daemon,
     capacity::{self, Holder, Holding, Room},
     in_force::give,
+    workers::WAKE,
 };
 use crate::{
     model::{Bytes, Power, PowerHold, PowerReason, Tenant, TenantName, record::Trigger, status::MemoryStatus},
@@ -207,7 +208,7 @@ fn trigger_of(tenant: &str, reason: &PowerReason) -> Trigger {
     match reason {
         PowerReason::Operator { by } => Trigger::Operator { by: by.clone() },
         PowerReason::Wake => {
-            Trigger::Event { event: "request".to_owned(), object: tenant.to_owned(), time: Timestamp::now() }
+            Trigger::Event { event: WAKE.to_owned(), object: tenant.to_owned(), time: Timestamp::now() }
         }
         PowerReason::StateLost
         | PowerReason::TimeUp
