@@ -56,6 +56,7 @@ fn state() -> anyhow::Result<IngressState> {
         container: Some("app".to_owned()),
         power: Power::Running,
         running: true,
+        waits_for_memory: false,
         closed: None,
     };
     let mut tenants = BTreeMap::new();
@@ -63,7 +64,7 @@ fn state() -> anyhow::Result<IngressState> {
         let name: TenantName = name.parse().map_err(anyhow::Error::msg)?;
         tenants.insert(name, reachable(access, APP));
     }
-    let content = StateContent { key: key().public(), revoked: BTreeSet::new(), tenants };
+    let content = StateContent { key: key().public(), revoked: BTreeSet::new(), waiting_page: false, tenants };
     Ok(IngressState { version: VERSION.to_owned(), content: Some(content) })
 }
 
