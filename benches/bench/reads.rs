@@ -108,7 +108,10 @@ fn docker(socket: &Path) -> anyhow::Result<Docker> {
         let (socket, idle) = (socket.clone(), Arc::clone(&idle));
         async move {
             let kept = || idle.lock().unwrap_or_else(PoisonError::into_inner);
-            let ready = kept().iter().position(Connection::is_ready).map(|place| kept().swap_remove(place));
+            let ready = {
+                let mut idle = kept();
+                idle.iter().position(Connection::is_ready).map(|place| idle.swap_remove(place))
+            };
             let mut connection = match ready {
                 Some(connection) => connection,
                 None => bare::connect(&socket).await?,

@@ -19,7 +19,11 @@ use crate::{
         admission::{Admitted, may_go_on},
         target::Target,
     },
-    gateway::{Lease, accounting::account::Account, proxy::wire::Seen},
+    gateway::{
+        Lease,
+        accounting::account::Account,
+        proxy::{waiting::Backlog, wire::Seen},
+    },
 };
 
 /// How often expiry and what waits are checked.
@@ -127,7 +131,8 @@ impl Entry {
         };
         match self.blocked {
             Some((before, since)) if before == seen => {
-                let bytes = unread.buffer + unread.from.unread();
+                let source = unread.from.stream();
+                let bytes = Backlog { bytes: unread.buffer, source: source.as_deref() }.memory();
                 let has_room = match &mut self.lease {
                     Some(lease) => lease.resize(bytes),
                     None => {

@@ -26,6 +26,7 @@ crate::trials![
     heads_that_never_end_fill_no_more_memory_than_there_is_for_them,
     a_flood_of_questions_loses_nobody_elses_answers,
     downloads_that_nobody_reads_fill_no_more_memory_than_there_is_for_them,
+    downloads_that_are_read_go_on_however_many_there_are,
     who_takes_nothing_of_what_waits_is_cut_off,
     look_ups_that_nobody_answers_are_no_neighbours_affair,
 ];
@@ -286,6 +287,27 @@ fn downloads_that_nobody_reads_fill_no_more_memory_than_there_is_for_them() {
     eventually("nothing is held", Duration::from_secs(5), || {
         gateway.metric("tenantd_gateway_memory_bytes{tenant=\"hoards\"}") == 0
     });
+}
+
+fn downloads_that_are_read_go_on_however_many_there_are() {
+    world();
+    let gateway = Gateway::start("readers", "");
+    let tenant = gateway.tenant("readers", &["api.example.com:80", "api.example.com:9000"]);
+    let mut downloads: Vec<TcpStream> =
+        (0..96).map(|number| begin_download(&tenant, number % 2 == 0).unwrap()).collect();
+    let end = Instant::now() + Duration::from_secs(4);
+    // More comes than these threads can read.
+    thread::scope(|scope| {
+        for downloads in downloads.chunks_mut(24) {
+            scope.spawn(move || {
+                let mut piece = vec![0; 64 << 10];
+                while Instant::now() < end {
+                    downloads.iter_mut().for_each(|download| download.read_exact(&mut piece).unwrap());
+                }
+            });
+        }
+    });
+    assert_eq!(gateway.metric("tenantd_gateway_stalled_total{tenant=\"readers\"}"), 0);
 }
 
 fn who_takes_nothing_of_what_waits_is_cut_off() {

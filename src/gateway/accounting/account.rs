@@ -31,6 +31,11 @@ impl Account {
         self.pools.memory.take(&self.tenant, bytes)
     }
 
+    /// Whether it has more memory than is its own part: some of it is lent.
+    pub(crate) fn is_beyond_its_memory(&self) -> bool {
+        self.pools.memory.is_beyond_part(&self.tenant)
+    }
+
     /// A place for a name that is looked up at a resolver.
     pub(crate) fn lookup(&self) -> Option<Lease> {
         self.pools.lookups.take(&self.tenant, 1)

@@ -14,3 +14,7 @@ pub const OUTSIDE: u64 = UNSENT as u64 + (512 << 10);
 
 /// How much a destination's socket takes that it cannot send yet, in bytes.
 pub const UNSENT: u32 = 128 << 10;
+
+/// What a destination's socket may receive ahead for a tenant that takes too little and has used up its own part of the memory,
+/// in bytes. The kernel doubles it for what it keeps around them.
+pub const AHEAD: usize = 64 << 10;

@@ -170,6 +170,11 @@ impl Pool {
         self.shares().of(tenant)
     }
 
+    /// Whether a tenant has more of it than is its own part.
+    pub(super) fn is_beyond_part(&self, tenant: &TenantName) -> bool {
+        self.shares().is_beyond_part(tenant)
+    }
+
     /// So much for a tenant, if that takes nothing from another's part. What is another's and lent cannot
     /// be called back here: it is there again when whoever has it is done.
     pub fn take(self: &Arc<Self>, tenant: &TenantName, amount: u64) -> Option<Lease> {

@@ -70,6 +70,11 @@ impl<K: Ord + Clone> Shares<K> {
         if equal < self.unit { half } else { half.max(self.unit) }
     }
 
+    /// Whether one has more than is its own part.
+    pub fn is_beyond_part(&self, who: &K) -> bool {
+        self.holders.get(who).is_some_and(|holder| self.beyond(holder.used, holder.is_served) > 0)
+    }
+
     /// How much can be lent in all: to one who is not to have more than a unit, or to one who is.
     fn to_lend(&self, beyond_unit: bool) -> u64 {
         let part = self.part();

@@ -21,10 +21,10 @@ pub mod revocation;
 pub mod server;
 pub mod upgrade;
 pub mod upstreams;
+pub mod waiting;
 pub mod wire;
 
 pub(crate) mod request_validator;
-pub(crate) mod waiting;
 
 #[cfg(test)]
 mod tests;

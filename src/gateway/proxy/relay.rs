@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     activity::Activity,
     limits::Limits,
-    waiting::{self, Waiting, unread},
+    waiting::{self, Backlog, Waiting},
 };
 use crate::{
     accounting::{
@@ -85,11 +85,12 @@ impl Session {
         let activity = Activity::default();
         let up = async {
             let (from_client, first) = from_client.await?;
-            self.pump(from_client, to_destination, first, &activity, Use::sent, |_| OUTSIDE).await.map_err(ended)
+            let direction = Direction { count: Use::sent, beside: OUTSIDE, source: |_| None };
+            self.pump(from_client, to_destination, first, &activity, direction).await.map_err(ended)
         };
         let down = async {
-            let held = |from: &TcpReadHalf<'_>| INSIDE + unread(from.as_ref());
-            self.pump(from_destination, to_client, begun, &activity, Use::received, held).await.map_err(ended)
+            let direction = Direction { count: Use::received, beside: INSIDE, source: socket };
+            self.pump(from_destination, to_client, begun, &activity, direction).await.map_err(ended)
         };
         let both = async {
             match tokio::try_join!(up, down) {
@@ -110,8 +111,7 @@ impl Session {
         mut to: impl AsyncWrite + Unpin,
         rest: Vec<u8>,
         activity: &Activity,
-        count: fn(&Use, u64),
-        held: impl Fn(&R) -> u64,
+        Direction { count, beside, source }: Direction<R>,
     ) -> io::Result<()> {
         count(&self.counts, rest.len() as u64);
         let waiting = Waiting::new(Arc::clone(&self.account), self.limits.stall);
@@ -124,14 +124,22 @@ impl Session {
                     let bandwidth = self.limits.bandwidth?;
                     Some(self.account.load.bandwidth.spend(bytes, bandwidth)).filter(|wait| !wait.is_zero())
                 };
-                pump.poll(cx, &mut from, &mut to, buffer, meter, &held)
+                pump.poll(cx, &mut from, &mut to, buffer, meter, (beside, source))
             })
         })
         .await
     }
 }
 
-/// One direction.
+/// Of bytes that come from an `R`: how they are counted, how much memory what waits takes beside them, and which socket has
+/// received what waits.
+struct Direction<R> {
+    count: fn(&Use, u64),
+    beside: u64,
+    source: fn(&R) -> Option<&TcpStream>,
+}
+
+/// One direction at work.
 struct Pump {
     /// What the other side did not take at once, and how much of it that has taken since.
     rest: Vec<u8>,
@@ -140,6 +148,10 @@ struct Pump {
     /// Until when the tenant's bandwidth is used up.
     pause: Option<Pin<Box<Sleep>>>,
     waiting: Waiting,
+}
+
+fn socket<'a>(half: &'a TcpReadHalf<'_>) -> Option<&'a TcpStream> {
+    Some(half.as_ref())
 }
 
 /// How a relay ends with an error of one direction.
@@ -155,12 +167,12 @@ impl Pump {
         to: &mut (impl AsyncWrite + Unpin),
         buffer: &mut [u8],
         meter: impl Fn(u64) -> Option<Duration>,
-        held: impl Fn(&R) -> u64,
+        (beside, source): (u64, fn(&R) -> Option<&TcpStream>),
     ) -> Poll<io::Result<()>> {
         loop {
             let Poll::Ready(flushed) = self.flush(cx, to) else {
-                let bytes = || self.rest.len() as u64 + held(from);
-                self.waiting.blocked(cx, bytes)?;
+                let backlog = Backlog { bytes: self.rest.len() as u64 + beside, source: source(from) };
+                self.waiting.blocked(cx, backlog)?;
                 return Poll::Pending;
             };
             flushed?;

@@ -12,6 +12,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
     time::{Sleep, sleep},
 };
 
@@ -20,7 +21,7 @@ use super::{
     answer::{DRAIN_TIMEOUT, MAX_DISCARDED},
     gathered::Gathered,
     limits::Limits,
-    waiting::Waiting,
+    waiting::{Backlog, Waiting},
     wire::Seen,
 };
 use crate::{
@@ -88,10 +89,9 @@ impl Watched {
         *self.far() = (far, account);
     }
 
-    /// How much waits for the client, where it takes nothing, in bytes of memory.
-    fn held(&self) -> u64 {
-        let far = self.far().0.clone();
-        INSIDE + far.unread()
+    /// The socket that the answer in hand comes from, while it is open.
+    fn source(&self) -> Option<Arc<TcpStream>> {
+        self.far().0.stream()
     }
 
     /// On whose account an answer in hand goes, if not on the connection's own.
@@ -333,7 +333,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for RequestValidator<S> {
         ready!(validator.paused(cx));
         let Poll::Ready(written) = Pin::new(&mut validator.stream).poll_write(cx, bytes) else {
             validator.waiting.charge(validator.watched.account().unwrap_or_else(|| Arc::clone(&validator.account)));
-            validator.waiting.blocked(cx, || validator.watched.held())?;
+            let source = validator.watched.source();
+            validator.waiting.blocked(cx, Backlog { bytes: INSIDE, source: source.as_deref() })?;
             return Poll::Pending;
         };
         let written = written?;
@@ -345,8 +346,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for RequestValidator<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let validator = self.get_mut();
         // Whoever flushes has written all; more may wait behind that.
-        if validator.waiting.is_waiting() && validator.watched.held() == INSIDE {
-            validator.waiting.drained();
+        if validator.waiting.is_waiting() {
+            let source = validator.watched.source();
+            if (Backlog { bytes: 0, source: source.as_deref() }).memory() == 0 {
+                validator.waiting.drained();
+            }
         }
         Pin::new(&mut validator.stream).poll_flush(cx)
     }

@@ -1,15 +1,19 @@
 //! Bytes that nobody takes: whoever does not read keeps what was sent to it in the kernel's buffers and in
 //! the gateway's, for as long as its connection lives.
 //!
-//! What waits is checked once a second while it waits, and counted as memory of the tenant's. A connection
-//! ends where that is more than the tenant can have, and where nothing was taken for a time.
+//! What waits is checked once a second while it waits, and counted as memory of the tenant's. Where that is more than
+//! the tenant's own part, no more is received ahead than a small buffer holds. A connection ends where it is still more
+//! than the tenant can have, and where nothing was taken for a time.
 
 use std::{io, pin::Pin, sync::Arc, task::Context, time::Duration};
 
-use rustix::{fd::AsFd, io::ioctl_fionread};
-use tokio::time::{Instant, Sleep, sleep};
+use rustix::io::ioctl_fionread;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep, sleep},
+};
 
-use crate::accounting::{account::Account, limits::Lease};
+use crate::accounting::{account::Account, buffers::AHEAD, limits::Lease};
 
 /// How often what waits is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -30,6 +34,17 @@ struct Held {
     lease: Option<Lease>,
     /// When bytes were last taken.
     taken: Instant,
+    /// Whether no more than a small buffer holds is received ahead.
+    is_bounded: bool,
+}
+
+/// What waits for a receiver that takes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Backlog<'a> {
+    /// So many bytes of memory, and beside them
+    pub bytes: u64,
+    /// what this socket has received and nobody has read.
+    pub source: Option<&'a TcpStream>,
 }
 
 impl Waiting {
@@ -48,16 +63,18 @@ impl Waiting {
         self.account = account;
     }
 
-    /// The receiver takes nothing at this moment. `bytes` says how many wait for it.
+    /// The receiver takes nothing at this moment, while so much waits for it.
     ///
     /// # Errors
     /// The connection must end ([`is_cut`] says so): it has waited for too long, or too much waits.
-    pub fn blocked(&mut self, cx: &mut Context<'_>, bytes: impl Fn() -> u64) -> io::Result<()> {
-        let fresh =
-            || Box::new(Held { next_check: Box::pin(sleep(CHECK_INTERVAL)), lease: None, taken: Instant::now() });
+    pub fn blocked(&mut self, cx: &mut Context<'_>, backlog: Backlog<'_>) -> io::Result<()> {
+        let fresh = || {
+            let next_check = Box::pin(sleep(CHECK_INTERVAL));
+            Box::new(Held { next_check, lease: None, taken: Instant::now(), is_bounded: false })
+        };
         let held = self.now.get_or_insert_with(fresh);
         while held.next_check.as_mut().poll(cx).is_ready() {
-            if held.taken.elapsed() >= self.stall || !held.reserve(&self.account, bytes()) {
+            if held.taken.elapsed() >= self.stall || !held.reserve(&self.account, backlog) {
                 self.account.load.stalled.inc();
                 return Err(io::ErrorKind::QuotaExceeded.into());
             }
@@ -86,23 +103,38 @@ impl Waiting {
 }
 
 impl Held {
-    fn reserve(&mut self, account: &Account, bytes: u64) -> bool {
-        match &mut self.lease {
+    /// False where the connection must end. Once it may have more than can be had, until the next check: by then whoever
+    /// reads at all has read what was received ahead.
+    fn reserve(&mut self, account: &Account, backlog: Backlog<'_>) -> bool {
+        let bytes = backlog.memory();
+        let is_had = match &mut self.lease {
             Some(lease) => lease.resize(bytes),
             None => account.memory(bytes).map(|lease| self.lease = Some(lease)).is_some(),
+        };
+        if self.is_bounded || (is_had && !account.is_beyond_its_memory()) {
+            return is_had;
         }
+        self.is_bounded = true;
+        backlog.bound() || is_had
+    }
+}
+
+impl Backlog<'_> {
+    /// How much memory it takes, in bytes: the kernel keeps up to as much again around what a socket has received.
+    pub fn memory(&self) -> u64 {
+        let unread = |socket| ioctl_fionread(socket).unwrap_or_default().saturating_mul(2);
+        self.bytes + self.source.map_or(0, unread)
+    }
+
+    /// Lets the socket receive no more than a small buffer holds. False where there is none.
+    fn bound(&self) -> bool {
+        self.source.is_some_and(|socket| socket2::SockRef::from(socket).set_recv_buffer_size(AHEAD).is_ok())
     }
 }
 
 /// Whether a connection ends because of what waited.
 pub fn is_cut(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::QuotaExceeded
-}
-
-/// How much memory what a socket has received and nobody has read takes: the kernel keeps up to as much
-/// again around the bytes themselves.
-pub fn unread(socket: impl AsFd) -> u64 {
-    ioctl_fionread(socket).unwrap_or_default().saturating_mul(2)
 }
 
 #[cfg(test)]
@@ -114,6 +146,10 @@ mod tests {
 
     fn account(pools: &Arc<Pools>) -> Arc<Account> {
         Arc::new(Account::new("ant".parse().unwrap(), Arc::clone(pools)))
+    }
+
+    fn of(bytes: u64) -> Backlog<'static> {
+        Backlog { bytes, source: None }
     }
 
     fn run(test: impl Future<Output = ()>) {
@@ -129,15 +165,15 @@ mod tests {
             let held = || pools.memory.of(account.tenant());
             let mut waiting = Waiting::new(Arc::clone(&account), Duration::from_secs(60));
             let cx = &mut Context::from_waker(Waker::noop());
-            waiting.blocked(cx, || 1000).unwrap();
+            waiting.blocked(cx, of(1000)).unwrap();
             assert_eq!(held(), 0, "a moment is nothing");
             sleep(CHECK_INTERVAL + CHECK_INTERVAL / 10).await;
-            waiting.blocked(cx, || 1000).unwrap();
+            waiting.blocked(cx, of(1000)).unwrap();
             assert_eq!(held(), 1000);
             waiting.taken();
             assert_eq!(held(), 1000, "as long as something waits");
             sleep(CHECK_INTERVAL + CHECK_INTERVAL / 10).await;
-            waiting.blocked(cx, || 5000).unwrap();
+            waiting.blocked(cx, of(5000)).unwrap();
             assert_eq!(held(), 5000);
             waiting.drained();
             assert_eq!((held(), waiting.is_waiting()), (0, false));
@@ -153,11 +189,11 @@ mod tests {
             let mut waiting = Waiting::new(Arc::clone(&account), Duration::from_secs(60));
             let cx = &mut Context::from_waker(Waker::noop());
             let held = |account: &Account| pools.memory.of(account.tenant());
-            waiting.blocked(cx, || 1000).unwrap();
+            waiting.blocked(cx, of(1000)).unwrap();
             for (on, off) in [(&account, &other), (&other, &account)] {
                 waiting.charge(Arc::clone(on));
                 sleep(CHECK_INTERVAL + CHECK_INTERVAL / 10).await;
-                waiting.blocked(cx, || 1000).unwrap();
+                waiting.blocked(cx, of(1000)).unwrap();
                 assert_eq!((held(on), held(off)), (1000, 0));
             }
         });
@@ -173,15 +209,15 @@ mod tests {
             let mut long = Waiting::new(Arc::clone(&account), CHECK_INTERVAL);
             let mut slow = Waiting::new(Arc::clone(&account), 2 * CHECK_INTERVAL);
             for waiting in [&mut much, &mut long, &mut slow] {
-                waiting.blocked(cx, || 1).unwrap();
+                waiting.blocked(cx, of(1)).unwrap();
             }
             sleep(CHECK_INTERVAL + CHECK_INTERVAL / 10).await;
             slow.taken();
-            assert!(much.blocked(cx, || 1 << 40).is_err_and(|error| is_cut(&error)));
-            assert!(long.blocked(cx, || 1).is_err_and(|error| is_cut(&error)));
-            slow.blocked(cx, || 1).unwrap();
+            assert!(much.blocked(cx, of(1 << 40)).is_err_and(|error| is_cut(&error)));
+            assert!(long.blocked(cx, of(1)).is_err_and(|error| is_cut(&error)));
+            slow.blocked(cx, of(1)).unwrap();
             sleep(CHECK_INTERVAL + CHECK_INTERVAL / 10).await;
-            slow.blocked(cx, || 1).unwrap();
+            slow.blocked(cx, of(1)).unwrap();
             assert_eq!(account.load.stalled.get(), 2);
         });
     }

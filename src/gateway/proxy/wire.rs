@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::waiting::{Waiting, unread};
+use super::waiting::{Backlog, Waiting};
 use crate::accounting::{
     account::Account,
     buffers::{OUTSIDE, UNSENT},
@@ -31,9 +31,9 @@ pub struct Wire {
 pub struct Seen(Weak<TcpStream>);
 
 impl Seen {
-    /// What it has received and nobody has read, in bytes of memory.
-    pub fn unread(&self) -> u64 {
-        self.0.upgrade().map_or(0, unread)
+    /// Its socket, while it is open.
+    pub fn stream(&self) -> Option<Arc<TcpStream>> {
+        self.0.upgrade()
     }
 }
 
@@ -65,7 +65,7 @@ impl Wire {
     ) -> Poll<io::Result<usize>> {
         loop {
             if self.stream.poll_write_ready(cx)?.is_pending() {
-                self.waiting.blocked(cx, || OUTSIDE)?;
+                self.waiting.blocked(cx, Backlog { bytes: OUTSIDE, source: None })?;
                 return Poll::Pending;
             }
             match write(&self.stream) {
