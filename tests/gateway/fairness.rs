@@ -246,15 +246,19 @@ fn kept_by_kernel(namespace: &str) -> u64 {
     memories.map(of).sum::<u64>() >> 20
 }
 
+/// A download that never ends.
+fn open_download(tenant: &Tenant, by_tunnel: bool) -> Option<TcpStream> {
+    if by_tunnel {
+        return tenant.tunnel("api.example.com:9000").ok();
+    }
+    let mut stream = tenant.connect(HTTP).ok()?;
+    stream.write_all(b"GET /pour HTTP/1.1\r\nHost: api.example.com\r\n\r\n").ok()?;
+    Some(stream)
+}
+
 /// A download of which a little is read at once, so that the kernel makes room for more, and then nothing.
 fn begin_download(tenant: &Tenant, by_tunnel: bool) -> Option<TcpStream> {
-    let mut stream = if by_tunnel {
-        tenant.tunnel("api.example.com:9000").ok()?
-    } else {
-        let mut stream = tenant.connect(HTTP).ok()?;
-        stream.write_all(b"GET /pour HTTP/1.1\r\nHost: api.example.com\r\n\r\n").ok()?;
-        stream
-    };
+    let mut stream = open_download(tenant, by_tunnel)?;
     let mut piece = vec![0; 64 << 10];
     for _ in 0..64 {
         stream.read_exact(&mut piece).ok()?;
@@ -294,7 +298,7 @@ fn downloads_that_are_read_go_on_however_many_there_are() {
     let gateway = Gateway::start("readers", "");
     let tenant = gateway.tenant("readers", &["api.example.com:80", "api.example.com:9000"]);
     let mut downloads: Vec<TcpStream> =
-        (0..96).map(|number| begin_download(&tenant, number % 2 == 0).unwrap()).collect();
+        (0..96).map(|number| open_download(&tenant, number % 2 == 0).unwrap()).collect();
     let end = Instant::now() + Duration::from_secs(4);
     // More comes than these threads can read.
     thread::scope(|scope| {
