@@ -20,6 +20,7 @@ mod places;
 mod requests;
 mod served;
 mod shared;
+mod verified;
 
 use tenantd_core::model;
 use tenantd_gateway as gateway;

@@ -252,7 +252,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Requests<S> {
         let known = self.ingress().daemon.now().ok_or(Refused::DaemonUnavailable)?;
         let credential = Credential::Bearer(token.to_owned());
         let asked = Asked { target, credential: &credential, method: &Method::GET, is_websocket: false, headers, host };
-        let admitted = admit(&known, asked, &self.ingress().settings.origins, Timestamp::now());
+        let verify = |text: &str, key: &_| self.ingress().verified.token(text, key);
+        let admitted = admit(&known, asked, &self.ingress().settings.origins, Timestamp::now(), verify);
         let Admitted { token, .. } = admitted.map_err(Refused::Denied)?;
         // Whoever is public lets everybody in, and a cookie for nothing would say that it counts.
         token.ok_or(Refused::Denied(Denied::Unauthenticated))

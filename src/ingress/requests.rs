@@ -220,7 +220,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Requests<S> {
             headers: request.headers(),
             host: &host,
         };
-        let admitted = admit(&known, asked, &settings.origins, Timestamp::now());
+        let verify = |text: &str, key: &_| self.ingress.verified.token(text, key);
+        let admitted = admit(&known, asked, &settings.origins, Timestamp::now(), verify);
         let admitted = admitted.map_err(Refused::Denied)?;
         let (account, place) = self.ingress.served.enter(&target.tenant)?;
         let held = Held { _place: place, _in_hand: self.place.begin() };

@@ -18,6 +18,7 @@ use crate::{
     model::{TenantName, host::Ingress},
     places::Places,
     served::Served,
+    verified::Verified,
     waking::{Reached, Waker},
 };
 
@@ -44,6 +45,8 @@ pub struct Shared {
     pub usage: Usage,
     /// Whose account clients are on before anybody knows for which tenant they come: all of them are strangers.
     pub strangers: Arc<Account>,
+    /// Tokens that were verified before.
+    pub verified: Verified,
     /// Ends connections when the process does.
     pub ending: watch::Sender<bool>,
     /// The tenants that requests go to.
@@ -76,6 +79,7 @@ impl Shared {
             kept: Upstreams::new(),
             counters,
             usage: Usage::default(),
+            verified: Verified::default(),
             ending: watch::Sender::new(false),
             served,
         }

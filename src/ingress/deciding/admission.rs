@@ -64,7 +64,8 @@ pub struct Asked<'a> {
     pub host: &'a str,
 }
 
-/// Judges a request at a time. `origins` may use a cookie beside the tenant's own.
+/// Judges a request at a time. `origins` may use a cookie beside the tenant's own, and `verify` reads a token that the key has
+/// signed.
 ///
 /// # Errors
 /// It may not go on.
@@ -73,11 +74,12 @@ pub fn admit(
     asked: Asked<'_>,
     origins: &BTreeSet<Origin>,
     now: Timestamp,
+    verify: impl FnOnce(&str, &TokenKey) -> Option<Token>,
 ) -> Result<Admitted, Denied> {
     // A signature is checked for whatever name is asked for, so that the time tells nothing of that.
     let token = match asked.credential {
         Credential::None => None,
-        Credential::Bearer(text) | Credential::Cookie(text) => Token::verify(text, &state.key).ok(),
+        Credential::Bearer(text) | Credential::Cookie(text) => verify(text, &state.key),
     };
     let tenant = &asked.target.tenant;
     let token = token.filter(|token| may(token, asked.target, state, now));
