@@ -148,6 +148,14 @@ impl Daemon {
         } else {
             self.view.objects.appeared(&event.id, tenant);
         }
+        let runs = match event.action.as_str() {
+            "start" => Some(true),
+            "die" => Some(false),
+            _ => None,
+        };
+        if runs.is_some_and(|runs| self.tenants.container_runs(tenant, &event.id, runs)) {
+            self.note_conditions(tenant);
+        }
         let what = match event.action.as_str() {
             "start" => ContainerEvent::Started,
             "kill" => ContainerEvent::Killed,

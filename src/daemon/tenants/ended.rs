@@ -214,7 +214,9 @@ impl Tenants {
         // What could not be observed this time is where it was.
         let is_unobserved = done.plan.blocked.as_ref().is_some_and(|blocked| blocked.code == Obstacle::Unobserved);
         if !is_unobserved {
-            runtime.located = done.plan.located.clone().filter(|_| !done.outcome.as_ref().is_some_and(is_replaced));
+            let located = done.plan.located.clone().filter(|_| !done.outcome.as_ref().is_some_and(is_replaced));
+            // It may have ended since it was observed.
+            runtime.located = located.filter(|located| runtime.ended.as_ref() != Some(&located.container));
         }
         let ails = runtime.is_in_order() && runtime.health == Health::Unhealthy && runtime.ran_as_declared();
         if runtime.is_in_order() {

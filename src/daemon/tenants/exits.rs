@@ -89,6 +89,18 @@ impl Tenants {
         None
     }
 
+    /// A container of a tenant's was started, or ended. Nobody reaches one that has ended: another one may have its address
+    /// before that is observed. True where that is news.
+    pub(in crate::daemon) fn container_runs(&mut self, tenant: &str, container: &str, runs: bool) -> bool {
+        let runtime = self.runtime(tenant);
+        if runs {
+            runtime.ended.take_if(|ended| ended == container);
+            return false;
+        }
+        runtime.ended = Some(container.to_owned());
+        runtime.located.take_if(|located| located.container == container).is_some()
+    }
+
     /// A container ended by itself. It may do so again: its next starts are slowed down.
     fn exited(&mut self, tenant: &str, code: Option<i64>, retry: Retry, now: Instant) {
         let runtime = self.runtime(tenant);

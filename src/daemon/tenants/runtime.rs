@@ -47,6 +47,8 @@ pub(in crate::daemon) struct TenantRuntime {
     pub(in crate::daemon) health: Health,
     /// Where its container is, as far as nothing was done since that replaced it.
     pub(in crate::daemon) located: Option<Located>,
+    /// The container that ended last, by its id, if it was not started again.
+    pub(in crate::daemon) ended: Option<String>,
     /// When what its container is started with became another, if it did.
     pub(in crate::daemon) declared: Option<Instant>,
     /// When its container was last started, and killed by somebody.
