@@ -9,20 +9,14 @@ use std::{
 
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
-use proptest::{
-    collection::{btree_map, vec},
-    prelude::*,
-    sample::subsequence,
-};
+use proptest::{collection::vec, prelude::*, sample::subsequence};
 use serde_json::{Value, json};
 use tenantd::{
     model::{
-        Access, Desired, Observed, Plan, PlannedStep, Power, PowerHold, PowerReason, Powers, RuntimeClass, Step,
-        TENANT_LABEL, Tenant, TenantPlan,
+        Desired, Observed, Plan, PlannedStep, Power, PowerHold, PowerReason, Powers, RuntimeClass, Step, TENANT_LABEL,
+        Tenant, TenantPlan,
         change::Change,
         files::Apply,
-        host::Ingress,
-        ingress::Expose,
         step::{LiveLimits, Target},
     },
     plan,
@@ -126,22 +120,16 @@ pub fn tamper() -> impl Strategy<Value = Tampering> {
     ]
 }
 
-/// Which ports a tenant exposes, and to whom. Few do: where no gateway is, those that do are blocked.
-fn exposed() -> impl Strategy<Value = (BTreeMap<u16, Expose>, Access)> {
-    let ports = prop_oneof![7 => Just(BTreeMap::new()), 1 => btree_map(1u16.., Just(Expose::default()), 1..3)];
-    (ports, prop::sample::select(vec![Access::Token, Access::Public]))
-}
-
 fn any_tenant(name: &'static str) -> impl Strategy<Value = Tenant> {
     let classes = prop::sample::select(vec![RuntimeClass::Container, RuntimeClass::Gvisor]);
     let image = prop::sample::select(vec![IMAGE, OTHER_IMAGE]);
     let applied = || prop::sample::select(vec![Apply::Restart, Apply::InPlace]);
     let file = |path: &'static str| prop::option::of((Just(path), prop::sample::select(vec!["a", "b"]), applied()));
     let files = (file("a.json"), file("agent/b.json"));
-    let rest = (prop::option::of("[a-z]{0,3}"), any::<bool>(), files, exposed());
+    let rest = (prop::option::of("[a-z]{0,3}"), any::<bool>(), files);
     (classes, image, 64u64..512, 1u64..8, 16u32..512, rest).prop_map(
-        move |(class, image, memory, cpus, pids, (variable, command, files, (expose, access)))| {
-            let mut tenant = Tenant { class, image: image.parse().unwrap(), expose, access, ..tenant(name) };
+        move |(class, image, memory, cpus, pids, (variable, command, files))| {
+            let mut tenant = Tenant { class, image: image.parse().unwrap(), ..tenant(name) };
             tenant.limits.memory = tenantd::model::Bytes::mib(memory);
             tenant.limits.cpus = tenantd::model::Cpus::from_nanos(cpus * 250_000_000);
             tenant.limits.pids = tenantd::model::Pids::new(pids);
@@ -193,13 +181,10 @@ impl fmt::Debug for Story {
         let fleet = |f: &mut fmt::Formatter<'_>, title: &str, desired: &Desired| {
             writeln!(f, "{title}: held {:?}", desired.held)?;
             desired.tenants.values().try_for_each(|tenant| {
-                let Tenant { name, class, image, limits, environment, command, expose, access, .. } = &**tenant;
+                let Tenant { name, class, image, limits, environment, command, .. } = &**tenant;
                 let (cpus, memory, pids) = (limits.cpus, limits.memory, limits.pids);
                 let image = image.as_str();
-                writeln!(
-                    f,
-                    "  {name}: {class} {image} {cpus} {memory} {pids} {environment:?} {command:?} {expose:?} {access}"
-                )
+                writeln!(f, "  {name}: {class} {image} {cpus} {memory} {pids} {environment:?} {command:?}")
             })
         };
         fleet(f, "before", &self.before)?;
@@ -219,9 +204,6 @@ pub fn tampered(Story { before, tamperings, powers, pool, .. }: &Story) -> World
     let mut options = Options::default();
     options.images.push(image(OTHER_IMAGE, "2"));
     let mut world = World::of(options);
-    // Who exposes ports to everybody asks for more than this host allows; for the others there is no gateway.
-    world.host.egress.namespace = "tenantd-test-none".to_owned();
-    world.host.ingress = Some(Ingress::new(Vec::new(), "agents.example.com".parse().unwrap()));
     world.host.pool = ipnet::Ipv4Net::new_assert([10, 77, 0, 0].into(), *pool);
     let mut before = before.clone();
     before.held.clear();
