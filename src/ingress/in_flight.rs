@@ -133,14 +133,7 @@ impl Entry {
             Some((before, since)) if before == seen => {
                 let source = unread.from.stream();
                 let bytes = Backlog { bytes: unread.buffer, source: source.as_deref() }.memory();
-                let has_room = match &mut self.lease {
-                    Some(lease) => lease.resize(bytes),
-                    None => {
-                        self.lease = unread.account.memory(bytes);
-                        self.lease.is_some()
-                    }
-                };
-                !has_room || now.saturating_duration_since(since) >= stall
+                !unread.account.reserve(&mut self.lease, bytes) || now.saturating_duration_since(since) >= stall
             }
             _ => {
                 self.blocked = Some((seen, now));

@@ -31,6 +31,18 @@ impl Account {
         self.pools.memory.take(&self.tenant, bytes)
     }
 
+    /// Has so many bytes of memory reserved by `lease`, which may hold some or none already. False where that is more than it has, and
+    /// not to be had; then it keeps what it had.
+    pub fn reserve(&self, lease: &mut Option<Lease>, bytes: u64) -> bool {
+        match lease {
+            Some(lease) => lease.resize(bytes),
+            None => {
+                *lease = self.memory(bytes);
+                lease.is_some()
+            }
+        }
+    }
+
     /// Whether it has more memory than is its own part: some of it is lent.
     pub(crate) fn is_beyond_its_memory(&self) -> bool {
         self.pools.memory.is_beyond_part(&self.tenant)

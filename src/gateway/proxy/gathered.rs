@@ -48,11 +48,7 @@ impl Gathered {
         }
         // As much as is really taken: what grows has room for as many bytes again.
         let room = needed.max(self.bytes.capacity().saturating_mul(2));
-        let is_reserved = match &mut self.lease {
-            _ if room <= self.free => true,
-            Some(lease) => lease.resize(room as u64),
-            None => account.memory(room as u64).map(|lease| self.lease = Some(lease)).is_some(),
-        };
+        let is_reserved = room <= self.free || account.reserve(&mut self.lease, room as u64);
         if is_reserved {
             self.bytes.reserve_exact(room - self.bytes.len());
         }

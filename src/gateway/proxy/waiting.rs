@@ -106,11 +106,7 @@ impl Held {
     /// False where the connection must end. Once it may have more than can be had, until the next check: by then whoever
     /// reads at all has read what was received ahead.
     fn reserve(&mut self, account: &Account, backlog: Backlog<'_>) -> bool {
-        let bytes = backlog.memory();
-        let is_had = match &mut self.lease {
-            Some(lease) => lease.resize(bytes),
-            None => account.memory(bytes).map(|lease| self.lease = Some(lease)).is_some(),
-        };
+        let is_had = account.reserve(&mut self.lease, backlog.memory());
         if self.is_bounded || (is_had && !account.is_beyond_its_memory()) {
             return is_had;
         }
