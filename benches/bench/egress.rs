@@ -9,7 +9,7 @@ mod injection;
 pub mod load;
 mod proxies;
 mod secured;
-mod upstream;
+pub mod upstream;
 
 use std::{
     fs::{self, Permissions},

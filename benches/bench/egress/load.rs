@@ -245,20 +245,25 @@ async fn stream(way: &Way, connections: usize, length: Duration) -> anyhow::Resu
     let all = connected(way, connections).await?;
     let begun = Instant::now();
     let read = side_by_side(all, |mut stream| async move {
-        let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0_u64);
         // More than can come in the time.
         stream.write_u64(1 << 40).await?;
-        while let Some(left) = length.checked_sub(begun.elapsed()) {
-            match tokio::time::timeout(left, stream.read(&mut buffer)).await {
-                Ok(Ok(0)) => bail!("cut off"),
-                Ok(read) => bytes += read? as u64,
-                Err(_) => break,
-            }
-        }
-        Ok(bytes)
+        take(&mut stream, 64 << 10, begun + length).await
     });
     let bytes: u64 = read.await?.into_iter().sum();
     Ok(Measured::Throughput(bytes as f64 / begun.elapsed().as_secs_f64()))
+}
+
+/// Takes what comes until then, so many bytes at once at most, and counts it.
+pub async fn take(stream: &mut TcpStream, at_once: usize, until: Instant) -> anyhow::Result<u64> {
+    let (mut buffer, mut bytes) = (vec![0; at_once], 0);
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        match tokio::time::timeout(left, stream.read(&mut buffer)).await {
+            Ok(Ok(0)) => bail!("cut off"),
+            Ok(read) => bytes += read? as u64,
+            Err(_) => break,
+        }
+    }
+    Ok(bytes)
 }
 
 async fn ask(stream: &mut TcpStream) -> anyhow::Result<Duration> {

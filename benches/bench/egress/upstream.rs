@@ -1,6 +1,6 @@
 //! What is reached: a server that sends as many bytes as it is asked for, and a name server.
 
-use std::{fs::File, net::Ipv4Addr, thread};
+use std::{fs::File, net::Ipv4Addr, path::Path, thread};
 
 use anyhow::anyhow;
 use nix::sched::{CloneFlags, setns};
@@ -31,28 +31,42 @@ pub fn start(address: Ipv4Addr) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     thread::spawn(move || {
         runtime.block_on(async {
-            let listener = TcpListener::from_std(listener)?;
             tokio::spawn(answer_names(UdpSocket::from_std(names)?, address));
-            loop {
-                if let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(async move { serve(stream).await });
-                }
-            }
-            #[expect(unreachable_code, reason = "it says what `?` above means")]
-            std::io::Result::Ok(())
+            serve_all(listener, serve).await
         })
     });
     Ok(())
 }
 
+/// Serves each connection on a task of its own, for ever.
+pub async fn serve_all<F>(listener: std::net::TcpListener, serve: impl Fn(TcpStream) -> F) -> std::io::Result<()>
+where
+    F: Future<Output = std::io::Result<()>> + Send + 'static,
+{
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        if let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream));
+        }
+    }
+}
+
 /// Makes a socket of the world.
 pub fn in_world<T: Send + 'static>(bind: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> anyhow::Result<T> {
-    let world = File::open("/run/netns/world")?;
+    in_namespace("world", bind)
+}
+
+/// Makes a socket in a network namespace.
+pub fn in_namespace<T: Send + 'static>(
+    name: &str,
+    bind: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let namespace = File::open(Path::new("/run/netns").join(name))?;
     let bound = thread::spawn(move || {
-        setns(world, CloneFlags::CLONE_NEWNET)?;
+        setns(namespace, CloneFlags::CLONE_NEWNET)?;
         anyhow::Ok(bind()?)
     });
-    bound.join().map_err(|_| anyhow!("the upstream's thread has ended"))?
+    bound.join().map_err(|_| anyhow!("the thread in the namespace has ended"))?
 }
 
 /// Each eight bytes ask for so many.

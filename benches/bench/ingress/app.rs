@@ -1,13 +1,13 @@
 //! What is behind the proxies: a server that answers with two bytes, or with as many as anybody takes.
 
-use std::{fs::File, net::Ipv4Addr, thread};
+use std::{net::Ipv4Addr, thread};
 
-use anyhow::anyhow;
-use nix::sched::{CloneFlags, setns};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
+
+use crate::egress::upstream::{in_namespace, serve_all};
 
 /// Its port.
 pub const PORT: u16 = 8080;
@@ -22,26 +22,10 @@ const SHORT: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Le
 
 /// Begins it, on threads of its own.
 pub fn start() -> anyhow::Result<()> {
-    let bound = thread::spawn(|| {
-        setns(File::open("/run/netns/app")?, CloneFlags::CLONE_NEWNET)?;
-        let listener = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))?;
-        listener.set_nonblocking(true)?;
-        anyhow::Ok(listener)
-    });
-    let listener = bound.join().map_err(|_| anyhow!("the app's thread has ended"))??;
+    let listener = in_namespace("app", || std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)))?;
+    listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    thread::spawn(move || {
-        runtime.block_on(async {
-            let listener = TcpListener::from_std(listener)?;
-            loop {
-                if let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(async move { serve(stream).await });
-                }
-            }
-            #[expect(unreachable_code, reason = "it says what `?` above means")]
-            std::io::Result::Ok(())
-        })
-    });
+    thread::spawn(move || runtime.block_on(serve_all(listener, serve)));
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,7 +17,7 @@ use tokio::{
 
 use super::app;
 use crate::{
-    egress::load::{Measured, side_by_side},
+    egress::load::{Measured, side_by_side, take},
     measure::quantile,
 };
 
@@ -108,15 +108,7 @@ async fn stream(way: &Arc<Way>, connections: usize, length: Duration) -> anyhow:
     let read = side_by_side(std::iter::repeat_n(Arc::clone(way), connections), |way| async move {
         let mut stream = connect(&way).await?;
         let (came, _) = begin(&mut stream, &request(&way, app::ENDLESS, "")).await?;
-        let (mut buffer, mut bytes) = (vec![0; 256 << 10], came as u64);
-        while let Some(left) = length.checked_sub(begun.elapsed()) {
-            match tokio::time::timeout(left, stream.read(&mut buffer)).await {
-                Ok(Ok(0)) => bail!("cut off"),
-                Ok(read) => bytes += read? as u64,
-                Err(_) => break,
-            }
-        }
-        Ok(bytes)
+        Ok(came as u64 + take(&mut stream, 256 << 10, begun + length).await?)
     });
     let bytes: u64 = read.await?.into_iter().sum();
     Ok(Measured::Throughput(bytes as f64 / begun.elapsed().as_secs_f64()))
