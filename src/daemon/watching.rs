@@ -148,20 +148,20 @@ impl Daemon {
         } else {
             self.view.objects.appeared(&event.id, tenant);
         }
-        let runs = match event.action.as_str() {
-            "start" => Some(true),
-            "die" => Some(false),
-            _ => None,
-        };
-        if runs.is_some_and(|runs| self.tenants.container_runs(tenant, &event.id, runs)) {
-            self.note_conditions(tenant);
-        }
         let what = match event.action.as_str() {
             "start" => ContainerEvent::Started,
             "kill" => ContainerEvent::Killed,
             "die" => ContainerEvent::Died { exit_code: event.exit_code },
             _ => ContainerEvent::Other,
         };
+        let runs = match what {
+            ContainerEvent::Started => Some(true),
+            ContainerEvent::Died { .. } => Some(false),
+            ContainerEvent::Killed | ContainerEvent::Other => None,
+        };
+        if runs.is_some_and(|runs| self.tenants.container_runs(tenant, &event.id, runs)) {
+            self.note_conditions(tenant);
+        }
         if let Some(at) = self.tenants.container_event(tenant, what, self.view.back, self.in_force.retry(), now) {
             self.timer.check_at(at);
         }
